@@ -1,0 +1,149 @@
+"""Session hooks: what a training run tells while it goes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import timedelta
+
+import tensorflow.compat.v1 as tf
+from absl import logging
+from tqdm import tqdm
+
+_FIRST_PAUSE_SECONDS = 10.0
+_LONGEST_PAUSE_SECONDS = 60.0
+
+
+class Throughput:
+    """Steps per second, over the whole run and since the last time it was asked for."""
+
+    def __init__(self, step: int, now: float):
+        """Starts to count at `step`; times are in seconds."""
+        self._start = self._last = (step, now)
+
+    def since_last(self, step: int, now: float) -> float:
+        """The rate since the last call."""
+        rate = _rate(self._last, (step, now))
+        self._last = (step, now)
+        return rate
+
+    def since_start(self, step: int, now: float) -> float:
+        """The rate since the start."""
+        return _rate(self._start, (step, now))
+
+
+def _rate(start, end):
+    return (end[0] - start[0]) / max(end[1] - start[1], 1e-9)
+
+
+class ProgressHook(tf.train.SessionRunHook):
+    """Tells loss, learning rate, throughput and remaining time.
+
+    The log gets a line after the first step, then after 10 s and, ever more slowly, up to every
+    minute, and after the last step. The first step, which includes work on the graph, does not
+    count in the throughput. A terminal gets a progress bar too. TensorBoard gets the figures every
+    `summary_steps` steps.
+    """
+
+    def __init__(
+        self,
+        loss: tf.Tensor,
+        learning_rate: tf.Tensor,
+        num_train_steps: int,
+        examples_per_step: int,
+        summary_dir: str | None = None,
+        summary_steps: int = 100,
+    ):
+        """Makes the hook.
+
+        Args:
+          loss: scalar float tensor.
+          learning_rate: scalar float tensor.
+          num_train_steps: the step at which training ends.
+          examples_per_step: number of examples in a step, over all cards.
+          summary_dir: directory of the TensorBoard events; None for none.
+          summary_steps: number of steps from one event to the next.
+        """
+        self._tensors = [loss, learning_rate]
+        self._num_train_steps = num_train_steps
+        self._examples_per_step = examples_per_step
+        self._summary_dir = summary_dir
+        self._summary_steps = summary_steps
+        self._throughput = None
+        self._bar = None
+
+    def begin(self):
+        self._global_step = tf.train.get_global_step()
+
+    def after_create_session(self, session, coord):
+        self._step = int(session.run(self._global_step))
+        self._first_step_start = time.time()
+
+    def before_run(self, run_context):
+        return tf.train.SessionRunArgs(self._tensors)
+
+    def after_run(self, run_context, run_values):
+        loss, learning_rate = run_values.results
+        now = time.time()
+        self._step += 1
+        if self._throughput is None:
+            self._after_first_step(loss, learning_rate, now)
+            return
+        if self._bar:
+            self._bar.update()
+            self._bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+        if now >= self._next_report or self._step == self._num_train_steps:
+            self._report(loss, learning_rate, now)
+        if self._summary_dir and self._step % self._summary_steps == 0:
+            self._summarize(loss, learning_rate, now)
+
+    def end(self, session):
+        if self._bar:
+            self._bar.close()
+
+    def _after_first_step(self, loss, learning_rate, now):
+        self._throughput = Throughput(self._step, now)
+        self._summary_throughput = Throughput(self._step, now)
+        self._pause = _FIRST_PAUSE_SECONDS
+        self._next_report = now + self._pause
+        logging.info(
+            "step %d of %d: loss %.4f, learning rate %.3g; the first step took %.1f s",
+            *(self._step, self._num_train_steps, loss, learning_rate),
+            now - self._first_step_start,
+        )
+        if sys.stderr.isatty():
+            self._bar = tqdm(initial=self._step, total=self._num_train_steps, unit="step")
+
+    def _report(self, loss, learning_rate, now):
+        rate = self._throughput.since_start(self._step, now)
+        seconds_to_go = round((self._num_train_steps - self._step) / rate)
+        logging.info(
+            "step %d of %d: loss %.4f, learning rate %.3g; %.1f examples/s, %.1f over the run%s",
+            *(self._step, self._num_train_steps, loss, learning_rate),
+            self._throughput.since_last(self._step, now) * self._examples_per_step,
+            rate * self._examples_per_step,
+            f"; {timedelta(seconds=seconds_to_go)} to go" if seconds_to_go else "",
+        )
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS)
+        self._next_report = now + self._pause
+
+    def _summarize(self, loss, learning_rate, now):
+        rate = self._summary_throughput.since_last(self._step, now)
+        write_summary(
+            self._summary_dir,
+            self._step,
+            {
+                "train/loss": loss,
+                "train/learning_rate": learning_rate,
+                "train/examples_per_second": rate * self._examples_per_step,
+            },
+        )
+
+
+def write_summary(summary_dir: str, step: int, values: dict[str, float]) -> None:
+    """Writes figures of a step to the TensorBoard events of a directory."""
+    values = [tf.Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
+    with tf.Graph().as_default():  # the writer refuses to be made in eager mode
+        writer = tf.summary.FileWriterCache.get(str(summary_dir))
+    writer.add_summary(tf.Summary(value=values), step)
+    writer.flush()

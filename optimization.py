@@ -1,0 +1,255 @@
+"""AdamW and LAMB with ALBERT's learning rate schedule, for TF1 graphs."""
+
+from __future__ import annotations
+
+import re
+from typing import Iterable, Sequence
+
+import tensorflow.compat.v1 as tf
+
+_CLIP_NORM = 1.0
+_WEIGHT_DECAY_RATE = 0.01
+_EXCLUDED_FROM_DECAY = ("LayerNorm", "layer_norm", "bias")
+
+
+def create_optimizer(
+    loss: tf.Tensor,
+    init_lr: float,
+    num_train_steps: int,
+    num_warmup_steps: int,
+    use_tpu: bool,
+    optimizer: str = "adamw",
+    poly_power: float = 1.0,
+    start_warmup_step: int = 0,
+    colocate_gradients_with_ops: bool = False,
+) -> tf.Operation:
+    """Builds one training step for `loss` over all trainable variables.
+
+    Gradients are clipped to a global norm of 1. The step with number k (from 0) uses the learning
+    rate `schedule(k)`, and the global step advances after the variables are updated.
+
+    Args:
+      loss: scalar float tensor.
+      init_lr: the learning rate at the end of the warm-up.
+      num_train_steps: the step at which the learning rate reaches 0.
+      num_warmup_steps: length of the warm-up in steps; 0 for none.
+      use_tpu: must be false: TPUs are not supported.
+      optimizer: "adamw" or "lamb".
+      poly_power: power of the polynomial decay.
+      start_warmup_step: the step at which the warm-up begins.
+      colocate_gradients_with_ops: whether gradients are placed on the devices of their ops.
+
+    Returns:
+      The operation that runs the step.
+
+    Raises:
+      ValueError: if the optimizer is not known, or a TPU is asked for.
+    """
+    if use_tpu:
+        raise ValueError("TPUs are not supported: train on CPU, GPU or HPU, with use_tpu=False")
+    global_step = tf.train.get_or_create_global_step()
+    learning_rate = learning_rate_schedule(
+        global_step, init_lr, num_train_steps, num_warmup_steps, poly_power, start_warmup_step
+    )
+    optimizers = {"adamw": AdamWeightDecayOptimizer, "lamb": LAMBOptimizer}
+    if optimizer not in optimizers:
+        raise ValueError(f"optimizer {optimizer!r} is not one of {', '.join(optimizers)}")
+    trainer = optimizers[optimizer](
+        learning_rate=learning_rate,
+        weight_decay_rate=_WEIGHT_DECAY_RATE,
+        exclude_from_weight_decay=_EXCLUDED_FROM_DECAY,
+    )
+
+    variables = tf.trainable_variables()
+    gradients = tf.gradients(
+        loss, variables, colocate_gradients_with_ops=colocate_gradients_with_ops
+    )
+    gradients, _ = tf.clip_by_global_norm(gradients, clip_norm=_CLIP_NORM)
+    update = trainer.apply_gradients(zip(gradients, variables), global_step=global_step)
+    with tf.control_dependencies([update]):
+        return tf.group(tf.assign_add(global_step, 1), name="train_step")
+
+
+def learning_rate_schedule(
+    global_step: tf.Tensor,
+    init_lr: float,
+    num_train_steps: int,
+    num_warmup_steps: int,
+    poly_power: float = 1.0,
+    start_warmup_step: int = 0,
+) -> tf.Tensor:
+    """Linear warm-up from 0, then polynomial decay to 0.
+
+    Args:
+      global_step: scalar int tensor, the number k of the step, from 0.
+      init_lr: the learning rate at the end of the warm-up.
+      num_train_steps: the step at which the learning rate reaches 0.
+      num_warmup_steps: length of the warm-up in steps; 0 for none.
+      poly_power: power of the polynomial decay.
+      start_warmup_step: the step at which the warm-up begins.
+
+    Returns:
+      Scalar float tensor: init_lr * (k - start) / warm-up in the warm-up; after it
+      init_lr * (1 - k / num_train_steps) ^ poly_power, and 0 from `num_train_steps` on.
+    """
+    learning_rate = tf.train.polynomial_decay(
+        tf.constant(init_lr, tf.float32),
+        global_step,
+        num_train_steps,
+        end_learning_rate=0.0,
+        power=poly_power,
+    )
+    if num_warmup_steps:
+        warmup_step = tf.cast(global_step - start_warmup_step, tf.float32)
+        warmup_rate = init_lr * tf.maximum(warmup_step, 0.0) / num_warmup_steps
+        learning_rate = tf.where(warmup_step < num_warmup_steps, warmup_rate, learning_rate)
+    return tf.identity(learning_rate, name="learning_rate")
+
+
+class AdamWeightDecayOptimizer(tf.train.Optimizer):
+    """Adam with decoupled weight decay and without bias correction.
+
+    Loshchilov & Hutter 2017 (https://arxiv.org/abs/1711.05101), algorithm 2, as BERT uses it: the
+    moment estimates are not corrected for their start at zero. The estimates are stored in the
+    variables `<variable>/adam_m` and `<variable>/adam_v`.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float | tf.Tensor,
+        weight_decay_rate: float = 0.0,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-6,
+        exclude_from_weight_decay: Sequence[str] | None = None,
+        name: str = "AdamWeightDecayOptimizer",
+    ):
+        """Makes the optimizer.
+
+        Args:
+          learning_rate: number or scalar float tensor.
+          weight_decay_rate: share of a weight that a step with learning rate 1 takes away.
+          beta_1: decay rate of the mean of the gradients.
+          beta_2: decay rate of the mean of their squares.
+          epsilon: added to the root of the mean square.
+          exclude_from_weight_decay: regular expressions; variables whose name one of them is found
+            in do not decay.
+          name: name of the optimizer.
+        """
+        super().__init__(use_locking=False, name=name)
+        self.learning_rate = learning_rate
+        self.weight_decay_rate = weight_decay_rate
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.exclude_from_weight_decay = exclude_from_weight_decay
+
+    def apply_gradients(
+        self,
+        grads_and_vars: Iterable[tuple[tf.Tensor | tf.IndexedSlices | None, tf.Variable]],
+        global_step: tf.Variable | None = None,
+        name: str | None = None,
+    ) -> tf.Operation:
+        """Updates each variable once.
+
+        Args:
+          grads_and_vars: pairs of a gradient and its variable; pairs without gradient are skipped.
+          global_step: not advanced: `create_optimizer` does that after the update.
+          name: name of the operation.
+
+        Returns:
+          The operation that makes all updates.
+        """
+        assignments = []
+        for gradient, variable in grads_and_vars:
+            if gradient is not None:
+                assignments += self._update(tf.convert_to_tensor(gradient), variable)
+        return tf.group(*assignments, name=name)
+
+    def _update(self, gradient, variable):
+        """The assignments of one step to a variable and its two moment estimates."""
+        variable_name = re.sub(r":\d+$", "", variable.name)
+        mean, mean_square = (
+            tf.get_variable(
+                f"{variable_name}/{slot}",
+                shape=variable.shape,
+                dtype=tf.float32,
+                initializer=tf.zeros_initializer(),
+                trainable=False,
+            )
+            for slot in ("adam_m", "adam_v")
+        )
+        next_mean = self.beta_1 * mean + (1.0 - self.beta_1) * gradient
+        next_mean_square = self.beta_2 * mean_square + (1.0 - self.beta_2) * tf.square(gradient)
+        direction = next_mean / (tf.sqrt(next_mean_square) + self.epsilon)
+        if self.weight_decay_rate and not _matches(variable_name, self.exclude_from_weight_decay):
+            direction += self.weight_decay_rate * variable
+        step = self._trust_ratio(variable_name, variable, direction) * self.learning_rate
+        return [
+            tf.assign_sub(variable, step * direction),
+            tf.assign(mean, next_mean),
+            tf.assign(mean_square, next_mean_square),
+        ]
+
+    def _trust_ratio(self, variable_name, variable, direction):
+        """Factor of the learning rate for one variable: always 1 in AdamW."""
+        return 1.0
+
+
+class LAMBOptimizer(AdamWeightDecayOptimizer):
+    """AdamW whose steps are scaled to the norm of each variable, for large batches.
+
+    You et al. 2019 (https://arxiv.org/abs/1904.00962), algorithm 2, with the identity for its
+    function phi, and without bias correction.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float | tf.Tensor,
+        weight_decay_rate: float = 0.0,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-6,
+        exclude_from_weight_decay: Sequence[str] | None = None,
+        exclude_from_layer_adaptation: Sequence[str] | None = None,
+        name: str = "LAMBOptimizer",
+    ):
+        """Makes the optimizer.
+
+        Args:
+          learning_rate: number or scalar float tensor.
+          weight_decay_rate: share of a weight that a step with learning rate 1 takes away.
+          beta_1: decay rate of the mean of the gradients.
+          beta_2: decay rate of the mean of their squares.
+          epsilon: added to the root of the mean square.
+          exclude_from_weight_decay: regular expressions; variables whose name one of them is found
+            in do not decay.
+          exclude_from_layer_adaptation: regular expressions; variables whose name one of them is
+            found in are not scaled; those of `exclude_from_weight_decay` if not given.
+          name: name of the optimizer.
+        """
+        super().__init__(
+            learning_rate,
+            weight_decay_rate,
+            beta_1,
+            beta_2,
+            epsilon,
+            exclude_from_weight_decay,
+            name,
+        )
+        if exclude_from_layer_adaptation is None:
+            exclude_from_layer_adaptation = exclude_from_weight_decay
+        self.exclude_from_layer_adaptation = exclude_from_layer_adaptation
+
+    def _trust_ratio(self, variable_name, variable, direction):
+        """The norm of the variable over the norm of its update; 1 where either is 0."""
+        if _matches(variable_name, self.exclude_from_layer_adaptation):
+            return 1.0
+        weight_norm, update_norm = tf.norm(variable), tf.norm(direction)
+        usable = tf.logical_and(weight_norm > 0, update_norm > 0)
+        return tf.where(usable, weight_norm / update_norm, 1.0)
+
+
+def _matches(variable_name: str, patterns: Sequence[str] | None) -> bool:
+    """Whether one of the regular expressions is found in the name."""
+    return any(re.search(pattern, variable_name) for pattern in patterns or ())

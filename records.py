@@ -1,0 +1,346 @@
+"""TFRecord files with a manifest beside each, and datasets that read them.
+
+The manifest `<file>.manifest.json` tells how many records the file holds, and the settings and the
+digests of the inputs that made it. It decides whether a file can be used again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Iterator, Mapping, Sequence
+
+import tensorflow.compat.v1 as tf
+from absl import logging
+
+from errors import InputError
+
+SHUFFLE_SEED = 12345
+_SHUFFLE_BUFFER = 100_000  # records; they are shuffled before they are parsed
+_READ_BLOCK = 1 << 20  # bytes
+
+FeatureSpec = Mapping[str, tf.io.FixedLenFeature]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is known of a record file.
+
+    Attributes:
+      records: number of records.
+      bytes: size of the file.
+      settings: what the records depend on beside the inputs, by name.
+      inputs: digests of the files they were made from, by name.
+    """
+
+    records: int
+    bytes: int
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, str]
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the file came without a manifest: another program has made it."""
+        return not self.settings
+
+    def differences(self, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> list[str]:
+        """What settings and inputs differ in from those of the file, in words."""
+        changes = []
+        for name in sorted({*settings, *self.settings}):
+            was, now = self.settings.get(name), settings.get(name)
+            if was != now:
+                changes.append(f"{name} is now {now}, was {was}")
+        for name in sorted({*inputs, *self.inputs}):
+            if self.inputs.get(name) != inputs.get(name):
+                changes.append(f"{name} has changed")
+        return changes
+
+
+def manifest_path(path: str) -> Path:
+    """Where the manifest of a record file is."""
+    return Path(f"{path}.manifest.json")
+
+
+def digest(path: str) -> str:
+    """The SHA-256 digest of a file, in hexadecimal."""
+    sha256 = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        for block in iter(lambda: file.read(_READ_BLOCK), b""):
+            sha256.update(block)
+    return sha256.hexdigest()
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Lets a file appear whole or not at all.
+
+    Yields the path of a temporary file beside it, which becomes `path` when the block ends, and is
+    removed if the block fails.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, value: Any, indent: int | None = 4) -> None:
+    """Writes a value as JSON, whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=indent) + "\n", encoding="utf-8")
+
+
+class RecordWriter:
+    """Writes records to a file and counts them."""
+
+    def __init__(self, path: str | Path):
+        """Opens the file."""
+        self.records = 0
+        self._writer = tf.io.TFRecordWriter(str(path))
+
+    def write(self, record: bytes) -> None:
+        """Appends a record."""
+        self._writer.write(record)
+        self.records += 1
+
+    def close(self) -> None:
+        """Writes out what is buffered and closes the file."""
+        self._writer.close()
+
+
+@contextmanager
+def record_writer(
+    path: str, settings: Mapping[str, Any], inputs: Mapping[str, str]
+) -> Iterator[RecordWriter]:
+    """Yields a `RecordWriter`; the file and its manifest appear when the block ends without error.
+
+    Args:
+      path: path of the record file.
+      settings: what the records depend on beside the inputs, by name.
+      inputs: digests of the files that the records are made from, by name.
+    """
+    manifest_path(path).unlink(missing_ok=True)
+    with whole_file(path) as temporary:
+        writer = RecordWriter(temporary)
+        try:
+            yield writer
+        finally:
+            writer.close()
+        size = temporary.stat().st_size
+    write_json(manifest_path(path), asdict(Manifest(writer.records, size, settings, inputs)))
+
+
+def serialize_example(features: Mapping[str, Sequence[int] | Sequence[float]]) -> bytes:
+    """A `tf.train.Example` of lists of ints, or of floats, by name."""
+    example = tf.train.Example()
+    for name, values in features.items():
+        feature = example.features.feature[name]
+        if isinstance(values[0], float):
+            feature.float_list.value.extend(values)
+        else:
+            feature.int64_list.value.extend(values)
+    return example.SerializeToString()
+
+
+def usable_manifest(
+    path: str,
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    feature_spec: FeatureSpec | None = None,
+) -> Manifest | None:
+    """Tells whether a record file can be used as it is, and logs why not.
+
+    Args:
+      path: path of the record file.
+      settings: what the records of this run depend on beside the inputs, by name.
+      inputs: digests of the files that the records of this run are made from, by name.
+      feature_spec: what a record holds; checked for a file without a manifest, which another
+        program has made. Without it such a file is refused.
+
+    Returns:
+      The manifest; or None if there is no such file, or it was made from something else and is to
+      be made again.
+
+    Raises:
+      InputError: if a file without a manifest is truncated or does not fit the run.
+    """
+    if not Path(path).exists():
+        return None
+    if not manifest_path(path).exists():
+        return _manifest_of_foreign_file(path, feature_spec)
+    try:
+        manifest = Manifest(**json.loads(manifest_path(path).read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{manifest_path(path)}: not a manifest ({error}); remove it and {path}, and both are "
+            "made again"
+        ) from error
+    changes = manifest.differences(settings, inputs)
+    size = Path(path).stat().st_size
+    if size != manifest.bytes:
+        changes.append(f"its size is {size} bytes, was {manifest.bytes}")
+    if changes:
+        logging.info("%s is made again: %s", path, "; ".join(changes))
+        return None
+    logging.info("%s is used again: %d records", path, manifest.records)
+    return manifest
+
+
+def _manifest_of_foreign_file(path, feature_spec):
+    """Checks the first record of a file that came without a manifest, and counts its records."""
+    if feature_spec is None:
+        raise InputError(
+            f"{path}: there is no manifest beside it, so it was not made by this program; give "
+            "another path or remove it, and it is made again"
+        )
+    records = count_records(path)
+    first = tf.train.Example.FromString(next(read_records(path)))
+    for name, spec in feature_spec.items():
+        feature = first.features.feature.get(name)
+        if feature is None:
+            raise InputError(f"{path}: record 1 has no {name!r}; is it a file of another task?")
+        found = len(feature.int64_list.value) or len(feature.float_list.value)
+        needed = spec.shape[0] if spec.shape else 1
+        if found != needed:
+            raise InputError(
+                f"{path}: record 1 has {found} values of {name}, this run needs {needed}: give the "
+                "max_seq_length that the file was made with, or remove it and it is made again"
+            )
+    logging.info("%s has no manifest; its first record fits: %d records", path, records)
+    return Manifest(records, Path(path).stat().st_size, {}, {})
+
+
+def count_records(path: str) -> int:
+    """Counts the records of a file by their lengths, without reading them.
+
+    Raises:
+      InputError: if the file is empty or ends within a record.
+    """
+    size = Path(path).stat().st_size
+    count = position = 0
+    with Path(path).open("rb") as file:
+        while position < size:
+            # A record: its length (8 bytes), checksum (4), data, checksum (4).
+            header = file.read(12)
+            position += 16 + (struct.unpack("<Q", header[:8])[0] if len(header) == 12 else size)
+            if position > size:
+                raise InputError(
+                    f"{path}: record {count + 1} is cut off, or this is no TFRecord file; copy it "
+                    "again, or remove it and it is made again"
+                )
+            file.seek(position)
+            count += 1
+    if not count:
+        raise InputError(f"{path}: there is no record in the file; remove it and it is made again")
+    return count
+
+
+def read_records(path: str) -> Iterator[bytes]:
+    """Yields the records of a file.
+
+    Raises:
+      InputError: if a record is damaged or cut off.
+    """
+    number = 0
+    try:
+        for record in tf.io.tf_record_iterator(str(path)):
+            number += 1
+            yield record
+    except tf.errors.DataLossError as error:
+        raise InputError(
+            f"{path}: record {number + 1} is damaged; copy the file again, or remove it and it is "
+            "made again"
+        ) from error
+
+
+def raise_if_damaged(paths: Sequence[str]) -> None:
+    """Reads record files through and raises `InputError` for the first damaged record."""
+    for path in paths:
+        for _ in read_records(path):
+            pass
+
+
+def training_dataset(
+    path: str,
+    records: int,
+    feature_spec: FeatureSpec,
+    batch_size: int,
+    skip_records: int = 0,
+    parallel: bool = True,
+) -> tf.data.Dataset:
+    """Batches of a record file without end, each pass in another order.
+
+    The orders are the same in every run, so that a run that was interrupted can go on with the
+    records that it had not yet read.
+
+    Args:
+      path: path of the record file.
+      records: number of its records.
+      feature_spec: what a record holds.
+      batch_size: number of records in a batch.
+      skip_records: number of records that an earlier run has read.
+      parallel: whether more than one thread parses.
+
+    Returns:
+      A dataset of dictionaries of int32 and float32 tensors [batch_size, ...].
+    """
+    dataset = tf.data.TFRecordDataset(path)
+    dataset = dataset.shuffle(min(records, _SHUFFLE_BUFFER), seed=SHUFFLE_SEED).repeat()
+    dataset = dataset.skip(skip_records).batch(batch_size, drop_remainder=True)
+    dataset = dataset.map(
+        lambda batch: _with_int32(tf.io.parse_example(batch, feature_spec)),
+        num_parallel_calls=tf.data.experimental.AUTOTUNE if parallel else 1,
+    )
+    return dataset.prefetch(tf.data.experimental.AUTOTUNE)
+
+
+def bucketed_dataset(
+    path: str, feature_spec: FeatureSpec, batch_size: int, buckets: Sequence[int]
+) -> tf.data.Dataset:
+    """Batches of a record file, once through, padded to the least of a few lengths.
+
+    Records of like length come together, so that little padding is computed. A batch comes when it
+    is full, and those left over at the end, so the order is not that of the file.
+
+    Args:
+      path: path of the record file.
+      feature_spec: what a record holds; `input_mask` tells its length.
+      batch_size: the most records in a batch.
+      buckets: the lengths that batches may have, ascending; the last is that of the records.
+
+    Returns:
+      A dataset of dictionaries of int32 and float32 tensors [up to batch_size, a bucket's length].
+    """
+
+    def without_padding(record):
+        features = _with_int32(tf.io.parse_single_example(record, feature_spec))
+        length = tf.reduce_sum(features["input_mask"])
+        return {
+            name: value[:length] if value.shape.ndims else value for name, value in features.items()
+        }
+
+    dataset = tf.data.TFRecordDataset(path)
+    dataset = dataset.map(without_padding, num_parallel_calls=tf.data.experimental.AUTOTUNE)
+    dataset = dataset.bucket_by_sequence_length(
+        lambda features: tf.size(features["input_mask"]),
+        bucket_boundaries=[length + 1 for length in buckets],
+        bucket_batch_sizes=[batch_size] * (len(buckets) + 1),
+        pad_to_bucket_boundary=True,
+    )
+    return dataset.prefetch(tf.data.experimental.AUTOTUNE)
+
+
+def _with_int32(features):
+    """The features with int32 in place of int64, which accelerators lack."""
+    return {
+        name: tf.cast(value, tf.int32) if value.dtype == tf.int64 else value
+        for name, value in features.items()
+    }

@@ -1,0 +1,419 @@
+"""Fine-tunes ALBERT on SQuAD v1.1, predicts answers and evaluates them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import training  # isort: skip  # before TensorFlow, whose log it quiets
+
+import tensorflow.compat.v1 as tf
+from absl import flags, logging
+from tqdm import tqdm
+
+import distributed
+import modeling
+import records
+import squad_data
+import squad_metrics
+from errors import InputError
+from evaluation import Evaluation
+
+training.define_flags(
+    do_train=True,
+    train_batch_size=32,
+    learning_rate=5e-5,
+    output_dir=str(Path.home() / "tmp"),
+)
+flags.DEFINE_boolean("do_predict", True, "Whether to predict, and evaluate the predictions.")
+flags.DEFINE_string("train_file", None, "SQuAD JSON to train on: train-v1.1.json.")
+flags.DEFINE_string("predict_file", None, "SQuAD JSON to predict on: dev-v1.1.json.")
+flags.DEFINE_string(
+    "train_feature_file", None, "TFRecord file of the training features. Default: in output_dir."
+)
+flags.DEFINE_string(
+    "predict_feature_file", None, "TFRecord file of the predict features. Default: in output_dir."
+)
+flags.DEFINE_string(
+    "predict_feature_left_file",
+    None,
+    "TFRecord file of what answers need beside the features. Default: in output_dir.",
+)
+flags.DEFINE_integer("max_seq_length", 384, "Longest input of the model, in pieces.")
+flags.DEFINE_integer("doc_stride", 128, "Pieces between the starts of two windows.", lower_bound=1)
+flags.DEFINE_integer("max_query_length", 64, "Longer questions are cut.", lower_bound=1)
+flags.DEFINE_integer("predict_batch_size", 8, "Windows predicted at once.", lower_bound=1)
+flags.DEFINE_float("num_train_epochs", 2.0, "Passes over the training questions.")
+flags.DEFINE_integer("train_steps", -1, "Steps to train for, in place of num_train_epochs.")
+flags.DEFINE_float("warmup_proportion", 0.1, "Share of the steps in which the rate rises.")
+flags.DEFINE_integer("n_best_size", 20, "Answers kept for each question.", lower_bound=1)
+flags.DEFINE_integer("max_answer_length", 30, "Longest answer, in pieces.", lower_bound=1)
+
+
+@dataclass(frozen=True)
+class SquadSettings:
+    """The values of this script's own flags."""
+
+    do_predict: bool
+    train_file: str | None
+    predict_file: str | None
+    train_feature_file: str | None
+    predict_feature_file: str | None
+    predict_feature_left_file: str | None
+    max_seq_length: int
+    doc_stride: int
+    max_query_length: int
+    predict_batch_size: int
+    num_train_epochs: float
+    train_steps: int
+    warmup_proportion: float
+    n_best_size: int
+    max_answer_length: int
+
+
+def main(_):
+    """Checks the inputs, then trains, evaluates the checkpoints, and exports the best."""
+    settings = training.RunSettings.from_flags()
+    squad_settings = training.settings_from_flags(SquadSettings)
+    problems = training.Problems()
+    start = training.check_start(settings, squad_settings.max_seq_length, problems)
+    task = SquadTask(settings, squad_settings, start)
+    task.read_inputs(problems)
+    training.check_checkpoints(task, problems)
+    problems.raise_all()
+    training.run(task)
+
+
+def squad_logits(config, is_training, features, use_einsum):
+    """The scores of the positions at which an answer may start and end.
+
+    Args:
+      config: the model's `AlbertConfig`.
+      is_training: whether dropout is applied.
+      features: int tensors `input_ids`, `input_mask` and `segment_ids`, each [B, S].
+      use_einsum: whether projections are written as `tf.einsum`.
+
+    Returns:
+      Two float tensors [B, S], raw logits: of the start and of the end.
+    """
+    model = modeling.AlbertModel(
+        config,
+        is_training,
+        features["input_ids"],
+        features["input_mask"],
+        features["segment_ids"],
+        use_einsum=use_einsum,
+    )
+    sequence = model.get_sequence_output()
+    batch_size, length, width = modeling.get_shape_list(sequence)
+    with tf.variable_scope("cls/squad"):
+        weights = tf.get_variable(
+            "output_weights", [2, width], initializer=modeling.create_initializer()
+        )
+        bias = tf.get_variable("output_bias", [2], initializer=tf.zeros_initializer())
+    logits = tf.matmul(tf.reshape(sequence, [-1, width]), weights, transpose_b=True)
+    logits = tf.reshape(tf.nn.bias_add(logits, bias), [batch_size, length, 2])
+    start_logits, end_logits = tf.unstack(logits, axis=2)
+    return start_logits, end_logits
+
+
+def squad_loss(start_logits, end_logits, start_positions, end_positions):
+    """The mean of the cross-entropies of the start and of the end, over all positions.
+
+    Args:
+      start_logits: float tensor [B, S].
+      end_logits: float tensor [B, S].
+      start_positions: int tensor [B].
+      end_positions: int tensor [B].
+
+    Returns:
+      A scalar float tensor.
+    """
+
+    def cross_entropy(logits, positions):
+        return tf.reduce_mean(
+            tf.nn.sparse_softmax_cross_entropy_with_logits(labels=positions, logits=logits)
+        )
+
+    start_loss = cross_entropy(start_logits, start_positions)
+    end_loss = cross_entropy(end_logits, end_positions)
+    return (start_loss + end_loss) / 2.0
+
+
+class SquadTask(training.Task):
+    """SQuAD v1.1 as a task of `training.run`."""
+
+    metric = "f1"
+
+    def __init__(self, settings: training.RunSettings, squad: SquadSettings, start: training.Start):
+        """Makes the task; `read_inputs` completes it."""
+        super().__init__(settings, start)
+        self.squad = squad
+        self.feature_settings = squad_data.FeatureSettings(
+            squad.max_seq_length, squad.doc_stride, squad.max_query_length, settings.do_lower_case
+        )
+        self.train_paragraphs = []
+        self.predict_paragraphs = []
+        self.has_predict_records = False
+
+        def in_output_dir(path, name):
+            return path or os.path.join(settings.output_dir or "", name)
+
+        self.train_records = in_output_dir(squad.train_feature_file, "train_features.tfrecord")
+        self.predict_records = in_output_dir(
+            squad.predict_feature_file, "predict_features.tfrecord"
+        )
+        self.window_records = in_output_dir(
+            squad.predict_feature_left_file, "predict_windows.tfrecord"
+        )
+
+    def read_inputs(self, problems: training.Problems) -> None:
+        """Reads the questions, and adds to `problems` what is wrong with them or with the flags."""
+        squad = self.squad
+        if not (self.settings.do_train or squad.do_predict):
+            problems.add("there is nothing to do: give --do_train or --do_predict")
+        if squad.max_seq_length < squad.max_query_length + 4:
+            problems.add(
+                f"--max_seq_length {squad.max_seq_length} leaves no room for the paragraph beside "
+                f"--max_query_length {squad.max_query_length} and 3 marks"
+            )
+        if not self.settings.spm_model_file:
+            problems.add(
+                "--spm_model_file is missing: give the SentencePiece model that comes with the "
+                "model (30k-clean.model)"
+            )
+        with problems.collected():
+            if self.settings.do_train:
+                self.train_paragraphs = _read_file("train_file", squad.train_file, True)
+                self._set_num_train_steps()
+        with problems.collected():
+            if squad.do_predict:
+                self.predict_paragraphs = _read_file("predict_file", squad.predict_file, False)
+
+    def _set_num_train_steps(self):
+        questions = sum(len(paragraph.questions) for paragraph in self.train_paragraphs)
+        batch_size = self.settings.train_batch_size * distributed.size()
+        self.num_train_steps = int(questions / batch_size * self.squad.num_train_epochs)
+        if self.squad.train_steps > 0:
+            self.num_train_steps = self.squad.train_steps
+        if not self.num_train_steps:
+            raise InputError(
+                f"{self.squad.train_file}: {questions} questions in batches of {batch_size} for "
+                f"{self.squad.num_train_epochs} epochs are no step: lower --train_batch_size"
+            )
+
+    @property
+    def prediction_features(self) -> records.FeatureSpec:
+        """What a record for prediction holds."""
+        length = self.squad.max_seq_length
+        return {
+            "unique_ids": tf.io.FixedLenFeature([], tf.int64),
+            "input_ids": tf.io.FixedLenFeature([length], tf.int64),
+            "input_mask": tf.io.FixedLenFeature([length], tf.int64),
+            "segment_ids": tf.io.FixedLenFeature([length], tf.int64),
+        }
+
+    @property
+    def train_features(self) -> records.FeatureSpec:
+        """What a record for training holds."""
+        return {
+            **self.prediction_features,
+            "start_positions": tf.io.FixedLenFeature([], tf.int64),
+            "end_positions": tf.io.FixedLenFeature([], tf.int64),
+        }
+
+    @property
+    def record_files(self) -> list[str]:
+        """Paths of the record files that the run reads."""
+        return [self.train_records, self.predict_records, self.window_records]
+
+    @property
+    def evaluated_on(self):
+        """What results depend on beside the checkpoint; None if nothing is predicted."""
+        if not self.squad.do_predict:
+            return None
+        return {
+            **self._input_digests("predict_file"),
+            **dataclasses.asdict(self.feature_settings),
+            "n_best_size": self.squad.n_best_size,
+            "max_answer_length": self.squad.max_answer_length,
+        }
+
+    def model_fn(self, features, labels, mode, params):
+        """The Estimator's model function: scores for prediction, the loss for training."""
+        is_training = mode == tf.estimator.ModeKeys.TRAIN
+        start_logits, end_logits = squad_logits(
+            self.start.config, is_training, features, self.settings.use_einsum
+        )
+        if not is_training:
+            return training.prediction_spec(
+                {
+                    "unique_ids": features["unique_ids"],
+                    "start_log_prob": start_logits,
+                    "end_log_prob": end_logits,
+                }
+            )
+        loss = squad_loss(
+            start_logits, end_logits, features["start_positions"], features["end_positions"]
+        )
+        return self.train_spec(loss, int(self.num_train_steps * self.squad.warmup_proportion))
+
+    def train_input_fn(self, start_step: int):
+        """Makes the training records if they are not there; returns the input function."""
+        num_records = self._make_train_records()
+        batch_size = self.settings.train_batch_size
+
+        def input_fn():
+            return records.training_dataset(
+                self.train_records,
+                num_records,
+                self.train_features,
+                batch_size,
+                skip_records=start_step * batch_size,
+                parallel=not self.settings.deterministic_run,
+            )
+
+        return input_fn
+
+    def evaluate(self, estimator: tf.estimator.Estimator, checkpoint: str) -> Evaluation:
+        """Predicts the answers to all questions and compares them with the true ones."""
+        if not self.has_predict_records:
+            self._make_predict_records()
+            self.has_predict_records = True
+        questions = [question for p in self.predict_paragraphs for question in p.questions]
+        texts = [p.text for p in self.predict_paragraphs for _ in p.questions]
+        collector = squad_metrics.AnswerCollector(
+            self.squad.n_best_size, self.squad.max_answer_length
+        )
+        start_time = time.time()
+        count = 0
+        for window, start_scores, end_scores in self._predict(estimator, checkpoint):
+            collector.add(window, texts[window.question_index], start_scores, end_scores)
+            count += 1
+        seconds = time.time() - start_time
+        logging.info(
+            "%s: %d windows of %d questions predicted in %.1f s (%.1f windows/s)",
+            *(checkpoint, count, len(questions), seconds, count / seconds),
+        )
+        predictions, n_best_predictions = squad_metrics.predictions_json(questions, collector)
+        metrics = {}
+        if any(question.answers for question in questions):
+            metrics = squad_metrics.squad_metrics(questions, predictions)
+        files = {"predictions.json": predictions, "nbest_predictions.json": n_best_predictions}
+        return Evaluation(metrics, files)
+
+    def _predict(self, estimator, checkpoint):
+        """Yields each window with its start and end scores [its positions], in any order."""
+
+        def input_fn():
+            return records.bucketed_dataset(
+                self.predict_records,
+                self.prediction_features,
+                self.squad.predict_batch_size,
+                self.start.length_buckets,
+            )
+
+        windows = squad_data.WindowFinder(
+            squad_data.Window(**json.loads(record))
+            for record in records.read_records(self.window_records)
+        )
+        with tqdm(desc="predicting", unit=" windows", disable=None) as bar:
+            for batch in estimator.predict(
+                input_fn, checkpoint_path=checkpoint, yield_single_examples=False
+            ):
+                scores = zip(batch["unique_ids"], batch["start_log_prob"], batch["end_log_prob"])
+                for unique_id, start_scores, end_scores in scores:
+                    window = windows.find(unique_id)
+                    if window is None:
+                        raise self._mismatch(f"window {unique_id} is in the first only")
+                    length = window.num_positions  # padding must not rank among the best
+                    yield window, start_scores[:length], end_scores[:length]
+                bar.update(len(batch["unique_ids"]))
+        if windows.remaining():
+            raise self._mismatch(f"{windows.remaining()} windows are in the second only")
+
+    def _mismatch(self, difference):
+        return InputError(
+            f"{self.predict_records} and {self.window_records} do not belong together: "
+            f"{difference}; remove both and they are made again"
+        )
+
+    def _input_digests(self, flag):
+        """The digests of the files that features are made from."""
+        return {
+            flag: records.digest(getattr(self.squad, flag)),
+            "spm_model_file": records.digest(self.settings.spm_model_file),
+        }
+
+    def _make_train_records(self):
+        """Makes the records for training if they are not there; their number."""
+        settings = dataclasses.asdict(self.feature_settings)
+        digests = self._input_digests("train_file")
+        manifest = records.usable_manifest(
+            self.train_records, settings, digests, self.train_features
+        )
+        if manifest:
+            return manifest.records
+        with records.record_writer(self.train_records, settings, digests) as writer:
+            for feature in self._features(self.train_paragraphs, for_training=True):
+                values = feature.record(self.squad.max_seq_length, for_training=True)
+                writer.write(records.serialize_example(values))
+        logging.info("%s: %d features for training", self.train_records, writer.records)
+        return writer.records
+
+    def _make_predict_records(self):
+        """Makes the records for prediction, and those of the windows, if they are not there."""
+        settings = dataclasses.asdict(self.feature_settings)
+        digests = self._input_digests("predict_file")
+        have_features = records.usable_manifest(
+            self.predict_records, settings, digests, self.prediction_features
+        )
+        have_windows = records.usable_manifest(self.window_records, settings, digests)
+        if have_features and have_windows:
+            return
+        features = self._features(self.predict_paragraphs, for_training=False)
+        with records.record_writer(self.window_records, settings, digests) as window_writer:
+            if have_features and have_features.is_foreign:
+                for feature in features:
+                    window_writer.write(_serialize_window(feature.window))
+            else:
+                with records.record_writer(self.predict_records, settings, digests) as writer:
+                    for feature in features:
+                        values = feature.record(self.squad.max_seq_length, for_training=False)
+                        writer.write(records.serialize_example(values))
+                        window_writer.write(_serialize_window(feature.window))
+        logging.info("%s: %d features to predict on", self.predict_records, window_writer.records)
+
+    def _features(self, paragraphs, for_training):
+        """Yields the features of paragraphs; tells how far it is, and what is left out."""
+        converter = squad_data.FeatureConverter(
+            self.start.tokenizer.sp_model, self.feature_settings
+        )
+        bar = tqdm(paragraphs, desc="making features", unit=" paragraphs", disable=None)
+        yield from converter.features(bar, for_training)
+        if converter.dropped:
+            logging.warning(
+                "%d questions are left out, because their paragraph differs too much from its "
+                "pieces in the vocabulary: %s",
+                len(converter.dropped),
+                " ".join(converter.dropped),
+            )
+
+
+def _serialize_window(window):
+    return json.dumps(dataclasses.asdict(window)).encode()
+
+
+def _read_file(flag, path, for_training):
+    """Reads the SQuAD file that a flag names."""
+    if not path:
+        raise InputError(f"--{flag} is missing: give a SQuAD v1.1 file")
+    return squad_data.read_squad(path, for_training)
+
+
+if __name__ == "__main__":
+    training.launch(main)
