@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Mapping, Sequence
+from typing import Iterator, Mapping, Sequence
 
 import tensorflow.compat.v1 as tf
 from absl import logging
@@ -35,7 +36,7 @@ def find_checkpoint(path: str) -> str:
       InputError: if there is no checkpoint.
     """
     if Path(path).is_dir():
-        found = best_checkpoint(path) or tf.train.latest_checkpoint(path)
+        found = best_checkpoint(path) or latest_checkpoint(path)
         if not found:
             raise InputError(f"{path}: there is no checkpoint in this directory")
         return found
@@ -53,6 +54,37 @@ def best_checkpoint(directory: str) -> str | None:
     """The prefix of the best checkpoint in a directory, if there is one."""
     prefix = str(Path(directory) / BEST_CHECKPOINT)
     return prefix if Path(f"{prefix}.index").exists() else None
+
+
+def latest_checkpoint(directory: str) -> str | None:
+    """The prefix of the latest checkpoint of a training run whose files are there, if any.
+
+    If it is not the one that TensorFlow's `checkpoint` file names as the latest, because that has
+    been removed, the file is corrected, so that Estimators go on from it too.
+    """
+    state = tf.train.get_checkpoint_state(directory)
+    if not state:
+        return None
+    present = [p for p in state.all_model_checkpoint_paths if Path(f"{p}.index").exists()]
+    if present and present[-1] != state.model_checkpoint_path:
+        logging.warning("%s is missing: using %s", state.model_checkpoint_path, present[-1])
+        tf.train.update_checkpoint_state(directory, present[-1], present)
+    return present[-1] if present else None
+
+
+@contextmanager
+def named_if_damaged(prefix: str | None) -> Iterator[None]:
+    """Turns a failure to restore variables in the block into an `InputError` with the prefix."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if prefix is None or "RestoreV2" not in error.message:
+            raise
+        reason = error.message.splitlines()[0]
+        raise InputError(
+            f"{prefix}: the checkpoint is damaged ({reason}); copy it again, or remove {prefix}.* "
+            "and the one before it is used"
+        ) from error
 
 
 def saved_checkpoints(directory: str) -> list[str]:

@@ -6,6 +6,8 @@ from typing import Callable
 
 import tensorflow.compat.v1 as tf
 
+import gradients
+
 _EPSILON = 1e-12
 _EPSILON_FLOAT16 = 1e-3  # 1e-12 is zero in float16
 
@@ -87,25 +89,26 @@ def custom_layer_norm(
         return outputs
 
 
-def _standardize(inputs: tf.Tensor, axes: list, epsilon: float) -> tf.Tensor:
-    """(x - mean) / sqrt(variance + epsilon), with the gradient in its closed form.
+def _standardize(inputs: tf.Tensor, axes: list[int], epsilon: float) -> tf.Tensor:
+    """(x - mean) / sqrt(variance + epsilon) over some axes.
 
-    The closed form takes half of the passes over memory that differentiating op by op takes.
+    Its gradient in closed form takes half of the passes over memory that differentiating op by op
+    takes.
     """
+    axes = tf.constant(axes)
+    centered = inputs - _mean(inputs, axes)
+    inverse_deviation = tf.rsqrt(_mean(tf.square(centered), axes) + epsilon)
+    standardized = centered * inverse_deviation
+    return gradients.override(
+        "AlbertStandardize", standardized, inputs, axes, standardized, inverse_deviation
+    )
 
-    def mean(x):
-        return tf.reduce_mean(x, axes, keepdims=True)
 
-    @tf.custom_gradient
-    def standardize(x):
-        centered = x - mean(x)
-        inverse_deviation = tf.rsqrt(mean(tf.square(centered)) + epsilon)
-        standardized = centered * inverse_deviation
+@gradients.register("AlbertStandardize")
+def _standardize_gradient(upstream, inputs, axes, standardized, inverse_deviation):
+    projection = standardized * _mean(upstream * standardized, axes)
+    return inverse_deviation * (upstream - _mean(upstream, axes) - projection), None, None, None
 
-        def gradient(upstream):
-            projection = standardized * mean(upstream * standardized)
-            return inverse_deviation * (upstream - mean(upstream) - projection)
 
-        return standardized, gradient
-
-    return standardize(inputs)
+def _mean(x, axes):
+    return tf.reduce_mean(x, axes, keepdims=True)

@@ -73,7 +73,8 @@ class Results:
         """
         name = self._name(checkpoint)
         self._by_checkpoint[name] = dict(evaluation.metrics)
-        if self._value(name) > self._value(self.best) or not evaluation.metrics:
+        is_best = self.best is None or self._value(name) > self._value(self.best)
+        if is_best or not evaluation.metrics:  # without figures the latest counts
             if keep_best and evaluation.metrics:
                 checkpoints.keep_as_best(checkpoint)
             for file_name, content in evaluation.files.items():
@@ -106,7 +107,7 @@ class Results:
 
     def _value(self, name):
         """The figure to compare by."""
-        value = self._by_checkpoint[name].get(self._metric) if name else None
+        value = self._by_checkpoint[name].get(self._metric)
         return -math.inf if value is None or math.isnan(value) else value
 
     def _read(self):

@@ -16,10 +16,13 @@ from typing import Callable
 
 import tensorflow.compat.v1 as tf
 
+import gradients
 from custom_layer_norm import custom_layer_norm
 from errors import InputError
 
 _MASKED_SCORE = -10000.0  # added to the attention scores of padding before the softmax
+_GELU_LINEAR = math.sqrt(2 / math.pi)
+_GELU_CUBIC = 0.044715 * _GELU_LINEAR
 
 
 class AlbertConfig:
@@ -412,22 +415,18 @@ def gelu(x: tf.Tensor) -> tf.Tensor:
     Returns:
       0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), of the shape and dtype of `x`.
     """
-    scale, cubic = math.sqrt(2 / math.pi), 0.044715 * math.sqrt(2 / math.pi)
+    # Products in place of `tf.pow`: a tenth of its time.
+    square = tf.square(x)
+    tanh = tf.tanh(x * (_GELU_LINEAR + _GELU_CUBIC * square))
+    gate = 0.5 + 0.5 * tanh
+    return gradients.override("AlbertGelu", x * gate, x, square, tanh, gate)
 
-    # Products in place of `tf.pow`, and a gradient that shares them: less than half of the time.
-    @tf.custom_gradient
-    def gelu_of(x):
-        square = tf.square(x)
-        tanh = tf.tanh(x * (scale + cubic * square))
-        gate = 0.5 + 0.5 * tanh
 
-        def gradient(upstream):
-            slope = 0.5 * scale + 1.5 * cubic * square
-            return upstream * (gate + x * slope * (1 - tf.square(tanh)))
-
-        return x * gate, gradient
-
-    return gelu_of(x)
+@gradients.register("AlbertGelu")
+def _gelu_gradient(upstream, x, square, tanh, gate):
+    slope = 0.5 * _GELU_LINEAR + 1.5 * _GELU_CUBIC * square
+    # TanhGrad(y, dy) is dy * (1 - y^2) in one pass over memory.
+    return upstream * (gate + tf.raw_ops.TanhGrad(y=tanh, dy=x * slope)), None, None, None
 
 
 def get_activation(activation: str | Callable | None) -> Callable | None:

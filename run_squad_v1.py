@@ -88,41 +88,34 @@ def main(_):
     training.run(task)
 
 
-def squad_logits(config, is_training, features, use_einsum):
-    """The scores of the positions at which an answer may start and end.
+def span_logits(sequence_output: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The model's head: scores of the positions at which an answer may start and end.
 
     Args:
-      config: the model's `AlbertConfig`.
-      is_training: whether dropout is applied.
-      features: int tensors `input_ids`, `input_mask` and `segment_ids`, each [B, S].
-      use_einsum: whether projections are written as `tf.einsum`.
+      sequence_output: float tensor [B, S, D], the output of the encoder.
 
     Returns:
       Two float tensors [B, S], raw logits: of the start and of the end.
     """
-    model = modeling.AlbertModel(
-        config,
-        is_training,
-        features["input_ids"],
-        features["input_mask"],
-        features["segment_ids"],
-        use_einsum=use_einsum,
-    )
-    sequence = model.get_sequence_output()
-    batch_size, length, width = modeling.get_shape_list(sequence)
+    batch_size, length, width = modeling.get_shape_list(sequence_output)
     with tf.variable_scope("cls/squad"):
         weights = tf.get_variable(
             "output_weights", [2, width], initializer=modeling.create_initializer()
         )
         bias = tf.get_variable("output_bias", [2], initializer=tf.zeros_initializer())
-    logits = tf.matmul(tf.reshape(sequence, [-1, width]), weights, transpose_b=True)
+    logits = tf.matmul(tf.reshape(sequence_output, [-1, width]), weights, transpose_b=True)
     logits = tf.reshape(tf.nn.bias_add(logits, bias), [batch_size, length, 2])
     start_logits, end_logits = tf.unstack(logits, axis=2)
     return start_logits, end_logits
 
 
-def squad_loss(start_logits, end_logits, start_positions, end_positions):
-    """The mean of the cross-entropies of the start and of the end, over all positions.
+def span_loss(
+    start_logits: tf.Tensor,
+    end_logits: tf.Tensor,
+    start_positions: tf.Tensor,
+    end_positions: tf.Tensor,
+) -> tf.Tensor:
+    """The mean of the cross-entropies of start and end over the positions (BERT, section 4.2).
 
     Args:
       start_logits: float tensor [B, S].
@@ -131,7 +124,7 @@ def squad_loss(start_logits, end_logits, start_positions, end_positions):
       end_positions: int tensor [B].
 
     Returns:
-      A scalar float tensor.
+      Scalar float tensor.
     """
 
     def cross_entropy(logits, positions):
@@ -209,12 +202,10 @@ class SquadTask(training.Task):
     @property
     def prediction_features(self) -> records.FeatureSpec:
         """What a record for prediction holds."""
-        length = self.squad.max_seq_length
+        sequence = tf.io.FixedLenFeature([self.squad.max_seq_length], tf.int64)
         return {
             "unique_ids": tf.io.FixedLenFeature([], tf.int64),
-            "input_ids": tf.io.FixedLenFeature([length], tf.int64),
-            "input_mask": tf.io.FixedLenFeature([length], tf.int64),
-            "segment_ids": tf.io.FixedLenFeature([length], tf.int64),
+            **dict.fromkeys(training.MODEL_INPUTS, sequence),
         }
 
     @property
@@ -246,18 +237,21 @@ class SquadTask(training.Task):
     def model_fn(self, features, labels, mode, params):
         """The Estimator's model function: scores for prediction, the loss for training."""
         is_training = mode == tf.estimator.ModeKeys.TRAIN
-        start_logits, end_logits = squad_logits(
-            self.start.config, is_training, features, self.settings.use_einsum
+        model = modeling.AlbertModel(
+            self.start.config,
+            is_training,
+            features["input_ids"],
+            features["input_mask"],
+            features["segment_ids"],
+            use_einsum=self.settings.use_einsum,
         )
+        start_logits, end_logits = span_logits(model.get_sequence_output())
         if not is_training:
-            return training.prediction_spec(
-                {
-                    "unique_ids": features["unique_ids"],
-                    "start_log_prob": start_logits,
-                    "end_log_prob": end_logits,
-                }
-            )
-        loss = squad_loss(
+            scores = {"start_log_prob": start_logits, "end_log_prob": end_logits}
+            if "unique_ids" in features:  # not in an exported model
+                scores["unique_ids"] = features["unique_ids"]
+            return training.prediction_spec(scores)
+        loss = span_loss(
             start_logits, end_logits, features["start_positions"], features["end_positions"]
         )
         return self.train_spec(loss, int(self.num_train_steps * self.squad.warmup_proportion))

@@ -28,6 +28,7 @@ from evaluation import Evaluation, Results
 from hooks import ProgressHook
 from modeling import AlbertConfig
 
+MODEL_INPUTS = ("input_ids", "input_mask", "segment_ids")
 _BUCKET_STEP = 32  # pieces
 _DETERMINISTIC_SEED = 1
 _TRACEBACK_VERBOSITY = 1
@@ -275,11 +276,6 @@ class Task(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def prediction_features(self) -> records.FeatureSpec:
-        """What a record for prediction holds."""
-
-    @property
-    @abc.abstractmethod
     def record_files(self) -> list[str]:
         """Paths of the record files that the run reads."""
 
@@ -312,7 +308,7 @@ class Task(abc.ABC):
           optimizer: "adamw" or "lamb".
         """
         settings = self.settings
-        if self.start.init_checkpoint and not tf.train.latest_checkpoint(settings.output_dir):
+        if self.start.init_checkpoint and not checkpoints.latest_checkpoint(settings.output_dir):
             checkpoints.initialize_from(self.start.init_checkpoint)
         train_op = optimization.create_optimizer(
             loss,
@@ -364,7 +360,7 @@ def _check_start_checkpoint(task):
 
 def _own_checkpoint(settings):
     """The checkpoint in the output directory that the run goes on from, if there is one."""
-    latest = tf.train.latest_checkpoint(settings.output_dir)
+    latest = checkpoints.latest_checkpoint(settings.output_dir)
     if settings.do_train:
         return latest
     return checkpoints.best_checkpoint(settings.output_dir) or latest
@@ -373,16 +369,13 @@ def _own_checkpoint(settings):
 def _model_shapes(task):
     """The shapes of the model's variables by name."""
     with tf.Graph().as_default():
-        task.model_fn(_placeholders(task), None, tf.estimator.ModeKeys.PREDICT, None)
+        task.model_fn(_model_inputs(), None, tf.estimator.ModeKeys.PREDICT, None)
         return {v.op.name: v.shape.as_list() for v in tf.trainable_variables()}
 
 
-def _placeholders(task):
-    """Placeholders for a batch of any size of records for prediction."""
-    return {
-        name: tf.placeholder(tf.int32, [None, *spec.shape], name)
-        for name, spec in task.prediction_features.items()
-    }
+def _model_inputs():
+    """Placeholders for a batch of any size and length."""
+    return {name: tf.placeholder(tf.int32, [None, None], name) for name in MODEL_INPUTS}
 
 
 def run(task: Task) -> None:
@@ -419,7 +412,7 @@ def _make_estimator(task):
 
 
 def _train(task, estimator):
-    latest = tf.train.latest_checkpoint(task.settings.output_dir)
+    latest = checkpoints.latest_checkpoint(task.settings.output_dir)
     start_step = checkpoints.step_of(latest) if latest else 0
     if start_step >= task.num_train_steps:
         logging.info("%s: training is done: step %d", latest, start_step)
@@ -429,7 +422,8 @@ def _train(task, estimator):
         logging.info("training goes on from %s to step %d", latest, task.num_train_steps)
     else:
         logging.info("training for %d steps", task.num_train_steps)
-    estimator.train(input_fn, max_steps=task.num_train_steps)
+    with checkpoints.named_if_damaged(latest or task.start.init_checkpoint):
+        estimator.train(input_fn, max_steps=task.num_train_steps)
 
 
 def _evaluate(task, estimator):
@@ -443,9 +437,9 @@ def _evaluate(task, estimator):
         if results.has(checkpoint):
             logging.info("%s has been evaluated before", checkpoint)
         else:
-            results.add(
-                checkpoint, task.evaluate(estimator, checkpoint), keep_best=settings.do_train
-            )
+            with checkpoints.named_if_damaged(checkpoint):
+                evaluation = task.evaluate(estimator, checkpoint)
+            results.add(checkpoint, evaluation, keep_best=settings.do_train)
     results.log()
 
 
@@ -453,12 +447,12 @@ def _export(task, estimator):
     settings = task.settings
     checkpoint = (
         checkpoints.best_checkpoint(settings.output_dir)
-        or tf.train.latest_checkpoint(settings.output_dir)
+        or checkpoints.latest_checkpoint(settings.output_dir)
         or task.start.init_checkpoint
     )
     path = estimator.export_saved_model(
         settings.export_dir,
-        lambda: tf.estimator.export.ServingInputReceiver(*[_placeholders(task)] * 2),
+        lambda: tf.estimator.export.ServingInputReceiver(*[_model_inputs()] * 2),
         checkpoint_path=checkpoint,
     )
     logging.info("exported %s to %s", checkpoint, path.decode())

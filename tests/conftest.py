@@ -1,0 +1,26 @@
+"""Fixtures that several test files use."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import pytest
+import tensorflow.compat.v1 as tf
+
+import tokenization
+from golden import GOLDEN
+
+
+@pytest.fixture
+def graph():
+    """A fresh default graph."""
+    with tf.Graph().as_default() as graph:
+        yield graph
+
+
+@pytest.fixture(scope="session")
+def sample_model():
+    """The SentencePiece model of the sample text."""
+    return tokenization.load_sentencepiece_model(str(GOLDEN / "sample/sample.model"))

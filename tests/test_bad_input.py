@@ -1,0 +1,280 @@
+"""Bad input ends a run with a line that names the file, the place in it and the remedy."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import tensorflow.compat.v1 as tf
+
+import records
+from golden import GOLDEN, checkpoint_of
+from scripts import SAMPLE_PREDICT, SAMPLE_TRAIN, SQUAD_FLAGS, command, fail, run_squad, succeed
+
+
+def with_change(tmp_path, source, change):
+    """A copy of a JSON file after `change` has been called on its value."""
+    value = json.loads(Path(source).read_text(encoding="utf-8"))
+    change(value)
+    path = tmp_path / f"changed-{Path(source).name}"
+    path.write_text(json.dumps(value))
+    return path
+
+
+def first_question(squad):
+    return squad["data"][0]["paragraphs"][0]["qas"][0]
+
+
+def moved_answer(squad):
+    first_question(squad)["answers"][0]["answer_start"] = 3
+
+
+def same_id(squad):
+    first_question(squad)["id"] = "sample-0002"
+
+
+def no_answers(squad):
+    first_question(squad)["answers"] = []
+
+
+@pytest.mark.parametrize(
+    ("flag", "source", "change", "message"),
+    [
+        (
+            "train_file",
+            SAMPLE_TRAIN,
+            moved_answer,
+            "question sample-0001: the answer '1874' is not at its answer_start 3, where .* "
+            "stands; it stands at 45: correct the file",
+        ),
+        ("train_file", SAMPLE_TRAIN, no_answers, "question sample-0001: it has no answer"),
+        ("predict_file", SAMPLE_PREDICT, same_id, "question sample-0002 stands twice"),
+    ],
+)
+def test_questions(tmp_path, flag, source, change, message):
+    path = with_change(tmp_path, source, change)
+    (line,) = fail(run_squad(tmp_path / "run", **{flag: path}))
+    assert re.match(f"error: {path}: {message}", line)
+
+
+def test_broken_json(tmp_path):
+    path = tmp_path / "cut.json"
+    path.write_text(SAMPLE_TRAIN.read_text(encoding="utf-8")[:5000], encoding="utf-8")
+    (line,) = fail(run_squad(tmp_path / "run", train_file=path))
+    assert re.match(rf"error: {path}: not valid JSON: .* line \d+ column \d+", line)
+
+
+@pytest.mark.parametrize(
+    ("flags", "messages"),
+    [
+        ({"spm_model_file": "none.model"}, ["none.model: there is no SentencePiece model there"]),
+        (
+            {"spm_model_file": None},
+            ["a tokenizer needs a SentencePiece model", "--spm_model_file is missing"],
+        ),
+        ({"albert_config_file": None}, ["--albert_config_file is missing"]),
+        ({"albert_config_file": "none.json"}, ["none.json: cannot read the model config"]),
+        ({"train_file": None}, ["--train_file is missing"]),
+        ({"predict_file": "none.json"}, ["none.json: cannot read the questions: No such file"]),
+        ({"init_checkpoint": "none/model.ckpt"}, ["none/model.ckpt: there is no checkpoint there"]),
+        (
+            {"max_seq_length": 129},
+            ["--max_seq_length is 129, but the model of .* reads no more than 128 pieces"],
+        ),
+        ({"max_seq_length": 27}, ["--max_seq_length 27 leaves no room for the paragraph"]),
+        ({"length_buckets": "32,97"}, ["--length_buckets 32,97: they must lie between 1 and"]),
+        ({"length_buckets": "x"}, ["--length_buckets x: not whole numbers"]),
+        ({"device": "gpu"}, ["--device=gpu: TensorFlow sees no GPU"]),
+        ({"device": "hpu"}, ["--device=hpu: "]),
+        ({"use_tpu": True}, ["--use_tpu: TPUs are not supported"]),
+        ({"use_horovod": True}, ["--use_horovod: "]),
+        ({"output_dir": "/proc/none"}, ["--output_dir /proc/none: No such file or directory"]),
+        ({"do_train": False, "do_predict": False}, ["there is nothing to do"]),
+        ({"train_batch_size": 100}, [r"42 questions in batches of 100 .* are no step"]),
+        (
+            {"do_train": False, "init_checkpoint": None},
+            ["there is no checkpoint to predict with; give --init_checkpoint"],
+        ),
+        (
+            {"do_train": False, "init_checkpoint": checkpoint_of("pretraining")},
+            ["the checkpoint has no cls/squad/output_weights, .*fine-tune it first"],
+        ),
+        (
+            {"albert_config_file": None, "train_file": "a", "predict_file": "b"},
+            ["--albert_config_file is missing", "a: cannot read", "b: cannot read"],
+        ),
+    ],
+)
+def test_flags(tmp_path, flags, messages):
+    lines = fail(run_squad(flags.pop("output_dir", tmp_path / "run"), **flags))
+    assert len(lines) == len(messages), lines
+    for line, message in zip(lines, messages):
+        assert re.search(message, line)
+
+
+def test_nothing_is_written_before_the_inputs_are_checked(tmp_path):
+    fail(run_squad(tmp_path / "run", train_file="none.json"))
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def config(tmp_path, **changes):
+    return with_change(
+        tmp_path, GOLDEN / "tiny_model/albert_config.json", lambda values: values.update(changes)
+    )
+
+
+def test_a_config_that_does_not_fit_the_checkpoint(tmp_path):
+    path = config(tmp_path, intermediate_size=128)
+    (line,) = fail(run_squad(tmp_path / "run", albert_config_file=path))
+    assert "the checkpoint does not fit --albert_config_file: " in line
+    assert "intermediate/dense/kernel is [32, 64], the model's is [32, 128]" in line
+
+
+def test_a_config_that_does_not_fit_the_vocabulary(tmp_path):
+    path = config(tmp_path, vocab_size=30000)
+    (line, *_) = fail(run_squad(tmp_path / "run", albert_config_file=path))
+    assert re.search(r"sample\.model: the vocabulary has 420 pieces, but .* vocab_size 30000", line)
+
+
+def test_a_directory_with_another_model(tmp_path):
+    flags = {"do_predict": False, "train_steps": 1}
+    succeed(run_squad(tmp_path / "run", **flags))
+    path = config(tmp_path, intermediate_size=128)
+    (line,) = fail(
+        run_squad(tmp_path / "run", **flags, albert_config_file=path, init_checkpoint=None)
+    )
+    assert re.search(r"run/model\.ckpt-1: the checkpoint does not fit", line)
+
+
+def test_a_traceback_with_verbosity_1(tmp_path):
+    result = run_squad(tmp_path, train_file="none.json", verbosity=1)
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
+    assert "InputError: none.json: cannot read the questions" in result.stderr
+
+
+@pytest.fixture(scope="module")
+def run_of_one_step(tmp_path_factory):
+    """The directory of a run of one step with its predictions."""
+    directory = tmp_path_factory.mktemp("finished")
+    succeed(run_squad(directory, train_steps=1))
+    return directory
+
+
+@pytest.fixture
+def finished(run_of_one_step, tmp_path):
+    """A copy of it that a test may change."""
+    return Path(shutil.copytree(run_of_one_step, tmp_path / "run"))
+
+
+def damage(path, position):
+    with path.open("r+b") as file:
+        file.seek(position)
+        file.write(b"\xff\x00\xff\x00")
+
+
+def test_damaged_training_records(finished):
+    damage(finished / "train_features.tfrecord", 50000)
+    (line,) = fail(run_squad(finished, train_steps=50))
+    assert re.match(
+        rf"error: {finished}/train_features\.tfrecord: record \d+ is damaged; copy the file again, "
+        "or remove it and it is made again",
+        line,
+    )
+
+
+def test_damaged_prediction_records(finished):
+    (finished / "eval_results.json").unlink()
+    damage(finished / "predict_features.tfrecord", 50000)
+    (line,) = fail(run_squad(finished, train_steps=1))
+    assert re.match(rf"error: {finished}/predict_features\.tfrecord: record \d+ is damaged", line)
+
+
+def test_cut_records_are_made_again(finished):
+    path = finished / "train_features.tfrecord"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100000])
+    log = succeed(run_squad(finished, train_steps=2, do_predict=False))
+    assert (
+        f"train_features.tfrecord is made again: its size is 100000 bytes, was {len(whole)}" in log
+    )
+    assert path.read_bytes() == whole
+
+
+def test_features_are_made_again_for_other_settings(finished):
+    log = succeed(run_squad(finished, train_steps=2, do_predict=False, doc_stride=48))
+    assert "train_features.tfrecord is made again: doc_stride is now 48, was 32" in log
+
+
+def test_lost_records(finished):
+    """A file of features and one of windows that do not belong together."""
+    (finished / "eval_results.json").unlink()
+    path = finished / "predict_features.tfrecord"
+    some = list(records.read_records(str(path)))[:10]
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for record in some:
+            writer.write(record)
+    records.manifest_path(str(path)).unlink()
+    (line,) = fail(run_squad(finished, train_steps=1))
+    assert re.search(r"do not belong together: 161 windows are in the second only; remove", line)
+
+
+def test_a_pickle_as_left_file(tmp_path):
+    path = tmp_path / "left.pkl"
+    path.write_bytes(pickle.dumps([1, 2, 3]))
+    (line,) = fail(run_squad(tmp_path / "run", do_train=False, predict_feature_left_file=path))
+    assert re.match(f"error: {path}: there is no manifest beside it, so it was not made by", line)
+
+
+def test_a_damaged_checkpoint(finished):
+    with (finished / "model.ckpt-1.data-00000-of-00001").open("r+b") as file:
+        file.truncate(1000)
+    flags = {"train_steps": 2, "do_predict": False}
+    (line,) = fail(run_squad(finished, **flags))
+    assert re.match(rf"error: {finished}/model\.ckpt-1: the checkpoint is damaged", line)
+    for file in finished.glob("model.ckpt-1.*"):
+        file.unlink()
+    log = succeed(run_squad(finished, **flags))
+    assert "model.ckpt-1 is missing: using" in log
+    assert f"training goes on from {finished}/model.ckpt-0 to step 2" in log
+
+
+def test_a_damaged_checkpoint_in_prediction(finished):
+    with (finished / "model.ckpt-best.data-00000-of-00001").open("r+b") as file:
+        file.truncate(1000)
+    (line,) = fail(run_squad(finished, do_train=False, n_best_size=3))
+    assert re.match(rf"error: {finished}/model\.ckpt-best: the checkpoint is damaged", line)
+
+
+@pytest.mark.parametrize("kilobytes", [64, 600, 1500])
+def test_a_full_disk(tmp_path, kilobytes):
+    """On a file system that is too small for features, checkpoints or results."""
+    directory = tmp_path / "small"
+    directory.mkdir()
+    squad = command("run_squad_v1.py", {**SQUAD_FLAGS, "output_dir": directory / "run"})
+    mount = f'mount -t tmpfs -o size={kilobytes}k tmpfs "{directory}"'
+    result = subprocess.run(
+        [
+            "unshare",
+            "--mount",
+            "--map-root-user",
+            "sh",
+            "-c",
+            f'{mount} && exec "$@"',
+            "sh",
+            *squad,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ,
+    )
+    (line,) = fail(result)
+    assert line.startswith("error: the disk is full: ")
+    assert line.endswith("make room, and run the same command again")

@@ -1,0 +1,337 @@
+"""run_squad_v1.py from end to end, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import checkpoints
+import records
+from golden import GOLDEN, checkpoint_of, golden_json, golden_lines
+from scripts import (
+    SAMPLE_PREDICT,
+    SQUAD_CHECKPOINT,
+    SQUAD_FLAGS,
+    command,
+    run_squad,
+    succeed,
+)
+
+RUN_FILES = {
+    *("checkpoint", "graph.pbtxt", "eval", "eval_results.json", "eval_results.txt"),
+    *("predictions.json", "nbest_predictions.json"),
+    *("train_features.tfrecord", "train_features.tfrecord.manifest.json"),
+    *("predict_features.tfrecord", "predict_features.tfrecord.manifest.json"),
+    *("predict_windows.tfrecord", "predict_windows.tfrecord.manifest.json"),
+    *(
+        f"model.ckpt-{step}.{suffix}"
+        for step in (0, 4, 8, 10, "best")
+        for suffix in ("index", "meta", "data-00000-of-00001")
+    ),
+}
+
+
+def files(directory):
+    """The names of the files of a run; those of TensorBoard events differ from run to run."""
+    return {f.name for f in directory.iterdir() if not f.name.startswith("events.out.tfevents")}
+
+
+def variables(checkpoint):
+    return {
+        name: tf.train.load_variable(str(checkpoint), name)
+        for name in checkpoints.shapes_in(str(checkpoint))
+    }
+
+
+def load(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The directory of a finished run of 10 steps, and its log. The run is deterministic."""
+    directory = tmp_path_factory.mktemp("finished")
+    log = succeed(run_squad(directory, deterministic_run=True))
+    return directory, log
+
+
+def test_a_run_leaves_its_files(finished):
+    directory, _ = finished
+    assert files(directory) == RUN_FILES
+    results = load(directory / "eval_results.json")
+    assert set(results["checkpoints"]) == {"model.ckpt-4", "model.ckpt-8", "model.ckpt-10"}
+    by_f1 = {name: figures["f1"] for name, figures in results["checkpoints"].items()}
+    assert results["best_checkpoint"] == max(by_f1, key=by_f1.get)
+    assert results["f1"] == max(by_f1.values())
+    assert set(load(directory / "predictions.json")) == set(golden_json("squad_s96.predictions"))
+    best = variables(directory / "model.ckpt-best")
+    same = variables(directory / results["best_checkpoint"])
+    for name, value in best.items():
+        np.testing.assert_array_equal(value, same[name])
+
+
+def test_the_log_tells_the_run(finished):
+    _, log = finished
+    for line in (
+        "running on CPU",
+        "train_features.tfrecord: 171 features for training",
+        "27 of 27 variables start from",
+        "training for 10 steps",
+        "step 1 of 10: loss 4.",
+        "step 10 of 10: loss",
+        "predict_features.tfrecord: 171 features to predict on",
+        "171 windows of 42 questions predicted in",
+        "has predictions.json, nbest_predictions.json, eval_results.txt, eval_results.json",
+    ):
+        assert log.count(line) == (3 if "predicted in" in line else 1), line
+    assert all(line[0] == "I" for line in log.splitlines()), log
+
+
+def test_a_finished_run_does_nothing(finished):
+    directory, _ = finished
+    before = {file.name: file.stat().st_mtime_ns for file in directory.iterdir()}
+    log = succeed(run_squad(directory))
+    assert {file.name: file.stat().st_mtime_ns for file in directory.iterdir()} == before
+    assert "training is done: step 10" in log
+    assert log.count("has been evaluated before") == 3
+
+
+def test_a_deterministic_run_gives_the_same_numbers(finished, tmp_path):
+    directory, _ = finished
+    succeed(run_squad(tmp_path, deterministic_run=True))
+    assert load(tmp_path / "eval_results.json") == load(directory / "eval_results.json")
+    for name in ("predictions.json", "nbest_predictions.json"):
+        assert (tmp_path / name).read_bytes() == (directory / name).read_bytes()
+
+
+def test_our_checkpoints_have_the_variables_of_the_original(finished):
+    directory, _ = finished
+    ours = checkpoints.shapes_in(str(directory / "model.ckpt-10"))
+    original = checkpoints.shapes_in(str(SQUAD_CHECKPOINT))
+    pooler = "bert/pooler/dense/"  # has no gradient, so no slots
+    slots = {
+        f"{name}/{slot}": shape
+        for name, shape in original.items()
+        for slot in ("adam_m", "adam_v")
+        if not name.startswith(pooler)
+    }
+    assert ours == {**original, **slots, "global_step": []}
+
+
+def kill_in_training(directory, **flags):
+    """Starts a run and kills it with SIGKILL when its checkpoint of step 4 is there."""
+    flags = {**SQUAD_FLAGS, "output_dir": directory, **flags}
+    process = subprocess.Popen(command("run_squad_v1.py", flags), stderr=subprocess.DEVNULL)
+    deadline = time.time() + 120
+    while not (directory / "model.ckpt-4.index").exists():
+        assert process.poll() is None
+        assert time.time() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (directory / "model.ckpt-10.index").exists()
+
+
+def test_a_killed_run_goes_on(finished, tmp_path):
+    directory, _ = finished
+    kill_in_training(tmp_path, deterministic_run=True)
+    log = succeed(run_squad(tmp_path, deterministic_run=True))
+    assert "training goes on from" in log
+    assert "train_features.tfrecord is used again" in log
+    assert files(tmp_path) == RUN_FILES
+    undisturbed, resumed = (variables(d / "model.ckpt-10") for d in (directory, tmp_path))
+    assert resumed["global_step"] == 10
+    assert set(resumed) == set(undisturbed)
+    for name, value in undisturbed.items():
+        np.testing.assert_allclose(resumed[name], value, rtol=1e-6, atol=1e-8, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def predicted(tmp_path_factory):
+    """The directory of a prediction with the golden checkpoint, padding to multiples of 32."""
+    directory = tmp_path_factory.mktemp("predicted")
+    succeed(run_squad(directory, do_train=False))
+    return directory
+
+
+def assert_same_answers(directory, other, tolerance):
+    assert load(other / "predictions.json") == load(directory / "predictions.json")
+    n_best, others = (load(d / "nbest_predictions.json") for d in (directory, other))
+    assert list(others) == list(n_best)
+    for question_id, entries in n_best.items():
+        assert [e["text"] for e in others[question_id]] == [e["text"] for e in entries]
+        for entry, same in zip(entries, others[question_id]):
+            for score in ("start_log_prob", "end_log_prob", "probability"):
+                assert same[score] == pytest.approx(entry[score], abs=tolerance)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"length_buckets": 96},
+        {"length_buckets": "17,50", "predict_batch_size": 3},
+        {"use_einsum": True},
+    ],
+)
+def test_answers_do_not_depend_on_padding_and_batches(predicted, tmp_path, flags):
+    succeed(run_squad(tmp_path, do_train=False, **flags))
+    assert_same_answers(predicted, tmp_path, tolerance=2e-5)
+
+
+def test_prediction_alone_leaves_its_files(predicted):
+    assert files(predicted) == {
+        name for name in RUN_FILES if name.startswith(("predict", "nbest", "eval_results"))
+    }
+
+
+def test_prediction_alone_takes_the_best_checkpoint(finished, tmp_path):
+    directory, _ = finished
+    for file in directory.glob("model.ckpt-best*"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    log = succeed(run_squad(tmp_path, do_train=False, init_checkpoint=None))
+    assert f"{tmp_path}/model.ckpt-best: 171 windows" in log
+    for name in ("predictions.json", "nbest_predictions.json"):
+        assert load(tmp_path / name) == load(directory / name)
+
+
+def test_prediction_without_answers(tmp_path):
+    questions = load(SAMPLE_PREDICT)
+    for article in questions["data"]:
+        for paragraph in article["paragraphs"]:
+            for qa in paragraph["qas"]:
+                del qa["answers"]
+    (tmp_path / "test.json").write_text(json.dumps(questions))
+    succeed(run_squad(tmp_path, do_train=False, predict_file=tmp_path / "test.json"))
+    assert len(load(tmp_path / "predictions.json")) == 42
+    assert "f1" not in load(tmp_path / "eval_results.json")
+
+
+def test_fine_tuning_starts_from_a_pretrained_checkpoint(tmp_path):
+    log = succeed(
+        run_squad(
+            tmp_path,
+            init_checkpoint=checkpoint_of("pretraining"),
+            train_steps=1,
+            learning_rate=0,
+            do_predict=False,
+        )
+    )
+    assert "25 of 27 variables start from" in log
+    saved = variables(tmp_path / "model.ckpt-1")
+    for name, value in variables(checkpoint_of("pretraining")).items():
+        if name.startswith("bert/"):
+            np.testing.assert_array_equal(saved[name], value)
+
+
+def test_training_from_random_weights_is_said_aloud(tmp_path):
+    result = run_squad(tmp_path, init_checkpoint=None, train_steps=1, do_predict=False)
+    assert succeed(result).count("TRAINING STARTS FROM RANDOM WEIGHTS") == 1
+
+
+def foreign_record(feature, for_training):
+    """A record as the original writes it."""
+    length, padding = len(feature["input_ids"]), 96 - len(feature["input_ids"])
+    values = {
+        "unique_ids": [feature["unique_id"]],
+        "input_ids": feature["input_ids"] + [0] * padding,
+        "input_mask": [1] * length + [0] * padding,
+        "segment_ids": feature["segment_ids"] + [0] * padding,
+        "p_mask": feature["p_mask"] + [1] * padding,
+    }
+    if for_training:
+        values["start_positions"] = [feature["start_position"]]
+        values["end_positions"] = [feature["end_position"]]
+        values["is_impossible"] = [int(feature["is_impossible"])]
+    return records.serialize_example(values)
+
+
+@pytest.fixture
+def foreign(tmp_path):
+    """Record files without manifests, made from the golden features."""
+    paths = {}
+    for split in ("train", "predict"):
+        paths[split] = tmp_path / f"{split}.tf_record"
+        with tf.io.TFRecordWriter(str(paths[split])) as writer:
+            for feature in golden_lines(f"squad_{split}_s96"):
+                writer.write(foreign_record(feature, split == "train"))
+    return paths
+
+
+def test_record_files_of_the_original_are_read(foreign, finished, tmp_path):
+    directory, _ = finished
+    before = {split: path.read_bytes() for split, path in foreign.items()}
+    log = succeed(
+        run_squad(
+            tmp_path / "run",
+            deterministic_run=True,
+            train_feature_file=foreign["train"],
+            predict_feature_file=foreign["predict"],
+        )
+    )
+    assert log.count("has no manifest; its first record fits: 171 records") == 2
+    assert load(tmp_path / "run/eval_results.json") == load(directory / "eval_results.json")
+    assert {split: path.read_bytes() for split, path in foreign.items()} == before
+
+
+def test_our_records_are_those_of_the_original(foreign, finished):
+    directory, _ = finished
+    for split, path in foreign.items():
+        ours = list(records.read_records(str(directory / f"{split}_features.tfrecord")))
+        theirs = list(records.read_records(str(path)))
+        parsed = [[tf.train.Example.FromString(r) for r in file] for file in (ours, theirs)]
+        assert parsed[0] == parsed[1]
+
+
+def test_the_exported_model_gives_the_scores_of_the_checkpoint(predicted, tmp_path):
+    succeed(
+        run_squad(tmp_path / "run", do_train=False, do_predict=True, export_dir=tmp_path / "export")
+    )
+    (path,) = (tmp_path / "export").iterdir()
+    lines = golden_lines("squad_predict_s96")[:3]
+    lengths = [len(line["input_ids"]) for line in lines]
+    values = {
+        "input_ids": [line["input_ids"] for line in lines],
+        "input_mask": [[1] * length for length in lengths],
+        "segment_ids": [line["segment_ids"] for line in lines],
+    }
+    with tf.Graph().as_default(), tf.Session() as session:
+        signature = tf.saved_model.load(session, ["serve"], str(path)).signature_def[
+            "serving_default"
+        ]
+        assert set(signature.inputs) == set(values)
+        assert set(signature.outputs) == {"start_log_prob", "end_log_prob"}
+        feeds = {
+            signature.inputs[name].name: [row + [0] * (max(lengths) - len(row)) for row in rows]
+            for name, rows in values.items()
+        }
+        scores = {
+            name: session.run(output.name, feeds) for name, output in signature.outputs.items()
+        }
+    best = load(predicted / "nbest_predictions.json")["sample-0001"][0]
+    for name, value in scores.items():
+        assert value.shape == (3, max(lengths))
+        assert np.abs(value - best[name]).min() < 1e-5
+
+
+def test_a_model_learns_the_sample(tmp_path):
+    """The labels are not shifted: a tiny model can learn the training questions by heart."""
+    succeed(
+        run_squad(
+            tmp_path,
+            train_steps=400,
+            train_batch_size=16,
+            learning_rate=1e-3,
+            save_checkpoints_steps=400,
+            max_seq_length=128,
+            doc_stride=64,
+            predict_file=GOLDEN / "sample/sample_squad_train.json",
+        )
+    )
+    assert load(tmp_path / "eval_results.json")["f1"] > 90
