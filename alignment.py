@@ -31,11 +31,28 @@ def align(text: Sequence[str], pieces: str) -> list[tuple[int, int]] | None:
     """
     if not text or not pieces:
         return None
+    pairs = _embedding(text, pieces)
+    if pairs is not None:
+        return pairs
     distance = abs(len(text) - len(pieces)) + _SMALLEST_DISTANCE
     pairs = _common_subsequence(text, pieces, distance)
     if len(pairs) <= _LEAST_SHARED * len(text):
         pairs = _common_subsequence(text, pieces, 2 * distance)
     return None if len(pairs) < _LEAST_SHARED * len(text) else pairs
+
+
+def _embedding(text, pieces):
+    """The pairs (i, j), last to first, if the pieces hold all of the text's characters in order.
+
+    The subsequence is then the whole text, each character paired with the first that it can be.
+    """
+    pairs, j = [], -1
+    for i, char in enumerate(text):
+        j = pieces.find(char, j + 1) if len(char) == 1 else -1
+        if j < 0:
+            return None
+        pairs.append((i, j))
+    return pairs[::-1]
 
 
 def _common_subsequence(text, pieces, distance):

@@ -327,8 +327,9 @@ class SquadTask(training.Task):
                     length = window.num_positions  # padding must not rank among the best
                     yield window, start_scores[:length], end_scores[:length]
                 bar.update(len(batch["unique_ids"]))
-        if windows.remaining():
-            raise self._mismatch(f"{windows.remaining()} windows are in the second only")
+        remaining = windows.remaining()
+        if remaining:
+            raise self._mismatch(f"{remaining} windows are in the second only")
 
     def _mismatch(self, difference):
         return InputError(
@@ -384,9 +385,7 @@ class SquadTask(training.Task):
 
     def _features(self, paragraphs, for_training):
         """Yields the features of paragraphs; tells how far it is, and what is left out."""
-        converter = squad_data.FeatureConverter(
-            self.start.tokenizer.sp_model, self.feature_settings
-        )
+        converter = squad_data.FeatureConverter(self.start.tokenizer, self.feature_settings)
         bar = tqdm(paragraphs, desc="making features", unit=" paragraphs", disable=None)
         yield from converter.features(bar, for_training)
         if converter.dropped:

@@ -254,18 +254,17 @@ class FeatureConverter:
       dropped: ids of the questions whose paragraph cannot be aligned with its pieces.
     """
 
-    def __init__(self, sp_model, settings: FeatureSettings):
+    def __init__(self, tokenizer: tokenization.FullTokenizer, settings: FeatureSettings):
         """Makes a converter.
 
         Args:
-          sp_model: a loaded `sentencepiece.SentencePieceProcessor`.
+          tokenizer: a tokenizer with a SentencePiece model.
           settings: how features are made.
         """
-        self.sp_model = sp_model
+        self.tokenizer = tokenizer
         self.settings = settings
         self.dropped: list[str] = []
-        self._cls_id = sp_model.piece_to_id("[CLS]")
-        self._sep_id = sp_model.piece_to_id("[SEP]")
+        self._cls_id, self._sep_id = tokenizer.convert_tokens_to_ids(["[CLS]", "[SEP]"])
 
     def features(self, paragraphs: Iterable[Paragraph], for_training: bool) -> Iterator[Feature]:
         """Yields the features of all questions, in order.
@@ -279,7 +278,7 @@ class FeatureConverter:
         for paragraph in paragraphs:
             if not paragraph.questions:
                 continue
-            aligned = align_paragraph(paragraph.text, self.sp_model, self.settings.do_lower_case)
+            aligned = align_paragraph(paragraph.text, self.tokenizer, self.settings.do_lower_case)
             for question in paragraph.questions:
                 if aligned is None:
                     self.dropped.append(question.id)
@@ -292,10 +291,9 @@ class FeatureConverter:
     def _question_features(self, question, question_index, aligned, unique_ids, for_training):
         """Yields the features of one question."""
         settings = self.settings
-        query = tokenization.encode_ids(
-            self.sp_model,
-            tokenization.preprocess_text(question.text, lower=settings.do_lower_case),
-        )[: settings.max_query_length]
+        text = tokenization.preprocess_text(question.text, lower=settings.do_lower_case)
+        query = self.tokenizer.convert_tokens_to_ids(self.tokenizer.tokenize(text))
+        query = query[: settings.max_query_length]
         window_length = settings.max_seq_length - len(query) - 3
         spans = doc_spans(len(aligned.ids), window_length, settings.doc_stride)
         answer = aligned.answer_pieces(question.answers[0]) if for_training else None
@@ -415,20 +413,20 @@ class AlignedParagraph:
         return self.piece_char_to_piece[first], self.piece_char_to_piece[last]
 
 
-def align_paragraph(text: str, sp_model, do_lower_case: bool) -> AlignedParagraph | None:
+def align_paragraph(
+    text: str, tokenizer: tokenization.FullTokenizer, do_lower_case: bool
+) -> AlignedParagraph | None:
     """Splits a paragraph into pieces and finds the characters that they stand for.
 
     Args:
       text: the paragraph.
-      sp_model: a loaded `sentencepiece.SentencePieceProcessor`.
+      tokenizer: a tokenizer with a SentencePiece model.
       do_lower_case: whether text is lower-cased.
 
     Returns:
       The pieces, or None if text and pieces differ too much to be aligned.
     """
-    pieces = tokenization.encode_pieces(
-        sp_model, tokenization.preprocess_text(text, lower=do_lower_case)
-    )
+    pieces = tokenizer.tokenize(tokenization.preprocess_text(text, lower=do_lower_case))
     joined = "".join(pieces).replace(tokenization.SPIECE_UNDERLINE, " ")
     normalized = {
         char: tokenization.preprocess_text(char, remove_space=False, lower=do_lower_case)
@@ -451,7 +449,7 @@ def align_paragraph(text: str, sp_model, do_lower_case: bool) -> AlignedParagrap
         start_to_char.append(nearest_counterpart(piece_char_to_char, start, True, len(text)))
         end_to_char.append(nearest_counterpart(piece_char_to_char, end, False, len(text)))
     return AlignedParagraph(
-        ids=[sp_model.piece_to_id(piece) for piece in pieces],
+        ids=tokenizer.convert_tokens_to_ids(pieces),
         start_to_char=start_to_char,
         end_to_char=end_to_char,
         char_to_piece_char=char_to_piece_char,

@@ -191,7 +191,8 @@ class FullTokenizer:
     def convert_tokens_to_ids(self, tokens: Iterable[str]) -> list[int]:
         """The ids of tokens; a SentencePiece model gives those that it lacks the id of `<unk>`."""
         if self.sp_model:
-            return [self.sp_model.piece_to_id(printable_text(token)) for token in tokens]
+            unknown = self.sp_model.unk_id()
+            return [self.vocab.get(token, unknown) for token in tokens]
         return convert_tokens_to_ids(self.vocab, tokens)
 
     def convert_ids_to_tokens(self, ids: Iterable[int]) -> list[str]:

@@ -21,6 +21,12 @@ def graph():
 
 
 @pytest.fixture(scope="session")
-def sample_model():
+def sample_tokenizer():
+    """The tokenizer of the sample text."""
+    return tokenization.FullTokenizer(None, True, str(GOLDEN / "sample/sample.model"))
+
+
+@pytest.fixture(scope="session")
+def sample_model(sample_tokenizer):
     """The SentencePiece model of the sample text."""
-    return tokenization.load_sentencepiece_model(str(GOLDEN / "sample/sample.model"))
+    return sample_tokenizer.sp_model

@@ -23,10 +23,10 @@ SAMPLE = {
 
 @pytest.mark.parametrize("split", SAMPLE)
 @pytest.mark.parametrize("name", SETTINGS)
-def test_features_are_golden(sample_model, name, split):
+def test_features_are_golden(sample_tokenizer, name, split):
     for_training = split == "train"
     paragraphs = squad_data.read_squad(SAMPLE[split], for_training)
-    converter = squad_data.FeatureConverter(sample_model, SETTINGS[name])
+    converter = squad_data.FeatureConverter(sample_tokenizer, SETTINGS[name])
     features = list(converter.features(paragraphs, for_training))
     expected = golden_lines(f"squad_{split}_{name}")
     assert len(features) == len(expected)
@@ -53,9 +53,9 @@ def test_features_are_golden(sample_model, name, split):
         assert ours == golden
 
 
-def test_records_are_padded(sample_model):
+def test_records_are_padded(sample_tokenizer):
     paragraphs = squad_data.read_squad(SAMPLE["train"], True)
-    converter = squad_data.FeatureConverter(sample_model, SETTINGS["s384"])
+    converter = squad_data.FeatureConverter(sample_tokenizer, SETTINGS["s384"])
     feature = next(converter.features(paragraphs, True))
     length = len(feature.input_ids)
     record = feature.record(384, for_training=True)
@@ -100,12 +100,12 @@ def test_every_piece_has_one_window_with_max_context():
     assert shown == [1] * 100
 
 
-def test_questions_that_cannot_be_aligned_are_named(sample_model):
+def test_questions_that_cannot_be_aligned_are_named(sample_tokenizer):
     # Hangul syllables are decomposed into letters, none of which is the character itself.
     paragraph = squad_data.Paragraph("한국어" * 20, (squad_data.Question("k1", "what?", ()),))
     other = squad_data.Paragraph("The lamp.", (squad_data.Question("e1", "what?", ()),))
     empty = squad_data.Paragraph("", (squad_data.Question("n1", "what?", ()),))
-    converter = squad_data.FeatureConverter(sample_model, SETTINGS["s96"])
+    converter = squad_data.FeatureConverter(sample_tokenizer, SETTINGS["s96"])
     features = list(converter.features([paragraph, other, empty], for_training=False))
     assert converter.dropped == ["k1", "n1"]
     assert [feature.window.question_index for feature in features] == [1]

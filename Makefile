@@ -1,0 +1,51 @@
+# PYTHON chooses the interpreter: PYTHON=python3.10 make test
+# VENV and CONSTRAINTS (a pip constraints file) choose another environment.
+
+VENV ?= .venv
+CONSTRAINTS ?= /dev/null
+
+SUPPORTED := import sys; sys.exit(not (3, 8) <= sys.version_info < (3, 12))
+# Without a choice: the interpreter of the environment that is there, or the first that will do.
+CANDIDATES := "$$($(VENV)/bin/python -c 'import sys; print(sys._base_executable)' 2>/dev/null)" \
+	python3 python3.11 python3.10 python3.9 python3.8
+PYTHON ?= $(shell for p in $(CANDIDATES); do \
+	"$$p" -c '$(SUPPORTED)' 2>/dev/null && echo "$$p" && break; done)
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
+STAMP := $(VENV)/installed-$(shell "$(PYTHON)" -c \
+	'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+
+.PHONY: setup supported quickstart test lint bench clean
+
+setup: $(STAMP)
+
+supported:
+	@"$(PYTHON)" -c '$(SUPPORTED)' 2>/dev/null || { \
+		echo "There is no Python 3.8, 3.9, 3.10 or 3.11 at PYTHON='$(PYTHON)', and TensorFlow" \
+			"with Estimators runs on no other: PYTHON=python3.11 make ... chooses one" >&2; \
+		exit 1; }
+
+$(STAMP): requirements.txt $(filter-out /dev/null,$(CONSTRAINTS)) | supported
+	@echo "Installing requirements.txt into $(VENV) with $$("$(PYTHON)" --version) ..."
+	@if [ ! -e $@ ]; then rm -rf "$(VENV)" && "$(PYTHON)" -m venv "$(VENV)"; fi
+	@$(PIP) install -r requirements.txt -c $(CONSTRAINTS)
+	@touch $@
+
+$(STAMP)-dev: $(STAMP) requirements-dev.txt
+	@$(PIP) install -r requirements-dev.txt -c $(CONSTRAINTS)
+	@touch $@
+
+quickstart: setup
+	$(VENV)/bin/python examples/quickstart.py
+
+test: lint
+	$(VENV)/bin/python -m pytest --numprocesses=2
+
+lint: $(STAMP)-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+bench: setup
+	$(VENV)/bin/python benchmarks/run_all.py
+
+clean:
+	rm -rf "$(VENV)" quickstart
