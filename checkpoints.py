@@ -80,7 +80,9 @@ def named_if_damaged(prefix: str | None) -> Iterator[None]:
     except tf.errors.OpError as error:
         if prefix is None or "RestoreV2" not in error.message:
             raise
-        reason = error.message.splitlines()[0]
+        # TensorFlow 2.9 and later tell first where in the code the op was made.
+        told = re.sub(r"(?s)^Graph execution error:.*?\nNode: .*?\n", "", error.message)
+        reason = told.splitlines()[0]
         raise InputError(
             f"{prefix}: the checkpoint is damaged ({reason}); copy it again, or remove {prefix}.* "
             "and the one before it is used"

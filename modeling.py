@@ -9,158 +9,33 @@ layer.
 from __future__ import annotations
 
 import copy
-import json
 import math
 import re
-from typing import Callable
 
 import tensorflow.compat.v1 as tf
 
+import fusion
 import gradients
+from activations import gelu, get_activation
+from albert_config import AlbertConfig
 from custom_layer_norm import custom_layer_norm
-from errors import InputError
+
+# What users of `modeling` find here, though three of the names are at home in smaller files.
+__all__ = [
+    "AlbertConfig",
+    "AlbertModel",
+    "assert_rank",
+    "create_initializer",
+    "dropout",
+    "einsum_via_matmul",
+    "gelu",
+    "get_activation",
+    "get_assignment_map_from_checkpoint",
+    "get_shape_list",
+    "layer_norm",
+]
 
 _MASKED_SCORE = -10000.0  # added to the attention scores of padding before the softmax
-_GELU_LINEAR = math.sqrt(2 / math.pi)
-_GELU_CUBIC = 0.044715 * _GELU_LINEAR
-
-
-class AlbertConfig:
-    """The sizes of a model, as stored in `albert_config.json`.
-
-    Attributes have the names of the constructor's arguments. Keys of a config file that are not
-    among them are kept as attributes too, and written back by `to_dict`.
-    """
-
-    def __init__(
-        self,
-        vocab_size: int,
-        embedding_size: int = 128,
-        hidden_size: int = 4096,
-        num_hidden_layers: int = 12,
-        num_hidden_groups: int = 1,
-        num_attention_heads: int = 64,
-        intermediate_size: int = 16384,
-        inner_group_num: int = 1,
-        down_scale_factor: int = 1,
-        hidden_act: str | Callable | None = "gelu",
-        hidden_dropout_prob: float = 0,
-        attention_probs_dropout_prob: float = 0,
-        max_position_embeddings: int = 512,
-        type_vocab_size: int = 2,
-        initializer_range: float = 0.02,
-    ):
-        """The defaults are the sizes of ALBERT xxlarge.
-
-        Args:
-          vocab_size: number of pieces in the vocabulary.
-          embedding_size: width E of the word, token-type and position embeddings.
-          hidden_size: width D of the encoder.
-          num_hidden_layers: number of layers.
-          num_hidden_groups: number of weight sets that the layers share.
-          num_attention_heads: number N of attention heads; divides `hidden_size`.
-          intermediate_size: width F of the feed-forward layer.
-          inner_group_num: number of attention and feed-forward blocks in a group.
-          down_scale_factor: kept for published configs; the model does not use it.
-          hidden_act: activation of the feed-forward layer: a name that `get_activation` knows, or a
-            function.
-          hidden_dropout_prob: dropout rate of embeddings and block outputs, in training.
-          attention_probs_dropout_prob: dropout rate of the attention weights, in training.
-          max_position_embeddings: the longest sequence that the model can read.
-          type_vocab_size: number of token types.
-          initializer_range: standard deviation of the initial weights.
-        """
-        self.vocab_size = vocab_size
-        self.embedding_size = embedding_size
-        self.hidden_size = hidden_size
-        self.num_hidden_layers = num_hidden_layers
-        self.num_hidden_groups = num_hidden_groups
-        self.num_attention_heads = num_attention_heads
-        self.intermediate_size = intermediate_size
-        self.inner_group_num = inner_group_num
-        self.down_scale_factor = down_scale_factor
-        self.hidden_act = hidden_act
-        self.hidden_dropout_prob = hidden_dropout_prob
-        self.attention_probs_dropout_prob = attention_probs_dropout_prob
-        self.max_position_embeddings = max_position_embeddings
-        self.type_vocab_size = type_vocab_size
-        self.initializer_range = initializer_range
-
-    @classmethod
-    def from_dict(cls, json_object: dict) -> AlbertConfig:
-        """Makes a config of a dictionary; keys that are missing get their defaults."""
-        config = cls(vocab_size=None)
-        vars(config).update(json_object)
-        return config
-
-    @classmethod
-    def from_json_file(cls, json_file: str) -> AlbertConfig:
-        """Reads a config file.
-
-        Raises:
-          InputError: if the file is missing, is not JSON, or describes no possible model.
-        """
-        try:
-            with tf.gfile.GFile(json_file, "r") as reader:
-                values = json.loads(reader.read())
-        except tf.errors.OpError as error:
-            raise InputError(
-                f"{json_file}: cannot read the model config: {error.message}"
-            ) from error
-        except ValueError as error:
-            raise InputError(f"{json_file}: the model config is not valid JSON: {error}") from error
-        if not isinstance(values, dict):
-            raise InputError(f"{json_file}: the model config must be a JSON object of sizes")
-        config = cls.from_dict(values)
-        problem = config._problem()
-        if problem:
-            raise InputError(f"{json_file}: {problem}")
-        return config
-
-    def to_dict(self) -> dict:
-        """The config as a dictionary, unknown keys included."""
-        return copy.deepcopy(vars(self))
-
-    def to_json_string(self) -> str:
-        """The config as indented JSON with sorted keys and a final line break."""
-        return json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n"
-
-    def _problem(self) -> str | None:
-        """What makes this config impossible, or None."""
-        for name in (
-            "vocab_size",
-            "embedding_size",
-            "hidden_size",
-            "num_hidden_layers",
-            "num_hidden_groups",
-            "num_attention_heads",
-            "intermediate_size",
-            "inner_group_num",
-            "max_position_embeddings",
-            "type_vocab_size",
-        ):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                return f"{name} is {value!r}; it must be a whole number of at least 1"
-        if self.hidden_size % self.num_attention_heads:
-            return (
-                f"hidden_size {self.hidden_size} is not a multiple of "
-                f"num_attention_heads {self.num_attention_heads}"
-            )
-        if self.num_hidden_groups > self.num_hidden_layers:
-            return (
-                f"num_hidden_groups {self.num_hidden_groups} is more than "
-                f"num_hidden_layers {self.num_hidden_layers}"
-            )
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
-            value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not 0 <= value < 1:
-                return f"{name} is {value!r}; it must be at least 0 and less than 1"
-        try:
-            get_activation(self.hidden_act)
-        except ValueError as error:
-            return str(error)
-        return None
 
 
 class AlbertModel:
@@ -208,6 +83,8 @@ class AlbertModel:
         if not is_training:
             config.hidden_dropout_prob = 0.0
             config.attention_probs_dropout_prob = 0.0
+        else:
+            fusion.enable_on_cpu()
         assert_rank(input_ids, 2)
         if input_mask is None:
             input_mask = tf.ones_like(input_ids)
@@ -315,23 +192,28 @@ def _encode(embeddings, input_mask, config, use_einsum):
     mask_scores = _MASKED_SCORE * padding
 
     layers = []
+    projections = {}  # concatenated once for all layers of a group
     with tf.variable_scope("transformer", reuse=tf.AUTO_REUSE):
         for layer in range(config.num_hidden_layers):
             group = layer * config.num_hidden_groups // config.num_hidden_layers
             with tf.variable_scope(f"group_{group}"), tf.name_scope(f"layer_{layer}"):
                 for inner_group in range(config.inner_group_num):
+                    block = (group, inner_group)
                     with tf.variable_scope(f"inner_group_{inner_group}"):
-                        hidden = _block(hidden, mask_scores, config, use_einsum)
+                        if block not in projections:
+                            projections[block] = _attention_projection(config)
+                        projection = projections[block]
+                        hidden = _block(hidden, mask_scores, projection, config, use_einsum)
             layers.append(hidden)
     return layers
 
 
-def _block(hidden, mask_scores, config, use_einsum):
+def _block(hidden, mask_scores, projection, config, use_einsum):
     """Self-attention and feed-forward, each with a residual connection: [B, S, D] to [B, S, D]."""
     width = config.hidden_size
     with tf.variable_scope("attention_1"):
-        with tf.variable_scope("self"):
-            context = _self_attention(hidden, mask_scores, config, use_einsum)
+        with tf.name_scope("self"):
+            context = _self_attention(hidden, mask_scores, projection, config, use_einsum)
         with tf.variable_scope("output"):
             attended = _dense(context, width, "dense", config, use_einsum)
             attended = dropout(attended, config.hidden_dropout_prob)
@@ -348,38 +230,89 @@ def _block(hidden, mask_scores, config, use_einsum):
     return layer_norm(output + hidden, "LayerNorm_1")
 
 
-def _self_attention(hidden, mask_scores, config, use_einsum):
+def _attention_projection(config):
+    """The dense layers of query, key and value as one: the kernel [D, 3 D] and the bias [3 D].
+
+    The query's part is scaled by 1 / sqrt(H), which spares scaling the queries of every layer.
+    """
+    width = config.hidden_size
+    with tf.variable_scope("attention_1"), tf.variable_scope("self"):
+        query, key, value = (
+            _dense_variables(width, width, name, config) for name in ("query", "key", "value")
+        )
+        scale = 1.0 / math.sqrt(width // config.num_attention_heads)
+        query = [scale * variable for variable in query]
+        kernels, biases = zip(query, key, value)
+        return tf.concat(kernels, axis=1), tf.concat(biases, axis=0)
+
+
+def _self_attention(hidden, mask_scores, projection, config, use_einsum):
     """Multi-head attention of `hidden` [B, S, D] on itself: [B, S, D]."""
     batch_size, length, width = get_shape_list(hidden)
     heads = config.num_attention_heads
+    projected = _linear(hidden, *projection, use_einsum)
+    projected = tf.reshape(projected, [batch_size, length, 3, heads, width // heads])
+    query, key, value = tf.unstack(tf.transpose(projected, [2, 0, 3, 1, 4]))  # [B, N, S, H]
+    context = _attend(query, key, value, mask_scores, config.attention_probs_dropout_prob)
+    return tf.reshape(tf.transpose(context, [0, 2, 1, 3]), [batch_size, length, width])
 
-    def split_heads(name):
-        projected = _dense(hidden, width, name, config, use_einsum)
-        projected = tf.reshape(projected, [batch_size, length, heads, width // heads])
-        return tf.transpose(projected, [0, 2, 1, 3])  # [B, N, S, H]
 
-    query, key, value = split_heads("query"), split_heads("key"), split_heads("value")
-    query *= 1.0 / math.sqrt(width // heads)
+def _attend(query, key, value, mask_scores, dropout_prob):
+    """Mixes `value` by the match of `query` and `key`, all [B, N, S, H]: [B, N, S, H]."""
     scores = tf.matmul(query, key, transpose_b=True) + mask_scores  # [B, N, S, S]
-    weights = dropout(tf.nn.softmax(scores), config.attention_probs_dropout_prob)
-    context = tf.transpose(tf.matmul(weights, value), [0, 2, 1, 3])  # [B, S, N, H]
-    return tf.reshape(context, [batch_size, length, width])
+    weights = tf.nn.softmax(scores)
+    if dropout_prob:
+        return tf.matmul(dropout(weights, dropout_prob), value)
+    context = tf.matmul(weights, value)
+    return gradients.override("AlbertAttention", context, query, key, value, weights, context)
+
+
+@gradients.register("AlbertAttention")
+def _attention_gradient(upstream, query, key, value, weights, context):
+    # The softmax's gradient needs the sum of weights * weights_gradient over the keys. It equals
+    # that of context * upstream, which is S / H times shorter (Dao et al. 2022, appendix B.2).
+    weights_gradient = tf.matmul(upstream, value, transpose_b=True)
+    mean = tf.reduce_sum(upstream * context, axis=-1, keepdims=True)
+    scores_gradient = _softmax_gradient(weights, weights_gradient, mean)
+    return (
+        tf.matmul(scores_gradient, key),
+        tf.matmul(scores_gradient, query, transpose_a=True),
+        tf.matmul(weights, upstream, transpose_a=True),
+        None,
+        None,
+    )
+
+
+@fusion.fused
+def _softmax_gradient(softmax, upstream, mean):
+    return softmax * (upstream - mean)
 
 
 def _dense(inputs, output_width, name, config, use_einsum):
     """A dense layer over the last axis of `inputs`: [..., output_width]."""
+    kernel, bias = _dense_variables(inputs.shape[-1], output_width, name, config)
+    return _linear(inputs, kernel, bias, use_einsum)
+
+
+def _dense_variables(input_width, output_width, name, config):
+    """The kernel [input_width, output_width] and the bias [output_width] of a dense layer."""
     with tf.variable_scope(name):
         kernel = tf.get_variable(
             "kernel",
-            [inputs.shape[-1], output_width],
+            [input_width, output_width],
             initializer=create_initializer(config.initializer_range),
         )
         bias = tf.get_variable("bias", [output_width], initializer=tf.zeros_initializer())
-        if use_einsum:
-            product = tf.einsum("...i,io->...o", inputs, kernel)
-        else:
-            product = einsum_via_matmul(inputs, kernel, num_inner_dims=1)
-        return tf.nn.bias_add(product, bias)
+    return kernel, bias
+
+
+def _linear(inputs, kernel, bias, use_einsum):
+    """inputs [..., I] @ kernel [I, O] + bias [O]: [..., O]."""
+    if use_einsum:
+        product = tf.einsum("...i,io->...o", inputs, kernel)
+    else:
+        product = einsum_via_matmul(inputs, kernel, num_inner_dims=1)
+    return tf.nn.bias_add(product, bias)
 
 
 def einsum_via_matmul(input_tensor: tf.Tensor, w: tf.Tensor, num_inner_dims: int) -> tf.Tensor:
@@ -404,51 +337,6 @@ def einsum_via_matmul(input_tensor: tf.Tensor, w: tf.Tensor, num_inner_dims: int
         return product
     outer = get_shape_list(input_tensor)[:-num_inner_dims]
     return tf.reshape(product, outer + result)
-
-
-def gelu(x: tf.Tensor) -> tf.Tensor:
-    """Gaussian error linear unit in its tanh approximation (Hendrycks & Gimpel 2016, section 2).
-
-    Args:
-      x: float tensor of any shape.
-
-    Returns:
-      0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), of the shape and dtype of `x`.
-    """
-    # Products in place of `tf.pow`: a tenth of its time.
-    square = tf.square(x)
-    tanh = tf.tanh(x * (_GELU_LINEAR + _GELU_CUBIC * square))
-    gate = 0.5 + 0.5 * tanh
-    return gradients.override("AlbertGelu", x * gate, x, square, tanh, gate)
-
-
-@gradients.register("AlbertGelu")
-def _gelu_gradient(upstream, x, square, tanh, gate):
-    slope = 0.5 * _GELU_LINEAR + 1.5 * _GELU_CUBIC * square
-    # TanhGrad(y, dy) is dy * (1 - y^2) in one pass over memory.
-    return upstream * (gate + tf.raw_ops.TanhGrad(y=tanh, dy=x * slope)), None, None, None
-
-
-def get_activation(activation: str | Callable | None) -> Callable | None:
-    """The function of an activation's name.
-
-    Args:
-      activation: "gelu", "relu", "tanh" or "linear" in any case; None or "" mean linear; a function
-        is returned as it is.
-
-    Returns:
-      A function from tensor to tensor, or None for linear.
-
-    Raises:
-      ValueError: if the name is not known.
-    """
-    if not isinstance(activation, str):
-        return activation
-    functions = {"": None, "linear": None, "relu": tf.nn.relu, "gelu": gelu, "tanh": tf.tanh}
-    name = activation.lower()
-    if name not in functions:
-        raise ValueError(f"hidden_act {activation!r} is not one of gelu, relu, tanh, linear")
-    return functions[name]
 
 
 def layer_norm(input_tensor: tf.Tensor, name: str | None = None) -> tf.Tensor:

@@ -41,7 +41,7 @@ def checkpoint_of(head: str) -> str:
     return str(GOLDEN / "tiny_model" / head / "model.ckpt-best")
 
 
-def build(head: str, use_einsum: bool = False) -> dict[str, tf.Tensor]:
+def build(head: str, use_einsum: bool = False, is_training: bool = True) -> dict[str, tf.Tensor]:
     """Builds the tiny model with one of the heads on the golden inputs, in the default graph.
 
     Returns the tensors that the golden forward file has, by name. The variables start from the
@@ -49,7 +49,7 @@ def build(head: str, use_einsum: bool = False) -> dict[str, tf.Tensor]:
     """
     model = modeling.AlbertModel(
         tiny_config(),
-        is_training=True,
+        is_training=is_training,
         input_ids=tf.constant(INPUTS["input_ids"]),
         input_mask=tf.constant(INPUTS["input_mask"]),
         token_type_ids=tf.constant(INPUTS["segment_ids"]),

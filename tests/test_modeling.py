@@ -55,10 +55,11 @@ def test_forward_outputs_are_golden(graph, head, use_einsum):
         np.testing.assert_allclose(values[name], value, rtol=0, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.parametrize("is_training", [True, False], ids=["compiled", "op by op"])
 @pytest.mark.parametrize("use_einsum", [False, True])
 @pytest.mark.parametrize("head", HEADS)
-def test_gradients_are_golden(graph, head, use_einsum):
-    loss = build(head, use_einsum)["loss"]
+def test_gradients_are_golden(graph, head, use_einsum, is_training):
+    loss = build(head, use_einsum, is_training)["loss"]
     variables = tf.trainable_variables()
     gradients = {
         variable.op.name: tf.convert_to_tensor(gradient)
