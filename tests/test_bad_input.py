@@ -237,7 +237,9 @@ def test_a_damaged_checkpoint(finished):
         file.truncate(1000)
     flags = {"train_steps": 2, "do_predict": False}
     (line,) = fail(run_squad(finished, **flags))
-    assert re.match(rf"error: {finished}/model\.ckpt-1: the checkpoint is damaged \(Read less", line)
+    assert re.match(
+        rf"error: {finished}/model\.ckpt-1: the checkpoint is damaged \(Read less", line
+    )
     for file in finished.glob("model.ckpt-1.*"):
         file.unlink()
     log = succeed(run_squad(finished, **flags))

@@ -1,0 +1,103 @@
+"""Prediction of ALBERT base with and without length buckets: wall time, and that answers agree.
+
+`run_squad_v1.py` predicts twice: padded to the default buckets, and padded to the full length as
+the original does. The weights are random: the time does not depend on them.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from common import ROOT, report, squad_arguments  # isort: skip  # finds the product
+
+import tensorflow.compat.v1 as tf
+
+import modeling
+import run_squad_v1
+import tokenization
+
+MAX_SEQ_LENGTH = 384
+
+
+def main() -> None:
+    """Measures and prints the figures."""
+    parser = squad_arguments(__doc__.splitlines()[0])
+    parser.add_argument("--questions", type=int, default=300)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        directory = Path(directory)
+        questions = write_questions(args.squad_file, args.questions, directory / "questions.json")
+        write_random_model(args.spm_model_file, directory)
+        padded, padded_answers = predict(directory, args.spm_model_file, str(MAX_SEQ_LENGTH))
+        bucketed, bucketed_answers = predict(directory, args.spm_model_file, "")
+    report(
+        "prediction",
+        model="base",
+        max_seq_length=MAX_SEQ_LENGTH,
+        questions=questions,
+        seconds_padded=padded,
+        seconds_bucketed=bucketed,
+        ratio=bucketed / padded,
+        same_answers=padded_answers == bucketed_answers,
+    )
+
+
+def write_questions(squad_file: str, limit: int, path: Path) -> int:
+    """Writes the first paragraphs of a SQuAD file up to a number of questions; the number."""
+    count = 0
+    articles = json.loads(Path(squad_file).read_text(encoding="utf-8"))["data"]
+    for article in articles:
+        for paragraph in article["paragraphs"]:
+            paragraph["qas"] = paragraph["qas"][: limit - count]
+            count += len(paragraph["qas"])
+        article["paragraphs"] = [p for p in article["paragraphs"] if p["qas"]]
+    path.write_text(json.dumps({"version": "1.1", "data": articles}), encoding="utf-8")
+    return count
+
+
+def write_random_model(spm_model_file: str, directory: Path) -> None:
+    """Writes the config of ALBERT base and a checkpoint with random weights."""
+    vocab_size = len(tokenization.FullTokenizer(None, True, spm_model_file).vocab)
+    config = modeling.AlbertConfig(
+        vocab_size, hidden_size=768, num_attention_heads=12, intermediate_size=3072
+    )
+    (directory / "albert_config.json").write_text(config.to_json_string())
+    with tf.Graph().as_default(), tf.Session() as session:
+        model = modeling.AlbertModel(config, False, tf.zeros([1, 8], tf.int32))
+        run_squad_v1.span_logits(model.get_sequence_output())
+        session.run(tf.global_variables_initializer())
+        tf.train.Saver().save(session, str(directory / "model.ckpt"))
+
+
+def predict(directory: Path, spm_model_file: str, length_buckets: str) -> tuple[float, list]:
+    """Runs the script: the seconds that it takes, and the answers and texts of the n-best lists."""
+    flags = {
+        "albert_config_file": directory / "albert_config.json",
+        "spm_model_file": spm_model_file,
+        "init_checkpoint": directory / "model.ckpt",
+        "predict_file": directory / "questions.json",
+        "output_dir": directory / "output",
+        "do_train": "false",
+        "max_seq_length": MAX_SEQ_LENGTH,
+        "length_buckets": length_buckets,
+    }
+    command = [sys.executable, str(ROOT / "run_squad_v1.py")]
+    command += [f"--{name}={value}" for name, value in flags.items()]
+    start = time.perf_counter()
+    subprocess.run(command, check=True)
+    seconds = time.perf_counter() - start
+    output = directory / "output"
+    answers = json.loads((output / "predictions.json").read_text(encoding="utf-8"))
+    n_best = json.loads((output / "nbest_predictions.json").read_text(encoding="utf-8"))
+    (output / "eval_results.json").unlink()  # so that the next run predicts again
+    texts = {question: [entry["text"] for entry in best] for question, best in n_best.items()}
+    return seconds, [answers, texts]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,278 @@
+"""Makes a small reading-comprehension data set in the format of SQuAD v1.1.
+
+Each paragraph tells about one invented person, town or ship. The order of the facts and the wording
+of facts and questions vary. Several facts have answers of the same sort (where somebody was born,
+where they moved to), so that the wording of the question has to be matched with that of the
+sentence. No name in the held-out part appears in the training part.
+
+The files are `train.json`, `heldout.json`, and `corpus.txt`: the sentences of the training
+paragraphs, one on a line, with an empty line after each paragraph. The same seed makes the same
+files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Sequence
+
+FACTS_PER_PARAGRAPH = 5
+QUESTIONS_PER_PARAGRAPH = 4
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One thing to tell about a subject; {s} is the subject, {a} the answer of that sort."""
+
+    sort: str
+    sentences: tuple[str, ...]
+    questions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A sort of thing to tell about, and what stands for its name in later sentences."""
+
+    pronouns: tuple[str, ...]
+    facts: tuple[Fact, ...]
+
+
+SUBJECTS = {
+    "person": Subject(
+        ("He", "She"),
+        (
+            Fact(
+                "town",
+                ("{s} was born in {a}", "The birthplace of {s} was {a}"),
+                ("Where was {s} born?", "What was the birthplace of {s}?"),
+            ),
+            Fact(
+                "town",
+                ("{s} later moved to {a}", "Later {s} moved to the town of {a}"),
+                ("Where did {s} move later?", "To which town did {s} move?"),
+            ),
+            Fact(
+                "person",
+                ("{s} was taught by {a}", "The teacher of {s} was {a}"),
+                ("Who taught {s}?", "Who was the teacher of {s}?"),
+            ),
+            Fact(
+                "person",
+                ("{s} married {a}", "In spring {s} married {a}"),
+                ("Whom did {s} marry?", "Who married {s}?"),
+            ),
+            Fact(
+                "year",
+                ("{s} won the river race in {a}", "In {a}, {s} won the river race"),
+                ("When did {s} win the river race?", "In what year was the race won by {s}?"),
+            ),
+            Fact(
+                "trade",
+                ("{s} worked as a {a}", "{s} earned a living as a {a}"),
+                ("What did {s} work as?", "What was the trade of {s}?"),
+            ),
+            Fact(
+                "instrument",
+                ("{s} played the {a}", "On Sundays {s} played the {a}"),
+                ("What instrument did {s} play?", "What did {s} play on Sundays?"),
+            ),
+            Fact(
+                "count",
+                ("{s} kept {a} horses", "There were {a} horses in the stable of {s}"),
+                ("How many horses did {s} keep?", "How many horses were in the stable of {s}?"),
+            ),
+        ),
+    ),
+    "town": Subject(
+        ("It", "The town"),
+        (
+            Fact(
+                "person",
+                ("{s} was founded by {a}", "The founder of {s} was {a}"),
+                ("Who founded {s}?", "Who was the founder of {s}?"),
+            ),
+            Fact(
+                "person",
+                ("{s} elected {a} as mayor", "The mayor of {s} is {a}"),
+                ("Who is the mayor of {s}?", "Whom did {s} elect as mayor?"),
+            ),
+            Fact(
+                "year",
+                ("{s} burned down in {a}", "In {a}, {s} burned down"),
+                ("When did {s} burn down?", "In what year did {s} burn down?"),
+            ),
+            Fact(
+                "year",
+                ("{s} got a railway station in {a}", "The railway reached {s} in {a}"),
+                ("When did the railway reach {s}?", "In what year did {s} get a railway station?"),
+            ),
+            Fact(
+                "count",
+                ("{s} has {a} bridges", "There are {a} bridges in {s}"),
+                ("How many bridges are in {s}?", "How many bridges does {s} have?"),
+            ),
+            Fact(
+                "goods",
+                ("{s} is famous for {a}", "People visit {s} for the sake of {a}"),
+                ("What is {s} famous for?", "For the sake of what do people visit {s}?"),
+            ),
+            Fact(
+                "town",
+                ("{s} lies close to {a}", "A short road leads from {s} to {a}"),
+                ("Which town lies close to {s}?", "Where does the road from {s} lead?"),
+            ),
+        ),
+    ),
+    "ship": Subject(
+        ("She", "The ship"),
+        (
+            Fact(
+                "person",
+                ("{s} was commanded by {a}", "The captain of {s} was {a}"),
+                ("Who commanded {s}?", "Who was the captain of {s}?"),
+            ),
+            Fact(
+                "person",
+                ("{s} was painted by {a}", "A picture of {s} was painted by {a}"),
+                ("Who painted {s}?", "Who painted a picture of {s}?"),
+            ),
+            Fact(
+                "town",
+                ("{s} was built in {a}", "Workers in {a} built {s}"),
+                ("Where was {s} built?", "In which town did workers build {s}?"),
+            ),
+            Fact(
+                "town",
+                ("{s} sank near {a}", "Not far from {a}, {s} sank"),
+                ("Where did {s} sink?", "Near which town did {s} sink?"),
+            ),
+            Fact(
+                "year",
+                ("{s} first sailed in {a}", "The first voyage of {s} was in {a}"),
+                ("When did {s} first sail?", "In what year was the first voyage of {s}?"),
+            ),
+            Fact(
+                "goods",
+                ("{s} carried {a}", "The cargo of {s} was {a}"),
+                ("What did {s} carry?", "What was the cargo of {s}?"),
+            ),
+            Fact(
+                "count",
+                ("{s} had {a} sails", "There were {a} sails on {s}"),
+                ("How many sails did {s} have?", "How many sails were on {s}?"),
+            ),
+        ),
+    ),
+}
+WORDS = {
+    "trade": "baker carpenter clerk fisher gardener miller painter smith tailor weaver",
+    "instrument": "cello drum fiddle flute harp horn lute organ trumpet viola",
+    "goods": "amber apples cheese copper glass honey iron linen pepper salt silk wool",
+}
+FIRST_NAMES = "Ada Bela Carl Dora Emil Fred Greta Hugo Ida Jan Karla Leo Mina Nora Otto Paula"
+SYLLABLES = "ba be da do fa ga ka ke la le li lo ma mi mo na no pa ra ri ro sa se ta ti to va vi"
+TOWN_ENDINGS = "burg ford ham ton wick"
+HELDOUT_STEMS = 80  # of the 756 that two syllables make
+
+
+class Writer:
+    """Makes names, facts and questions of random choices.
+
+    Args:
+      rng: makes the choices.
+      stems: what the names of people, towns and ships are made from.
+    """
+
+    def __init__(self, rng: random.Random, stems: Sequence[str]):
+        self._rng = rng
+        self._stems = stems
+
+    def name(self, sort: str) -> str:
+        """A name of a person, town or ship."""
+        stem = self._rng.choice(self._stems)
+        if sort == "person":
+            return f"{self._rng.choice(FIRST_NAMES.split())} {stem}"
+        if sort == "town":
+            return stem + self._rng.choice(TOWN_ENDINGS.split())
+        return f"the {stem}"
+
+    def answer(self, sort: str) -> str:
+        """An answer of the sort that a fact has."""
+        if sort == "year":
+            return str(self._rng.randint(1500, 1999))
+        if sort == "count":
+            return str(self._rng.randint(2, 99))
+        if sort in WORDS:
+            return self._rng.choice(WORDS[sort].split())
+        return self.name(sort)
+
+    def paragraph(self, number: int) -> tuple[str, list[str], dict]:
+        """One paragraph: the name of its subject, its sentences, and its entry in a SQuAD file."""
+        rng = self._rng
+        kind = rng.choice(sorted(SUBJECTS))
+        subject, name = SUBJECTS[kind], self.name(kind)
+        pronoun = rng.choice(subject.pronouns)
+        text, sentences, answers = "", [], []
+        for fact in rng.sample(subject.facts, FACTS_PER_PARAGRAPH):
+            before, after = rng.choice(fact.sentences).split("{a}")
+            may_use_pronoun = sentences and before.startswith("{s}")
+            called = pronoun if may_use_pronoun and rng.random() < 0.7 else name
+            before, after = before.format(s=called), after.format(s=called)
+            answer = self.answer(fact.sort)
+            answers.append((fact, {"text": answer, "answer_start": len(text + before)}))
+            sentences.append(f"{before[0].upper()}{before[1:]}{answer}{after}.")
+            text += sentences[-1] + " "
+        questions = [
+            {
+                "id": f"{kind}-{number}-{index}",
+                "question": rng.choice(fact.questions).format(s=name),
+                "answers": [answer],
+            }
+            for index, (fact, answer) in enumerate(rng.sample(answers, QUESTIONS_PER_PARAGRAPH))
+        ]
+        return name, sentences, {"context": text.strip(), "qas": questions}
+
+
+def make_files(directory: str | Path, paragraphs: int, heldout: int, seed: int) -> None:
+    """Writes `train.json`, `heldout.json` and `corpus.txt`.
+
+    Args:
+      directory: where to; it is made if need be.
+      paragraphs: number of training paragraphs, with four questions each.
+      heldout: number of held-out paragraphs.
+      seed: another number makes other files.
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    rng = random.Random(seed)
+    stems = ["".join(pair).capitalize() for pair in itertools.permutations(SYLLABLES.split(), 2)]
+    rng.shuffle(stems)
+    parts = {
+        "train": [Writer(rng, stems[HELDOUT_STEMS:]).paragraph(n) for n in range(paragraphs)],
+        "heldout": [Writer(rng, stems[:HELDOUT_STEMS]).paragraph(n) for n in range(heldout)],
+    }
+    for part, made in parts.items():
+        data = [{"title": name, "paragraphs": [paragraph]} for name, _, paragraph in made]
+        text = json.dumps({"version": "1.1", "data": data}, indent=1)
+        (directory / f"{part}.json").write_text(text, encoding="utf-8")
+    documents = ("\n".join(sentences) + "\n" for _, sentences, _ in parts["train"])
+    (directory / "corpus.txt").write_text("\n".join(documents), encoding="utf-8")
+
+
+def main() -> None:
+    """Makes the files from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("directory", help="where the files are written")
+    parser.add_argument("--paragraphs", type=int, default=2000, help="training paragraphs")
+    parser.add_argument("--heldout", type=int, default=100, help="held-out paragraphs")
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    make_files(args.directory, args.paragraphs, args.heldout, args.seed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""From nothing to answered questions in a few minutes: `make quickstart`.
+
+Generates a small reading-comprehension data set, trains a SentencePiece model on its text, and
+fine-tunes a tiny ALBERT from random weights with `run_squad_v1.py`. Everything is written to one
+folder, `quickstart/` if no other is named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import sentencepiece
+from make_squad import make_files
+
+ROOT = Path(__file__).resolve().parent.parent
+VOCAB_SIZE = 400
+TINY_CONFIG = {
+    "vocab_size": VOCAB_SIZE,
+    "embedding_size": 64,
+    "hidden_size": 128,
+    "num_hidden_layers": 3,
+    "num_hidden_groups": 1,
+    "num_attention_heads": 4,
+    "intermediate_size": 256,
+    "inner_group_num": 1,
+    "hidden_act": "gelu",
+    "hidden_dropout_prob": 0,
+    "attention_probs_dropout_prob": 0,
+    "max_position_embeddings": 128,
+    "type_vocab_size": 2,
+    "initializer_range": 0.1,
+}
+MODEL_FLAGS = {"max_seq_length": 80, "max_query_length": 24, "doc_stride": 48}
+TRAINING_FLAGS = {
+    "train_batch_size": 32,
+    "learning_rate": 1e-3,
+    "num_train_epochs": 10,
+    "save_checkpoints_steps": 1000,
+}
+SHOWN_QUESTIONS = 6
+
+
+def main() -> None:
+    """Makes the data, trains, and prints what has been learned."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("directory", nargs="?", type=Path, default=ROOT / "quickstart")
+    directory = parser.parse_args().directory
+
+    make_files(directory, paragraphs=2000, heldout=100, seed=1)
+    train_sentencepiece(directory)
+    (directory / "albert_config.json").write_text(json.dumps(TINY_CONFIG, indent=2) + "\n")
+    run_squad(directory, "trained", **TRAINING_FLAGS)
+    first_checkpoint = directory / "trained/model.ckpt-0"
+    run_squad(directory, "untrained", do_train="false", init_checkpoint=first_checkpoint)
+    show_answers(directory)
+    show_metrics(directory)
+
+
+def train_sentencepiece(directory: Path) -> None:
+    """Trains `sentencepiece.model` on the generated text, with ALBERT's special pieces."""
+    data = json.loads((directory / "train.json").read_text(encoding="utf-8"))["data"]
+    paragraphs = [paragraph for article in data for paragraph in article["paragraphs"]]
+    text = [paragraph["context"] for paragraph in paragraphs]
+    text += [question["question"] for paragraph in paragraphs for question in paragraph["qas"]]
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=(line.lower() for line in text),
+        model_prefix=str(directory / "sentencepiece"),
+        vocab_size=VOCAB_SIZE,
+        model_type="bpe",  # whole words even from a small text, unlike a unigram model
+        split_digits=True,
+        pad_id=0,
+        unk_id=1,
+        bos_id=-1,
+        eos_id=-1,
+        pad_piece="<pad>",
+        control_symbols=["[CLS]", "[SEP]", "[MASK]"],
+        minloglevel=1,
+    )
+
+
+def run_squad(directory: Path, output: str, **flags: object) -> None:
+    """Runs `run_squad_v1.py` on the generated files, as a user would, and shows the command."""
+    flags = {
+        "albert_config_file": directory / "albert_config.json",
+        "spm_model_file": directory / "sentencepiece.model",
+        "train_file": directory / "train.json",
+        "predict_file": directory / "heldout.json",
+        "output_dir": directory / output,
+        **MODEL_FLAGS,
+        **flags,
+    }
+    command = [sys.executable, str(ROOT / "run_squad_v1.py")]
+    command += [f"--{name}={value}" for name, value in flags.items()]
+    print("\n" + " \\\n  ".join(["python run_squad_v1.py", *command[2:]]), flush=True)
+    finished = subprocess.run(command, check=False)
+    if finished.returncode:
+        sys.exit(finished.returncode)
+
+
+def show_answers(directory: Path) -> None:
+    """Prints some held-out questions with the predicted and the true answers."""
+    predictions = json.loads((directory / "trained/predictions.json").read_text(encoding="utf-8"))
+    articles = json.loads((directory / "heldout.json").read_text(encoding="utf-8"))["data"]
+    for article in articles[:SHOWN_QUESTIONS]:
+        paragraph = article["paragraphs"][0]
+        question = paragraph["qas"][0]
+        print(f"\n{paragraph['context']}")
+        print(f"  question:  {question['question']}")
+        print(f"  predicted: {predictions[question['id']]}")
+        print(f"  true:      {question['answers'][0]['text']}")
+
+
+def show_metrics(directory: Path) -> None:
+    """Prints exact match and F1 on the held-out part, before and after training."""
+    print()
+    for output in ("untrained", "trained"):
+        results = json.loads((directory / output / "eval_results.json").read_text())
+        print(f"{output:9}  exact match {results['exact_match']:5.1f}  F1 {results['f1']:5.1f}")
+
+
+if __name__ == "__main__":
+    main()
