@@ -34,11 +34,15 @@ TINY_CONFIG = {
     "type_vocab_size": 2,
     "initializer_range": 0.1,
 }
-MODEL_FLAGS = {"max_seq_length": 80, "max_query_length": 24, "doc_stride": 48}
+MODEL_FLAGS = {
+    "max_seq_length": 80,
+    "max_query_length": 24,
+    "doc_stride": 48,
+    "max_answer_length": 8,
+}
 TRAINING_FLAGS = {
     "train_batch_size": 32,
     "learning_rate": 1e-3,
-    "num_train_epochs": 10,
     "save_checkpoints_steps": 1000,
 }
 SHOWN_QUESTIONS = 6
@@ -48,12 +52,15 @@ def main() -> None:
     """Makes the data, trains, and prints what has been learned."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("directory", nargs="?", type=Path, default=ROOT / "quickstart")
-    directory = parser.parse_args().directory
+    parser.add_argument("--paragraphs", type=int, default=4000, help="to train on")
+    parser.add_argument("--steps", type=int, default=3000, help="of training")
+    args = parser.parse_args()
+    directory = args.directory
 
-    make_files(directory, paragraphs=2000, heldout=100, seed=1)
+    make_files(directory, args.paragraphs, heldout=100, seed=1)
     train_sentencepiece(directory)
     (directory / "albert_config.json").write_text(json.dumps(TINY_CONFIG, indent=2) + "\n")
-    run_squad(directory, "trained", **TRAINING_FLAGS)
+    run_squad(directory, "trained", train_steps=args.steps, **TRAINING_FLAGS)
     first_checkpoint = directory / "trained/model.ckpt-0"
     run_squad(directory, "untrained", do_train="false", init_checkpoint=first_checkpoint)
     show_answers(directory)
