@@ -61,11 +61,6 @@ SUBJECTS = {
                 ("Who taught {s}?", "Who was the teacher of {s}?"),
             ),
             Fact(
-                "person",
-                ("{s} married {a}", "In spring {s} married {a}"),
-                ("Whom did {s} marry?", "Who married {s}?"),
-            ),
-            Fact(
                 "year",
                 ("{s} won the river race in {a}", "In {a}, {s} won the river race"),
                 ("When did {s} win the river race?", "In what year was the race won by {s}?"),
@@ -94,11 +89,6 @@ SUBJECTS = {
                 "person",
                 ("{s} was founded by {a}", "The founder of {s} was {a}"),
                 ("Who founded {s}?", "Who was the founder of {s}?"),
-            ),
-            Fact(
-                "person",
-                ("{s} elected {a} as mayor", "The mayor of {s} is {a}"),
-                ("Who is the mayor of {s}?", "Whom did {s} elect as mayor?"),
             ),
             Fact(
                 "year",
@@ -134,11 +124,6 @@ SUBJECTS = {
                 "person",
                 ("{s} was commanded by {a}", "The captain of {s} was {a}"),
                 ("Who commanded {s}?", "Who was the captain of {s}?"),
-            ),
-            Fact(
-                "person",
-                ("{s} was painted by {a}", "A picture of {s} was painted by {a}"),
-                ("Who painted {s}?", "Who painted a picture of {s}?"),
             ),
             Fact(
                 "town",
