@@ -1,8 +1,8 @@
 """Makes a small reading-comprehension data set in the format of SQuAD v1.1.
 
-Each paragraph tells about one invented person, town or ship. The order of the facts and the wording
-of facts and questions vary. Several facts have answers of the same sort (where somebody was born,
-where they moved to), so that the wording of the question has to be matched with that of the
+Each paragraph tells about one invented woman, town or ship. The order of the facts and the wording
+of facts and questions vary. Some facts have answers of the same sort (where she was born, where
+she moved to), so that the wording of the question has to be matched with that of the
 sentence. No name in the held-out part appears in the training part.
 
 The files are `train.json`, `heldout.json`, and `corpus.txt`: the sentences of the training
@@ -43,7 +43,7 @@ class Subject:
 
 SUBJECTS = {
     "person": Subject(
-        ("He", "She"),
+        ("She",),
         (
             Fact(
                 "town",
@@ -156,9 +156,10 @@ SUBJECTS = {
 WORDS = {
     "trade": "baker carpenter clerk fisher gardener miller painter smith tailor weaver",
     "instrument": "cello drum fiddle flute harp horn lute organ trumpet viola",
+    "count": "two three four five six seven eight nine ten eleven twelve twenty thirty forty",
     "goods": "amber apples cheese copper glass honey iron linen pepper salt silk wool",
 }
-FIRST_NAMES = "Ada Bela Carl Dora Emil Fred Greta Hugo Ida Jan Karla Leo Mina Nora Otto Paula"
+FIRST_NAMES = "Ada Bela Clara Dora Ella Frida Greta Hilda Ida Karla Lena Mina Nora Olga Paula Rosa"
 SYLLABLES = "ba be da do fa ga ka ke la le li lo ma mi mo na no pa ra ri ro sa se ta ti to va vi"
 TOWN_ENDINGS = "burg ford ham ton wick"
 HELDOUT_STEMS = 80  # of the 756 that two syllables make
@@ -188,9 +189,7 @@ class Writer:
     def answer(self, sort: str) -> str:
         """An answer of the sort that a fact has."""
         if sort == "year":
-            return str(self._rng.randint(1500, 1999))
-        if sort == "count":
-            return str(self._rng.randint(2, 99))
+            return str(self._rng.randrange(1500, 2000, 10))
         if sort in WORDS:
             return self._rng.choice(WORDS[sort].split())
         return self.name(sort)

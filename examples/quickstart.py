@@ -17,14 +17,14 @@ import sentencepiece
 from make_squad import make_files
 
 ROOT = Path(__file__).resolve().parent.parent
-VOCAB_SIZE = 400
+VOCAB_SIZE = 500
 TINY_CONFIG = {
     "vocab_size": VOCAB_SIZE,
     "embedding_size": 64,
     "hidden_size": 128,
     "num_hidden_layers": 3,
-    "num_hidden_groups": 1,
-    "num_attention_heads": 4,
+    "num_hidden_groups": 3,
+    "num_attention_heads": 8,
     "intermediate_size": 256,
     "inner_group_num": 1,
     "hidden_act": "gelu",
@@ -42,7 +42,7 @@ MODEL_FLAGS = {
 }
 TRAINING_FLAGS = {
     "train_batch_size": 32,
-    "learning_rate": 1e-3,
+    "learning_rate": 1.5e-3,
     "save_checkpoints_steps": 1000,
 }
 SHOWN_QUESTIONS = 6
@@ -53,7 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("directory", nargs="?", type=Path, default=ROOT / "quickstart")
     parser.add_argument("--paragraphs", type=int, default=4000, help="to train on")
-    parser.add_argument("--steps", type=int, default=3000, help="of training")
+    parser.add_argument("--steps", type=int, default=2200, help="of training")
     args = parser.parse_args()
     directory = args.directory
 
@@ -78,7 +78,6 @@ def train_sentencepiece(directory: Path) -> None:
         model_prefix=str(directory / "sentencepiece"),
         vocab_size=VOCAB_SIZE,
         model_type="bpe",  # whole words even from a small text, unlike a unigram model
-        split_digits=True,
         pad_id=0,
         unk_id=1,
         bos_id=-1,
