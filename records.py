@@ -147,7 +147,7 @@ def serialize_example(features: Mapping[str, Sequence[int] | Sequence[float]]) -
             feature.float_list.value.extend(values)
         else:
             feature.int64_list.value.extend(values)
-    return example.SerializeToString()
+    return example.SerializeToString(deterministic=True)
 
 
 def usable_manifest(
