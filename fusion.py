@@ -8,7 +8,10 @@ compiles each anew.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
+import sys
 import weakref
 from typing import Callable
 
@@ -22,6 +25,7 @@ _fusing_graphs: weakref.WeakSet[tf.Graph] = weakref.WeakSet()
 def enable_on_cpu() -> None:
     """Lets `fused` functions compile in the default graph, if its device is a CPU."""
     if _device_is_cpu():
+        _compile_first_in_silence()
         _fusing_graphs.add(tf.get_default_graph())
 
 
@@ -44,3 +48,27 @@ def fused(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
 @functools.lru_cache(maxsize=None)
 def _device_is_cpu():
     return not hpu.is_hpu() and not tf.config.list_physical_devices("GPU")
+
+
+@functools.lru_cache(maxsize=None)
+def _compile_first_in_silence():
+    """Compiles a function of no use, so that XLA announces its first compilation to nobody.
+
+    From TensorFlow 2.13 on it does so whatever the log level is.
+    """
+    with tf.Graph().as_default(), tf.Session() as session, _silent_stderr():
+        session.run(tf.function(lambda: tf.constant(0) + 1, jit_compile=True)())
+
+
+@contextlib.contextmanager
+def _silent_stderr():
+    """Drops what native code writes to standard error."""
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
