@@ -57,7 +57,8 @@ def _compile_first_in_silence():
     From TensorFlow 2.13 on it does so whatever the log level is.
     """
     with tf.Graph().as_default(), tf.Session() as session, _silent_stderr():
-        session.run(tf.function(lambda: tf.constant(0) + 1, jit_compile=True)())
+        fed = tf.placeholder(tf.float32, [1])  # the square of a constant would be folded away
+        session.run(tf.function(tf.square, jit_compile=True)(fed), {fed: [1.0]})
 
 
 @contextlib.contextmanager
