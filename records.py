@@ -13,7 +13,7 @@ import struct
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Iterator, Mapping, Sequence
+from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence
 
 import tensorflow.compat.v1 as tf
 from absl import logging
@@ -25,6 +25,7 @@ _SHUFFLE_BUFFER = 100_000  # records; they are shuffled before they are parsed
 _READ_BLOCK = 1 << 20  # bytes
 
 FeatureSpec = Mapping[str, tf.io.FixedLenFeature]
+RecordValues = Mapping[str, "Sequence[int] | Sequence[float]"]
 
 
 @dataclass(frozen=True)
@@ -134,11 +135,47 @@ def record_writer(
             yield writer
         finally:
             writer.close()
-        size = temporary.stat().st_size
-    write_json(manifest_path(path), asdict(Manifest(writer.records, size, settings, inputs)))
+    write_manifest(path, writer.records, settings, inputs)
 
 
-def serialize_example(features: Mapping[str, Sequence[int] | Sequence[float]]) -> bytes:
+def write_manifest(
+    path: str, records: int, settings: Mapping[str, Any], inputs: Mapping[str, str]
+) -> None:
+    """Writes the manifest of a file that has just been made; the arguments are its attributes."""
+    manifest = Manifest(records, Path(path).stat().st_size, settings, inputs)
+    write_json(manifest_path(path), asdict(manifest))
+
+
+def make_records(
+    path: str,
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    feature_spec: FeatureSpec,
+    rows: Callable[[], Iterable[RecordValues]],
+) -> int:
+    """Makes a record file, if there is none that can be used as it is; the number of its records.
+
+    Args:
+      path: path of the record file.
+      settings: what the records depend on beside the inputs, by name.
+      inputs: digests of the files that the records are made from, by name.
+      feature_spec: what a record holds.
+      rows: returns the values of the records; called only if the file is made.
+
+    Raises:
+      InputError: if a file without a manifest is truncated or does not fit the run.
+    """
+    manifest = usable_manifest(path, settings, inputs, feature_spec)
+    if manifest:
+        return manifest.records
+    with record_writer(path, settings, inputs) as writer:
+        for values in rows():
+            writer.write(serialize_example(values))
+    logging.info("%s has been made: %d records", path, writer.records)
+    return writer.records
+
+
+def serialize_example(features: RecordValues) -> bytes:
     """A `tf.train.Example` of lists of ints, or of floats, by name."""
     example = tf.train.Example()
     for name, values in features.items():
@@ -296,14 +333,18 @@ def training_dataset(
     dataset = dataset.shuffle(min(records, _SHUFFLE_BUFFER), seed=SHUFFLE_SEED).repeat()
     dataset = dataset.skip(skip_records).batch(batch_size, drop_remainder=True)
     dataset = dataset.map(
-        lambda batch: _with_int32(tf.io.parse_example(batch, feature_spec)),
+        lambda batch: parse_examples(batch, feature_spec),
         num_parallel_calls=tf.data.experimental.AUTOTUNE if parallel else 1,
     )
     return dataset.prefetch(tf.data.experimental.AUTOTUNE)
 
 
 def bucketed_dataset(
-    path: str, feature_spec: FeatureSpec, batch_size: int, buckets: Sequence[int]
+    path: str,
+    feature_spec: FeatureSpec,
+    batch_size: int,
+    buckets: Sequence[int],
+    number_name: str | None = None,
 ) -> tf.data.Dataset:
     """Batches of a record file, once through, padded to the least of a few lengths.
 
@@ -315,19 +356,22 @@ def bucketed_dataset(
       feature_spec: what a record holds; `input_mask` tells its length.
       batch_size: the most records in a batch.
       buckets: the lengths that batches may have, ascending; the last is that of the records.
+      number_name: name of a feature to add that tells each record's place in the file, from 0.
 
     Returns:
       A dataset of dictionaries of int32 and float32 tensors [up to batch_size, a bucket's length].
     """
 
-    def without_padding(record):
+    def without_padding(number, record):
         features = _with_int32(tf.io.parse_single_example(record, feature_spec))
         length = tf.reduce_sum(features["input_mask"])
+        if number_name:
+            features[number_name] = tf.cast(number, tf.int32)
         return {
             name: value[:length] if value.shape.ndims else value for name, value in features.items()
         }
 
-    dataset = tf.data.TFRecordDataset(path)
+    dataset = tf.data.TFRecordDataset(path).enumerate()
     dataset = dataset.map(without_padding, num_parallel_calls=tf.data.experimental.AUTOTUNE)
     dataset = dataset.bucket_by_sequence_length(
         lambda features: tf.size(features["input_mask"]),
@@ -336,6 +380,11 @@ def bucketed_dataset(
         pad_to_bucket_boundary=True,
     )
     return dataset.prefetch(tf.data.experimental.AUTOTUNE)
+
+
+def parse_examples(serialized: tf.Tensor, feature_spec: FeatureSpec) -> dict[str, tf.Tensor]:
+    """The features of serialized `tf.train.Example`s, strings [B]: int32 and float32 [B, ...]."""
+    return _with_int32(tf.io.parse_example(serialized, feature_spec))
 
 
 def _with_int32(features):

@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import training  # isort: skip  # before TensorFlow, whose log it quiets
 
 import tensorflow.compat.v1 as tf
-from absl import flags, logging
+from absl import logging
 from tqdm import tqdm
 
 import distributed
@@ -20,38 +19,40 @@ import modeling
 import records
 import squad_data
 import squad_metrics
+import startup
 from errors import InputError
 from evaluation import Evaluation
+from startup import Problems, RunSettings, Start
 
-training.define_flags(
+startup.define_flags(
     do_train=True,
+    max_seq_length=384,
     train_batch_size=32,
     learning_rate=5e-5,
     output_dir=str(Path.home() / "tmp"),
 )
-flags.DEFINE_boolean("do_predict", True, "Whether to predict, and evaluate the predictions.")
-flags.DEFINE_string("train_file", None, "SQuAD JSON to train on: train-v1.1.json.")
-flags.DEFINE_string("predict_file", None, "SQuAD JSON to predict on: dev-v1.1.json.")
-flags.DEFINE_string(
+startup.define_boolean("do_predict", True, "Whether to predict, and evaluate the predictions.")
+startup.define_string("train_file", None, "SQuAD JSON to train on: train-v1.1.json.")
+startup.define_string("predict_file", None, "SQuAD JSON to predict on: dev-v1.1.json.")
+startup.define_string(
     "train_feature_file", None, "TFRecord file of the training features. Default: in output_dir."
 )
-flags.DEFINE_string(
+startup.define_string(
     "predict_feature_file", None, "TFRecord file of the predict features. Default: in output_dir."
 )
-flags.DEFINE_string(
+startup.define_string(
     "predict_feature_left_file",
     None,
     "TFRecord file of what answers need beside the features. Default: in output_dir.",
 )
-flags.DEFINE_integer("max_seq_length", 384, "Longest input of the model, in pieces.")
-flags.DEFINE_integer("doc_stride", 128, "Pieces between the starts of two windows.", lower_bound=1)
-flags.DEFINE_integer("max_query_length", 64, "Longer questions are cut.", lower_bound=1)
-flags.DEFINE_integer("predict_batch_size", 8, "Windows predicted at once.", lower_bound=1)
-flags.DEFINE_float("num_train_epochs", 2.0, "Passes over the training questions.")
-flags.DEFINE_integer("train_steps", -1, "Steps to train for, in place of num_train_epochs.")
-flags.DEFINE_float("warmup_proportion", 0.1, "Share of the steps in which the rate rises.")
-flags.DEFINE_integer("n_best_size", 20, "Answers kept for each question.", lower_bound=1)
-flags.DEFINE_integer("max_answer_length", 30, "Longest answer, in pieces.", lower_bound=1)
+startup.define_integer("doc_stride", 128, "Pieces from one window to the next.", lower_bound=1)
+startup.define_integer("max_query_length", 64, "Longer questions are cut.", lower_bound=1)
+startup.define_integer("predict_batch_size", 8, "Windows predicted at once.", lower_bound=1)
+startup.define_float("num_train_epochs", 2.0, "Passes over the training questions.")
+startup.define_integer("train_steps", -1, "Steps to train for, in place of num_train_epochs.")
+startup.define_float("warmup_proportion", 0.1, "Share of the steps in which the rate rises.")
+startup.define_integer("n_best_size", 20, "Answers kept for each question.", lower_bound=1)
+startup.define_integer("max_answer_length", 30, "Longest answer, in pieces.", lower_bound=1)
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,6 @@ class SquadSettings:
     train_feature_file: str | None
     predict_feature_file: str | None
     predict_feature_left_file: str | None
-    max_seq_length: int
     doc_stride: int
     max_query_length: int
     predict_batch_size: int
@@ -77,14 +77,7 @@ class SquadSettings:
 
 def main(_):
     """Checks the inputs, then trains, evaluates the checkpoints, and exports the best."""
-    settings = training.RunSettings.from_flags()
-    squad_settings = training.settings_from_flags(SquadSettings)
-    problems = training.Problems()
-    start = training.check_start(settings, squad_settings.max_seq_length, problems)
-    task = SquadTask(settings, squad_settings, start)
-    task.read_inputs(problems)
-    training.check_checkpoints(task, problems)
-    problems.raise_all()
+    task = training.checked_task(SquadTask, SquadSettings)
     training.run(task)
 
 
@@ -142,12 +135,15 @@ class SquadTask(training.Task):
 
     metric = "f1"
 
-    def __init__(self, settings: training.RunSettings, squad: SquadSettings, start: training.Start):
+    def __init__(self, settings: RunSettings, start: Start, squad: SquadSettings):
         """Makes the task; `read_inputs` completes it."""
         super().__init__(settings, start)
         self.squad = squad
         self.feature_settings = squad_data.FeatureSettings(
-            squad.max_seq_length, squad.doc_stride, squad.max_query_length, settings.do_lower_case
+            settings.max_seq_length,
+            squad.doc_stride,
+            squad.max_query_length,
+            settings.do_lower_case,
         )
         self.train_paragraphs = []
         self.predict_paragraphs = []
@@ -164,15 +160,15 @@ class SquadTask(training.Task):
             squad.predict_feature_left_file, "predict_windows.tfrecord"
         )
 
-    def read_inputs(self, problems: training.Problems) -> None:
+    def read_inputs(self, problems: Problems) -> None:
         """Reads the questions, and adds to `problems` what is wrong with them or with the flags."""
         squad = self.squad
         if not (self.settings.do_train or squad.do_predict):
             problems.add("there is nothing to do: give --do_train or --do_predict")
-        if squad.max_seq_length < squad.max_query_length + 4:
+        if self.settings.max_seq_length < squad.max_query_length + 4:
             problems.add(
-                f"--max_seq_length {squad.max_seq_length} leaves no room for the paragraph beside "
-                f"--max_query_length {squad.max_query_length} and 3 marks"
+                f"--max_seq_length {self.settings.max_seq_length} leaves no room for the paragraph "
+                f"beside --max_query_length {squad.max_query_length} and 3 marks"
             )
         if not self.settings.spm_model_file:
             problems.add(
@@ -202,11 +198,7 @@ class SquadTask(training.Task):
     @property
     def prediction_features(self) -> records.FeatureSpec:
         """What a record for prediction holds."""
-        sequence = tf.io.FixedLenFeature([self.squad.max_seq_length], tf.int64)
-        return {
-            "unique_ids": tf.io.FixedLenFeature([], tf.int64),
-            **dict.fromkeys(training.MODEL_INPUTS, sequence),
-        }
+        return {"unique_ids": tf.io.FixedLenFeature([], tf.int64), **self.sequence_features}
 
     @property
     def train_features(self) -> records.FeatureSpec:
@@ -228,7 +220,7 @@ class SquadTask(training.Task):
         if not self.squad.do_predict:
             return None
         return {
-            **self._input_digests("predict_file"),
+            **self.digests(predict_file=self.squad.predict_file),
             **dataclasses.asdict(self.feature_settings),
             "n_best_size": self.squad.n_best_size,
             "max_answer_length": self.squad.max_answer_length,
@@ -237,15 +229,8 @@ class SquadTask(training.Task):
     def model_fn(self, features, labels, mode, params):
         """The Estimator's model function: scores for prediction, the loss for training."""
         is_training = mode == tf.estimator.ModeKeys.TRAIN
-        model = modeling.AlbertModel(
-            self.start.config,
-            is_training,
-            features["input_ids"],
-            features["input_mask"],
-            features["segment_ids"],
-            use_einsum=self.settings.use_einsum,
-        )
-        start_logits, end_logits = span_logits(model.get_sequence_output())
+        encoder = self.encoder(features, is_training)
+        start_logits, end_logits = span_logits(encoder.get_sequence_output())
         if not is_training:
             scores = {"start_log_prob": start_logits, "end_log_prob": end_logits}
             if "unique_ids" in features:  # not in an exported model
@@ -258,20 +243,16 @@ class SquadTask(training.Task):
 
     def train_input_fn(self, start_step: int):
         """Makes the training records if they are not there; returns the input function."""
-        num_records = self._make_train_records()
-        batch_size = self.settings.train_batch_size
-
-        def input_fn():
-            return records.training_dataset(
-                self.train_records,
-                num_records,
-                self.train_features,
-                batch_size,
-                skip_records=start_step * batch_size,
-                parallel=not self.settings.deterministic_run,
-            )
-
-        return input_fn
+        num_records = records.make_records(
+            self.train_records,
+            dataclasses.asdict(self.feature_settings),
+            self.digests(train_file=self.squad.train_file),
+            self.train_features,
+            self._train_rows,
+        )
+        return self.training_input_fn(
+            self.train_records, num_records, self.train_features, start_step
+        )
 
     def evaluate(self, estimator: tf.estimator.Estimator, checkpoint: str) -> Evaluation:
         """Predicts the answers to all questions and compares them with the true ones."""
@@ -283,16 +264,8 @@ class SquadTask(training.Task):
         collector = squad_metrics.AnswerCollector(
             self.squad.n_best_size, self.squad.max_answer_length
         )
-        start_time = time.time()
-        count = 0
         for window, start_scores, end_scores in self._predict(estimator, checkpoint):
             collector.add(window, texts[window.question_index], start_scores, end_scores)
-            count += 1
-        seconds = time.time() - start_time
-        logging.info(
-            "%s: %d windows of %d questions predicted in %.1f s (%.1f windows/s)",
-            *(checkpoint, count, len(questions), seconds, count / seconds),
-        )
         predictions, n_best_predictions = squad_metrics.predictions_json(questions, collector)
         metrics = {}
         if any(question.answers for question in questions):
@@ -315,18 +288,14 @@ class SquadTask(training.Task):
             squad_data.Window(**json.loads(record))
             for record in records.read_records(self.window_records)
         )
-        with tqdm(desc="predicting", unit=" windows", disable=None) as bar:
-            for batch in estimator.predict(
-                input_fn, checkpoint_path=checkpoint, yield_single_examples=False
-            ):
-                scores = zip(batch["unique_ids"], batch["start_log_prob"], batch["end_log_prob"])
-                for unique_id, start_scores, end_scores in scores:
-                    window = windows.find(unique_id)
-                    if window is None:
-                        raise self._mismatch(f"window {unique_id} is in the first only")
-                    length = window.num_positions  # padding must not rank among the best
-                    yield window, start_scores[:length], end_scores[:length]
-                bar.update(len(batch["unique_ids"]))
+        for batch in training.predicted_batches(estimator, checkpoint, input_fn, "windows"):
+            scores = zip(batch["unique_ids"], batch["start_log_prob"], batch["end_log_prob"])
+            for unique_id, start_scores, end_scores in scores:
+                window = windows.find(unique_id)
+                if window is None:
+                    raise self._mismatch(f"window {unique_id} is in the first only")
+                length = window.num_positions  # padding must not rank among the best
+                yield window, start_scores[:length], end_scores[:length]
         remaining = windows.remaining()
         if remaining:
             raise self._mismatch(f"{remaining} windows are in the second only")
@@ -337,33 +306,15 @@ class SquadTask(training.Task):
             f"{difference}; remove both and they are made again"
         )
 
-    def _input_digests(self, flag):
-        """The digests of the files that features are made from."""
-        return {
-            flag: records.digest(getattr(self.squad, flag)),
-            "spm_model_file": records.digest(self.settings.spm_model_file),
-        }
-
-    def _make_train_records(self):
-        """Makes the records for training if they are not there; their number."""
-        settings = dataclasses.asdict(self.feature_settings)
-        digests = self._input_digests("train_file")
-        manifest = records.usable_manifest(
-            self.train_records, settings, digests, self.train_features
-        )
-        if manifest:
-            return manifest.records
-        with records.record_writer(self.train_records, settings, digests) as writer:
-            for feature in self._features(self.train_paragraphs, for_training=True):
-                values = feature.record(self.squad.max_seq_length, for_training=True)
-                writer.write(records.serialize_example(values))
-        logging.info("%s: %d features for training", self.train_records, writer.records)
-        return writer.records
+    def _train_rows(self):
+        """Yields the values of the records for training."""
+        for feature in self._features(self.train_paragraphs, for_training=True):
+            yield feature.record(self.settings.max_seq_length, for_training=True)
 
     def _make_predict_records(self):
         """Makes the records for prediction, and those of the windows, if they are not there."""
         settings = dataclasses.asdict(self.feature_settings)
-        digests = self._input_digests("predict_file")
+        digests = self.digests(predict_file=self.squad.predict_file)
         have_features = records.usable_manifest(
             self.predict_records, settings, digests, self.prediction_features
         )
@@ -378,7 +329,7 @@ class SquadTask(training.Task):
             else:
                 with records.record_writer(self.predict_records, settings, digests) as writer:
                     for feature in features:
-                        values = feature.record(self.squad.max_seq_length, for_training=False)
+                        values = feature.record(self.settings.max_seq_length, for_training=False)
                         writer.write(records.serialize_example(values))
                         window_writer.write(_serialize_window(feature.window))
         logging.info("%s: %d features to predict on", self.predict_records, window_writer.records)

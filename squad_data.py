@@ -15,10 +15,9 @@ from typing import Iterable, Iterator
 
 import tokenization
 from alignment import align, nearest_counterpart
-from errors import InputError
+from errors import InputError, listed
 
 FIRST_UNIQUE_ID = 1000000000
-_SHOWN_PROBLEMS = 5  # more problems in one file are counted, not listed
 
 
 @dataclass(frozen=True)
@@ -127,13 +126,10 @@ class Feature:
 
     def record(self, max_seq_length: int, for_training: bool) -> dict[str, list[int]]:
         """The values of the feature's record, padded, by the names that the original gives them."""
-        padding = [0] * (max_seq_length - len(self.input_ids))
         values = {
             "unique_ids": [self.window.unique_id],
-            "input_ids": self.input_ids + padding,
-            "input_mask": [1] * len(self.input_ids) + padding,
-            "segment_ids": self.segment_ids + padding,
-            "p_mask": self.p_mask + [1] * len(padding),
+            **tokenization.padded_inputs(self.input_ids, self.segment_ids, max_seq_length),
+            "p_mask": self.p_mask + [1] * (max_seq_length - len(self.p_mask)),
         }
         if for_training:
             values["start_positions"] = [self.start_position]
@@ -173,9 +169,7 @@ def read_squad(path: str, for_training: bool) -> list[Paragraph]:
     if not any(paragraph.questions for paragraph in paragraphs) and not problems:
         problems = ["there is no question in the file"]
     if problems:
-        unlisted = len(problems) - _SHOWN_PROBLEMS
-        more = f"; and {unlisted} more like these" if unlisted > 0 else ""
-        raise InputError(f"{path}: {'; '.join(problems[:_SHOWN_PROBLEMS])}{more}")
+        raise InputError(f"{path}: {listed(problems)}")
     return paragraphs
 
 

@@ -138,6 +138,24 @@ def convert_ids_to_tokens(inv_vocab: dict[int, str], ids: Iterable[int]) -> list
     return [inv_vocab[index] for index in ids]
 
 
+def padded_inputs(
+    input_ids: list[int], segment_ids: list[int], max_seq_length: int
+) -> dict[str, list[int]]:
+    """What the model reads of a sequence, padded, by the names that record files give it.
+
+    Args:
+      input_ids: ids of the pieces.
+      segment_ids: the segment of each piece, 0 or 1.
+      max_seq_length: the length of the result.
+    """
+    padding = [0] * (max_seq_length - len(input_ids))
+    return {
+        "input_ids": input_ids + padding,
+        "input_mask": [1] * len(input_ids) + padding,
+        "segment_ids": segment_ids + padding,
+    }
+
+
 class FullTokenizer:
     """Text to tokens and ids, by a SentencePiece model if there is one, else by a vocabulary."""
 

@@ -1,259 +1,37 @@
-"""What every run shares: flags, the checks before the start, and train → evaluate → export."""
+"""What every run shares: a task, and train → evaluate → predict → export."""
 
 from __future__ import annotations
 
 import abc
-import dataclasses
 import errno
 import os
 import sys
-from contextlib import contextmanager
-from dataclasses import dataclass
+import time
 from pathlib import Path
 from typing import Any, Callable, Iterator, Mapping
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow loads
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 from absl import app, flags, logging
+from tqdm import tqdm
 
 import checkpoints
 import distributed
-import hpu
 import optimization
 import records
-import tokenization
 from errors import InputError
 from evaluation import Evaluation, Results
 from hooks import ProgressHook
-from modeling import AlbertConfig
+from modeling import AlbertModel
+from startup import Problems, RunSettings, Start, check_start, settings_from_flags
 
 MODEL_INPUTS = ("input_ids", "input_mask", "segment_ids")
-_BUCKET_STEP = 32  # pieces
 _DETERMINISTIC_SEED = 1
 _TRACEBACK_VERBOSITY = 1
 
 FLAGS = flags.FLAGS
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """The values of the shared flags; `define_flags` tells what each is for."""
-
-    albert_config_file: str | None
-    vocab_file: str | None
-    spm_model_file: str | None
-    output_dir: str | None
-    init_checkpoint: str | None
-    do_lower_case: bool
-    do_train: bool
-    train_batch_size: int
-    learning_rate: float
-    save_checkpoints_steps: int
-    save_summary_steps: int
-    keep_checkpoint_max: int
-    use_einsum: bool
-    use_horovod: bool
-    deterministic_run: bool
-    use_tpu: bool
-    device: str
-    length_buckets: list[str] | None
-    export_dir: str | None
-
-    @classmethod
-    def from_flags(cls) -> RunSettings:
-        """Takes the values of the flags."""
-        return settings_from_flags(cls)
-
-
-def settings_from_flags(settings_class):
-    """Makes an object of a dataclass, each field of which has the name of a flag."""
-    names = [field.name for field in dataclasses.fields(settings_class)]
-    return settings_class(**{name: getattr(FLAGS, name) for name in names})
-
-
-def define_flags(
-    do_train: bool | None,
-    train_batch_size: int,
-    learning_rate: float,
-    output_dir: str | None = None,
-) -> None:
-    """Defines the flags that all scripts share; the arguments are the defaults that differ."""
-    string, boolean, integer = flags.DEFINE_string, flags.DEFINE_boolean, flags.DEFINE_integer
-
-    string("albert_config_file", None, "The model's config: a JSON file.")
-    string("vocab_file", None, "The vocabulary that comes with the model.")
-    string("spm_model_file", None, "The SentencePiece model that comes with the model.")
-    string("output_dir", output_dir, "Directory of the run: checkpoints, features, results.")
-    string(
-        "init_checkpoint",
-        None,
-        "Checkpoint to start from: a prefix, one of its files, or a directory (its model.ckpt-best "
-        "or its latest). Not used by a run that goes on from its own checkpoint.",
-    )
-    boolean("do_lower_case", True, "Whether text is lower-cased; true for the published models.")
-    boolean("do_train", do_train, "Whether to train.")
-    integer("train_batch_size", train_batch_size, "Examples in a step, per card.", lower_bound=1)
-    flags.DEFINE_float(
-        "learning_rate", learning_rate, "Highest learning rate; times the number of cards."
-    )
-    integer("save_checkpoints_steps", 5000, "Steps between two checkpoints.", lower_bound=1)
-    integer("save_summary_steps", 100, "Steps between two TensorBoard events.", lower_bound=1)
-    integer("keep_checkpoint_max", 5, "How many of the latest checkpoints are kept; 0 for all.")
-    boolean("use_einsum", False, "Whether projections are einsums and not matrix products.")
-    boolean("use_horovod", False, "Whether to train on several cards with Horovod.")
-    boolean(
-        "deterministic_run",
-        False,
-        "Whether two runs give the same numbers: fixed seeds, one reading thread, no dropout.",
-    )
-    flags.DEFINE_enum(
-        "device",
-        "auto",
-        ["auto", "hpu", "cpu", "gpu"],
-        "Where to run; auto takes the best there is.",
-    )
-    flags.DEFINE_list(
-        "length_buckets",
-        None,
-        "Lengths to which prediction pads. Default: multiples of 32 up to max_seq_length, which is "
-        "always among them; give max_seq_length alone to pad everything to it.",
-    )
-    string("export_dir", None, "Directory to export the best checkpoint to, as a SavedModel.")
-    boolean("enable_scoped_allocator", False, "Whether Horovod's reductions share buffers (HPU).")
-    unused = "TPUs are not supported; known so that existing commands run."
-    integer("iterations_per_loop", 1000, unused)
-    boolean("use_tpu", False, "TPUs are not supported: must be false.")
-    integer("num_tpu_cores", 8, unused)
-    for name in ("tpu_name", "tpu_zone", "gcp_project", "master"):
-        string(name, None, unused)
-
-
-class Problems:
-    """Collects what is wrong with a run before it starts, to tell all of it at once."""
-
-    def __init__(self):
-        self._messages = []
-
-    def add(self, message: str) -> None:
-        """Adds a problem."""
-        self._messages.append(message)
-
-    @contextmanager
-    def collected(self) -> Iterator[None]:
-        """Adds the `InputError` that ends the block, if one does."""
-        try:
-            yield
-        except InputError as error:
-            self.add(str(error))
-
-    def raise_all(self) -> None:
-        """Raises `InputError` with all problems, a line each, if there are any."""
-        if self._messages:
-            raise InputError("\n".join(self._messages))
-
-
-@dataclass
-class Start:
-    """What a run starts from, read and checked.
-
-    Attributes:
-      config: the model's config.
-      tokenizer: the tokenizer.
-      init_checkpoint: prefix of the checkpoint to start from, or None.
-      length_buckets: the lengths to which prediction pads, ascending.
-    """
-
-    config: AlbertConfig | None = None
-    tokenizer: tokenization.FullTokenizer | None = None
-    init_checkpoint: str | None = None
-    length_buckets: list[int] | None = None
-
-
-def check_start(settings: RunSettings, max_seq_length: int, problems: Problems) -> Start:
-    """Reads what the shared flags name, and collects what is wrong with it.
-
-    What could not be read is None in the result; `problems` has an entry for it.
-    """
-    start = Start()
-    with problems.collected():
-        hpu.load_habana_module(settings.device)
-        _check_device(settings.device)
-    with problems.collected():
-        distributed.initialize(settings.use_horovod)
-    if settings.use_tpu:
-        problems.add("--use_tpu: TPUs are not supported; run on CPU, GPU or HPU")
-    with problems.collected():
-        if not settings.albert_config_file:
-            raise InputError("--albert_config_file is missing: give the model's JSON config")
-        start.config = AlbertConfig.from_json_file(settings.albert_config_file)
-        if max_seq_length > start.config.max_position_embeddings:
-            raise InputError(
-                f"--max_seq_length is {max_seq_length}, but the model of "
-                f"{settings.albert_config_file} reads no more than "
-                f"{start.config.max_position_embeddings} pieces (max_position_embeddings)"
-            )
-    with problems.collected():
-        start.tokenizer = tokenization.FullTokenizer(
-            settings.vocab_file, settings.do_lower_case, settings.spm_model_file
-        )
-        vocabulary = settings.spm_model_file or settings.vocab_file
-        if start.config and len(start.tokenizer.vocab) != start.config.vocab_size:
-            raise InputError(
-                f"{vocabulary}: the vocabulary has {len(start.tokenizer.vocab)} pieces, but "
-                f"{settings.albert_config_file} has vocab_size {start.config.vocab_size}; give the "
-                "two that belong together"
-            )
-    with problems.collected():
-        if settings.init_checkpoint:
-            start.init_checkpoint = checkpoints.find_checkpoint(settings.init_checkpoint)
-    with problems.collected():
-        start.length_buckets = _length_buckets(settings.length_buckets, max_seq_length)
-    with problems.collected():
-        _check_output_dir(settings.output_dir)
-    return start
-
-
-def _check_device(device):
-    """Raises `InputError` if there is no such device, and logs what the run uses."""
-    gpus = tf.config.list_physical_devices("GPU")
-    if device == "gpu" and not gpus:
-        raise InputError(
-            "--device=gpu: TensorFlow sees no GPU; check the driver and the CUDA libraries, or run "
-            "with --device=cpu"
-        )
-    if gpus and device != "cpu":
-        logging.info("running on GPU: %s", ", ".join(gpu.name for gpu in gpus))
-    else:
-        logging.info("running on CPU: %d cores", len(os.sched_getaffinity(0)))
-
-
-def _check_output_dir(output_dir):
-    """Makes the output directory; raises `InputError` if nothing can be written there."""
-    if not output_dir:
-        raise InputError("--output_dir is missing: give the directory of the run")
-    try:
-        with records.whole_file(Path(output_dir) / "writable") as temporary:
-            temporary.touch()
-        (Path(output_dir) / "writable").unlink()
-    except OSError as error:
-        raise InputError(f"--output_dir {output_dir}: {error.strerror}") from error
-
-
-def _length_buckets(values, max_seq_length):
-    """The lengths to which prediction pads, ascending."""
-    if not values:
-        return [*range(_BUCKET_STEP, max_seq_length, _BUCKET_STEP), max_seq_length]
-    try:
-        lengths = {int(value) for value in values}
-    except ValueError as error:
-        raise InputError(f"--length_buckets {','.join(values)}: not whole numbers") from error
-    if min(lengths) < 1 or max(lengths) > max_seq_length:
-        raise InputError(
-            f"--length_buckets {','.join(values)}: they must lie between 1 and --max_seq_length "
-            f"{max_seq_length}"
-        )
-    return sorted(lengths | {max_seq_length})
 
 
 class Task(abc.ABC):
@@ -264,15 +42,26 @@ class Task(abc.ABC):
       start: what the run starts from.
       num_train_steps: the step at which training ends.
       metric: name of the figure by which the best checkpoint is chosen; more is better.
+      threshold_to_export: the figure that the best checkpoint must reach to be exported, or None.
     """
 
     metric: str
     num_train_steps = 0
+    threshold_to_export: float | None = None
 
     def __init__(self, settings: RunSettings, start: Start):
-        """Makes the task."""
+        """Makes the task; `read_inputs` completes it."""
         self.settings = settings
         self.start = start
+
+    @property
+    def has_model(self) -> bool:
+        """Whether enough is known to build the model."""
+        return self.start.config is not None
+
+    @abc.abstractmethod
+    def read_inputs(self, problems: Problems) -> None:
+        """Reads the inputs, and adds to `problems` what is wrong with them or with the flags."""
 
     @property
     @abc.abstractmethod
@@ -296,6 +85,49 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def evaluate(self, estimator: tf.estimator.Estimator, checkpoint: str) -> Evaluation:
         """Predicts with a checkpoint and judges the predictions."""
+
+    def predict(self, estimator: tf.estimator.Estimator, checkpoint: str) -> None:  # noqa: B027
+        """Predicts, with the checkpoint that the run ends with, what cannot be judged; nothing if
+        the task has no such data."""
+
+    def serving_input_receiver(self) -> tf.estimator.export.ServingInputReceiver:
+        """The inputs of an exported model: those of the model, [batch, length]."""
+        return tf.estimator.export.ServingInputReceiver(*[_model_inputs()] * 2)
+
+    @property
+    def sequence_features(self) -> records.FeatureSpec:
+        """What the model reads of a record."""
+        sequence = tf.io.FixedLenFeature([self.settings.max_seq_length], tf.int64)
+        return dict.fromkeys(MODEL_INPUTS, sequence)
+
+    def encoder(self, features: Mapping[str, tf.Tensor], is_training: bool) -> AlbertModel:
+        """The encoder of the model inputs among some features."""
+        return AlbertModel(
+            self.start.config,
+            is_training,
+            *(features[name] for name in MODEL_INPUTS),
+            use_einsum=self.settings.use_einsum,
+        )
+
+    def digests(self, **inputs: str) -> dict[str, str]:
+        """The digests of input files, given by name, and of the vocabulary."""
+        flag = "spm_model_file" if self.settings.spm_model_file else "vocab_file"
+        paths = {**inputs, flag: getattr(self.settings, flag)}
+        return {name: records.digest(path) for name, path in paths.items()}
+
+    def training_input_fn(
+        self, path: str, num_records: int, feature_spec: records.FeatureSpec, start_step: int
+    ) -> Callable[[], tf.data.Dataset]:
+        """The Estimator's input function that reads a record file from `start_step` on."""
+        batch_size = self.settings.train_batch_size
+        return lambda: records.training_dataset(
+            path,
+            num_records,
+            feature_spec,
+            batch_size,
+            skip_records=start_step * batch_size,
+            parallel=not self.settings.deterministic_run,
+        )
 
     def train_spec(
         self, loss: tf.Tensor, num_warmup_steps: int, optimizer: str = "adamw"
@@ -331,9 +163,29 @@ class Task(abc.ABC):
         )
 
 
+def checked_task(task_class: type[Task], own_settings_class: type) -> Task:
+    """Makes the task that the flags describe.
+
+    Args:
+      task_class: the script's task.
+      own_settings_class: the dataclass of the script's own flags.
+
+    Raises:
+      InputError: with all that is wrong with the flags and the files that they name.
+    """
+    settings = RunSettings.from_flags()
+    problems = Problems()
+    start = check_start(settings, problems)
+    task = task_class(settings, start, settings_from_flags(own_settings_class))
+    task.read_inputs(problems)
+    check_checkpoints(task, problems)
+    problems.raise_all()
+    return task
+
+
 def check_checkpoints(task: Task, problems: Problems) -> None:
     """Checks that the checkpoint that the run starts from is there and fits the model."""
-    if task.start.config and task.settings.output_dir:
+    if task.has_model and task.settings.output_dir:
         with problems.collected():
             _check_start_checkpoint(task)
 
@@ -384,10 +236,12 @@ def run(task: Task) -> None:
     try:
         if task.settings.do_train:
             _train(task, estimator)
-        if task.evaluated_on is not None:
-            _evaluate(task, estimator)
-        if task.settings.export_dir:
-            _export(task, estimator)
+        results = None if task.evaluated_on is None else _evaluate(task, estimator)
+        checkpoint = _final_checkpoint(task, is_judged=results is not None)
+        with checkpoints.named_if_damaged(checkpoint):
+            task.predict(estimator, checkpoint)
+        if task.settings.export_dir and _is_good_enough(task, results):
+            _export(task, estimator, checkpoint)
     except tf.errors.DataLossError:
         records.raise_if_damaged([path for path in task.record_files if Path(path).exists()])
         raise
@@ -427,6 +281,7 @@ def _train(task, estimator):
 
 
 def _evaluate(task, estimator):
+    """Evaluates the checkpoints that have no result yet; returns all results."""
     settings = task.settings
     results = Results(settings.output_dir, task.metric, task.evaluated_on)
     if settings.do_train:
@@ -441,21 +296,66 @@ def _evaluate(task, estimator):
                 evaluation = task.evaluate(estimator, checkpoint)
             results.add(checkpoint, evaluation, keep_best=settings.do_train)
     results.log()
+    return results
 
 
-def _export(task, estimator):
+def _final_checkpoint(task, is_judged):
+    """The checkpoint that the run ends with. An old best one says nothing of training that has not
+    been judged."""
     settings = task.settings
-    checkpoint = (
-        checkpoints.best_checkpoint(settings.output_dir)
-        or checkpoints.latest_checkpoint(settings.output_dir)
-        or task.start.init_checkpoint
+    if settings.do_train and not is_judged:
+        return checkpoints.latest_checkpoint(settings.output_dir)
+    best = checkpoints.best_checkpoint(settings.output_dir)
+    return best or _own_checkpoint(settings) or task.start.init_checkpoint
+
+
+def _is_good_enough(task, results):
+    """Whether the best checkpoint reaches the threshold to be exported, if there is one."""
+    threshold = task.threshold_to_export
+    if threshold is None or results.best_value >= threshold:
+        return True
+    logging.warning(
+        "not exported: the best %s is %.4f, --threshold_to_export is %g",
+        *(task.metric, results.best_value, threshold),
     )
+    return False
+
+
+def _export(task, estimator, checkpoint):
     path = estimator.export_saved_model(
-        settings.export_dir,
-        lambda: tf.estimator.export.ServingInputReceiver(*[_model_inputs()] * 2),
-        checkpoint_path=checkpoint,
+        task.settings.export_dir, task.serving_input_receiver, checkpoint_path=checkpoint
     )
     logging.info("exported %s to %s", checkpoint, path.decode())
+
+
+def predicted_batches(
+    estimator: tf.estimator.Estimator,
+    checkpoint: str,
+    input_fn: Callable[[], tf.data.Dataset],
+    unit: str,
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yields the predictions of a checkpoint batch by batch, and logs the speed at the end.
+
+    Args:
+      estimator: the Estimator.
+      checkpoint: prefix of the checkpoint.
+      input_fn: the Estimator's input function.
+      unit: what is predicted: "windows".
+    """
+    start_time, count = time.time(), 0
+    with tqdm(desc="predicting", unit=f" {unit}", disable=None) as bar:
+        for batch in estimator.predict(
+            input_fn, checkpoint_path=checkpoint, yield_single_examples=False
+        ):
+            yield batch
+            batch_size = len(next(iter(batch.values())))
+            bar.update(batch_size)
+            count += batch_size
+    seconds = time.time() - start_time
+    logging.info(
+        "%s: %d %s predicted in %.1f s (%.1f %s/s)",
+        *(checkpoint, count, unit, seconds, count / seconds, unit),
+    )
 
 
 def prediction_spec(predictions: Mapping[str, tf.Tensor]) -> tf.estimator.EstimatorSpec:

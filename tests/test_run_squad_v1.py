@@ -81,13 +81,13 @@ def test_the_log_tells_the_run(finished):
     _, log = finished
     for line in (
         "running on CPU",
-        "train_features.tfrecord: 171 features for training",
+        "train_features.tfrecord has been made: 171 records",
         "27 of 27 variables start from",
         "training for 10 steps",
         "step 1 of 10: loss 4.",
         "step 10 of 10: loss",
         "predict_features.tfrecord: 171 features to predict on",
-        "171 windows of 42 questions predicted in",
+        "171 windows predicted in",
         "has predictions.json, nbest_predictions.json, eval_results.txt, eval_results.json",
     ):
         assert log.count(line) == (3 if "predicted in" in line else 1), line

@@ -1,0 +1,266 @@
+"""What a run starts from: the flags that all scripts share, and the files and devices they name."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterator
+
+import tensorflow.compat.v1 as tf
+from absl import flags, logging
+
+import checkpoints
+import distributed
+import hpu
+import records
+import tokenization
+from errors import InputError
+from modeling import AlbertConfig
+
+FLAGS = flags.FLAGS
+_BUCKET_STEP = 32  # pieces
+_NEEDED_PIECES = ("[CLS]", "[SEP]")
+
+# Flags may be defined again, so that a notebook or a test can import more than one script.
+define_boolean = functools.partial(flags.DEFINE_boolean, allow_override=True)
+define_enum = functools.partial(flags.DEFINE_enum, allow_override=True)
+define_float = functools.partial(flags.DEFINE_float, allow_override=True)
+define_integer = functools.partial(flags.DEFINE_integer, allow_override=True)
+define_list = functools.partial(flags.DEFINE_list, allow_override=True)
+define_string = functools.partial(flags.DEFINE_string, allow_override=True)
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """The values of the shared flags; `define_flags` tells what each is for."""
+
+    albert_config_file: str | None
+    vocab_file: str | None
+    spm_model_file: str | None
+    output_dir: str | None
+    init_checkpoint: str | None
+    max_seq_length: int
+    do_lower_case: bool
+    do_train: bool
+    train_batch_size: int
+    learning_rate: float
+    save_checkpoints_steps: int
+    save_summary_steps: int
+    keep_checkpoint_max: int
+    use_einsum: bool
+    use_horovod: bool
+    deterministic_run: bool
+    use_tpu: bool
+    device: str
+    length_buckets: list[str] | None
+    export_dir: str | None
+
+    @classmethod
+    def from_flags(cls) -> RunSettings:
+        """Takes the values of the flags."""
+        return settings_from_flags(cls)
+
+
+def settings_from_flags(settings_class):
+    """Makes an object of a dataclass, each field of which has the name of a flag."""
+    names = [field.name for field in dataclasses.fields(settings_class)]
+    return settings_class(**{name: getattr(FLAGS, name) for name in names})
+
+
+def define_flags(
+    do_train: bool,
+    max_seq_length: int,
+    train_batch_size: int,
+    learning_rate: float,
+    output_dir: str | None = None,
+) -> None:
+    """Defines the flags that all scripts share; the arguments are the defaults that differ."""
+    string, boolean, integer = define_string, define_boolean, define_integer
+
+    string("albert_config_file", None, "The model's config: a JSON file.")
+    string("vocab_file", None, "The vocabulary that comes with the model.")
+    string("spm_model_file", None, "The SentencePiece model that comes with the model.")
+    string("output_dir", output_dir, "Directory of the run: checkpoints, features, results.")
+    string(
+        "init_checkpoint",
+        None,
+        "Checkpoint to start from: a prefix, one of its files, or a directory (its model.ckpt-best "
+        "or its latest). Not used by a run that goes on from its own checkpoint.",
+    )
+    integer("max_seq_length", max_seq_length, "Longest input of the model, in pieces.")
+    boolean("do_lower_case", True, "Whether text is lower-cased; true for the published models.")
+    boolean("do_train", do_train, "Whether to train.")
+    integer("train_batch_size", train_batch_size, "Examples in a step, per card.", lower_bound=1)
+    define_float(
+        "learning_rate", learning_rate, "Highest learning rate; times the number of cards."
+    )
+    integer("save_checkpoints_steps", 5000, "Steps between two checkpoints.", lower_bound=1)
+    integer("save_summary_steps", 100, "Steps between two TensorBoard events.", lower_bound=1)
+    integer("keep_checkpoint_max", 5, "How many of the latest checkpoints are kept; 0 for all.")
+    boolean("use_einsum", False, "Whether projections are einsums and not matrix products.")
+    boolean("use_horovod", False, "Whether to train on several cards with Horovod.")
+    boolean(
+        "deterministic_run",
+        False,
+        "Whether two runs give the same numbers: fixed seeds, one reading thread, no dropout.",
+    )
+    define_enum(
+        "device",
+        "auto",
+        ["auto", "hpu", "cpu", "gpu"],
+        "Where to run; auto takes the best there is.",
+    )
+    define_list(
+        "length_buckets",
+        None,
+        "Lengths to which prediction pads. Default: multiples of 32 up to max_seq_length, which is "
+        "always among them; give max_seq_length alone to pad everything to it.",
+    )
+    string("export_dir", None, "Directory to export the best checkpoint to, as a SavedModel.")
+    boolean("enable_scoped_allocator", False, "Whether Horovod's reductions share buffers (HPU).")
+    unused = "TPUs are not supported; known so that existing commands run."
+    integer("iterations_per_loop", 1000, unused)
+    boolean("use_tpu", False, "TPUs are not supported: must be false.")
+    integer("num_tpu_cores", 8, unused)
+    for name in ("tpu_name", "tpu_zone", "gcp_project", "master"):
+        string(name, None, unused)
+
+
+class Problems:
+    """Collects what is wrong with a run before it starts, to tell all of it at once."""
+
+    def __init__(self):
+        self._messages = []
+
+    def add(self, message: str) -> None:
+        """Adds a problem."""
+        self._messages.append(message)
+
+    @contextmanager
+    def collected(self) -> Iterator[None]:
+        """Adds the `InputError` that ends the block, if one does."""
+        try:
+            yield
+        except InputError as error:
+            self.add(str(error))
+
+    def raise_all(self) -> None:
+        """Raises `InputError` with all problems, a line each, if there are any."""
+        if self._messages:
+            raise InputError("\n".join(self._messages))
+
+
+@dataclass
+class Start:
+    """What a run starts from, read and checked.
+
+    Attributes:
+      config: the model's config.
+      tokenizer: the tokenizer.
+      init_checkpoint: prefix of the checkpoint to start from, or None.
+      length_buckets: the lengths to which prediction pads, ascending.
+    """
+
+    config: AlbertConfig | None = None
+    tokenizer: tokenization.FullTokenizer | None = None
+    init_checkpoint: str | None = None
+    length_buckets: list[int] | None = None
+
+
+def check_start(settings: RunSettings, problems: Problems) -> Start:
+    """Reads what the shared flags name, and collects what is wrong with it.
+
+    What could not be read is None in the result; `problems` has an entry for it.
+    """
+    start = Start()
+    max_seq_length = settings.max_seq_length
+    with problems.collected():
+        hpu.load_habana_module(settings.device)
+        _check_device(settings.device)
+    with problems.collected():
+        distributed.initialize(settings.use_horovod)
+    if settings.use_tpu:
+        problems.add("--use_tpu: TPUs are not supported; run on CPU, GPU or HPU")
+    with problems.collected():
+        if not settings.albert_config_file:
+            raise InputError("--albert_config_file is missing: give the model's JSON config")
+        start.config = AlbertConfig.from_json_file(settings.albert_config_file)
+        if max_seq_length > start.config.max_position_embeddings:
+            raise InputError(
+                f"--max_seq_length is {max_seq_length}, but the model of "
+                f"{settings.albert_config_file} reads no more than "
+                f"{start.config.max_position_embeddings} pieces (max_position_embeddings)"
+            )
+        if settings.deterministic_run:
+            start.config.hidden_dropout_prob = start.config.attention_probs_dropout_prob = 0.0
+    with problems.collected():
+        start.tokenizer = tokenization.FullTokenizer(
+            settings.vocab_file, settings.do_lower_case, settings.spm_model_file
+        )
+        vocabulary = settings.spm_model_file or settings.vocab_file
+        if start.config and len(start.tokenizer.vocab) != start.config.vocab_size:
+            raise InputError(
+                f"{vocabulary}: the vocabulary has {len(start.tokenizer.vocab)} pieces, but "
+                f"{settings.albert_config_file} has vocab_size {start.config.vocab_size}; give the "
+                "two that belong together"
+            )
+        missing = [piece for piece in _NEEDED_PIECES if piece not in start.tokenizer.vocab]
+        if missing:
+            raise InputError(
+                f"{vocabulary}: the vocabulary has no {', '.join(missing)}; give the one that "
+                "comes with the model"
+            )
+    with problems.collected():
+        if settings.init_checkpoint:
+            start.init_checkpoint = checkpoints.find_checkpoint(settings.init_checkpoint)
+    with problems.collected():
+        start.length_buckets = _length_buckets(settings.length_buckets, max_seq_length)
+    with problems.collected():
+        if not settings.output_dir:
+            raise InputError("--output_dir is missing: give the directory of the run")
+        check_writable("output_dir", settings.output_dir)
+    return start
+
+
+def _check_device(device):
+    """Raises `InputError` if there is no such device, and logs what the run uses."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if device == "gpu" and not gpus:
+        raise InputError(
+            "--device=gpu: TensorFlow sees no GPU; check the driver and the CUDA libraries, or run "
+            "with --device=cpu"
+        )
+    if gpus and device != "cpu":
+        logging.info("running on GPU: %s", ", ".join(gpu.name for gpu in gpus))
+    else:
+        logging.info("running on CPU: %d cores", len(os.sched_getaffinity(0)))
+
+
+def check_writable(flag: str, directory: str) -> None:
+    """Makes the directory that a flag names; `InputError` if nothing can be written there."""
+    try:
+        with records.whole_file(Path(directory) / "writable") as temporary:
+            temporary.touch()
+        (Path(directory) / "writable").unlink()
+    except OSError as error:
+        raise InputError(f"--{flag} {directory}: {error.strerror}") from error
+
+
+def _length_buckets(values, max_seq_length):
+    """The lengths to which prediction pads, ascending."""
+    if not values:
+        return [*range(_BUCKET_STEP, max_seq_length, _BUCKET_STEP), max_seq_length]
+    try:
+        lengths = {int(value) for value in values}
+    except ValueError as error:
+        raise InputError(f"--length_buckets {','.join(values)}: not whole numbers") from error
+    if min(lengths) < 1 or max(lengths) > max_seq_length:
+        raise InputError(
+            f"--length_buckets {','.join(values)}: they must lie between 1 and --max_seq_length "
+            f"{max_seq_length}"
+        )
+    return sorted(lengths | {max_seq_length})
