@@ -1,6 +1,7 @@
 """The heads of all tasks, with the names that the golden files give their outputs.
 
-The SQuAD head is the product's. The others stand here until their scripts have them.
+The SQuAD, classification and regression heads are the product's. That of pre-training stands here
+until its script has it.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import tensorflow.compat.v1 as tf
 
 import modeling
+import run_classifier
 import run_squad_v1
 
 
@@ -20,38 +22,26 @@ def squad(model, inputs):
     return {"start_logits": start_logits, "end_logits": end_logits, "loss": loss}
 
 
-def _output_layer(pooled, num_labels):
-    width = pooled.shape[-1]
-    weights = tf.get_variable(
-        "output_weights", [num_labels, width], initializer=modeling.create_initializer()
-    )
-    bias = tf.get_variable("output_bias", [num_labels], initializer=tf.zeros_initializer())
-    return tf.nn.bias_add(tf.matmul(pooled, weights, transpose_b=True), bias)
-
-
 def classifier(model, inputs):
     """Logits of two labels, and their cross-entropy."""
-    logits = _output_layer(model.get_pooled_output(), 2)
-    example_loss = tf.nn.sparse_softmax_cross_entropy_with_logits(
-        labels=inputs["label_ids"], logits=logits
-    )
-    return {
-        "logits": logits,
-        "probabilities": tf.nn.softmax(logits),
-        "predictions": tf.argmax(logits, axis=-1, output_type=tf.int32),
-        "per_example_loss": example_loss,
-        "loss": tf.reduce_mean(example_loss),
-    }
+    logits = run_classifier.output_layer(model.get_pooled_output(), 2)
+    return _with_losses(run_classifier.head_outputs(logits), inputs["label_ids"])
 
 
 def regression(model, inputs):
     """One value, and its squared error."""
-    logits = tf.squeeze(_output_layer(model.get_pooled_output(), 1), axis=-1)
-    example_loss = tf.square(logits - inputs["label_values"])
+    score = run_classifier.output_layer(model.get_pooled_output(), 1)
+    outputs = run_classifier.head_outputs(score)
+    assert outputs.pop("predictions") is outputs["logits"]
+    return _with_losses(outputs, inputs["label_values"])
+
+
+def _with_losses(outputs, labels):
+    example_losses = run_classifier.example_losses(outputs["logits"], labels)
     return {
-        "logits": logits,
-        "per_example_loss": example_loss,
-        "loss": tf.reduce_mean(example_loss),
+        **outputs,
+        "per_example_loss": example_losses,
+        "loss": tf.reduce_mean(example_losses),
     }
 
 
@@ -101,7 +91,7 @@ def _masked_lm(model, inputs):
 
 def _sentence_order(model, labels):
     with tf.variable_scope("cls/seq_relationship"):
-        logits = _output_layer(model.get_pooled_output(), 2)
+        logits = run_classifier.output_layer(model.get_pooled_output(), 2)
     log_probs = tf.nn.log_softmax(logits)
     example_loss = -tf.gather(log_probs, labels, axis=1, batch_dims=1)
     return {
