@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+import checkpoints
 from golden import GOLDEN
 
 ROOT = Path(__file__).parent.parent
@@ -26,6 +32,23 @@ SQUAD_FLAGS = {
     "doc_stride": 32,
     "max_query_length": 24,
     "train_batch_size": 8,
+    "save_checkpoints_steps": 4,
+    "device": "cpu",
+}
+
+SAMPLE_GLUE = GOLDEN / "sample/glue"
+CLASSIFIER_FLAGS = {
+    "albert_config_file": TINY_CONFIG,
+    "spm_model_file": SAMPLE_MODEL,
+    "init_checkpoint": GOLDEN / "tiny_model/classifier/model.ckpt-best",
+    "data_dir": SAMPLE_GLUE,
+    "task_name": "mrpc",
+    "do_train": True,
+    "do_eval": True,
+    "do_predict": True,
+    "max_seq_length": 40,
+    "train_batch_size": 4,
+    "train_step": 10,
     "save_checkpoints_steps": 4,
     "device": "cpu",
 }
@@ -52,6 +75,41 @@ def run_script(script: str, flags: dict, **options) -> subprocess.CompletedProce
 def run_squad(output_dir, **flags) -> subprocess.CompletedProcess:
     """Runs run_squad_v1.py on the sample; the flags change those of `SQUAD_FLAGS`."""
     return run_script("run_squad_v1.py", {**SQUAD_FLAGS, "output_dir": output_dir, **flags})
+
+
+def run_classifier(output_dir, **flags) -> subprocess.CompletedProcess:
+    """Runs run_classifier.py on the sample; the flags change those of `CLASSIFIER_FLAGS`."""
+    return run_script("run_classifier.py", {**CLASSIFIER_FLAGS, "output_dir": output_dir, **flags})
+
+
+def kill_in_training(script: str, flags: dict) -> None:
+    """Starts a script and kills it with SIGKILL when its checkpoint of step 4 is there."""
+    process = subprocess.Popen(command(script, flags), stderr=subprocess.DEVNULL)
+    deadline = time.time() + 120
+    while not (flags["output_dir"] / "model.ckpt-4.index").exists():
+        assert process.poll() is None
+        assert time.time() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (flags["output_dir"] / "model.ckpt-10.index").exists()
+
+
+def files(directory: Path) -> set[str]:
+    """The names of the files of a run; those of TensorBoard events differ from run to run."""
+    return {f.name for f in directory.iterdir() if not f.name.startswith("events.out.tfevents")}
+
+
+def assert_same_variables(checkpoint: Path, other: Path, **tolerance: float) -> None:
+    """Asserts that two checkpoints hold the same variables."""
+    names = set(checkpoints.shapes_in(str(checkpoint)))
+    assert names == set(checkpoints.shapes_in(str(other)))
+    for name in names:
+        np.testing.assert_allclose(
+            *(tf.train.load_variable(str(prefix), name) for prefix in (checkpoint, other)),
+            **{"rtol": 0, "atol": 0, **tolerance},
+            err_msg=name,
+        )
 
 
 def succeed(result: subprocess.CompletedProcess) -> str:
