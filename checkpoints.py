@@ -155,7 +155,7 @@ def check_fits(prefix: str, model: Shapes, all_needed: bool) -> None:
     if differing:
         raise InputError(
             f"{prefix}: the checkpoint does not fit --albert_config_file: {_listed(differing)}; "
-            "give the config that belongs to it"
+            "give the config that belongs to it, or a checkpoint that was not made for another task"
         )
     missing = [name for name in model if name not in saved]
     if len(missing) == len(model):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
-from absl import flags
+import pytest
 
-import run_squad_v1
-import training
+from scripts import ROOT
 
 SHARED = {
     "albert_config_file": None,
@@ -55,11 +57,56 @@ SQUAD = {
 }
 
 
-def test_flags_of_run_squad_v1():
-    expected = {**SHARED, **SQUAD, "save_summary_steps": 100}
-    defined = {
-        flag.name: flag.default
-        for module in (training.__name__, run_squad_v1.__name__)
-        for flag in flags.FLAGS.get_flags_for_module(module)
-    }
-    assert defined == expected
+CLASSIFIER = {
+    "data_dir": None,
+    "task_name": None,
+    "cached_dir": None,
+    "output_dir": None,
+    "do_train": False,
+    "do_eval": False,
+    "do_predict": False,
+    "max_seq_length": 512,
+    "train_batch_size": 32,
+    "eval_batch_size": 8,
+    "predict_batch_size": 8,
+    "learning_rate": 5e-5,
+    "train_step": 1000,
+    "warmup_step": 0,
+    "optimizer": "adamw",
+    "threshold_to_export": None,
+}
+LIST_FLAGS = """
+import json, sys
+from absl import flags
+script = __import__(sys.argv[1])
+modules = ("startup", script.__name__)
+defined = [flag for module in modules for flag in flags.FLAGS.get_flags_for_module(module)]
+print(json.dumps({flag.name: flag.default for flag in defined}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "own"), [("run_squad_v1", SQUAD), ("run_classifier", CLASSIFIER)]
+)
+def test_flags(script, own):
+    listed = subprocess.run(
+        [sys.executable, "-c", LIST_FLAGS, script],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert json.loads(listed.stdout) == {**SHARED, **own, "save_summary_steps": 100}
+
+
+def test_scripts_can_be_imported_together():
+    """The flags that both have are then those of the last."""
+    code = "import run_squad_v1, run_classifier; from absl import flags; print(%s)"
+    shown = subprocess.run(
+        [sys.executable, "-c", code % "flags.FLAGS['max_seq_length'].default"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert shown.stdout == "512\n"

@@ -439,8 +439,8 @@ def test_a_tokenizer_with_a_vocabulary_only(tmp_path):
 
 
 def test_a_model_learns_the_sample(tmp_path):
-    """The labels are not shifted: a tiny model can learn the training rows by heart. The dev set has
-    the same rows."""
+    """The labels are not shifted: a tiny model can learn the training rows by heart, and the dev
+    set has the same rows."""
     succeed(
         run(
             tmp_path,

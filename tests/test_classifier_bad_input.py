@@ -1,0 +1,181 @@
+"""Bad input to run_classifier.py ends it with a line that names the file, place and remedy."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from golden import GOLDEN, checkpoint_of
+from scripts import SAMPLE_GLUE, fail, run_classifier, succeed
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    """A copy of the sample data that a test may change."""
+    return Path(shutil.copytree(SAMPLE_GLUE, tmp_path / "glue"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "messages"),
+    [
+        ({"data_dir": None}, ["--data_dir is missing"]),
+        ({"data_dir": "none"}, 3 * [r"none/\w+\.tsv: cannot read it: No such file .*holds MRPC/"]),
+        ({"task_name": None}, ["--task_name is missing: give one of cola, mnli, "]),
+        (
+            {"task_name": "squad"},
+            ["--task_name squad: there is no such task; known are cola, mnli"],
+        ),
+        (
+            {"task_name": "ax", "do_predict": False, "init_checkpoint": None},
+            ["--task_name ax has no train set", "--task_name ax has no dev set: .* mnli"],
+        ),
+        ({"task_name": "rte"}, 3 * [r"/\w+\.tsv: cannot read it: No such file .*holds RTE/"]),
+        (
+            {"do_train": False, "do_eval": False, "do_predict": False},
+            ["there is nothing to do: give --do_train, --do_eval or --do_predict"],
+        ),
+        ({"spm_model_file": None}, ["a tokenizer needs a SentencePiece model or a vocabulary"]),
+        ({"spm_model_file": "none.model"}, ["none.model: there is no SentencePiece model there"]),
+        ({"max_seq_length": 3}, ["--max_seq_length 3 leaves no room for text beside 3 marks"]),
+        ({"max_seq_length": 200}, ["--max_seq_length is 200, but the model .* 128 pieces"]),
+        ({"threshold_to_export": 0.5, "do_eval": False}, ["--threshold_to_export needs .*do_eval"]),
+        ({"cached_dir": "/proc/none"}, ["--cached_dir /proc/none: No such file or directory"]),
+        ({"output_dir": None}, ["--output_dir is missing"]),
+        (
+            {"do_train": False, "init_checkpoint": None},
+            ["there is no checkpoint to predict with; give --init_checkpoint"],
+        ),
+        (
+            {"do_train": False, "init_checkpoint": checkpoint_of("pretraining")},
+            ["the checkpoint has no output_weights, output_bias; fine-tune it first"],
+        ),
+        (
+            {"task_name": "sts-b"},
+            [
+                r"does not fit .*output_weights is \[2, 32\], the model's is \[1, 32\].* another task"
+            ],
+        ),
+        (
+            {"albert_config_file": "none.json", "task_name": "squad", "data_dir": None},
+            ["none.json: cannot read", "--task_name squad", "--data_dir is missing"],
+        ),
+    ],
+)
+def test_flags(tmp_path, flags, messages):
+    lines = fail(run_classifier(flags.pop("output_dir", tmp_path / "run"), **flags))
+    assert len(lines) == len(messages), lines
+    for line, message in zip(lines, messages):
+        assert re.search(message, line), line
+    if (tmp_path / "run").exists():
+        assert list((tmp_path / "run").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("MRPC/train.tsv", "\t15\t", "\t", "line 4 has 4 columns, not 5; correct the file"),
+        ("MRPC/dev.tsv", "0\t13", "3\t13", "line 3: the label '3' is none of 0, 1; correct"),
+        ("MRPC/test.tsv", "#2 String", "string", "line 1: the header has no column #2 String"),
+        ("STS-B/dev.tsv", "0.250", "a", "line 3: the score 'a' is no number between 0 and 5"),
+        ("CoLA/train.tsv", "a1\t0", "a1\tx", "line 2: the label 'x' is none of 0, 1"),
+    ],
+)
+def test_rows(data_dir, file, old, new, message):
+    path = data_dir / file
+    path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+    task = path.parent.name
+    lines = fail(
+        run_classifier(data_dir / "run", data_dir=data_dir, task_name=task, init_checkpoint=None)
+    )
+    assert len(lines) == 1
+    assert re.match(f"error: {path}(, |: ){message}", lines[0])
+
+
+def test_problems_of_all_files_are_told_at_once(data_dir):
+    (data_dir / "MRPC/train.tsv").write_bytes(b"")
+    (data_dir / "MRPC/dev.tsv").write_bytes(b"\xff\xfe\n")
+    (data_dir / "MRPC/test.tsv").unlink()
+    lines = fail(run_classifier(data_dir / "run", data_dir=data_dir, spm_model_file="none.model"))
+    expected = [
+        "none.model: there is no SentencePiece model there",
+        f"{data_dir}/MRPC/train.tsv: there is no row in the file",
+        f"{data_dir}/MRPC/dev.tsv, line 1: not UTF-8",
+        f"{data_dir}/MRPC/test.tsv: cannot read it: No such file or directory",
+    ]
+    assert len(lines) == len(expected)
+    for line, start in zip(lines, expected):
+        assert line.startswith(f"error: {start}"), line
+
+
+def test_a_vocabulary_of_another_size(tmp_path):
+    config = json.loads((GOLDEN / "tiny_model/albert_config.json").read_text())
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**config, "vocab_size": 30000}))
+    (line, *_) = fail(run_classifier(tmp_path / "run", albert_config_file=path))
+    assert re.search(r"sample\.model: the vocabulary has 420 pieces, but .* vocab_size 30000", line)
+
+
+def test_a_vocabulary_without_marks(tmp_path):
+    path = tmp_path / "vocab.txt"
+    path.write_text("\n".join(["[UNK]", "[CLS]", *(f"w{n}" for n in range(418))]) + "\n")
+    (line,) = fail(run_classifier(tmp_path / "run", spm_model_file=None, vocab_file=path))
+    assert line == (
+        f"error: {path}: the vocabulary has no [SEP]; give the one that comes with the model"
+    )
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    """The directory of an evaluation and prediction with the golden checkpoint."""
+    directory = tmp_path_factory.mktemp("evaluated")
+    succeed(run_classifier(directory, do_train=False))
+    return directory
+
+
+@pytest.fixture
+def finished(evaluated, tmp_path):
+    """A copy of it, without its results, that a test may change."""
+    directory = Path(shutil.copytree(evaluated, tmp_path / "run"))
+    (directory / "eval_results.json").unlink()
+    (directory / "submit_results.tsv").unlink()
+    return directory
+
+
+def test_damaged_records(finished):
+    with (finished / "mrpc_eval.tf_record").open("r+b") as file:
+        file.seek(700)
+        file.write(b"\xff\x00\xff\x00")
+    (line,) = fail(run_classifier(finished, do_train=False))
+    assert re.match(
+        rf"error: {finished}/mrpc_eval\.tf_record: record \d is damaged; copy the file again, or "
+        "remove it and it is made again",
+        line,
+    )
+
+
+def test_records_of_another_length_are_made_again(finished):
+    log = succeed(run_classifier(finished, do_train=False, max_seq_length=48))
+    for name in ("eval", "predict"):
+        assert f"mrpc_{name}.tf_record is made again: max_seq_length is now 48, was 40" in log
+
+
+def test_records_without_a_manifest_of_another_length(finished):
+    (finished / "mrpc_eval.tf_record.manifest.json").unlink()
+    (line,) = fail(run_classifier(finished, do_train=False, max_seq_length=48))
+    assert "mrpc_eval.tf_record: record 1 has 40 values of input_ids, this run needs 48" in line
+
+
+def test_records_of_other_rows(finished, data_dir):
+    """A record file without a manifest, and a dev set that has one row less."""
+    (finished / "mrpc_eval.tf_record.manifest.json").unlink()
+    path = data_dir / "MRPC/dev.tsv"
+    path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[:-1]))
+    (line,) = fail(run_classifier(finished, do_train=False, data_dir=data_dir))
+    assert line == (
+        f"error: {finished}/mrpc_eval.tf_record has 5 rows, but {path} has 4: remove the first, "
+        "and it is made again"
+    )
