@@ -1,4 +1,4 @@
-"""The generated data set, and the quickstart on a little of it."""
+"""The generated data sets, the quickstart on a little of one, and run_classifier.py on others."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import sys
 
 import pytest
 
+import glue
 import squad_data
-from scripts import ROOT
+from scripts import ROOT, TINY_CONFIG, run_classifier, succeed
 
 EXAMPLES = ROOT / "examples"
 FILES = ("train.json", "heldout.json", "corpus.txt")
 
 
-def make(directory, *arguments):
-    command = [sys.executable, str(EXAMPLES / "make_squad.py"), str(directory), *arguments]
+def make(directory, *arguments, script="make_squad.py"):
+    command = [sys.executable, str(EXAMPLES / script), str(directory), *arguments]
     subprocess.run(command, check=True)
 
 
@@ -74,3 +75,68 @@ def test_quickstart_shows_answers_and_both_figures(tmp_path):
     assert len(re.findall(r"  question:  .*\n  predicted: .*\n  true:      .+\n", output)) == 6
     figures = r"untrained  exact match +\d+\.\d  F1 +\d+\.\d\ntrained    exact match +\d+\.\d  F1 +"
     assert re.search(figures, output)
+
+
+@pytest.fixture(scope="module")
+def made_glue(tmp_path_factory):
+    """A directory with the generated GLUE tasks, and the config of a small model."""
+    directory = tmp_path_factory.mktemp("glue")
+    make(directory, script="make_glue.py")
+    config = json.loads(TINY_CONFIG.read_text())
+    config.update(embedding_size=64, hidden_size=64, intermediate_size=128, num_hidden_layers=2)
+    config.update(initializer_range=0.1)
+    (directory / "albert_config.json").write_text(json.dumps(config))
+    return directory
+
+
+def test_the_same_seed_makes_the_same_tasks(made_glue, tmp_path):
+    make(tmp_path / "same", "--seed=1", script="make_glue.py")
+    make(tmp_path / "other", "--seed=2", script="make_glue.py")
+    for task in ("MRPC", "STS-B"):
+        for split in ("train", "dev", "test"):
+            content = (made_glue / task / f"{split}.tsv").read_bytes()
+            assert content == (tmp_path / "same" / task / f"{split}.tsv").read_bytes()
+            assert content != (tmp_path / "other" / task / f"{split}.tsv").read_bytes()
+
+
+def test_generated_pairs_have_the_labels_that_they_should(made_glue):
+    mrpc, sts_b = glue.TASKS["mrpc"], glue.TASKS["sts-b"]
+    pairs = glue.read_examples(str(made_glue / "MRPC/train.tsv"), mrpc, "train")
+    assert len(pairs) == 2000
+    assert 900 < sum(pair.label for pair in pairs) < 1100
+    similar = glue.read_examples(str(made_glue / "STS-B/train.tsv"), sts_b, "train")
+    assert {pair.label for pair in similar} == {0.0, 1.0, 3.0, 4.0, 5.0}
+    for pair in similar:
+        words = [{word.strip(".") for word in text.split()} for text in pair.texts]
+        if pair.label == 5:  # the same name and answer
+            assert len(words[0] & words[1]) >= 2, pair.texts
+    for split in ("dev", "test"):
+        assert len(glue.read_examples(str(made_glue / f"MRPC/{split}.tsv"), mrpc, split)) == 200
+
+
+@pytest.mark.parametrize(
+    ("task", "metric", "least"), [("mrpc", "f1", 0.7), ("sts-b", "pearson", 0.4)]
+)
+def test_run_classifier_learns_the_generated_tasks(made_glue, tmp_path, task, metric, least):
+    """F1 without a look at the sentences is 0.67 at the most, and Pearson's correlation 0."""
+    succeed(
+        run_classifier(
+            tmp_path,
+            albert_config_file=made_glue / "albert_config.json",
+            init_checkpoint=None,
+            data_dir=made_glue,
+            task_name=task,
+            max_seq_length=64,
+            train_batch_size=32,
+            train_step=600,
+            warmup_step=60,
+            learning_rate=1e-3,
+            save_checkpoints_steps=300,
+            deterministic_run=True,
+        )
+    )
+    results = json.loads((tmp_path / "eval_results.json").read_text())
+    assert results["metric"] == metric
+    assert results[metric] > least
+    assert len((tmp_path / "test_results.tsv").read_text().splitlines()) == 200
+    assert len((tmp_path / "submit_results.tsv").read_text().splitlines()) == 201
