@@ -334,6 +334,11 @@ class ClassifierTask(training.Task):
 
         batches = list(training.predicted_batches(estimator, checkpoint, input_fn, "rows"))
         outputs = {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
+        if not np.isfinite(outputs["logits"]).all():
+            raise InputError(
+                f"{checkpoint}: its predictions are not numbers, as its training has diverged; "
+                "train anew with a lower --learning_rate"
+            )
         order = np.argsort(outputs[_ROW])
         order = order[outputs["is_real_example"][order] != 0]
         if len(order) != len(data_set.rows):

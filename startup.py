@@ -24,6 +24,7 @@ from modeling import AlbertConfig
 FLAGS = flags.FLAGS
 _BUCKET_STEP = 32  # pieces
 _NEEDED_PIECES = ("[CLS]", "[SEP]")
+_NEEDED_TOKENS = (*_NEEDED_PIECES, tokenization.UNKNOWN_TOKEN)
 
 # Flags may be defined again, so that a notebook or a test can import more than one script.
 define_boolean = functools.partial(flags.DEFINE_boolean, allow_override=True)
@@ -208,7 +209,8 @@ def check_start(settings: RunSettings, problems: Problems) -> Start:
                 f"{settings.albert_config_file} has vocab_size {start.config.vocab_size}; give the "
                 "two that belong together"
             )
-        missing = [piece for piece in _NEEDED_PIECES if piece not in start.tokenizer.vocab]
+        needed = _NEEDED_PIECES if start.tokenizer.sp_model else _NEEDED_TOKENS
+        missing = [piece for piece in needed if piece not in start.tokenizer.vocab]
         if missing:
             raise InputError(
                 f"{vocabulary}: the vocabulary has no {', '.join(missing)}; give the one that "

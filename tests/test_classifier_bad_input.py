@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 from pathlib import Path
 
 import pytest
+import tensorflow.compat.v1 as tf
 
+import checkpoints
 from golden import GOLDEN, checkpoint_of
 from scripts import SAMPLE_GLUE, fail, run_classifier, succeed
 
@@ -119,10 +122,10 @@ def test_a_vocabulary_of_another_size(tmp_path):
 
 def test_a_vocabulary_without_marks(tmp_path):
     path = tmp_path / "vocab.txt"
-    path.write_text("\n".join(["[UNK]", "[CLS]", *(f"w{n}" for n in range(418))]) + "\n")
+    path.write_text("\n".join(["[PAD]", "[CLS]", *(f"w{n}" for n in range(418))]) + "\n")
     (line,) = fail(run_classifier(tmp_path / "run", spm_model_file=None, vocab_file=path))
     assert line == (
-        f"error: {path}: the vocabulary has no [SEP]; give the one that comes with the model"
+        f"error: {path}: the vocabulary has no [SEP], [UNK]; give the one that comes with the model"
     )
 
 
@@ -177,3 +180,18 @@ def test_records_of_other_rows(finished, data_dir):
         f"error: {finished}/mrpc_eval.tf_record has 5 rows, but {path} has 4: remove the first, "
         "and it is made again"
     )
+
+
+def test_a_checkpoint_whose_training_has_diverged(tmp_path, graph):
+    golden = checkpoint_of("regression")
+    for name in checkpoints.shapes_in(golden):
+        tf.get_variable(name, initializer=tf.train.load_variable(golden, name) * math.nan)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        checkpoint = tf.train.Saver().save(session, str(tmp_path / "diverged"))
+    (line,) = fail(
+        run_classifier(
+            tmp_path / "run", do_train=False, task_name="sts-b", init_checkpoint=checkpoint
+        )
+    )
+    assert re.match(rf"error: {checkpoint}: its predictions are not numbers, .* train anew", line)

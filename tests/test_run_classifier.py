@@ -303,9 +303,8 @@ def serve(path, features):
         signature = tf.saved_model.load(session, ["serve"], str(path)).signature_def[
             "serving_default"
         ]
-        (entry,) = signature.inputs.values()
         names = {name: output.name for name, output in signature.outputs.items()}
-        return session.run(names, {entry.name: features})
+        return session.run(names, {signature.inputs["input"].name: features})
 
 
 def test_the_exported_model_takes_the_records_that_we_write(predicted, tmp_path):
