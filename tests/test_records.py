@@ -245,6 +245,30 @@ def test_a_single_bucket_keeps_file_and_order(path):
     assert list(np.concatenate([b["unique_ids"] for b in batches])) == list(range(20))
 
 
+def test_records_are_numbered_by_their_place_in_the_file(path):
+    batches = run_through(
+        lambda: records.bucketed_dataset(path, SPEC, 3, [2, 5, 8], number_name="place")
+    )
+    for batch in batches:
+        assert batch["place"].dtype == np.int32
+        assert list(batch["place"]) == list(batch["unique_ids"])
+
+
+def test_records_are_made_once(tmp_path):
+    path, calls = str(tmp_path / "made"), []
+
+    def rows():
+        calls.append("made")
+        return [{"unique_ids": [number]} for number in range(3)]
+
+    spec = {"unique_ids": tf.io.FixedLenFeature([], tf.int64)}
+    for _ in range(2):
+        assert records.make_records(path, *MADE_FROM, spec, rows) == 3
+    assert calls == ["made"]
+    assert records.make_records(path, {"max_seq_length": 9}, {}, spec, rows) == 3
+    assert calls == ["made", "made"]
+
+
 def test_write_json(tmp_path):
     records.write_json(tmp_path / "new" / "value.json", {"é": [1]})
     assert (tmp_path / "new" / "value.json").read_text() == (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 
@@ -11,6 +12,7 @@ import tensorflow.compat.v1 as tf
 
 import records
 import run_classifier
+import startup
 import training
 from golden import INPUTS, checkpoint_of, golden_lines, golden_numbers, tiny_config
 from scripts import (
@@ -328,26 +330,25 @@ def test_threshold_to_export(predicted, tmp_path):
     assert len(list((tmp_path / "export").iterdir())) == 1
 
 
+def run_settings(**changes):
+    """Settings of a training run."""
+    settings = {
+        **dict.fromkeys(field.name for field in dataclasses.fields(RunSettings)),
+        "output_dir": "none",
+        "max_seq_length": 24,
+        "do_lower_case": True,
+        "do_train": True,
+        "train_batch_size": 4,
+        "learning_rate": 1e-3,
+        "save_summary_steps": 100,
+        "device": "cpu",
+    }
+    return RunSettings(**{**settings, **changes})
+
+
 def training_task(deterministic_run, optimizer="adamw"):
     """The task of training on MRPC from the golden classifier."""
-    settings = RunSettings(
-        **dict.fromkeys(
-            ("albert_config_file", "vocab_file", "spm_model_file", "length_buckets", "export_dir")
-        ),
-        **dict.fromkeys(("use_einsum", "use_horovod", "use_tpu"), False),
-        output_dir="none",
-        init_checkpoint=None,
-        max_seq_length=24,
-        do_lower_case=True,
-        do_train=True,
-        train_batch_size=4,
-        learning_rate=1e-3,
-        save_checkpoints_steps=4,
-        save_summary_steps=4,
-        keep_checkpoint_max=5,
-        deterministic_run=deterministic_run,
-        device="cpu",
-    )
+    settings = run_settings(deterministic_run=deterministic_run)
     start = Start(config=tiny_config(), init_checkpoint=checkpoint_of("classifier"))
     classifier = run_classifier.ClassifierSettings(
         data_dir=str(SAMPLE_GLUE),
@@ -396,6 +397,19 @@ def test_a_tenth_of_the_pooled_output_is_dropped_in_training(graph):
     assert np.mean(masks) == pytest.approx(0.9, abs=0.01)  # of 25600 draws; deviation 0.002
     assert len(set(losses)) > 100
     assert np.mean(losses) == pytest.approx(golden_numbers("forward_classifier")["loss"], abs=0.05)
+
+
+@pytest.mark.parametrize("deterministic_run", [True, False])
+def test_a_deterministic_run_does_without_the_dropout_of_the_config(tmp_path, deterministic_run):
+    config = {**tiny_config().to_dict(), "hidden_dropout_prob": 0.1}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    settings = run_settings(
+        albert_config_file=str(tmp_path / "config.json"),
+        output_dir=str(tmp_path / "run"),
+        deterministic_run=deterministic_run,
+    )
+    start = startup.check_start(settings, startup.Problems())
+    assert start.config.hidden_dropout_prob == (0.0 if deterministic_run else 0.1)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "lamb"])
