@@ -94,11 +94,6 @@ class Results:
             values = {f"eval/{name}": value for name, value in evaluation.metrics.items()}
             write_summary(self._directory / "eval", step, values)
 
-    @property
-    def best_value(self) -> float:
-        """The best checkpoint's figure."""
-        return self._value(self.best)
-
     def log(self) -> None:
         """Logs the best result and where it is."""
         logging.info("%s: %s", self.best, _as_text(self._by_checkpoint[self.best]))

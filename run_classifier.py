@@ -37,7 +37,7 @@ startup.define_integer("train_step", 1000, "Steps to train for.", lower_bound=1)
 startup.define_integer("warmup_step", 0, "Steps in which the rate rises.", lower_bound=0)
 startup.define_enum("optimizer", "adamw", ["adamw", "lamb"], "How the variables are updated.")
 startup.define_float(
-    "threshold_to_export", None, "Export only if the best checkpoint's figure is at least that."
+    "threshold_to_export", None, "A threshold that the exported model gives out with its scores."
 )
 
 _OUTPUT_DROPOUT = 0.1
@@ -148,7 +148,6 @@ class ClassifierTask(training.Task):
         super().__init__(settings, start)
         self.classifier = classifier
         self.num_train_steps = classifier.train_step
-        self.threshold_to_export = classifier.threshold_to_export
         self.glue: glue.GlueTask | None = None
         self.data_sets: dict[str, list[DataSet]] = {"train": [], "dev": [], "test": []}
 
@@ -172,8 +171,6 @@ class ClassifierTask(training.Task):
         }
         if not any(wanted.values()) and not settings.export_dir:
             problems.add("there is nothing to do: give --do_train, --do_eval or --do_predict")
-        if classifier.threshold_to_export is not None and not classifier.do_eval:
-            problems.add("--threshold_to_export needs a figure to compare with: give --do_eval")
         with problems.collected():
             if classifier.cached_dir:
                 startup.check_writable("cached_dir", classifier.cached_dir)
@@ -253,9 +250,11 @@ class ClassifierTask(training.Task):
             pooled_output = modeling.dropout(pooled_output, _OUTPUT_DROPOUT)
         outputs = head_outputs(output_layer(pooled_output, len(self.glue.labels) or 1))
         if not is_training:
-            for name in (_ROW, "label_ids", "is_real_example"):
-                if name in features:  # not in an exported model
+            if "label_ids" in features:
+                for name in (_ROW, "label_ids", "is_real_example"):
                     outputs[name] = features[name]
+            elif self.classifier.threshold_to_export is not None:  # in an exported model
+                outputs["threshold"] = tf.constant(self.classifier.threshold_to_export)
             return training.prediction_spec(outputs)
         loss = tf.reduce_mean(example_losses(outputs["logits"], features["label_ids"]))
         return self.train_spec(loss, self.classifier.warmup_step, self.classifier.optimizer)

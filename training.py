@@ -42,12 +42,10 @@ class Task(abc.ABC):
       start: what the run starts from.
       num_train_steps: the step at which training ends.
       metric: name of the figure by which the best checkpoint is chosen; more is better.
-      threshold_to_export: the figure that the best checkpoint must reach to be exported, or None.
     """
 
     metric: str
     num_train_steps = 0
-    threshold_to_export: float | None = None
 
     def __init__(self, settings: RunSettings, start: Start):
         """Makes the task; `read_inputs` completes it."""
@@ -236,11 +234,12 @@ def run(task: Task) -> None:
     try:
         if task.settings.do_train:
             _train(task, estimator)
-        results = None if task.evaluated_on is None else _evaluate(task, estimator)
-        checkpoint = _final_checkpoint(task, is_judged=results is not None)
+        if task.evaluated_on is not None:
+            _evaluate(task, estimator)
+        checkpoint = _final_checkpoint(task)
         with checkpoints.named_if_damaged(checkpoint):
             task.predict(estimator, checkpoint)
-        if task.settings.export_dir and _is_good_enough(task, results):
+        if task.settings.export_dir:
             _export(task, estimator, checkpoint)
     except tf.errors.DataLossError:
         records.raise_if_damaged([path for path in task.record_files if Path(path).exists()])
@@ -281,7 +280,7 @@ def _train(task, estimator):
 
 
 def _evaluate(task, estimator):
-    """Evaluates the checkpoints that have no result yet; returns all results."""
+    """Evaluates the checkpoints that have no result yet."""
     settings = task.settings
     results = Results(settings.output_dir, task.metric, task.evaluated_on)
     if settings.do_train:
@@ -296,29 +295,16 @@ def _evaluate(task, estimator):
                 evaluation = task.evaluate(estimator, checkpoint)
             results.add(checkpoint, evaluation, keep_best=settings.do_train)
     results.log()
-    return results
 
 
-def _final_checkpoint(task, is_judged):
+def _final_checkpoint(task):
     """The checkpoint that the run ends with. An old best one says nothing of training that has not
     been judged."""
     settings = task.settings
-    if settings.do_train and not is_judged:
+    if settings.do_train and task.evaluated_on is None:
         return checkpoints.latest_checkpoint(settings.output_dir)
     best = checkpoints.best_checkpoint(settings.output_dir)
     return best or _own_checkpoint(settings) or task.start.init_checkpoint
-
-
-def _is_good_enough(task, results):
-    """Whether the best checkpoint reaches the threshold to be exported, if there is one."""
-    threshold = task.threshold_to_export
-    if threshold is None or results.best_value >= threshold:
-        return True
-    logging.warning(
-        "not exported: the best %s is %.4f, --threshold_to_export is %g",
-        *(task.metric, results.best_value, threshold),
-    )
-    return False
 
 
 def _export(task, estimator, checkpoint):

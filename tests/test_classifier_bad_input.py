@@ -45,7 +45,6 @@ def data_dir(tmp_path):
         ({"spm_model_file": "none.model"}, ["none.model: there is no SentencePiece model there"]),
         ({"max_seq_length": 3}, ["--max_seq_length 3 leaves no room for text beside 3 marks"]),
         ({"max_seq_length": 200}, ["--max_seq_length is 200, but the model .* 128 pieces"]),
-        ({"threshold_to_export": 0.5, "do_eval": False}, ["--threshold_to_export needs .*do_eval"]),
         ({"cached_dir": "/proc/none"}, ["--cached_dir /proc/none: No such file or directory"]),
         ({"output_dir": None}, ["--output_dir is missing"]),
         (
