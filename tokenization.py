@@ -213,6 +213,13 @@ class FullTokenizer:
             return [self.vocab.get(token, unknown) for token in tokens]
         return convert_tokens_to_ids(self.vocab, tokens)
 
+    def ids_of_text(self, text: str | bytes, do_lower_case: bool) -> list[int]:
+        """The ids of the tokens of text as it comes; for a SentencePiece model it is preprocessed,
+        and lower-cased if asked."""
+        if self.sp_model:
+            text = preprocess_text(text, lower=do_lower_case)
+        return self.convert_tokens_to_ids(self.tokenize(text))
+
     def convert_ids_to_tokens(self, ids: Iterable[int]) -> list[str]:
         """The tokens of ids."""
         return convert_ids_to_tokens(self.inv_vocab, ids)
