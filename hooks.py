@@ -32,6 +32,24 @@ class Throughput:
         return _rate(self._start, (step, now))
 
 
+class ReportTimer:
+    """Tells when the log is due for a line: after 10 s, then ever more slowly, up to a minute."""
+
+    def __init__(self, now: float):
+        """Starts to count; times are in seconds."""
+        self._pause = _FIRST_PAUSE_SECONDS
+        self._next_report = now + self._pause
+
+    def is_due(self, now: float) -> bool:
+        """Whether a line is due."""
+        return now >= self._next_report
+
+    def restart(self, now: float) -> None:
+        """Sets the time of the next line, after one has been logged."""
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS)
+        self._next_report = now + self._pause
+
+
 def _rate(start, end):
     return (end[0] - start[0]) / max(end[1] - start[1], 1e-9)
 
@@ -92,7 +110,7 @@ class ProgressHook(tf.train.SessionRunHook):
         if self._bar:
             self._bar.update()
             self._bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
-        if now >= self._next_report or self._step == self._num_train_steps:
+        if self._timer.is_due(now) or self._step == self._num_train_steps:
             self._report(loss, learning_rate, now)
         if self._summary_dir and self._step % self._summary_steps == 0:
             self._summarize(loss, learning_rate, now)
@@ -104,8 +122,7 @@ class ProgressHook(tf.train.SessionRunHook):
     def _after_first_step(self, loss, learning_rate, now):
         self._throughput = Throughput(self._step, now)
         self._summary_throughput = Throughput(self._step, now)
-        self._pause = _FIRST_PAUSE_SECONDS
-        self._next_report = now + self._pause
+        self._timer = ReportTimer(now)
         logging.info(
             "step %d of %d: loss %.4f, learning rate %.3g; the first step took %.1f s",
             *(self._step, self._num_train_steps, loss, learning_rate),
@@ -124,8 +141,7 @@ class ProgressHook(tf.train.SessionRunHook):
             rate * self._examples_per_step,
             f"; {timedelta(seconds=seconds_to_go)} to go" if seconds_to_go else "",
         )
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS)
-        self._next_report = now + self._pause
+        self._timer.restart(now)
 
     def _summarize(self, loss, learning_rate, now):
         rate = self._summary_throughput.since_last(self._step, now)

@@ -105,7 +105,9 @@ class Vocabulary:
 
     def __init__(self, tokenizer: FullTokenizer):
         """Reads the vocabulary of a tokenizer, which has [CLS], [SEP] and [MASK]."""
-        pieces = [tokenizer.inv_vocab.get(index, "") for index in range(max(tokenizer.inv_vocab) + 1)]
+        pieces = [
+            tokenizer.inv_vocab.get(index, "") for index in range(max(tokenizer.inv_vocab) + 1)
+        ]
         self.cls_id, self.sep_id, self.mask_id = (
             tokenizer.vocab[piece] for piece in ("[CLS]", "[SEP]", "[MASK]")
         )
@@ -432,10 +434,10 @@ class NgramChooser:
                 budget -= self._words[word][1] - self._words[word][0]
             yield ngram
 
-    def _place(self, size, budget):
-        """A random free n-gram of `size` words, or else of fewer, within the budget."""
+    def _place(self, most, budget):
+        """A random free n-gram of `most` words, or else of fewer, within the budget."""
         num_words, rng = len(self._words), self._rng
-        for size in range(size, 0, -1):
+        for size in range(most, 0, -1):
             for _ in range(_FIRST_TRIES):
                 start = int(rng.random() * num_words)
                 ngram = range(start, start + size)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import struct
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -65,6 +66,11 @@ class Manifest:
 def manifest_path(path: str) -> Path:
     """Where the manifest of a record file is."""
     return Path(f"{path}.manifest.json")
+
+
+def is_companion(path: str) -> bool:
+    """Whether a file is a manifest, or one that is still being written."""
+    return bool(re.search(r"(\.manifest\.json|\.tmp-\d+)$", path))
 
 
 def digest(path: str) -> str:

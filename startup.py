@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import glob
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, Sequence
 
 import tensorflow.compat.v1 as tf
 from absl import flags, logging
@@ -24,7 +25,6 @@ from modeling import AlbertConfig
 FLAGS = flags.FLAGS
 _BUCKET_STEP = 32  # pieces
 _NEEDED_PIECES = ("[CLS]", "[SEP]")
-_NEEDED_TOKENS = (*_NEEDED_PIECES, tokenization.UNKNOWN_TOKEN)
 
 # Flags may be defined again, so that a notebook or a test can import more than one script.
 define_boolean = functools.partial(flags.DEFINE_boolean, allow_override=True)
@@ -48,6 +48,7 @@ class RunSettings:
     do_lower_case: bool
     do_train: bool
     train_batch_size: int
+    gradient_accumulation_steps: int
     learning_rate: float
     save_checkpoints_steps: int
     save_summary_steps: int
@@ -82,9 +83,8 @@ def define_flags(
     """Defines the flags that all scripts share; the arguments are the defaults that differ."""
     string, boolean, integer = define_string, define_boolean, define_integer
 
+    define_text_flags(max_seq_length)
     string("albert_config_file", None, "The model's config: a JSON file.")
-    string("vocab_file", None, "The vocabulary that comes with the model.")
-    string("spm_model_file", None, "The SentencePiece model that comes with the model.")
     string("output_dir", output_dir, "Directory of the run: checkpoints, features, results.")
     string(
         "init_checkpoint",
@@ -92,10 +92,15 @@ def define_flags(
         "Checkpoint to start from: a prefix, one of its files, or a directory (its model.ckpt-best "
         "or its latest). Not used by a run that goes on from its own checkpoint.",
     )
-    integer("max_seq_length", max_seq_length, "Longest input of the model, in pieces.")
-    boolean("do_lower_case", True, "Whether text is lower-cased; true for the published models.")
     boolean("do_train", do_train, "Whether to train.")
     integer("train_batch_size", train_batch_size, "Examples in a step, per card.", lower_bound=1)
+    integer(
+        "gradient_accumulation_steps",
+        1,
+        "Parts in which the examples of a step go through the model, one after the other, for lack "
+        "of memory. The step is the same.",
+        lower_bound=1,
+    )
     define_float(
         "learning_rate", learning_rate, "Highest learning rate; times the number of cards."
     )
@@ -129,6 +134,16 @@ def define_flags(
     integer("num_tpu_cores", 8, unused)
     for name in ("tpu_name", "tpu_zone", "gcp_project", "master"):
         string(name, None, unused)
+
+
+def define_text_flags(max_seq_length: int) -> None:
+    """Defines the flags that tell how text becomes ids; the argument is a default."""
+    define_string("vocab_file", None, "The vocabulary that comes with the model.")
+    define_string("spm_model_file", None, "The SentencePiece model that comes with the model.")
+    define_integer("max_seq_length", max_seq_length, "Longest input of the model, in pieces.")
+    define_boolean(
+        "do_lower_case", True, "Whether text is lower-cased; true for the published models."
+    )
 
 
 class Problems:
@@ -172,16 +187,23 @@ class Start:
     length_buckets: list[int] | None = None
 
 
-def check_start(settings: RunSettings, problems: Problems) -> Start:
+def check_start(settings: RunSettings, problems: Problems, needs_tokenizer: bool = True) -> Start:
     """Reads what the shared flags name, and collects what is wrong with it.
 
-    What could not be read is None in the result; `problems` has an entry for it.
+    What could not be read is None in the result; `problems` has an entry for it. Without
+    `needs_tokenizer` a vocabulary is read only if one is given.
     """
     start = Start()
     max_seq_length = settings.max_seq_length
     with problems.collected():
         hpu.load_habana_module(settings.device)
         _check_device(settings.device)
+    parts = settings.gradient_accumulation_steps
+    if settings.train_batch_size % parts:
+        problems.add(
+            f"--train_batch_size {settings.train_batch_size} cannot be divided into "
+            f"--gradient_accumulation_steps {parts} equal parts: give a multiple of it"
+        )
     with problems.collected():
         distributed.initialize(settings.use_horovod)
     if settings.use_tpu:
@@ -199,23 +221,9 @@ def check_start(settings: RunSettings, problems: Problems) -> Start:
         if settings.deterministic_run:
             start.config.hidden_dropout_prob = start.config.attention_probs_dropout_prob = 0.0
     with problems.collected():
-        start.tokenizer = tokenization.FullTokenizer(
-            settings.vocab_file, settings.do_lower_case, settings.spm_model_file
-        )
-        vocabulary = settings.spm_model_file or settings.vocab_file
-        if start.config and len(start.tokenizer.vocab) != start.config.vocab_size:
-            raise InputError(
-                f"{vocabulary}: the vocabulary has {len(start.tokenizer.vocab)} pieces, but "
-                f"{settings.albert_config_file} has vocab_size {start.config.vocab_size}; give the "
-                "two that belong together"
-            )
-        needed = _NEEDED_PIECES if start.tokenizer.sp_model else _NEEDED_TOKENS
-        missing = [piece for piece in needed if piece not in start.tokenizer.vocab]
-        if missing:
-            raise InputError(
-                f"{vocabulary}: the vocabulary has no {', '.join(missing)}; give the one that "
-                "comes with the model"
-            )
+        if needs_tokenizer or settings.vocab_file or settings.spm_model_file:
+            start.tokenizer = load_tokenizer(settings, _NEEDED_PIECES)
+            _check_vocabulary_size(settings, start)
     with problems.collected():
         if settings.init_checkpoint:
             start.init_checkpoint = checkpoints.find_checkpoint(settings.init_checkpoint)
@@ -226,6 +234,60 @@ def check_start(settings: RunSettings, problems: Problems) -> Start:
             raise InputError("--output_dir is missing: give the directory of the run")
         check_writable("output_dir", settings.output_dir)
     return start
+
+
+def load_tokenizer(settings, needed_pieces: Sequence[str]) -> tokenization.FullTokenizer:
+    """Loads the tokenizer that the flags of `define_text_flags` tell of.
+
+    Args:
+      settings: an object with their values.
+      needed_pieces: what the vocabulary must have.
+
+    Raises:
+      InputError: if there is no vocabulary, or not the right one.
+    """
+    tokenizer = tokenization.FullTokenizer(
+        settings.vocab_file, settings.do_lower_case, settings.spm_model_file
+    )
+    if not tokenizer.sp_model:
+        needed_pieces = [*needed_pieces, tokenization.UNKNOWN_TOKEN]
+    missing = [piece for piece in needed_pieces if piece not in tokenizer.vocab]
+    if missing:
+        raise InputError(
+            f"{settings.spm_model_file or settings.vocab_file}: the vocabulary has no "
+            f"{', '.join(missing)}; give the one that comes with the model"
+        )
+    return tokenizer
+
+
+def _check_vocabulary_size(settings, start):
+    size = len(start.tokenizer.vocab)
+    if start.config and size != start.config.vocab_size:
+        raise InputError(
+            f"{settings.spm_model_file or settings.vocab_file}: the vocabulary has {size} pieces, "
+            f"but {settings.albert_config_file} has vocab_size {start.config.vocab_size}; give the "
+            "two that belong together"
+        )
+
+
+def matching_files(flag: str, patterns: str | None) -> list[str]:
+    """The files that a flag names, in order: comma-separated paths, or patterns such as "*.txt".
+
+    Manifests, and files that are still being written, are left out.
+
+    Raises:
+      InputError: if the flag is missing, or no file matches one of its patterns.
+    """
+    if not patterns:
+        raise InputError(f"--{flag} is missing: give files, separated by commas, or *-patterns")
+    found = []
+    for pattern in patterns.split(","):
+        paths = glob.glob(os.path.expanduser(pattern.strip()), recursive=True)
+        paths = [p for p in paths if Path(p).is_file() and not records.is_companion(p)]
+        if not paths:
+            raise InputError(f"--{flag} {pattern}: there is no such file; correct the path")
+        found += sorted(paths)
+    return list(dict.fromkeys(found))
 
 
 def _check_device(device):
