@@ -174,12 +174,19 @@ def _listed(items):
     return ", ".join(items[:_LISTED_NAMES]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def initialize_from(prefix: str) -> None:
+def initialize_from(prefix: str, num_of_group: int = 0) -> None:
     """Lets the trainable variables of the current graph start from a checkpoint, as far as it has
-    them, and logs which do not."""
+    them, and logs which do not.
+
+    Args:
+      prefix: the checkpoint.
+      num_of_group: 0; or the number of groups of a model, whose groups start from group 0 where the
+        checkpoint lacks them.
+    """
     variables = tf.trainable_variables()
-    assignment_map, matched = modeling.get_assignment_map_from_checkpoint(variables, prefix)
-    tf.train.init_from_checkpoint(prefix, assignment_map)
+    maps, matched = modeling.get_assignment_map_from_checkpoint(variables, prefix, num_of_group)
+    for assignment_map in maps if num_of_group else [maps]:
+        tf.train.init_from_checkpoint(prefix, assignment_map)
     new = [v.op.name for v in variables if v.op.name not in matched]
     logging.info(
         "%d of %d variables start from %s%s",

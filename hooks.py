@@ -71,6 +71,7 @@ class ProgressHook(tf.train.SessionRunHook):
         examples_per_step: int,
         summary_dir: str | None = None,
         summary_steps: int = 100,
+        runs_per_step: int = 1,
     ):
         """Makes the hook.
 
@@ -81,12 +82,15 @@ class ProgressHook(tf.train.SessionRunHook):
           examples_per_step: number of examples in a step, over all cards.
           summary_dir: directory of the TensorBoard events; None for none.
           summary_steps: number of steps from one event to the next.
+          runs_per_step: number of runs of the session that make a step.
         """
         self._tensors = [loss, learning_rate]
         self._num_train_steps = num_train_steps
         self._examples_per_step = examples_per_step
         self._summary_dir = summary_dir
         self._summary_steps = summary_steps
+        self._runs_per_step = runs_per_step
+        self._losses = []  # of the runs of this step
         self._throughput = None
         self._bar = None
 
@@ -102,6 +106,11 @@ class ProgressHook(tf.train.SessionRunHook):
 
     def after_run(self, run_context, run_values):
         loss, learning_rate = run_values.results
+        self._losses.append(loss)
+        if len(self._losses) < self._runs_per_step:
+            return
+        loss = sum(self._losses) / self._runs_per_step
+        self._losses = []
         now = time.time()
         self._step += 1
         if self._throughput is None:

@@ -26,6 +26,7 @@ __all__ = [
     "AlbertModel",
     "assert_rank",
     "create_initializer",
+    "dense_layer",
     "dropout",
     "einsum_via_matmul",
     "gelu",
@@ -33,6 +34,7 @@ __all__ = [
     "get_assignment_map_from_checkpoint",
     "get_shape_list",
     "layer_norm",
+    "output_layer",
 ]
 
 _MASKED_SCORE = -10000.0  # added to the attention scores of padding before the softmax
@@ -108,7 +110,7 @@ class AlbertModel:
             with tf.variable_scope("pooler"):
                 first_token = self.sequence_output[:, 0]
                 self.pooled_output = tf.tanh(
-                    _dense(first_token, config.hidden_size, "dense", config, use_einsum)
+                    dense_layer(first_token, config.hidden_size, "dense", config, use_einsum)
                 )
 
     def get_pooled_output(self) -> tf.Tensor:
@@ -184,7 +186,7 @@ def _encode(embeddings, input_mask, config, use_einsum):
     """Runs the layers on `embeddings` [B, S, E]: the list of their outputs [B, S, D]."""
     hidden = embeddings
     if config.embedding_size != config.hidden_size:
-        hidden = _dense(
+        hidden = dense_layer(
             embeddings, config.hidden_size, "embedding_hidden_mapping_in", config, use_einsum
         )
     # [B, 1, 1, S]: the same for every head and every query.
@@ -215,17 +217,17 @@ def _block(hidden, mask_scores, projection, config, use_einsum):
         with tf.name_scope("self"):
             context = _self_attention(hidden, mask_scores, projection, config, use_einsum)
         with tf.variable_scope("output"):
-            attended = _dense(context, width, "dense", config, use_einsum)
+            attended = dense_layer(context, width, "dense", config, use_einsum)
             attended = dropout(attended, config.hidden_dropout_prob)
     hidden = layer_norm(attended + hidden, "LayerNorm")
 
     with tf.variable_scope("ffn_1"), tf.variable_scope("intermediate"):
-        inner = _dense(hidden, config.intermediate_size, "dense", config, use_einsum)
+        inner = dense_layer(hidden, config.intermediate_size, "dense", config, use_einsum)
         activation = get_activation(config.hidden_act)
         if activation is not None:
             inner = activation(inner)
         with tf.variable_scope("output"):
-            output = _dense(inner, width, "dense", config, use_einsum)
+            output = dense_layer(inner, width, "dense", config, use_einsum)
             output = dropout(output, config.hidden_dropout_prob)
     return layer_norm(output + hidden, "LayerNorm_1")
 
@@ -288,8 +290,21 @@ def _softmax_gradient(softmax, upstream, mean):
     return softmax * (upstream - mean)
 
 
-def _dense(inputs, output_width, name, config, use_einsum):
-    """A dense layer over the last axis of `inputs`: [..., output_width]."""
+def dense_layer(
+    inputs: tf.Tensor, output_width: int, name: str, config: AlbertConfig, use_einsum: bool = False
+) -> tf.Tensor:
+    """A dense layer over the last axis, without activation.
+
+    Args:
+      inputs: float tensor [..., width].
+      output_width: number of outputs.
+      name: variable scope of its `kernel` and `bias`.
+      config: tells how the kernel is initialized.
+      use_einsum: whether to write an einsum and not a matrix product.
+
+    Returns:
+      Float tensor [..., output_width].
+    """
     kernel, bias = _dense_variables(inputs.shape[-1], output_width, name, config)
     return _linear(inputs, kernel, bias, use_einsum)
 
@@ -354,6 +369,27 @@ def dropout(input_tensor: tf.Tensor, dropout_prob: float | None) -> tf.Tensor:
 def create_initializer(initializer_range: float = 0.02) -> tf.Initializer:
     """A normal distribution of that standard deviation, cut off at two of them."""
     return tf.truncated_normal_initializer(stddev=initializer_range)
+
+
+def output_layer(inputs: tf.Tensor, num_outputs: int, initializer_range: float = 0.02) -> tf.Tensor:
+    """The last layer of a task's head: scores, by `output_weights` [num_outputs, D] and
+    `output_bias` [num_outputs] in the current variable scope.
+
+    Args:
+      inputs: float tensor [B, D].
+      num_outputs: number of scores.
+      initializer_range: standard deviation of the weights at the start.
+
+    Returns:
+      Float tensor [B, num_outputs], raw logits.
+    """
+    weights = tf.get_variable(
+        "output_weights",
+        [num_outputs, inputs.shape[-1]],
+        initializer=create_initializer(initializer_range),
+    )
+    bias = tf.get_variable("output_bias", [num_outputs], initializer=tf.zeros_initializer())
+    return tf.nn.bias_add(tf.matmul(inputs, weights, transpose_b=True), bias)
 
 
 def get_shape_list(

@@ -22,6 +22,7 @@ def create_optimizer(
     poly_power: float = 1.0,
     start_warmup_step: int = 0,
     colocate_gradients_with_ops: bool = False,
+    gradient_accumulation_steps: int = 1,
 ) -> tf.Operation:
     """Builds one training step for `loss` over all trainable variables.
 
@@ -38,9 +39,12 @@ def create_optimizer(
       poly_power: power of the polynomial decay.
       start_warmup_step: the step at which the warm-up begins.
       colocate_gradients_with_ops: whether gradients are placed on the devices of their ops.
+      gradient_accumulation_steps: number of runs of the returned operation that make a step. The
+        variables are updated in the last of them, by the mean of the gradients of all; a loss that
+        is a mean over examples then gives the step of one large batch.
 
     Returns:
-      The operation that runs the step.
+      The operation that runs the step, or with `gradient_accumulation_steps` a part of it.
 
     Raises:
       ValueError: if the optimizer is not known, or a TPU is asked for.
@@ -64,10 +68,66 @@ def create_optimizer(
     gradients = tf.gradients(
         loss, variables, colocate_gradients_with_ops=colocate_gradients_with_ops
     )
-    gradients, _ = tf.clip_by_global_norm(gradients, clip_norm=_CLIP_NORM)
-    update = trainer.apply_gradients(zip(gradients, variables), global_step=global_step)
-    with tf.control_dependencies([update]):
-        return tf.group(tf.assign_add(global_step, 1), name="train_step")
+    pairs = [(g, v) for g, v in zip(gradients, variables) if g is not None]
+    gradients, variables = zip(*pairs)
+    trainer.create_slots(variables)
+
+    def step(gradients, norm=None):
+        gradients, _ = tf.clip_by_global_norm(gradients, clip_norm=_CLIP_NORM, use_norm=norm)
+        update = trainer.apply_gradients(zip(gradients, variables), global_step=global_step)
+        with tf.control_dependencies([update]):
+            return tf.group(tf.assign_add(global_step, 1), name="train_step")
+
+    if gradient_accumulation_steps == 1:
+        return step(gradients)
+    return _accumulated(gradients, step, gradient_accumulation_steps)
+
+
+def _accumulated(gradients, step, num_runs):
+    """An operation that adds up `gradients`, and calls `step` with their mean in every run with a
+    number divisible by `num_runs`.
+
+    The sums are local variables: they are zero between steps, when checkpoints are written.
+
+    The global norm counts the slices of an embedding table's gradient one by one, as
+    `tf.global_norm` does for a single batch, and not the table that they add up to.
+    """
+    is_sliced = [isinstance(gradient, tf.IndexedSlices) for gradient in gradients]
+    slices_square = tf.add_n(
+        [tf.constant(0.0)]
+        + [tf.reduce_sum(tf.square(g.values)) for g, sliced in zip(gradients, is_sliced) if sliced]
+    )
+    summands = [slices_square, *(tf.convert_to_tensor(gradient) for gradient in gradients)]
+    with tf.variable_scope("gradient_accumulation"):
+        runs = _local_variable("runs", [], tf.int32)
+        sums = [
+            _local_variable(f"sum_{number}", summand.shape)
+            for number, summand in enumerate(summands)
+        ]
+    count = tf.identity(tf.assign_add(runs, 1))
+    values = [tf.identity(tf.assign_add(total, summand)) for total, summand in zip(sums, summands)]
+
+    def last_run():
+        square, *means = [value / num_runs for value in values]
+        dense = [mean for mean, sliced in zip(means, is_sliced) if not sliced]
+        norm = tf.sqrt(square / num_runs + tf.square(tf.global_norm(dense)))
+        done = step(means, norm)
+        with tf.control_dependencies([done]):
+            return tf.group(*[tf.assign(total, tf.zeros_like(total)) for total in sums])
+
+    return tf.group(tf.cond(tf.equal(count % num_runs, 0), last_run, tf.no_op))
+
+
+def _local_variable(name, shape, dtype=tf.float32):
+    """A variable of zeros that checkpoints do not hold."""
+    return tf.get_variable(
+        name,
+        shape,
+        dtype,
+        tf.zeros_initializer(),
+        trainable=False,
+        collections=[tf.GraphKeys.LOCAL_VARIABLES],
+    )
 
 
 def learning_rate_schedule(
@@ -143,6 +203,23 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
         self.beta_2 = beta_2
         self.epsilon = epsilon
         self.exclude_from_weight_decay = exclude_from_weight_decay
+        self._moments = {}
+
+    def create_slots(self, variables: Iterable[tf.Variable]) -> None:
+        """Makes the moment estimates of variables that have none yet."""
+        for variable in variables:
+            name = _name(variable)
+            if name not in self._moments:
+                self._moments[name] = [
+                    tf.get_variable(
+                        f"{name}/{slot}",
+                        shape=variable.shape,
+                        dtype=tf.float32,
+                        initializer=tf.zeros_initializer(),
+                        trainable=False,
+                    )
+                    for slot in ("adam_m", "adam_v")
+                ]
 
     def apply_gradients(
         self,
@@ -163,22 +240,14 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
         assignments = []
         for gradient, variable in grads_and_vars:
             if gradient is not None:
+                self.create_slots([variable])
                 assignments += self._update(tf.convert_to_tensor(gradient), variable)
         return tf.group(*assignments, name=name)
 
     def _update(self, gradient, variable):
         """The assignments of one step to a variable and its two moment estimates."""
-        variable_name = re.sub(r":\d+$", "", variable.name)
-        mean, mean_square = (
-            tf.get_variable(
-                f"{variable_name}/{slot}",
-                shape=variable.shape,
-                dtype=tf.float32,
-                initializer=tf.zeros_initializer(),
-                trainable=False,
-            )
-            for slot in ("adam_m", "adam_v")
-        )
+        variable_name = _name(variable)
+        mean, mean_square = self._moments[variable_name]
         next_mean = self.beta_1 * mean + (1.0 - self.beta_1) * gradient
         next_mean_square = self.beta_2 * mean_square + (1.0 - self.beta_2) * tf.square(gradient)
         direction = next_mean / (tf.sqrt(next_mean_square) + self.epsilon)
@@ -248,6 +317,11 @@ class LAMBOptimizer(AdamWeightDecayOptimizer):
         weight_norm, update_norm = tf.norm(variable), tf.norm(direction)
         usable = tf.logical_and(weight_norm > 0, update_norm > 0)
         return tf.where(usable, weight_norm / update_norm, 1.0)
+
+
+def _name(variable: tf.Variable) -> str:
+    """The name of a variable, as checkpoints have it."""
+    return re.sub(r":\d+$", "", variable.name)
 
 
 def _matches(variable_name: str, patterns: Sequence[str] | None) -> bool:

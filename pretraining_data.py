@@ -24,7 +24,7 @@ from tokenization import SPIECE_UNDERLINE, FullTokenizer, padded_inputs
 MARKS = 3  # [CLS] segment A [SEP] segment B [SEP]
 BLOCK_CHARACTERS = 1 << 20
 _FIRST_TRIES = 8  # random places to try for an n-gram before all are looked at
-_MASKED_SHARE, _KEPT_SHARE = 0.8, 0.1  # of the chosen pieces; the rest become random ones
+MASKED_SHARE, KEPT_SHARE = 0.8, 0.1  # of the chosen pieces; the rest become random ones
 _SPECIAL_PIECE = re.compile(r"\[(PAD|UNK|CLS|SEP|MASK|unused\d+)\]|<(pad|unk|s|/s)>")
 _WORD_PART = re.compile(r"""[a-zA-Z!"#$%&()*+,\-./:;?@\[\\\]^_`{|}~]+""")
 _PUNCTUATION = frozenset("""!"#$%&()*+,-./:;?@[\\]^_`{|}~""")
@@ -369,9 +369,9 @@ class InstanceMaker:
     def _replacement(self, piece, rng):
         """What stands in the input for a piece that is to be predicted (BERT, section 3.1)."""
         draw = rng.random()
-        if draw < _MASKED_SHARE:
+        if draw < MASKED_SHARE:
             return self.vocabulary.mask_id
-        if draw < _MASKED_SHARE + _KEPT_SHARE:
+        if draw < MASKED_SHARE + KEPT_SHARE:
             return piece
         return rng.choice(self.vocabulary.ordinary_ids)
 

@@ -7,6 +7,7 @@ digests of the inputs that made it. It decides whether a file can be used again.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -23,9 +24,12 @@ from errors import InputError
 
 SHUFFLE_SEED = 12345
 _SHUFFLE_BUFFER = 100_000  # records; they are shuffled before they are parsed
+_FILES_READ_TOGETHER = 16
 _READ_BLOCK = 1 << 20  # bytes
 
 FeatureSpec = Mapping[str, tf.io.FixedLenFeature]
+# Takes the numbers of records, int64 [B], and their features; returns features.
+Prepare = Callable[[tf.Tensor, "dict[str, tf.Tensor]"], "dict[str, tf.Tensor]"]
 RecordValues = Mapping[str, "Sequence[int] | Sequence[float]"]
 
 
@@ -219,13 +223,7 @@ def usable_manifest(
         return None
     if not manifest_path(path).exists():
         return _manifest_of_foreign_file(path, feature_spec)
-    try:
-        manifest = Manifest(**json.loads(manifest_path(path).read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise InputError(
-            f"{manifest_path(path)}: not a manifest ({error}); remove it and {path}, and both are "
-            "made again"
-        ) from error
+    manifest = _read_manifest(path)
     changes = manifest.differences(settings, inputs)
     size = Path(path).stat().st_size
     if size != manifest.bytes:
@@ -237,6 +235,39 @@ def usable_manifest(
     return manifest
 
 
+def checked_manifest(path: str, feature_spec: FeatureSpec) -> Manifest:
+    """The manifest of a file that this run reads but does not make; if it has none, its records are
+    counted.
+
+    Args:
+      path: path of the record file.
+      feature_spec: what a record holds; the first one is checked.
+
+    Raises:
+      InputError: if the file is truncated or does not fit the run.
+    """
+    if not manifest_path(path).exists():
+        return _manifest_of_foreign_file(path, feature_spec)
+    manifest, size = _read_manifest(path), Path(path).stat().st_size
+    if size != manifest.bytes:
+        raise InputError(
+            f"{path}: its size is {size} bytes, but {manifest_path(path).name} says "
+            f"{manifest.bytes}: copy both again, or remove both and make the file again"
+        )
+    _check_first_record(path, feature_spec)
+    return manifest
+
+
+def _read_manifest(path):
+    try:
+        return Manifest(**json.loads(manifest_path(path).read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{manifest_path(path)}: not a manifest ({error}); remove it and {path}, and both are "
+            "made again"
+        ) from error
+
+
 def _manifest_of_foreign_file(path, feature_spec):
     """Checks the first record of a file that came without a manifest, and counts its records."""
     if feature_spec is None:
@@ -245,6 +276,13 @@ def _manifest_of_foreign_file(path, feature_spec):
             "another path or remove it, and it is made again"
         )
     records = count_records(path)
+    _check_first_record(path, feature_spec)
+    logging.info("%s has no manifest; its first record fits: %d records", path, records)
+    return Manifest(records, Path(path).stat().st_size, {}, {})
+
+
+def _check_first_record(path, feature_spec):
+    """Raises `InputError` if the first record of a file has other features than it should have."""
     first = tf.train.Example.FromString(next(read_records(path)))
     for name, spec in feature_spec.items():
         feature = first.features.feature.get(name)
@@ -253,12 +291,22 @@ def _manifest_of_foreign_file(path, feature_spec):
         found = len(feature.int64_list.value) or len(feature.float_list.value)
         needed = spec.shape[0] if spec.shape else 1
         if found != needed:
+            flag = "max_predictions_per_seq" if "masked_lm" in name else "max_seq_length"
             raise InputError(
                 f"{path}: record 1 has {found} values of {name}, this run needs {needed}: give the "
-                "max_seq_length that the file was made with, or remove it and it is made again"
+                f"{flag} that the file was made with, or remove it and it is made again"
             )
-    logging.info("%s has no manifest; its first record fits: %d records", path, records)
-    return Manifest(records, Path(path).stat().st_size, {}, {})
+
+
+def first_values(path: str, names: Sequence[str], count: int = 100) -> list[int]:
+    """The whole numbers that the first records of a file have under some names."""
+    examples = map(tf.train.Example.FromString, itertools.islice(read_records(path), count))
+    return [
+        value
+        for example in examples
+        for name in names
+        for value in example.features.feature[name].int64_list.value
+    ]
 
 
 def count_records(path: str) -> int:
@@ -312,37 +360,86 @@ def raise_if_damaged(paths: Sequence[str]) -> None:
 
 
 def training_dataset(
-    path: str,
+    paths: str | Sequence[str],
     records: int,
     feature_spec: FeatureSpec,
     batch_size: int,
     skip_records: int = 0,
     parallel: bool = True,
+    prepare: Prepare | None = None,
+    parts: int = 1,
 ) -> tf.data.Dataset:
-    """Batches of a record file without end, each pass in another order.
+    """Batches of record files without end, each pass in another order.
 
     The orders are the same in every run, so that a run that was interrupted can go on with the
     records that it had not yet read.
 
     Args:
-      path: path of the record file.
-      records: number of its records.
+      paths: paths of the record files, which are read side by side.
+      records: number of the records of all of them.
       feature_spec: what a record holds.
       batch_size: number of records in a batch.
       skip_records: number of records that an earlier run has read.
-      parallel: whether more than one thread parses.
+      parallel: whether more than one thread reads and parses.
+      prepare: changes the features of a batch.
+      parts: number of equal parts, one after the other, that a batch is cut into at the end.
 
     Returns:
-      A dataset of dictionaries of int32 and float32 tensors [batch_size, ...].
+      A dataset of dictionaries of int32 and float32 tensors [batch_size / parts, ...].
     """
-    dataset = tf.data.TFRecordDataset(path)
-    dataset = dataset.shuffle(min(records, _SHUFFLE_BUFFER), seed=SHUFFLE_SEED).repeat()
-    dataset = dataset.skip(skip_records).batch(batch_size, drop_remainder=True)
-    dataset = dataset.map(
-        lambda batch: parse_examples(batch, feature_spec),
-        num_parallel_calls=tf.data.experimental.AUTOTUNE if parallel else 1,
-    )
+    paths = [paths] if isinstance(paths, str) else list(paths)
+    threads = tf.data.experimental.AUTOTUNE if parallel else None
+    first_pass = skip_records // records
+
+    def one_pass(number):
+        seed = SHUFFLE_SEED + number
+        files = tf.data.Dataset.from_tensor_slices(paths).shuffle(len(paths), seed=seed)
+        dataset = files.interleave(
+            tf.data.TFRecordDataset,
+            cycle_length=min(len(paths), _FILES_READ_TOGETHER),
+            num_parallel_calls=threads,
+        )
+        return dataset.shuffle(min(records, _SHUFFLE_BUFFER), seed=seed)
+
+    dataset = tf.data.Dataset.range(first_pass, tf.int64.max).flat_map(one_pass)
+    dataset = dataset.skip(skip_records % records)
+    dataset = _batched(dataset, skip_records, feature_spec, batch_size, threads, prepare, True)
+    if parts > 1:
+        dataset = dataset.flat_map(lambda batch: _parts(batch, batch_size // parts))
     return dataset.prefetch(tf.data.experimental.AUTOTUNE)
+
+
+def _parts(batch, size):
+    """Parts of a batch, of some number of records, one after the other."""
+    return tf.data.Dataset.from_tensor_slices(batch).batch(size, drop_remainder=True)
+
+
+def first_batches(
+    paths: Sequence[str],
+    feature_spec: FeatureSpec,
+    batch_size: int,
+    batches: int,
+    prepare: Prepare | None = None,
+) -> tf.data.Dataset:
+    """Up to a number of batches of record files, in their order; the last may have fewer records.
+
+    The arguments and the result are like those of `training_dataset`.
+    """
+    dataset = tf.data.TFRecordDataset(list(paths)).take(batches * batch_size)
+    threads = tf.data.experimental.AUTOTUNE
+    dataset = _batched(dataset, 0, feature_spec, batch_size, threads, prepare, False)
+    return dataset.prefetch(threads)
+
+
+def _batched(dataset, first, feature_spec, batch_size, threads, prepare, drop_remainder):
+    """Parsed batches of records that are numbered from `first` on."""
+
+    def parse(numbers, serialized):
+        features = parse_examples(serialized, feature_spec)
+        return prepare(numbers, features) if prepare else features
+
+    dataset = dataset.enumerate(first).batch(batch_size, drop_remainder=drop_remainder)
+    return dataset.map(parse, num_parallel_calls=threads)
 
 
 def bucketed_dataset(

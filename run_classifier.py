@@ -68,24 +68,6 @@ def main(_):
     training.run(task)
 
 
-def output_layer(pooled_output: tf.Tensor, num_outputs: int) -> tf.Tensor:
-    """The model's head: a score of each label, or the one score that a regression asks for.
-
-    Args:
-      pooled_output: float tensor [B, D].
-      num_outputs: number of scores.
-
-    Returns:
-      Float tensor [B, num_outputs], raw logits.
-    """
-    width = pooled_output.shape[-1]
-    weights = tf.get_variable(
-        "output_weights", [num_outputs, width], initializer=modeling.create_initializer()
-    )
-    bias = tf.get_variable("output_bias", [num_outputs], initializer=tf.zeros_initializer())
-    return tf.nn.bias_add(tf.matmul(pooled_output, weights, transpose_b=True), bias)
-
-
 def head_outputs(logits: tf.Tensor) -> dict[str, tf.Tensor]:
     """What the model says, by name.
 
@@ -248,7 +230,7 @@ class ClassifierTask(training.Task):
         pooled_output = self.encoder(features, is_training).get_pooled_output()
         if is_training and not self.settings.deterministic_run:
             pooled_output = modeling.dropout(pooled_output, _OUTPUT_DROPOUT)
-        outputs = head_outputs(output_layer(pooled_output, len(self.glue.labels) or 1))
+        outputs = head_outputs(modeling.output_layer(pooled_output, len(self.glue.labels) or 1))
         if not is_training:
             if "label_ids" in features:
                 for name in (_ROW, "label_ids", "is_real_example"):

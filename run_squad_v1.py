@@ -92,12 +92,8 @@ def span_logits(sequence_output: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """
     batch_size, length, width = modeling.get_shape_list(sequence_output)
     with tf.variable_scope("cls/squad"):
-        weights = tf.get_variable(
-            "output_weights", [2, width], initializer=modeling.create_initializer()
-        )
-        bias = tf.get_variable("output_bias", [2], initializer=tf.zeros_initializer())
-    logits = tf.matmul(tf.reshape(sequence_output, [-1, width]), weights, transpose_b=True)
-    logits = tf.reshape(tf.nn.bias_add(logits, bias), [batch_size, length, 2])
+        logits = modeling.output_layer(tf.reshape(sequence_output, [-1, width]), 2)
+    logits = tf.reshape(logits, [batch_size, length, 2])
     start_logits, end_logits = tf.unstack(logits, axis=2)
     return start_logits, end_logits
 

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any, Callable, Iterator, Mapping
+from typing import Any, Callable, Iterator, Mapping, Sequence
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow loads
 
@@ -42,15 +42,24 @@ class Task(abc.ABC):
       start: what the run starts from.
       num_train_steps: the step at which training ends.
       metric: name of the figure by which the best checkpoint is chosen; more is better.
+      expects_checkpoint: whether training from random weights deserves a warning.
+      init_groups: number of groups that start from a checkpoint's group 0; 0 for its own groups.
     """
 
     metric: str
     num_train_steps = 0
+    expects_checkpoint = True
+    init_groups = 0
 
     def __init__(self, settings: RunSettings, start: Start):
         """Makes the task; `read_inputs` completes it."""
         self.settings = settings
         self.start = start
+
+    @staticmethod
+    def needs_tokenizer(own_settings: Any) -> bool:
+        """Whether the task, with the script's own settings, needs a vocabulary."""
+        return True
 
     @property
     def has_model(self) -> bool:
@@ -114,32 +123,47 @@ class Task(abc.ABC):
         return {name: records.digest(path) for name, path in paths.items()}
 
     def training_input_fn(
-        self, path: str, num_records: int, feature_spec: records.FeatureSpec, start_step: int
+        self,
+        paths: str | Sequence[str],
+        num_records: int,
+        feature_spec: records.FeatureSpec,
+        start_step: int,
+        prepare: records.Prepare | None = None,
     ) -> Callable[[], tf.data.Dataset]:
-        """The Estimator's input function that reads a record file from `start_step` on."""
+        """The Estimator's input function that reads record files from `start_step` on."""
         batch_size = self.settings.train_batch_size
         return lambda: records.training_dataset(
-            path,
+            paths,
             num_records,
             feature_spec,
             batch_size,
             skip_records=start_step * batch_size,
             parallel=not self.settings.deterministic_run,
+            prepare=prepare,
+            parts=self.settings.gradient_accumulation_steps,
         )
 
     def train_spec(
-        self, loss: tf.Tensor, num_warmup_steps: int, optimizer: str = "adamw"
+        self,
+        loss: tf.Tensor,
+        num_warmup_steps: int,
+        optimizer: str = "adamw",
+        poly_power: float = 1.0,
+        start_warmup_step: int = 0,
     ) -> tf.estimator.EstimatorSpec:
         """The training half of a model function.
 
         Args:
-          loss: scalar float tensor.
+          loss: scalar float tensor: with --gradient_accumulation_steps that of a part of a batch,
+            such that the mean over the parts is the loss of the batch.
           num_warmup_steps: length of the warm-up in steps.
           optimizer: "adamw" or "lamb".
+          poly_power: power of the polynomial decay of the learning rate.
+          start_warmup_step: the step at which the warm-up begins.
         """
         settings = self.settings
         if self.start.init_checkpoint and not checkpoints.latest_checkpoint(settings.output_dir):
-            checkpoints.initialize_from(self.start.init_checkpoint)
+            checkpoints.initialize_from(self.start.init_checkpoint, self.init_groups)
         train_op = optimization.create_optimizer(
             loss,
             settings.learning_rate * distributed.size(),
@@ -147,6 +171,9 @@ class Task(abc.ABC):
             num_warmup_steps,
             use_tpu=False,
             optimizer=optimizer,
+            poly_power=poly_power,
+            start_warmup_step=start_warmup_step,
+            gradient_accumulation_steps=settings.gradient_accumulation_steps,
         )
         progress = ProgressHook(
             loss,
@@ -155,6 +182,7 @@ class Task(abc.ABC):
             settings.train_batch_size * distributed.size(),
             settings.output_dir if distributed.is_chief() else None,
             settings.save_summary_steps,
+            settings.gradient_accumulation_steps,
         )
         return tf.estimator.EstimatorSpec(
             tf.estimator.ModeKeys.TRAIN, loss=loss, train_op=train_op, training_hooks=[progress]
@@ -173,8 +201,9 @@ def checked_task(task_class: type[Task], own_settings_class: type) -> Task:
     """
     settings = RunSettings.from_flags()
     problems = Problems()
-    start = check_start(settings, problems)
-    task = task_class(settings, start, settings_from_flags(own_settings_class))
+    own_settings = settings_from_flags(own_settings_class)
+    start = check_start(settings, problems, task_class.needs_tokenizer(own_settings))
+    task = task_class(settings, start, own_settings)
     task.read_inputs(problems)
     check_checkpoints(task, problems)
     problems.raise_all()
@@ -196,6 +225,8 @@ def _check_start_checkpoint(task):
         checkpoints.check_fits(own, model, all_needed=True)
     elif init_checkpoint:
         checkpoints.check_fits(init_checkpoint, model, all_needed=not settings.do_train)
+    elif settings.do_train and not task.expects_checkpoint:
+        logging.info("no --init_checkpoint: training starts from random weights")
     elif settings.do_train:
         logging.warning(
             "NO --init_checkpoint: TRAINING STARTS FROM RANDOM WEIGHTS, and will not reach the "

@@ -41,21 +41,25 @@ def checkpoint_of(head: str) -> str:
     return str(GOLDEN / "tiny_model" / head / "model.ckpt-best")
 
 
-def build(head: str, use_einsum: bool = False, is_training: bool = True) -> dict[str, tf.Tensor]:
-    """Builds the tiny model with one of the heads on the golden inputs, in the default graph.
+def build(
+    head: str, use_einsum: bool = False, is_training: bool = True, inputs: dict | None = None
+) -> dict[str, tf.Tensor]:
+    """Builds the tiny model with one of the heads on the golden inputs, or others, in the default
+    graph.
 
     Returns the tensors that the golden forward file has, by name. The variables start from the
     golden checkpoint.
     """
+    inputs = inputs or INPUTS
     model = modeling.AlbertModel(
         tiny_config(),
         is_training=is_training,
-        input_ids=tf.constant(INPUTS["input_ids"]),
-        input_mask=tf.constant(INPUTS["input_mask"]),
-        token_type_ids=tf.constant(INPUTS["segment_ids"]),
+        input_ids=tf.convert_to_tensor(inputs["input_ids"]),
+        input_mask=tf.convert_to_tensor(inputs["input_mask"]),
+        token_type_ids=tf.convert_to_tensor(inputs["segment_ids"]),
         use_einsum=use_einsum,
     )
-    tensors = HEADS[head](model, INPUTS)
+    tensors = HEADS[head](tiny_config(), model, inputs)
     checkpoint = checkpoint_of(head)
     assignment_map, matched = modeling.get_assignment_map_from_checkpoint(
         tf.trainable_variables(), checkpoint

@@ -80,8 +80,9 @@ def test_gradients_are_golden(graph, head, use_einsum, is_training):
     [(size, head) for size, heads in golden_json("variable_names").items() for head in heads],
 )
 def test_variable_names_and_shapes_are_the_published_ones(graph, size, head):
-    model = modeling.AlbertModel(size_config(size), False, tf.zeros([1, 8], tf.int32))
-    HEADS[head](model, INPUTS_OF_NO_USE)
+    config = size_config(size)
+    model = modeling.AlbertModel(config, False, tf.zeros([1, 8], tf.int32))
+    HEADS[head](config, model, INPUTS_OF_NO_USE)
     names = {v.op.name: v.shape.as_list() for v in tf.trainable_variables()}
     assert names == golden_json("variable_names")[size][head]
 

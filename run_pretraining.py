@@ -1,0 +1,564 @@
+"""Pre-trains ALBERT on masked n-grams and the order of two segments.
+
+Lan et al. 2019 (https://arxiv.org/abs/1909.11942), section 3. The records come from
+`create_pretraining_data.py`. Shapes: B batch, S sequence length, P predictions of a sequence, D
+hidden width, E embedding width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Mapping, Sequence
+
+import training  # isort: skip  # before TensorFlow, whose log it quiets
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+from absl import logging
+
+import checkpoints
+import distributed
+import hpu
+import masking
+import modeling
+import optimization
+import records
+import startup
+from errors import InputError
+from evaluation import Evaluation
+from modeling import AlbertConfig, AlbertModel
+from startup import Problems, RunSettings, Start
+
+startup.define_flags(
+    do_train=True, max_seq_length=512, train_batch_size=4096, learning_rate=0.00176
+)
+startup.define_string(
+    "input_file", None, "TFRecord files: paths or *-patterns, separated by commas."
+)
+startup.define_string("eval_file", None, "The same, to evaluate on. Default: input_file.")
+startup.define_integer(
+    "max_predictions_per_seq", 20, "Predictions that a record has room for.", lower_bound=1
+)
+startup.define_boolean("do_eval", False, "Whether to evaluate the checkpoints.")
+startup.define_integer("eval_batch_size", 64, "Records evaluated at once.", lower_bound=1)
+startup.define_integer("max_eval_steps", 100, "Most batches to evaluate on.", lower_bound=1)
+startup.define_enum("optimizer", "lamb", ["adamw", "lamb"], "How the variables are updated.")
+startup.define_float("poly_power", 1.0, "Power of the decay of the learning rate.")
+startup.define_integer(
+    "num_train_steps", 125000, "Steps to train for; divided by the number of cards.", lower_bound=1
+)
+startup.define_integer(
+    "num_warmup_steps", 3125, "Steps in which the rate rises; divided likewise.", lower_bound=0
+)
+startup.define_integer("start_warmup_step", 0, "The step at which it begins.", lower_bound=0)
+startup.define_boolean(
+    "init_from_group0", False, "Whether groups that init_checkpoint lacks start from its group 0."
+)
+startup.define_integer(
+    "masked_lm_budget",
+    0,
+    "More than 0: mask anew whenever a record is read, up to that many pieces of it and 15%. 0: "
+    "take the records as they were masked.",
+    lower_bound=0,
+)
+
+_LOSS_EPSILON = 1e-5  # keeps a batch without predictions from dividing by 0
+_POSITIONS, _IDS, _WEIGHTS = "masked_lm_positions", "masked_lm_ids", "masked_lm_weights"
+_WEIGHT_SUM = "masked_lm_weight_sum"
+_ORDER = "next_sentence_labels"
+
+
+@dataclass(frozen=True)
+class PretrainingSettings:
+    """The values of this script's own flags."""
+
+    input_file: str | None
+    eval_file: str | None
+    max_predictions_per_seq: int
+    do_eval: bool
+    eval_batch_size: int
+    max_eval_steps: int
+    optimizer: str
+    poly_power: float
+    num_train_steps: int
+    num_warmup_steps: int
+    start_warmup_step: int
+    init_from_group0: bool
+    masked_lm_budget: int
+
+
+def main(_):
+    """Checks the inputs, then trains, evaluates the checkpoints, and exports the best."""
+    task = training.checked_task(PretrainingTask, PretrainingSettings)
+    training.run(task)
+
+
+def gather_indexes(sequence_tensor: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
+    """The vectors at some positions of each sequence.
+
+    Args:
+      sequence_tensor: float tensor [B, S, D].
+      positions: int tensor [B, P].
+
+    Returns:
+      Float tensor [B * P, D].
+    """
+    width = sequence_tensor.shape[-1]
+    return tf.reshape(tf.gather(sequence_tensor, positions, axis=1, batch_dims=1), [-1, width])
+
+
+def get_masked_lm_output(
+    albert_config: AlbertConfig,
+    input_tensor: tf.Tensor,
+    output_weights: tf.Tensor,
+    positions: tf.Tensor,
+    label_ids: tf.Tensor,
+    label_weights: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The masked language model's loss, and what it says of every position asked for.
+
+    Args:
+      albert_config: the model's config.
+      input_tensor: float tensor [B, S, D], the output of the encoder.
+      output_weights: float tensor [V, E], the word embedding table.
+      positions: int tensor [B, P].
+      label_ids: int tensor [B, P], the pieces that stood there.
+      label_weights: float tensor [B, P], 0 where there is no prediction.
+
+    Returns:
+      The loss, scalar: the weighted mean; the cross-entropies, [B * P]; the logarithms of the
+      probabilities, [B * P, V].
+    """
+    hidden = _transformed(albert_config, gather_indexes(input_tensor, positions))
+    logits = _masked_lm_logits(hidden, output_weights)
+    losses = _cross_entropies(logits, label_ids)
+    loss = _weighted_mean(losses, label_weights)
+    return loss, losses, tf.nn.log_softmax(logits)
+
+
+def masked_lm_loss(
+    albert_config: AlbertConfig,
+    input_tensor: tf.Tensor,
+    output_weights: tf.Tensor,
+    features: Mapping[str, tf.Tensor],
+) -> tf.Tensor:
+    """The loss of `get_masked_lm_output`, scalar, with scores only where there is a prediction.
+
+    Args:
+      albert_config: the model's config.
+      input_tensor: float tensor [B, S, D], the output of the encoder.
+      output_weights: float tensor [V, E], the word embedding table.
+      features: `masked_lm_positions`, `masked_lm_ids` and `masked_lm_weights`, [B, P], and if they
+        are a part of a batch `masked_lm_weight_sum`, [B]: the sum of the weights that an average
+        part of that batch has, which takes the place of the sum of these.
+    """
+    hidden = _transformed(albert_config, gather_indexes(input_tensor, features[_POSITIONS]))
+    label_ids, weights = (tf.reshape(features[name], [-1]) for name in (_IDS, _WEIGHTS))
+    if not hpu.is_hpu():  # there a graph is compiled anew for every number of predictions
+        used = tf.where(weights > 0)[:, 0]
+        hidden, label_ids, weights = (tf.gather(x, used) for x in (hidden, label_ids, weights))
+    losses = _cross_entropies(_masked_lm_logits(hidden, output_weights), label_ids)
+    weight_sum = features[_WEIGHT_SUM][0] if _WEIGHT_SUM in features else None
+    return _weighted_mean(losses, weights, weight_sum)
+
+
+def _transformed(config, hidden):
+    """The encoder's vectors [N, D] as vectors that are compared with the table's: [N, E]."""
+    with tf.variable_scope("cls/predictions/transform"):
+        hidden = modeling.dense_layer(hidden, config.embedding_size, "dense", config)
+        activation = modeling.get_activation(config.hidden_act)
+        if activation is not None:
+            hidden = activation(hidden)
+        return modeling.layer_norm(hidden, "LayerNorm")
+
+
+def _masked_lm_logits(hidden, output_weights):
+    """The scores of all pieces, [N, V], of vectors [N, E] by the table [V, E]."""
+    with tf.variable_scope("cls/predictions"):
+        bias = tf.get_variable(
+            "output_bias", [output_weights.shape[0]], initializer=tf.zeros_initializer()
+        )
+    return tf.nn.bias_add(tf.matmul(hidden, output_weights, transpose_b=True), bias)
+
+
+def _cross_entropies(logits, labels):
+    labels = tf.reshape(labels, [-1])
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+
+
+def _weighted_mean(losses, weights, weight_sum=None):
+    weights = tf.reshape(weights, [-1])
+    if weight_sum is None:
+        weight_sum = tf.reduce_sum(weights)
+    return tf.reduce_sum(weights * losses) / (weight_sum + _LOSS_EPSILON)
+
+
+def get_sentence_order_output(
+    albert_config: AlbertConfig, input_tensor: tf.Tensor, labels: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The loss of telling whether two segments are in order, label 0, or swapped, label 1.
+
+    Args:
+      albert_config: the model's config.
+      input_tensor: float tensor [B, D], the pooled output.
+      labels: int tensor [B] or [B, 1].
+
+    Returns:
+      The loss, scalar: the mean; the cross-entropies, [B]; the logarithms of the probabilities,
+      [B, 2].
+    """
+    with tf.variable_scope("cls/seq_relationship"):
+        logits = modeling.output_layer(input_tensor, 2, albert_config.initializer_range)
+    losses = _cross_entropies(logits, labels)
+    return tf.reduce_mean(losses), losses, tf.nn.log_softmax(logits)
+
+
+def pretraining_loss(
+    albert_config: AlbertConfig, model: AlbertModel, features: Mapping[str, tf.Tensor]
+) -> tf.Tensor:
+    """The sum of both losses, scalar, of the features of a batch, or of a part of one."""
+    masked_lm = masked_lm_loss(
+        albert_config, model.get_sequence_output(), model.get_embedding_table(), features
+    )
+    sentence_order, _, _ = get_sentence_order_output(
+        albert_config, model.get_pooled_output(), features[_ORDER]
+    )
+    return masked_lm + sentence_order
+
+
+def example_figures(
+    albert_config: AlbertConfig, model: AlbertModel, features: Mapping[str, tf.Tensor]
+) -> dict[str, tf.Tensor]:
+    """What evaluation needs of each example, float [B] by name: sums over its predictions, and
+    what the order of its segments gives."""
+    labels, weights = features[_IDS], features[_WEIGHTS]
+    _, losses, log_probs = get_masked_lm_output(
+        albert_config,
+        model.get_sequence_output(),
+        model.get_embedding_table(),
+        features[_POSITIONS],
+        labels,
+        weights,
+    )
+    is_right = _is_best(log_probs, labels)
+    order_labels = features[_ORDER]
+    _, order_losses, order_log_probs = get_sentence_order_output(
+        albert_config, model.get_pooled_output(), order_labels
+    )
+    return {
+        "masked_lm_accuracy": _sums(is_right, weights),
+        "masked_lm_loss": _sums(losses, weights),
+        "masked_lm_weights": tf.reduce_sum(weights, axis=-1),
+        "sentence_order_accuracy": _is_best(order_log_probs, order_labels),
+        "sentence_order_loss": order_losses,
+    }
+
+
+def _is_best(log_probs, labels):
+    """1 where the most probable [N, labels] is the label, else 0: float [N]."""
+    best = tf.argmax(log_probs, axis=-1, output_type=tf.int32)
+    return tf.cast(tf.equal(best, tf.reshape(labels, [-1])), tf.float32)
+
+
+def _sums(values, weights):
+    """The sums of values [B * P] over the predictions of each example: [B]."""
+    return tf.reduce_sum(tf.reshape(values, tf.shape(weights)) * weights, axis=-1)
+
+
+def _log_probabilities(config, model):
+    """What the model says of every piece [B, S, V], and of the order of the segments [B, 2]."""
+    sequence_output = model.get_sequence_output()
+    batch_size, length, width = modeling.get_shape_list(sequence_output)
+    hidden = _transformed(config, tf.reshape(sequence_output, [-1, width]))
+    logits = _masked_lm_logits(hidden, model.get_embedding_table())
+    no_labels = tf.zeros([batch_size], tf.int32)
+    _, _, order = get_sentence_order_output(config, model.get_pooled_output(), no_labels)
+    return {
+        "masked_lm_log_probs": tf.reshape(
+            tf.nn.log_softmax(logits), [batch_size, length, config.vocab_size]
+        ),
+        "sentence_order_log_probs": order,
+    }
+
+
+def model_fn_builder(
+    albert_config: AlbertConfig,
+    init_checkpoint: str | None,
+    learning_rate: float,
+    num_train_steps: int,
+    num_warmup_steps: int,
+    use_tpu: bool = False,
+    use_one_hot_embeddings: bool = False,
+    optimizer: str = "lamb",
+    poly_power: float = 1.0,
+    start_warmup_step: int = 0,
+    use_einsum: bool = False,
+) -> Callable[..., tf.estimator.EstimatorSpec]:
+    """Makes a model function for a plain `tf.estimator.Estimator`, to train and to evaluate.
+
+    Args:
+      albert_config: the model's config.
+      init_checkpoint: a checkpoint to start from, as `checkpoints.find_checkpoint` takes it.
+      learning_rate, num_train_steps, num_warmup_steps, use_tpu, optimizer, poly_power,
+        start_warmup_step: as `optimization.create_optimizer` takes them.
+      use_one_hot_embeddings, use_einsum: as `modeling.AlbertModel` takes them.
+    """
+
+    def model_fn(features, labels, mode, params):
+        model = AlbertModel(
+            albert_config,
+            mode == tf.estimator.ModeKeys.TRAIN,
+            *(features[name] for name in training.MODEL_INPUTS),
+            use_one_hot_embeddings,
+            use_einsum,
+        )
+        loss = pretraining_loss(albert_config, model, features)
+        if init_checkpoint:
+            checkpoints.initialize_from(checkpoints.find_checkpoint(init_checkpoint))
+        if mode == tf.estimator.ModeKeys.TRAIN:
+            train_op = optimization.create_optimizer(
+                loss,
+                learning_rate,
+                num_train_steps,
+                num_warmup_steps,
+                use_tpu,
+                optimizer,
+                poly_power,
+                start_warmup_step,
+            )
+            return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=train_op)
+        with tf.variable_scope(tf.get_variable_scope(), reuse=True):
+            figures = example_figures(albert_config, model, features)
+        return tf.estimator.EstimatorSpec(mode, loss=loss, eval_metric_ops=_metrics(figures))
+
+    return model_fn
+
+
+def _metrics(figures):
+    """The metrics of an Estimator's evaluation."""
+    weights = figures.pop(_WEIGHTS)
+    return {
+        name: tf.metrics.mean(value / weights, weights)
+        if name.startswith("masked_lm")
+        else tf.metrics.mean(value)
+        for name, value in figures.items()
+    }
+
+
+def input_fn_builder(
+    input_files: Sequence[str],
+    max_seq_length: int,
+    max_predictions_per_seq: int,
+    is_training: bool,
+    num_cpu_threads: int = 4,
+) -> Callable[[Mapping[str, Any]], tf.data.Dataset]:
+    """Makes an Estimator's input function, which takes "batch_size" from its `params`.
+
+    Args:
+      input_files: paths of TFRecord files.
+      max_seq_length: length of the records.
+      max_predictions_per_seq: predictions that a record has room for.
+      is_training: whether the batches come without end and in another order in each pass.
+      num_cpu_threads: with 1, no two threads read.
+    """
+    spec = record_features(max_seq_length, max_predictions_per_seq)
+
+    def input_fn(params):
+        if not is_training:
+            return records.first_batches(input_files, spec, params["batch_size"], tf.int64.max)
+        return records.training_dataset(
+            input_files,
+            sum(records.checked_manifest(path, spec).records for path in input_files),
+            spec,
+            params["batch_size"],
+            parallel=num_cpu_threads > 1,
+        )
+
+    return input_fn
+
+
+def record_features(max_seq_length: int, num_predictions: int) -> records.FeatureSpec:
+    """What the model reads of a record."""
+    sequence = tf.io.FixedLenFeature([max_seq_length], tf.int64)
+    return {
+        **dict.fromkeys(training.MODEL_INPUTS, sequence),
+        _POSITIONS: tf.io.FixedLenFeature([num_predictions], tf.int64),
+        _IDS: tf.io.FixedLenFeature([num_predictions], tf.int64),
+        _WEIGHTS: tf.io.FixedLenFeature([num_predictions], tf.float32),
+        _ORDER: tf.io.FixedLenFeature([1], tf.int64),
+    }
+
+
+class PretrainingTask(training.Task):
+    """Pre-training as a task of `training.run`."""
+
+    metric = "masked_lm_accuracy"
+    expects_checkpoint = False
+
+    def __init__(self, settings: RunSettings, start: Start, pretraining: PretrainingSettings):
+        """Makes the task; `read_inputs` completes it."""
+        super().__init__(settings, start)
+        self.pretraining = pretraining
+        self.num_train_steps = pretraining.num_train_steps // distributed.size()
+        self.input_files: list[str] = []
+        self.eval_files: list[str] = []
+        self.num_records: dict[str, int] = {}
+        self.masker: masking.Masker | None = None
+
+    @staticmethod
+    def needs_tokenizer(own_settings: PretrainingSettings) -> bool:
+        """Only masking needs to know the vocabulary."""
+        return own_settings.masked_lm_budget > 0
+
+    @property
+    def init_groups(self) -> int:
+        """Number of groups that start from a checkpoint's group 0; 0 for its own groups."""
+        return self.start.config.num_hidden_groups if self.pretraining.init_from_group0 else 0
+
+    def read_inputs(self, problems: Problems) -> None:
+        """Finds the record files, and adds to `problems` what is wrong with them or the flags."""
+        settings, pretraining = self.settings, self.pretraining
+        if not (settings.do_train or pretraining.do_eval or settings.export_dir):
+            problems.add("there is nothing to do: give --do_train or --do_eval")
+        with problems.collected():
+            if settings.do_train:
+                self.input_files = startup.matching_files("input_file", pretraining.input_file)
+        with problems.collected():
+            if pretraining.do_eval:
+                flag = "eval_file" if pretraining.eval_file else "input_file"
+                self.eval_files = startup.matching_files(flag, getattr(pretraining, flag))
+        for path in dict.fromkeys([*self.input_files, *self.eval_files]):
+            with problems.collected():
+                self._check_file(path)
+        with problems.collected():
+            if pretraining.masked_lm_budget:
+                self._make_masker()
+
+    def _check_file(self, path):
+        """Checks that a record file fits the run, and counts its records."""
+        manifest = records.checked_manifest(path, self.features)
+        self.num_records[path] = manifest.records
+        config = self.start.config
+        made_with = manifest.settings.get("vocab_size")
+        largest = max(records.first_values(path, ("input_ids", _IDS)))
+        if config and (made_with or largest + 1) > config.vocab_size:
+            raise self._wrong_vocabulary(path, made_with or f"at least {largest + 1}")
+        if config and made_with and made_with != config.vocab_size:
+            raise self._wrong_vocabulary(path, made_with)
+
+    def _wrong_vocabulary(self, path, size):
+        return InputError(
+            f"{path}: the records were made with a vocabulary of {size} pieces, but "
+            f"{self.settings.albert_config_file} has vocab_size {self.start.config.vocab_size}; "
+            "make the records with the vocabulary of the model"
+        )
+
+    def _make_masker(self):
+        budget, room = self.pretraining.masked_lm_budget, self.pretraining.max_predictions_per_seq
+        if budget > room:
+            raise InputError(
+                f"--masked_lm_budget {budget} is more than --max_predictions_per_seq {room}: lower "
+                "the first"
+            )
+        if self.start.tokenizer:
+            if "[MASK]" not in self.start.tokenizer.vocab:
+                raise InputError(
+                    "--masked_lm_budget: the vocabulary has no [MASK]; give the "
+                    "vocabulary that the records were made with"
+                )
+            self.masker = masking.Masker(self.start.tokenizer, budget)
+
+    @property
+    def features(self) -> records.FeatureSpec:
+        """What a record holds."""
+        spec = record_features(
+            self.settings.max_seq_length, self.pretraining.max_predictions_per_seq
+        )
+        if self.pretraining.masked_lm_budget:
+            spec["token_boundary"] = spec["input_ids"]
+        return spec
+
+    @property
+    def record_files(self) -> list[str]:
+        """Paths of the record files that the run reads."""
+        return list(self.num_records)
+
+    @property
+    def evaluated_on(self):
+        """What results depend on beside the checkpoint; None if nothing is evaluated.
+
+        Files are told apart by their sizes: digests of all that is read would take too long.
+        """
+        if not self.pretraining.do_eval:
+            return None
+        return {
+            "eval_files": {path: Path(path).stat().st_size for path in self.eval_files},
+            "max_seq_length": self.settings.max_seq_length,
+            "examples": self.pretraining.max_eval_steps * self.pretraining.eval_batch_size,
+            "masked_lm_budget": self.pretraining.masked_lm_budget,
+        }
+
+    def model_fn(self, features, labels, mode, params):
+        """The Estimator's model function: the loss for training, or figures of each example."""
+        config, own = self.start.config, self.pretraining
+        model = self.encoder(features, mode == tf.estimator.ModeKeys.TRAIN)
+        if mode == tf.estimator.ModeKeys.TRAIN:
+            return self.train_spec(
+                pretraining_loss(config, model, features),
+                own.num_warmup_steps // distributed.size(),
+                own.optimizer,
+                own.poly_power,
+                own.start_warmup_step,
+            )
+        if _POSITIONS in features:
+            return training.prediction_spec(example_figures(config, model, features))
+        return training.prediction_spec(_log_probabilities(config, model))  # an exported model
+
+    def train_input_fn(self, start_step: int):
+        """Returns the input function."""
+        num_records = sum(self.num_records[path] for path in self.input_files)
+        logging.info("%d records in %d files", num_records, len(self.input_files))
+        return self.training_input_fn(
+            self.input_files, num_records, self.features, start_step, self._prepare_for_training
+        )
+
+    def _prepare(self, numbers, features):
+        """Masks the records of a batch anew, if that is asked for."""
+        return self.masker.mask_batch(numbers, features) if self.masker else features
+
+    def _prepare_for_training(self, numbers, features):
+        """Adds to the features of a batch what its parts need to know of all of it."""
+        features = self._prepare(numbers, features)
+        parts = self.settings.gradient_accumulation_steps
+        weight_sum = tf.reduce_sum(features[_WEIGHTS]) / parts
+        return {**features, _WEIGHT_SUM: tf.fill(tf.shape(numbers), weight_sum)}
+
+    def evaluate(self, estimator: tf.estimator.Estimator, checkpoint: str) -> Evaluation:
+        """The accuracies and losses over the first batches of the files."""
+        own = self.pretraining
+
+        def input_fn():
+            return records.first_batches(
+                self.eval_files,
+                self.features,
+                own.eval_batch_size,
+                own.max_eval_steps,
+                self._prepare,
+            )
+
+        batches = list(training.predicted_batches(estimator, checkpoint, input_fn, "records"))
+        figures = {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
+        weight_sum = figures.pop(_WEIGHTS).sum()
+        return Evaluation(
+            {
+                name: float(
+                    values.sum() / (weight_sum if name.startswith("masked_lm") else len(values))
+                )
+                for name, values in figures.items()
+            }
+        )
+
+
+if __name__ == "__main__":
+    training.launch(main)
