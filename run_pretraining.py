@@ -65,7 +65,7 @@ startup.define_integer(
 
 _LOSS_EPSILON = 1e-5  # keeps a batch without predictions from dividing by 0
 _POSITIONS, _IDS, _WEIGHTS = "masked_lm_positions", "masked_lm_ids", "masked_lm_weights"
-_WEIGHT_SUM = "masked_lm_weight_sum"
+_DIVISOR = "masked_lm_divisor"
 _ORDER = "next_sentence_labels"
 
 
@@ -150,8 +150,8 @@ def masked_lm_loss(
       input_tensor: float tensor [B, S, D], the output of the encoder.
       output_weights: float tensor [V, E], the word embedding table.
       features: `masked_lm_positions`, `masked_lm_ids` and `masked_lm_weights`, [B, P], and if they
-        are a part of a batch `masked_lm_weight_sum`, [B]: the sum of the weights that an average
-        part of that batch has, which takes the place of the sum of these.
+        are a part of a batch `masked_lm_divisor`, [B]: what the sum of its losses is divided by,
+        so that the mean over the parts is the loss of the batch.
     """
     hidden = _transformed(albert_config, gather_indexes(input_tensor, features[_POSITIONS]))
     label_ids, weights = (tf.reshape(features[name], [-1]) for name in (_IDS, _WEIGHTS))
@@ -159,8 +159,9 @@ def masked_lm_loss(
         used = tf.where(weights > 0)[:, 0]
         hidden, label_ids, weights = (tf.gather(x, used) for x in (hidden, label_ids, weights))
     losses = _cross_entropies(_masked_lm_logits(hidden, output_weights), label_ids)
-    weight_sum = features[_WEIGHT_SUM][0] if _WEIGHT_SUM in features else None
-    return _weighted_mean(losses, weights, weight_sum)
+    if _DIVISOR in features:
+        return tf.reduce_sum(weights * losses) / features[_DIVISOR][0]
+    return _weighted_mean(losses, weights)
 
 
 def _transformed(config, hidden):
@@ -187,11 +188,14 @@ def _cross_entropies(logits, labels):
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
 
 
-def _weighted_mean(losses, weights, weight_sum=None):
+def _weighted_mean(losses, weights):
     weights = tf.reshape(weights, [-1])
-    if weight_sum is None:
-        weight_sum = tf.reduce_sum(weights)
-    return tf.reduce_sum(weights * losses) / (weight_sum + _LOSS_EPSILON)
+    return tf.reduce_sum(weights * losses) / _divisor(weights)
+
+
+def _divisor(weights):
+    """What the weighted sum of losses is divided by for a mean."""
+    return tf.reduce_sum(weights) + _LOSS_EPSILON
 
 
 def get_sentence_order_output(
@@ -531,8 +535,8 @@ class PretrainingTask(training.Task):
         """Adds to the features of a batch what its parts need to know of all of it."""
         features = self._prepare(numbers, features)
         parts = self.settings.gradient_accumulation_steps
-        weight_sum = tf.reduce_sum(features[_WEIGHTS]) / parts
-        return {**features, _WEIGHT_SUM: tf.fill(tf.shape(numbers), weight_sum)}
+        divisor = _divisor(features[_WEIGHTS]) / parts
+        return {**features, _DIVISOR: tf.fill(tf.shape(numbers), divisor)}
 
     def evaluate(self, estimator: tf.estimator.Estimator, checkpoint: str) -> Evaluation:
         """The accuracies and losses over the first batches of the files."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -11,6 +13,7 @@ import tensorflow.compat.v1 as tf
 
 import tokenization
 from golden import GOLDEN
+from scripts import ROOT
 
 
 @pytest.fixture
@@ -30,3 +33,12 @@ def sample_tokenizer():
 def sample_model(sample_tokenizer):
     """The SentencePiece model of the sample text."""
     return sample_tokenizer.sp_model
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    """Path of a generated text of 400 documents of five sentences."""
+    directory = tmp_path_factory.mktemp("corpus")
+    command = [sys.executable, str(ROOT / "examples/make_squad.py"), str(directory)]
+    subprocess.run([*command, "--paragraphs=400", "--heldout=1"], check=True)
+    return str(directory / "corpus.txt")

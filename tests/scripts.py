@@ -53,6 +53,26 @@ CLASSIFIER_FLAGS = {
     "device": "cpu",
 }
 
+PRETRAINING_DATA_FLAGS = {
+    "spm_model_file": SAMPLE_MODEL,
+    "max_seq_length": 64,
+    "max_predictions_per_seq": 10,
+    "dupe_factor": 2,
+}
+PRETRAINING_FLAGS = {
+    "albert_config_file": TINY_CONFIG,
+    "init_checkpoint": GOLDEN / "tiny_model/pretraining/model.ckpt-best",
+    "do_eval": True,
+    "max_seq_length": 64,
+    "max_predictions_per_seq": 10,
+    "train_batch_size": 8,
+    "max_eval_steps": 2,
+    "num_train_steps": 10,
+    "num_warmup_steps": 2,
+    "save_checkpoints_steps": 4,
+    "device": "cpu",
+}
+
 
 def command(script: str, flags: dict) -> list[str]:
     """The command line of a script; flags with the value None are left out."""
@@ -80,6 +100,19 @@ def run_squad(output_dir, **flags) -> subprocess.CompletedProcess:
 def run_classifier(output_dir, **flags) -> subprocess.CompletedProcess:
     """Runs run_classifier.py on the sample; the flags change those of `CLASSIFIER_FLAGS`."""
     return run_script("run_classifier.py", {**CLASSIFIER_FLAGS, "output_dir": output_dir, **flags})
+
+
+def create_pretraining_data(output_file, **flags) -> subprocess.CompletedProcess:
+    """Runs create_pretraining_data.py; the flags change those of `PRETRAINING_DATA_FLAGS`."""
+    flags = {**PRETRAINING_DATA_FLAGS, "output_file": output_file, **flags}
+    return run_script("create_pretraining_data.py", flags)
+
+
+def run_pretraining(output_dir, **flags) -> subprocess.CompletedProcess:
+    """Runs run_pretraining.py; the flags change those of `PRETRAINING_FLAGS`."""
+    return run_script(
+        "run_pretraining.py", {**PRETRAINING_FLAGS, "output_dir": output_dir, **flags}
+    )
 
 
 def kill_in_training(script: str, flags: dict) -> None:

@@ -33,6 +33,7 @@ SHARED = {
     "device": "auto",
     "length_buckets": None,
     "export_dir": None,
+    "gradient_accumulation_steps": 1,
 }
 SQUAD = {
     "do_train": True,
@@ -75,6 +76,46 @@ CLASSIFIER = {
     "optimizer": "adamw",
     "threshold_to_export": None,
 }
+PRETRAINING = {
+    "input_file": None,
+    "eval_file": None,
+    "output_dir": None,
+    "do_train": True,
+    "do_eval": False,
+    "max_seq_length": 512,
+    "max_predictions_per_seq": 20,
+    "train_batch_size": 4096,
+    "eval_batch_size": 64,
+    "optimizer": "lamb",
+    "learning_rate": 0.00176,
+    "poly_power": 1.0,
+    "num_train_steps": 125000,
+    "num_warmup_steps": 3125,
+    "start_warmup_step": 0,
+    "max_eval_steps": 100,
+    "init_from_group0": False,
+    "masked_lm_budget": 0,
+}
+PRETRAINING_DATA = {
+    "input_file": None,
+    "output_file": None,
+    "vocab_file": None,
+    "spm_model_file": None,
+    "input_file_mode": "r",
+    "do_lower_case": True,
+    "do_whole_word_mask": True,
+    "do_permutation": False,
+    "favor_shorter_ngram": True,
+    "random_next_sentence": False,
+    "max_seq_length": 512,
+    "ngram": 3,
+    "max_predictions_per_seq": 20,
+    "random_seed": 12345,
+    "dupe_factor": 40,
+    "masked_lm_prob": 0.15,
+    "short_seq_prob": 0.1,
+    "num_workers": 1,
+}
 LIST_FLAGS = """
 import json, sys
 from absl import flags
@@ -85,10 +126,7 @@ print(json.dumps({flag.name: flag.default for flag in defined}))
 """
 
 
-@pytest.mark.parametrize(
-    ("script", "own"), [("run_squad_v1", SQUAD), ("run_classifier", CLASSIFIER)]
-)
-def test_flags(script, own):
+def flags_of(script):
     listed = subprocess.run(
         [sys.executable, "-c", LIST_FLAGS, script],
         cwd=ROOT,
@@ -96,7 +134,19 @@ def test_flags(script, own):
         capture_output=True,
         text=True,
     )
-    assert json.loads(listed.stdout) == {**SHARED, **own, "save_summary_steps": 100}
+    return json.loads(listed.stdout)
+
+
+@pytest.mark.parametrize(
+    ("script", "own"),
+    [("run_squad_v1", SQUAD), ("run_classifier", CLASSIFIER), ("run_pretraining", PRETRAINING)],
+)
+def test_flags(script, own):
+    assert flags_of(script) == {**SHARED, **own, "save_summary_steps": 100}
+
+
+def test_flags_of_create_pretraining_data():
+    assert flags_of("create_pretraining_data") == PRETRAINING_DATA
 
 
 def test_scripts_can_be_imported_together():
