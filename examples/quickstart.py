@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Mapping
 
 import sentencepiece
 from make_squad import make_files
@@ -57,14 +58,19 @@ def main() -> None:
     args = parser.parse_args()
     directory = args.directory
 
-    make_files(directory, args.paragraphs, heldout=100, seed=1)
-    train_sentencepiece(directory)
-    (directory / "albert_config.json").write_text(json.dumps(TINY_CONFIG, indent=2) + "\n")
+    make_inputs(directory, args.paragraphs)
     run_squad(directory, "trained", train_steps=args.steps, **TRAINING_FLAGS)
     first_checkpoint = directory / "trained/model.ckpt-0"
     run_squad(directory, "untrained", do_train="false", init_checkpoint=first_checkpoint)
     show_answers(directory)
-    show_metrics(directory)
+    show_metrics(directory, "untrained", "trained")
+
+
+def make_inputs(directory: Path, paragraphs: int) -> None:
+    """Makes the data, the vocabulary and the config of a tiny model."""
+    make_files(directory, paragraphs, heldout=100, seed=1)
+    train_sentencepiece(directory)
+    (directory / "albert_config.json").write_text(json.dumps(TINY_CONFIG, indent=2) + "\n")
 
 
 def train_sentencepiece(directory: Path) -> None:
@@ -99,9 +105,14 @@ def run_squad(directory: Path, output: str, **flags: object) -> None:
         **MODEL_FLAGS,
         **flags,
     }
-    command = [sys.executable, str(ROOT / "run_squad_v1.py")]
+    run_script("run_squad_v1.py", flags)
+
+
+def run_script(script: str, flags: Mapping[str, object]) -> None:
+    """Runs a script, as a user would, and shows the command; if it fails, this program ends too."""
+    command = [sys.executable, str(ROOT / script)]
     command += [f"--{name}={value}" for name, value in flags.items()]
-    print("\n" + " \\\n  ".join(["python run_squad_v1.py", *command[2:]]), flush=True)
+    print("\n" + " \\\n  ".join([f"python {script}", *command[2:]]), flush=True)
     finished = subprocess.run(command, check=False)
     if finished.returncode:
         sys.exit(finished.returncode)
@@ -120,10 +131,10 @@ def show_answers(directory: Path) -> None:
         print(f"  true:      {question['answers'][0]['text']}")
 
 
-def show_metrics(directory: Path) -> None:
-    """Prints exact match and F1 on the held-out part, before and after training."""
+def show_metrics(directory: Path, *outputs: str) -> None:
+    """Prints exact match and F1 of some runs on the held-out part."""
     print()
-    for output in ("untrained", "trained"):
+    for output in outputs:
         results = json.loads((directory / output / "eval_results.json").read_text())
         print(f"{output:9}  exact match {results['exact_match']:5.1f}  F1 {results['f1']:5.1f}")
 

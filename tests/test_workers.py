@@ -58,7 +58,7 @@ def test_a_killed_worker_is_an_error():
     def end(number):
         os.kill(os.getpid(), signal.SIGKILL)
 
-    with pytest.raises(InputError, match="a worker process was killed.*lower --num_workers"):
+    with pytest.raises(InputError, match=r"a worker process was killed.*lower --num_workers"):
         list(ordered_map(end, range(10), 2))
 
 

@@ -1,0 +1,75 @@
+"""From plain text to answers: pre-training on a text, then fine-tuning on questions about it.
+
+Generates a text and questions, makes pre-training records of the text, pre-trains a tiny ALBERT on
+them, and fine-tunes it on the questions: once from the pre-trained checkpoint and once from random
+weights. Everything is written to one folder, `text_to_answers/` if no other is named.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from quickstart import ROOT, TRAINING_FLAGS, make_inputs, run_script, run_squad, show_metrics
+
+MAX_SEQ_LENGTH = 80
+MAX_PREDICTIONS = 12
+DATA_FLAGS = {"dupe_factor": 10, "num_workers": 2}
+PRETRAINING_FLAGS = {
+    "train_batch_size": 32,
+    "optimizer": "adamw",
+    "learning_rate": 1.5e-3,
+    "do_eval": "true",
+    "max_eval_steps": 20,
+}
+
+
+def main() -> None:
+    """Makes the data, pre-trains, fine-tunes twice, and prints what pre-training has gained."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("directory", nargs="?", type=Path, default=ROOT / "text_to_answers")
+    parser.add_argument("--paragraphs", type=int, default=4000, help="to train on")
+    parser.add_argument("--pretraining_steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=600, help="of fine-tuning")
+    args = parser.parse_args()
+    directory = args.directory
+
+    make_inputs(directory, args.paragraphs)
+    make_records(directory)
+    pretrain(directory, args.pretraining_steps)
+    fine_tuning = {**TRAINING_FLAGS, "train_steps": args.steps}
+    run_squad(directory, "from_text", init_checkpoint=directory / "pretrained", **fine_tuning)
+    run_squad(directory, "from_random", **fine_tuning)
+    show_metrics(directory, "from_random", "from_text")
+
+
+def make_records(directory: Path) -> None:
+    """Makes the pre-training records of the text."""
+    flags = {
+        "input_file": directory / "corpus.txt",
+        "output_file": directory / "pretraining.tfrecord",
+        "spm_model_file": directory / "sentencepiece.model",
+        "max_seq_length": MAX_SEQ_LENGTH,
+        "max_predictions_per_seq": MAX_PREDICTIONS,
+        **DATA_FLAGS,
+    }
+    run_script("create_pretraining_data.py", flags)
+
+
+def pretrain(directory: Path, steps: int) -> None:
+    """Pre-trains on the records."""
+    flags = {
+        "albert_config_file": directory / "albert_config.json",
+        "input_file": directory / "pretraining.tfrecord",
+        "output_dir": directory / "pretrained",
+        "max_seq_length": MAX_SEQ_LENGTH,
+        "max_predictions_per_seq": MAX_PREDICTIONS,
+        "num_train_steps": steps,
+        "num_warmup_steps": steps // 10,
+        **PRETRAINING_FLAGS,
+    }
+    run_script("run_pretraining.py", flags)
+
+
+if __name__ == "__main__":
+    main()

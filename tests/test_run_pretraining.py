@@ -1,0 +1,427 @@
+"""run_pretraining.py from end to end, as a user runs it, and the functions that notebooks call."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from absl import flags
+from absl.testing import flagsaver
+
+import checkpoints
+import optimization
+import records
+import run_pretraining
+from golden import INPUTS, build, checkpoint_of, golden_numbers, tiny_config
+from scripts import (
+    PRETRAINING_FLAGS,
+    SAMPLE_MODEL,
+    assert_same_variables,
+    create_pretraining_data,
+    fail,
+    files,
+    kill_in_training,
+    run_squad,
+    succeed,
+)
+from scripts import run_pretraining as run
+
+METRICS = {
+    *("masked_lm_accuracy", "masked_lm_loss", "sentence_order_accuracy", "sentence_order_loss"),
+}
+RUN_FILES = {
+    *("checkpoint", "graph.pbtxt", "eval", "eval_results.json", "eval_results.txt"),
+    *(
+        f"model.ckpt-{step}.{suffix}"
+        for step in (0, 4, 8, 10, "best")
+        for suffix in ("index", "meta", "data-00000-of-00001")
+    ),
+}
+
+
+def load(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory, corpus):
+    """The pattern of three record files."""
+    directory = tmp_path_factory.mktemp("records")
+    output_files = ",".join(str(directory / f"records-{number}") for number in range(3))
+    succeed(create_pretraining_data(output_files, input_file=corpus, dupe_factor=1))
+    return str(directory / "records-*")
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    """The directory of a finished deterministic run of 10 steps, and its log."""
+    directory = tmp_path_factory.mktemp("finished")
+    return directory, succeed(run(directory, input_file=data, deterministic_run=True))
+
+
+def test_a_run_leaves_its_files(finished):
+    directory, log = finished
+    assert files(directory) == RUN_FILES
+    results = load(directory / "eval_results.json")
+    assert results["metric"] == "masked_lm_accuracy"
+    by_checkpoint = results["checkpoints"]
+    assert set(by_checkpoint) == {"model.ckpt-4", "model.ckpt-8", "model.ckpt-10"}
+    assert all(set(figures) == METRICS for figures in by_checkpoint.values())
+    best = max(by_checkpoint, key=lambda name: by_checkpoint[name]["masked_lm_accuracy"])
+    assert results["best_checkpoint"] == best
+    assert_same_variables(directory / "model.ckpt-best", directory / best)
+    assert log.count("128 records predicted in") == 3  # 2 batches of 64
+    assert re.search(r"\d+ records in 3 files", log)
+    assert "step 10 of 10: loss" in log
+    assert "NO --init_checkpoint" not in log
+
+
+def test_a_killed_run_goes_on(finished, data, tmp_path):
+    """With the same records, the same schedule and the same result."""
+    directory, _ = finished
+    changes = {"input_file": data, "deterministic_run": True}
+    kill_in_training("run_pretraining.py", {**PRETRAINING_FLAGS, "output_dir": tmp_path, **changes})
+    log = succeed(run(tmp_path, **changes))
+    assert "training goes on from" in log
+    assert tf.train.load_variable(str(tmp_path / "model.ckpt-10"), "global_step") == 10
+    assert_same_variables(
+        tmp_path / "model.ckpt-10", directory / "model.ckpt-10", rtol=1e-6, atol=1e-7
+    )
+
+
+def test_a_finished_run_does_nothing(finished, data):
+    directory, _ = finished
+    before = {file.name: file.stat().st_mtime_ns for file in directory.iterdir()}
+    log = succeed(run(directory, input_file=data))
+    assert {file.name: file.stat().st_mtime_ns for file in directory.iterdir()} == before
+    assert log.count("has been evaluated before") == 3
+
+
+def test_our_checkpoints_have_the_variables_of_the_original(finished):
+    directory, _ = finished
+    ours = checkpoints.shapes_in(str(directory / "model.ckpt-10"))
+    original = checkpoints.shapes_in(checkpoint_of("pretraining"))
+    slots = {
+        f"{name}/{slot}": shape for name, shape in original.items() for slot in ("adam_m", "adam_v")
+    }
+    assert ours == {**original, **slots, "global_step": []}
+
+
+def test_accumulated_gradients_make_the_same_run(finished, data, tmp_path):
+    """A batch of 8 in parts of 2 gives the checkpoint, and no more variables, of a whole batch."""
+    directory, _ = finished
+    log = succeed(
+        run(tmp_path, input_file=data, deterministic_run=True, gradient_accumulation_steps=4)
+    )
+    assert "step 10 of 10: loss" in log
+    assert_same_variables(
+        tmp_path / "model.ckpt-10", directory / "model.ckpt-10", rtol=1e-3, atol=1e-4
+    )
+
+
+def test_evaluation_gives_the_figures_of_the_predictions(finished, data, tmp_path):
+    """Against figures by hand, over batches of any size."""
+    directory, _ = finished
+    result = run(
+        tmp_path,
+        init_checkpoint=directory / "model.ckpt-best",
+        do_train=False,
+        input_file=None,
+        eval_file=data,
+        eval_batch_size=7,
+        max_eval_steps=1000,
+    )
+    succeed(result)
+    paths = sorted(tf.gfile.Glob(data))
+    serialized = [r for path in paths if "manifest" not in path for r in records.read_records(path)]
+    with tf.Graph().as_default(), tf.Session() as session:
+        spec = run_pretraining.record_features(64, 10)
+        features = records.parse_examples(tf.constant(serialized), spec)
+        model = run_pretraining.AlbertModel(
+            tiny_config(), False, *(features[n] for n in ("input_ids", "input_mask", "segment_ids"))
+        )
+        _, losses, log_probs = run_pretraining.get_masked_lm_output(
+            tiny_config(),
+            model.get_sequence_output(),
+            model.get_embedding_table(),
+            *(features[f"masked_lm_{name}"] for name in ("positions", "ids", "weights")),
+        )
+        checkpoint = str(directory / "model.ckpt-best")
+        order, _, order_log_probs = run_pretraining.get_sentence_order_output(
+            tiny_config(), model.get_pooled_output(), features["next_sentence_labels"]
+        )
+        tf.train.Saver().restore(session, checkpoint)
+        values = session.run([features, losses, log_probs, order, order_log_probs])
+    features, losses, log_probs, order, order_log_probs = values
+    weights = features["masked_lm_weights"].ravel()
+    is_right = log_probs.argmax(axis=1) == features["masked_lm_ids"].ravel()
+    order_labels = features["next_sentence_labels"].ravel()
+    figures = load(tmp_path / "eval_results.json")
+    assert {name: figures[name] for name in METRICS} == pytest.approx(
+        {
+            "masked_lm_accuracy": (is_right * weights).sum() / weights.sum(),
+            "masked_lm_loss": (losses * weights).sum() / weights.sum(),
+            "sentence_order_accuracy": (order_log_probs.argmax(axis=1) == order_labels).mean(),
+            "sentence_order_loss": order,
+        },
+        rel=1e-5,
+    )
+
+
+@pytest.fixture
+def two_group_config(tmp_path):
+    """Path of the tiny config with two groups."""
+    config = tiny_config()
+    config.num_hidden_groups = 2
+    path = tmp_path / "config.json"
+    path.write_text(config.to_json_string())
+    return path
+
+
+@pytest.mark.parametrize("init_from_group0", [False, True])
+def test_groups_may_start_from_group_0(data, tmp_path, two_group_config, init_from_group0):
+    succeed(
+        run(
+            tmp_path / "run",
+            input_file=data,
+            albert_config_file=two_group_config,
+            num_train_steps=1,
+            do_eval=False,
+            init_from_group0=init_from_group0,
+        )
+    )
+    kernel = "bert/encoder/transformer/group_{}/inner_group_0/ffn_1/intermediate/dense/kernel"
+    groups = [
+        tf.train.load_variable(str(tmp_path / "run/model.ckpt-0"), kernel.format(group))
+        for group in (0, 1)
+    ]
+    assert np.array_equal(*groups) == init_from_group0
+
+
+def test_masking_while_reading(data, tmp_path):
+    log = succeed(run(tmp_path, input_file=data, masked_lm_budget=10, spm_model_file=SAMPLE_MODEL))
+    assert "step 10 of 10: loss" in log
+    assert set(load(tmp_path / "eval_results.json")) > METRICS
+
+
+def test_warmup_starts_late(data, tmp_path):
+    """With AdamW, and a rate that is 0 up to step 4 and rises then."""
+    succeed(
+        run(
+            tmp_path,
+            input_file=data,
+            do_eval=False,
+            optimizer="adamw",
+            start_warmup_step=4,
+            num_warmup_steps=100,
+        )
+    )
+    assert_same_variables_but_slots(tmp_path / "model.ckpt-0", tmp_path / "model.ckpt-4")
+    with pytest.raises(AssertionError):
+        assert_same_variables_but_slots(tmp_path / "model.ckpt-4", tmp_path / "model.ckpt-8")
+
+
+def assert_same_variables_but_slots(checkpoint, other):
+    for name in checkpoints.shapes_in(str(checkpoint)):
+        if not re.search("adam_|global_step", name):
+            values = [tf.train.load_variable(str(c), name) for c in (checkpoint, other)]
+            np.testing.assert_array_equal(*values)
+
+
+def test_a_model_learns_the_sample(data, tmp_path):
+    """The labels are not shifted: a tiny model learns much of a small text."""
+    succeed(
+        run(
+            tmp_path,
+            input_file=data,
+            init_checkpoint=None,
+            optimizer="adamw",
+            num_train_steps=600,
+            num_warmup_steps=60,
+            train_batch_size=16,
+            learning_rate=5e-3,
+            save_checkpoints_steps=600,
+        )
+    )
+    assert load(tmp_path / "eval_results.json")["masked_lm_accuracy"] > 0.2
+
+
+def test_fine_tuning_starts_from_the_checkpoint(finished, tmp_path):
+    directory, _ = finished
+    log = succeed(run_squad(tmp_path, init_checkpoint=directory, train_steps=1, do_predict=False))
+    assert f"25 of 27 variables start from {directory}/model.ckpt-best" in log
+
+
+def test_the_exported_model(finished, data, tmp_path):
+    directory, _ = finished
+    succeed(run(directory, input_file=data, export_dir=tmp_path / "export"))
+    (path,) = (tmp_path / "export").iterdir()
+    with tf.Graph().as_default(), tf.Session() as session:
+        model = tf.saved_model.load(session, ["serve"], str(path))
+        signature = model.signature_def["serving_default"]
+        feeds = {info.name: INPUTS[name] for name, info in signature.inputs.items()}
+        outputs = session.run({n: info.name for n, info in signature.outputs.items()}, feeds)
+    assert {name: value.shape for name, value in outputs.items()} == {
+        "masked_lm_log_probs": (4, 24, 420),
+        "sentence_order_log_probs": (4, 2),
+    }
+    np.testing.assert_allclose(np.exp(outputs["masked_lm_log_probs"]).sum(axis=2), 1, rtol=1e-4)
+
+
+def test_main_runs_with_flags_set(data, tmp_path):
+    values = {**PRETRAINING_FLAGS, "input_file": data, "output_dir": tmp_path, "do_train": True}
+    values.update(num_train_steps=2, do_eval=False)
+    with flagsaver.flagsaver():
+        flags.FLAGS(["test", *(f"--{name}={value}" for name, value in values.items())])
+        run_pretraining.main(None)
+    assert (tmp_path / "model.ckpt-2.index").exists()
+
+
+def test_builders_make_an_estimator(data, tmp_path):
+    """Through the functions that notebooks call."""
+    paths = [path for path in tf.gfile.Glob(data) if not records.is_companion(path)]
+    model_fn = run_pretraining.model_fn_builder(
+        tiny_config(),
+        checkpoint_of("pretraining"),
+        learning_rate=1e-3,
+        num_train_steps=10,
+        num_warmup_steps=2,
+        use_tpu=False,
+        use_one_hot_embeddings=False,
+        optimizer="lamb",
+        poly_power=1.0,
+        start_warmup_step=0,
+        use_einsum=True,
+    )
+    estimator = tf.estimator.Estimator(model_fn, str(tmp_path), params={"batch_size": 4})
+    estimator.train(run_pretraining.input_fn_builder(paths, 64, 10, is_training=True), max_steps=3)
+    figures = estimator.evaluate(
+        run_pretraining.input_fn_builder(paths, 64, 10, is_training=False), steps=5
+    )
+    assert set(figures) == {*METRICS, "loss", "global_step"}
+    assert figures["global_step"] == 3
+    assert 0 <= figures["masked_lm_accuracy"] <= 1
+    assert figures["masked_lm_loss"] == pytest.approx(6.2, abs=0.5)  # untrained: log 420 = 6.04
+
+
+def test_gather_indexes(graph):
+    sequence = tf.constant(np.arange(24).reshape(2, 4, 3))
+    gathered = run_pretraining.gather_indexes(sequence, tf.constant([[0, 3], [2, 2]]))
+    with tf.Session() as session:
+        assert session.run(gathered).tolist() == [
+            [0, 1, 2],
+            [9, 10, 11],
+            [18, 19, 20],
+            [18, 19, 20],
+        ]
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "lamb"])
+def test_training_through_the_loss_is_golden(graph, optimizer):
+    """`build` takes the loss from `pretraining_loss`; that of the golden inputs leaves out five of
+    twelve predictions, whose scores are not computed."""
+    loss = build("pretraining")["loss"]
+    optimization.create_optimizer(loss, 1e-3, 10, 3, False, optimizer)
+    products = [op for op in graph.get_operations() if op.type == "MatMul"]
+    vocabulary_products = [op for op in products if op.outputs[0].shape.as_list()[1:] == [420]]
+    assert [op.outputs[0].shape.as_list()[0] for op in vocabulary_products] == [12, None]
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        assert session.run(loss) == pytest.approx(golden_numbers("forward_pretraining")["loss"])
+        assert session.run(vocabulary_products[1].outputs[0]).shape == (7, 420)
+
+
+@pytest.fixture
+def one_file(data, tmp_path):
+    """A copy of a record file, and its manifest, that a test may change."""
+    path = tmp_path / "records"
+    source = data.replace("*", "0")
+    shutil.copy(source, path)
+    shutil.copy(records.manifest_path(source), records.manifest_path(str(path)))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "messages"),
+    [
+        ({"input_file": None, "do_eval": False}, ["--input_file is missing"]),
+        ({"input_file": "none-*", "do_eval": False}, [r"--input_file none-\*: there is no such"]),
+        ({"eval_file": "none-*"}, [r"--eval_file none-\*: there is no such file; correct"]),
+        ({"max_seq_length": 128}, ["record 1 has 64 values of input_ids, this run needs 128: .*"]),
+        (
+            {"max_predictions_per_seq": 20},
+            ["10 values of masked_lm_positions, this run needs 20: give the max_predictions_per"],
+        ),
+        ({"max_seq_length": 129}, ["reads no more than 128 pieces", "has 64 values of input_ids"]),
+        (
+            {"masked_lm_budget": 11, "spm_model_file": SAMPLE_MODEL},
+            ["--masked_lm_budget 11 is more than --max_predictions_per_seq 10"],
+        ),
+        ({"masked_lm_budget": 5}, ["a tokenizer needs a SentencePiece model or a vocabulary"]),
+        (
+            {"gradient_accumulation_steps": 3},
+            ["--train_batch_size 8 cannot be divided into --gradient_accumulation_steps 3 equal"],
+        ),
+        ({"do_train": False, "do_eval": False}, ["there is nothing to do: give --do_train or"]),
+        ({"do_train": False, "init_checkpoint": None}, ["there is no checkpoint to predict with"]),
+        ({"output_dir": None}, ["--output_dir is missing"]),
+        ({"use_horovod": True}, ["--use_horovod: "]),
+    ],
+)
+def test_bad_flags(one_file, tmp_path, changes, messages):
+    changes = {"input_file": one_file, "output_dir": tmp_path / "run", **changes}
+    lines = fail(run(**changes))
+    assert len(lines) == len(messages), lines
+    for line, message in zip(lines, messages):
+        assert re.search(message, line), line
+
+
+def test_a_config_of_another_vocabulary(one_file, tmp_path):
+    config = tiny_config()
+    config.vocab_size = 300
+    path = tmp_path / "config.json"
+    path.write_text(config.to_json_string())
+    result = run(
+        tmp_path / "run", input_file=one_file, albert_config_file=path, init_checkpoint=None
+    )
+    (line,) = fail(result)
+    assert line.startswith(
+        f"error: {one_file}: the records were made with a vocabulary of 420 pieces, but {path} has "
+        "vocab_size 300; make"
+    )
+    records.manifest_path(str(one_file)).unlink()
+    result = run(
+        tmp_path / "run", input_file=one_file, albert_config_file=path, init_checkpoint=None
+    )
+    (line,) = fail(result)
+    assert "the records were made with a vocabulary of at least 4" in line
+
+
+def test_a_truncated_file(one_file, tmp_path):
+    content = one_file.read_bytes()
+    one_file.write_bytes(content[:-5])
+    (line,) = fail(run(tmp_path / "run", input_file=one_file))
+    assert f"{one_file}: its size is {len(content) - 5} bytes, but records.manifest.json" in line
+    records.manifest_path(str(one_file)).unlink()
+    (line,) = fail(run(tmp_path / "run", input_file=one_file))
+    assert re.search(r"records: record \d+ is cut off", line)
+
+
+def test_a_damaged_file(one_file, tmp_path):
+    with one_file.open("r+b") as file:
+        file.seek(-300, 2)
+        file.write(b"\xff\x00\xff\x00")
+    (line,) = fail(run(tmp_path / "run", input_file=one_file, num_train_steps=200, do_eval=False))
+    assert re.match(rf"error: {one_file}: record \d+ is damaged; copy the file again", line)
+
+
+def test_records_of_another_task(tmp_path):
+    path = tmp_path / "records"
+    with records.record_writer(str(path), {"a": 1}, {}) as writer:
+        writer.write(records.serialize_example({"input_ids": [1] * 64}))
+    (line,) = fail(run(tmp_path / "run", input_file=path))
+    assert line.startswith(f"error: {path}: record 1 has no 'input_mask'; is it a file of another")
