@@ -48,4 +48,4 @@ bench: setup
 	$(VENV)/bin/python benchmarks/run_all.py
 
 clean:
-	rm -rf "$(VENV)" quickstart
+	rm -rf "$(VENV)" quickstart text_to_answers

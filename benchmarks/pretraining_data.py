@@ -1,0 +1,98 @@
+"""Pre-training data: records per second with one process and with two, at 128 pieces.
+
+The text is read, encoded, masked and written by `create_pretraining_data.py`. The ratio is to the
+122 records a second that the original writes; the speed-up is that of two processes. Each rate is
+divided by that of a plain Python loop, timed in as many processes before and after, as other load
+on the machine slows both. The text may be a file of any size; the largest memory of the process is
+told.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from common import ROOT, SAMPLE, report  # isort: skip  # finds the product
+
+import records
+
+ORIGINAL_RATE = 122
+LOOP_LENGTH = 5_000_000
+
+
+def main() -> None:
+    """Measures and prints the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--text_file", help="one sentence per line; generated if not given")
+    parser.add_argument("--spm_model_file", default=str(SAMPLE / "sample.model"))
+    parser.add_argument("--dupe_factor", type=int, default=40)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        text_file = args.text_file or generated_text(directory)
+        rates, loop_rates = {}, {}
+        for num_workers in (1, 2):
+            before = loop_rate(num_workers)
+            rates[num_workers] = measure(args, text_file, directory, num_workers)
+            loop_rates[num_workers] = (before + loop_rate(num_workers)) / 2
+    report(
+        "pretraining_data",
+        records_per_second=rates[1],
+        records_per_second_of_two=rates[2],
+        ratio=rates[1] / ORIGINAL_RATE,
+        speed_up=rates[2] / rates[1],
+        speed_up_of_plain_loops=loop_rates[2] / loop_rates[1],
+        megabytes=resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
+    )
+
+
+def generated_text(directory: str) -> str:
+    """Path of a generated text."""
+    command = [sys.executable, str(ROOT / "examples/make_squad.py"), directory]
+    subprocess.run([*command, "--paragraphs=4000", "--heldout=1"], check=True)
+    return f"{directory}/corpus.txt"
+
+
+def measure(args: argparse.Namespace, text_file: str, directory: str, num_workers: int) -> float:
+    """Runs the script: records per second, from its start to its end."""
+    output_file = f"{directory}/records-{num_workers}"
+    flags = {
+        "input_file": text_file,
+        "output_file": output_file,
+        "spm_model_file": args.spm_model_file,
+        "max_seq_length": 128,
+        "dupe_factor": args.dupe_factor,
+        "num_workers": num_workers,
+    }
+    command = [sys.executable, str(ROOT / "create_pretraining_data.py")]
+    start = time.perf_counter()
+    subprocess.run([*command, *(f"--{name}={value}" for name, value in flags.items())], check=True)
+    seconds = time.perf_counter() - start
+    count = records.count_records(output_file)
+    Path(output_file).unlink()
+    return count / seconds
+
+
+def loop_rate(num_processes: int) -> float:
+    """The rate at which so many processes go through a loop that does little else."""
+    start = time.perf_counter()
+    with ProcessPoolExecutor(num_processes) as pool:
+        list(pool.map(plain_loop, range(num_processes)))
+    return num_processes * LOOP_LENGTH / (time.perf_counter() - start)
+
+
+def plain_loop(_) -> int:
+    """Adds up numbers."""
+    total = 0
+    for number in range(LOOP_LENGTH):
+        total += number
+    return total
+
+
+if __name__ == "__main__":
+    main()
