@@ -1,8 +1,7 @@
 """Pre-trains ALBERT on masked n-grams and the order of two segments.
 
 Lan et al. 2019 (https://arxiv.org/abs/1909.11942), section 3. The records come from
-`create_pretraining_data.py`. Shapes: B batch, S sequence length, P predictions of a sequence, D
-hidden width, E embedding width, V vocabulary.
+`create_pretraining_data.py`.
 """
 
 from __future__ import annotations
@@ -19,15 +18,27 @@ from absl import logging
 
 import checkpoints
 import distributed
-import hpu
 import masking
-import modeling
 import optimization
 import records
 import startup
 from errors import InputError
 from evaluation import Evaluation
 from modeling import AlbertConfig, AlbertModel
+from pretraining_heads import (
+    DIVISOR,
+    IDS,
+    ORDER,
+    POSITIONS,
+    WEIGHTS,
+    example_figures,
+    gather_indexes,
+    get_masked_lm_output,
+    get_sentence_order_output,
+    log_probabilities,
+    masked_lm_divisor,
+    pretraining_loss,
+)
 from startup import Problems, RunSettings, Start
 
 startup.define_flags(
@@ -63,10 +74,15 @@ startup.define_integer(
     lower_bound=0,
 )
 
-_LOSS_EPSILON = 1e-5  # keeps a batch without predictions from dividing by 0
-_POSITIONS, _IDS, _WEIGHTS = "masked_lm_positions", "masked_lm_ids", "masked_lm_weights"
-_DIVISOR = "masked_lm_divisor"
-_ORDER = "next_sentence_labels"
+# What users of `run_pretraining` find here, though the heads are at home in a file of their own.
+__all__ = [
+    "gather_indexes",
+    "get_masked_lm_output",
+    "get_sentence_order_output",
+    "input_fn_builder",
+    "main",
+    "model_fn_builder",
+]
 
 
 @dataclass(frozen=True)
@@ -92,198 +108,6 @@ def main(_):
     """Checks the inputs, then trains, evaluates the checkpoints, and exports the best."""
     task = training.checked_task(PretrainingTask, PretrainingSettings)
     training.run(task)
-
-
-def gather_indexes(sequence_tensor: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
-    """The vectors at some positions of each sequence.
-
-    Args:
-      sequence_tensor: float tensor [B, S, D].
-      positions: int tensor [B, P].
-
-    Returns:
-      Float tensor [B * P, D].
-    """
-    width = sequence_tensor.shape[-1]
-    return tf.reshape(tf.gather(sequence_tensor, positions, axis=1, batch_dims=1), [-1, width])
-
-
-def get_masked_lm_output(
-    albert_config: AlbertConfig,
-    input_tensor: tf.Tensor,
-    output_weights: tf.Tensor,
-    positions: tf.Tensor,
-    label_ids: tf.Tensor,
-    label_weights: tf.Tensor,
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The masked language model's loss, and what it says of every position asked for.
-
-    Args:
-      albert_config: the model's config.
-      input_tensor: float tensor [B, S, D], the output of the encoder.
-      output_weights: float tensor [V, E], the word embedding table.
-      positions: int tensor [B, P].
-      label_ids: int tensor [B, P], the pieces that stood there.
-      label_weights: float tensor [B, P], 0 where there is no prediction.
-
-    Returns:
-      The loss, scalar: the weighted mean; the cross-entropies, [B * P]; the logarithms of the
-      probabilities, [B * P, V].
-    """
-    hidden = _transformed(albert_config, gather_indexes(input_tensor, positions))
-    logits = _masked_lm_logits(hidden, output_weights)
-    losses = _cross_entropies(logits, label_ids)
-    loss = _weighted_mean(losses, label_weights)
-    return loss, losses, tf.nn.log_softmax(logits)
-
-
-def masked_lm_loss(
-    albert_config: AlbertConfig,
-    input_tensor: tf.Tensor,
-    output_weights: tf.Tensor,
-    features: Mapping[str, tf.Tensor],
-) -> tf.Tensor:
-    """The loss of `get_masked_lm_output`, scalar, with scores only where there is a prediction.
-
-    Args:
-      albert_config: the model's config.
-      input_tensor: float tensor [B, S, D], the output of the encoder.
-      output_weights: float tensor [V, E], the word embedding table.
-      features: `masked_lm_positions`, `masked_lm_ids` and `masked_lm_weights`, [B, P], and if they
-        are a part of a batch `masked_lm_divisor`, [B]: what the sum of its losses is divided by,
-        so that the mean over the parts is the loss of the batch.
-    """
-    hidden = _transformed(albert_config, gather_indexes(input_tensor, features[_POSITIONS]))
-    label_ids, weights = (tf.reshape(features[name], [-1]) for name in (_IDS, _WEIGHTS))
-    if not hpu.is_hpu():  # there a graph is compiled anew for every number of predictions
-        used = tf.where(weights > 0)[:, 0]
-        hidden, label_ids, weights = (tf.gather(x, used) for x in (hidden, label_ids, weights))
-    losses = _cross_entropies(_masked_lm_logits(hidden, output_weights), label_ids)
-    if _DIVISOR in features:
-        return tf.reduce_sum(weights * losses) / features[_DIVISOR][0]
-    return _weighted_mean(losses, weights)
-
-
-def _transformed(config, hidden):
-    """The encoder's vectors [N, D] as vectors that are compared with the table's: [N, E]."""
-    with tf.variable_scope("cls/predictions/transform"):
-        hidden = modeling.dense_layer(hidden, config.embedding_size, "dense", config)
-        activation = modeling.get_activation(config.hidden_act)
-        if activation is not None:
-            hidden = activation(hidden)
-        return modeling.layer_norm(hidden, "LayerNorm")
-
-
-def _masked_lm_logits(hidden, output_weights):
-    """The scores of all pieces, [N, V], of vectors [N, E] by the table [V, E]."""
-    with tf.variable_scope("cls/predictions"):
-        bias = tf.get_variable(
-            "output_bias", [output_weights.shape[0]], initializer=tf.zeros_initializer()
-        )
-    return tf.nn.bias_add(tf.matmul(hidden, output_weights, transpose_b=True), bias)
-
-
-def _cross_entropies(logits, labels):
-    labels = tf.reshape(labels, [-1])
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
-
-
-def _weighted_mean(losses, weights):
-    weights = tf.reshape(weights, [-1])
-    return tf.reduce_sum(weights * losses) / _divisor(weights)
-
-
-def _divisor(weights):
-    """What the weighted sum of losses is divided by for a mean."""
-    return tf.reduce_sum(weights) + _LOSS_EPSILON
-
-
-def get_sentence_order_output(
-    albert_config: AlbertConfig, input_tensor: tf.Tensor, labels: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The loss of telling whether two segments are in order, label 0, or swapped, label 1.
-
-    Args:
-      albert_config: the model's config.
-      input_tensor: float tensor [B, D], the pooled output.
-      labels: int tensor [B] or [B, 1].
-
-    Returns:
-      The loss, scalar: the mean; the cross-entropies, [B]; the logarithms of the probabilities,
-      [B, 2].
-    """
-    with tf.variable_scope("cls/seq_relationship"):
-        logits = modeling.output_layer(input_tensor, 2, albert_config.initializer_range)
-    losses = _cross_entropies(logits, labels)
-    return tf.reduce_mean(losses), losses, tf.nn.log_softmax(logits)
-
-
-def pretraining_loss(
-    albert_config: AlbertConfig, model: AlbertModel, features: Mapping[str, tf.Tensor]
-) -> tf.Tensor:
-    """The sum of both losses, scalar, of the features of a batch, or of a part of one."""
-    masked_lm = masked_lm_loss(
-        albert_config, model.get_sequence_output(), model.get_embedding_table(), features
-    )
-    sentence_order, _, _ = get_sentence_order_output(
-        albert_config, model.get_pooled_output(), features[_ORDER]
-    )
-    return masked_lm + sentence_order
-
-
-def example_figures(
-    albert_config: AlbertConfig, model: AlbertModel, features: Mapping[str, tf.Tensor]
-) -> dict[str, tf.Tensor]:
-    """What evaluation needs of each example, float [B] by name: sums over its predictions, and
-    what the order of its segments gives."""
-    labels, weights = features[_IDS], features[_WEIGHTS]
-    _, losses, log_probs = get_masked_lm_output(
-        albert_config,
-        model.get_sequence_output(),
-        model.get_embedding_table(),
-        features[_POSITIONS],
-        labels,
-        weights,
-    )
-    is_right = _is_best(log_probs, labels)
-    order_labels = features[_ORDER]
-    _, order_losses, order_log_probs = get_sentence_order_output(
-        albert_config, model.get_pooled_output(), order_labels
-    )
-    return {
-        "masked_lm_accuracy": _sums(is_right, weights),
-        "masked_lm_loss": _sums(losses, weights),
-        "masked_lm_weights": tf.reduce_sum(weights, axis=-1),
-        "sentence_order_accuracy": _is_best(order_log_probs, order_labels),
-        "sentence_order_loss": order_losses,
-    }
-
-
-def _is_best(log_probs, labels):
-    """1 where the most probable [N, labels] is the label, else 0: float [N]."""
-    best = tf.argmax(log_probs, axis=-1, output_type=tf.int32)
-    return tf.cast(tf.equal(best, tf.reshape(labels, [-1])), tf.float32)
-
-
-def _sums(values, weights):
-    """The sums of values [B * P] over the predictions of each example: [B]."""
-    return tf.reduce_sum(tf.reshape(values, tf.shape(weights)) * weights, axis=-1)
-
-
-def _log_probabilities(config, model):
-    """What the model says of every piece [B, S, V], and of the order of the segments [B, 2]."""
-    sequence_output = model.get_sequence_output()
-    batch_size, length, width = modeling.get_shape_list(sequence_output)
-    hidden = _transformed(config, tf.reshape(sequence_output, [-1, width]))
-    logits = _masked_lm_logits(hidden, model.get_embedding_table())
-    no_labels = tf.zeros([batch_size], tf.int32)
-    _, _, order = get_sentence_order_output(config, model.get_pooled_output(), no_labels)
-    return {
-        "masked_lm_log_probs": tf.reshape(
-            tf.nn.log_softmax(logits), [batch_size, length, config.vocab_size]
-        ),
-        "sentence_order_log_probs": order,
-    }
 
 
 def model_fn_builder(
@@ -341,7 +165,7 @@ def model_fn_builder(
 
 def _metrics(figures):
     """The metrics of an Estimator's evaluation."""
-    weights = figures.pop(_WEIGHTS)
+    weights = figures.pop(WEIGHTS)
     return {
         name: tf.metrics.mean(value / weights, weights)
         if name.startswith("masked_lm")
@@ -387,10 +211,10 @@ def record_features(max_seq_length: int, num_predictions: int) -> records.Featur
     sequence = tf.io.FixedLenFeature([max_seq_length], tf.int64)
     return {
         **dict.fromkeys(training.MODEL_INPUTS, sequence),
-        _POSITIONS: tf.io.FixedLenFeature([num_predictions], tf.int64),
-        _IDS: tf.io.FixedLenFeature([num_predictions], tf.int64),
-        _WEIGHTS: tf.io.FixedLenFeature([num_predictions], tf.float32),
-        _ORDER: tf.io.FixedLenFeature([1], tf.int64),
+        POSITIONS: tf.io.FixedLenFeature([num_predictions], tf.int64),
+        IDS: tf.io.FixedLenFeature([num_predictions], tf.int64),
+        WEIGHTS: tf.io.FixedLenFeature([num_predictions], tf.float32),
+        ORDER: tf.io.FixedLenFeature([1], tf.int64),
     }
 
 
@@ -445,7 +269,7 @@ class PretrainingTask(training.Task):
         self.num_records[path] = manifest.records
         config = self.start.config
         made_with = manifest.settings.get("vocab_size")
-        largest = max(records.first_values(path, ("input_ids", _IDS)))
+        largest = max(records.first_values(path, ("input_ids", IDS)))
         if config and (made_with or largest + 1) > config.vocab_size:
             raise self._wrong_vocabulary(path, made_with or f"at least {largest + 1}")
         if config and made_with and made_with != config.vocab_size:
@@ -515,9 +339,9 @@ class PretrainingTask(training.Task):
                 own.poly_power,
                 own.start_warmup_step,
             )
-        if _POSITIONS in features:
+        if POSITIONS in features:
             return training.prediction_spec(example_figures(config, model, features))
-        return training.prediction_spec(_log_probabilities(config, model))  # an exported model
+        return training.prediction_spec(log_probabilities(config, model))  # an exported model
 
     def train_input_fn(self, start_step: int):
         """Returns the input function."""
@@ -535,8 +359,8 @@ class PretrainingTask(training.Task):
         """Adds to the features of a batch what its parts need to know of all of it."""
         features = self._prepare(numbers, features)
         parts = self.settings.gradient_accumulation_steps
-        divisor = _divisor(features[_WEIGHTS]) / parts
-        return {**features, _DIVISOR: tf.fill(tf.shape(numbers), divisor)}
+        divisor = masked_lm_divisor(features[WEIGHTS]) / parts
+        return {**features, DIVISOR: tf.fill(tf.shape(numbers), divisor)}
 
     def evaluate(self, estimator: tf.estimator.Estimator, checkpoint: str) -> Evaluation:
         """The accuracies and losses over the first batches of the files."""
@@ -553,7 +377,7 @@ class PretrainingTask(training.Task):
 
         batches = list(training.predicted_batches(estimator, checkpoint, input_fn, "records"))
         figures = {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
-        weight_sum = figures.pop(_WEIGHTS).sum()
+        weight_sum = figures.pop(WEIGHTS).sum()
         return Evaluation(
             {
                 name: float(
