@@ -418,14 +418,15 @@ def first_batches(
     paths: Sequence[str],
     feature_spec: FeatureSpec,
     batch_size: int,
-    batches: int,
+    batches: int | None = None,
     prepare: Prepare | None = None,
 ) -> tf.data.Dataset:
-    """Up to a number of batches of record files, in their order; the last may have fewer records.
+    """Up to a number of batches of record files, or all, in their order; the last may have fewer
+    records.
 
     The arguments and the result are like those of `training_dataset`.
     """
-    dataset = tf.data.TFRecordDataset(list(paths)).take(batches * batch_size)
+    dataset = tf.data.TFRecordDataset(list(paths)).take(batches * batch_size if batches else -1)
     threads = tf.data.experimental.AUTOTUNE
     dataset = _batched(dataset, 0, feature_spec, batch_size, threads, prepare, False)
     return dataset.prefetch(threads)

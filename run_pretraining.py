@@ -194,7 +194,7 @@ def input_fn_builder(
 
     def input_fn(params):
         if not is_training:
-            return records.first_batches(input_files, spec, params["batch_size"], tf.int64.max)
+            return records.first_batches(input_files, spec, params["batch_size"])
         return records.training_dataset(
             input_files,
             sum(records.checked_manifest(path, spec).records for path in input_files),
