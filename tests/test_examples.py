@@ -140,3 +140,18 @@ def test_run_classifier_learns_the_generated_tasks(made_glue, tmp_path, task, me
     assert results[metric] > least
     assert len((tmp_path / "test_results.tsv").read_text().splitlines()) == 200
     assert len((tmp_path / "submit_results.tsv").read_text().splitlines()) == 201
+
+
+def test_text_to_answers_shows_both_figures(tmp_path):
+    command = [sys.executable, str(EXAMPLES / "text_to_answers.py"), str(tmp_path)]
+    command += ["--paragraphs=100", "--pretraining_steps=10", "--steps=10"]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    commands = re.findall(r"^python (\w+\.py)", output, re.MULTILINE)
+    assert commands == [
+        *("create_pretraining_data.py", "run_pretraining.py", "run_squad_v1.py", "run_squad_v1.py"),
+    ]
+    figures = (
+        r"from_random  exact match +\d+\.\d  F1 +\d+\.\d\nfrom_text  exact match +\d+\.\d  F1 +"
+    )
+    assert re.search(figures, output)
+    assert json.loads((tmp_path / "pretrained/eval_results.json").read_text())["masked_lm_loss"] > 0
