@@ -334,7 +334,7 @@ def make_feature(
       do_lower_case: whether text for a SentencePiece model is lower-cased.
     """
     cls_id, sep_id = tokenizer.convert_tokens_to_ids(["[CLS]", "[SEP]"])
-    segments = [_piece_ids(text, tokenizer, do_lower_case) for text in example.texts]
+    segments = [tokenizer.ids_of_text(text, do_lower_case) for text in example.texts]
     room = max_seq_length - 1 - len(segments)
     while sum(len(ids) for ids in segments) > room:
         longest = max(reversed(segments), key=len)
@@ -345,9 +345,3 @@ def make_feature(
         input_ids += [*ids, sep_id]
         segment_ids += [number] * (len(ids) + 1)
     return Feature(input_ids, segment_ids, example.label)
-
-
-def _piece_ids(text, tokenizer, do_lower_case):
-    if tokenizer.sp_model:
-        text = tokenization.preprocess_text(text, lower=do_lower_case)
-    return tokenizer.convert_tokens_to_ids(tokenizer.tokenize(text))

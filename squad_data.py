@@ -285,8 +285,7 @@ class FeatureConverter:
     def _question_features(self, question, question_index, aligned, unique_ids, for_training):
         """Yields the features of one question."""
         settings = self.settings
-        text = tokenization.preprocess_text(question.text, lower=settings.do_lower_case)
-        query = self.tokenizer.convert_tokens_to_ids(self.tokenizer.tokenize(text))
+        query = self.tokenizer.ids_of_text(question.text, settings.do_lower_case)
         query = query[: settings.max_query_length]
         window_length = settings.max_seq_length - len(query) - 3
         spans = doc_spans(len(aligned.ids), window_length, settings.doc_stride)

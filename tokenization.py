@@ -213,6 +213,18 @@ class FullTokenizer:
             return [self.vocab.get(token, unknown) for token in tokens]
         return convert_tokens_to_ids(self.vocab, tokens)
 
+    def ids_of_text(self, text: str, do_lower_case: bool) -> list[int]:
+        """The ids of a raw text.
+
+        Args:
+          text: the text.
+          do_lower_case: whether text for a SentencePiece model is lower-cased; a vocabulary's
+            tokenizer has been told when it was made.
+        """
+        if self.sp_model:
+            text = preprocess_text(text, lower=do_lower_case)
+        return self.convert_tokens_to_ids(self.tokenize(text))
+
     def convert_ids_to_tokens(self, ids: Iterable[int]) -> list[str]:
         """The tokens of ids."""
         return convert_ids_to_tokens(self.inv_vocab, ids)
