@@ -16,6 +16,8 @@ from errors import InputError
 
 BEST_CHECKPOINT = "model.ckpt-best"
 _FILE_SUFFIX = r"\.(index|meta|data-\d{5}-of-\d{5})$"
+# What TensorFlow and `keep_as_best` write before they rename it.
+_UNFINISHED = re.compile(r"(checkpoint|graph\.pbtxt|model\.ckpt-.+)(\.tmp|_temp|\.tempstate)[^.]*$")
 _LISTED_NAMES = 4  # more variables are counted, not listed
 _BOOKKEEPING = re.compile(r"(^|/)(global_step|adam_m|adam_v|beta[12]_power)$")
 
@@ -119,6 +121,17 @@ def keep_as_best(prefix: str) -> None:
         temporary = target.with_name(f"{target.name}.tmp")
         shutil.copyfile(file, temporary)
         temporary.replace(target)
+
+
+def remove_unfinished(directory: str) -> None:
+    """Removes what a training run that was killed left half-written in its directory."""
+    for path in Path(directory).iterdir() if Path(directory).is_dir() else ():
+        if _UNFINISHED.match(path.name):
+            logging.info("%s: removed; a run that was killed left it half-written", path)
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def shapes_in(prefix: str) -> dict[str, list[int]]:

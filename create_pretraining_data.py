@@ -32,42 +32,42 @@ from startup import Problems
 from tokenization import FullTokenizer
 from workers import ordered_map
 
-startup.define_text_flags(max_seq_length=512)
-startup.define_string(
+training.define_text_flags(max_seq_length=512)
+training.define_string(
     "input_file",
     None,
     "Text files: paths or *-patterns, separated by commas. One sentence per "
     "line, an empty line between documents.",
 )
-startup.define_string("output_file", None, "TFRecord files to write, separated by commas.")
-startup.define_enum(
+training.define_string("output_file", None, "TFRecord files to write, separated by commas.")
+training.define_enum(
     "input_file_mode", "r", ["r", "rb"], "r: text must be UTF-8; rb: what is not is left out."
 )
-startup.define_boolean("do_whole_word_mask", True, "Whether words are masked whole.")
-startup.define_boolean("do_permutation", False, "Whether pieces also change places.")
-startup.define_boolean("favor_shorter_ngram", True, "Whether n words are masked with p(n) ~ 1/n.")
-startup.define_boolean(
+training.define_boolean("do_whole_word_mask", True, "Whether words are masked whole.")
+training.define_boolean("do_permutation", False, "Whether pieces also change places.")
+training.define_boolean("favor_shorter_ngram", True, "Whether n words are masked with p(n) ~ 1/n.")
+training.define_boolean(
     "random_next_sentence",
     False,
     "Whether label 1 means a segment from another document, and not swapped segments.",
 )
-startup.define_integer("ngram", 3, "Most words that are masked together.", lower_bound=1)
-startup.define_integer(
+training.define_integer("ngram", 3, "Most words that are masked together.", lower_bound=1)
+training.define_integer(
     "max_predictions_per_seq", 20, "Most pieces masked in an instance.", lower_bound=1
 )
-startup.define_integer("random_seed", 12345, "Another seed makes other instances.")
-startup.define_integer("dupe_factor", 40, "Passes over the text.", lower_bound=1)
-startup.define_float(
+training.define_integer("random_seed", 12345, "Another seed makes other instances.")
+training.define_integer("dupe_factor", 40, "Passes over the text.", lower_bound=1)
+training.define_float(
     "masked_lm_prob", 0.15, "Share of the pieces to mask.", lower_bound=0, upper_bound=1
 )
-startup.define_float(
+training.define_float(
     "short_seq_prob",
     0.1,
     "Share of documents with shorter instances.",
     lower_bound=0,
     upper_bound=1,
 )
-startup.define_integer(
+training.define_integer(
     "num_workers", 1, "Processes that work; the records do not depend on it.", lower_bound=1
 )
 
@@ -91,8 +91,8 @@ class DataSettings:
 
 def main(_):
     """Checks the inputs, then makes the records, unless they are there."""
-    settings = startup.settings_from_flags(DataSettings)
-    instance_settings = startup.settings_from_flags(InstanceSettings)
+    settings = training.settings_from_flags(DataSettings)
+    instance_settings = training.settings_from_flags(InstanceSettings)
     run = checked_run(settings, instance_settings)
     made_from = run.made_from()
     if all([records.usable_manifest(path, *made_from) for path in run.output_files]):

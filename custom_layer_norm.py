@@ -49,18 +49,7 @@ def custom_layer_norm(
       ValueError: if the rank of `inputs`, or an axis that the variables need, is unknown, or if an
         axis argument is out of range.
     """
-    rank = inputs.shape.ndims
-    if rank is None:
-        raise ValueError(f"{inputs.name}: layer normalization needs inputs of a known rank")
-    if not (-rank <= begin_norm_axis < rank and -rank <= begin_params_axis < rank):
-        raise ValueError(
-            f"{inputs.name} has rank {rank}: begin_norm_axis {begin_norm_axis} or "
-            f"begin_params_axis {begin_params_axis} is out of range"
-        )
-    params_shape = inputs.shape[begin_params_axis % rank :]
-    if not params_shape.is_fully_defined():
-        raise ValueError(f"{inputs.name}: the axes {params_shape} of its variables are not static")
-    norm_axes = list(range(begin_norm_axis % rank, rank))
+    norm_axes, params_shape = _axes(inputs, begin_norm_axis, begin_params_axis)
 
     def variable(name, initializer):
         return tf.get_variable(
@@ -87,6 +76,22 @@ def custom_layer_norm(
         if outputs_collections:
             tf.add_to_collections(outputs_collections, outputs)
         return outputs
+
+
+def _axes(inputs, begin_norm_axis, begin_params_axis):
+    """The axes that are normalized, and the shape of the variables."""
+    rank = inputs.shape.ndims
+    if rank is None:
+        raise ValueError(f"{inputs.name}: layer normalization needs inputs of a known rank")
+    if not (-rank <= begin_norm_axis < rank and -rank <= begin_params_axis < rank):
+        raise ValueError(
+            f"{inputs.name} has rank {rank}: begin_norm_axis {begin_norm_axis} or "
+            f"begin_params_axis {begin_params_axis} is out of range"
+        )
+    params_shape = inputs.shape[begin_params_axis % rank :]
+    if not params_shape.is_fully_defined():
+        raise ValueError(f"{inputs.name}: the axes {params_shape} of its variables are not static")
+    return list(range(begin_norm_axis % rank, rank)), params_shape
 
 
 def _standardize(inputs: tf.Tensor, axes: list[int], epsilon: float) -> tf.Tensor:

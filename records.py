@@ -6,6 +6,7 @@ digests of the inputs that made it. It decides whether a file can be used again.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import itertools
 import json
@@ -91,16 +92,29 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     """Lets a file appear whole or not at all.
 
     Yields the path of a temporary file beside it, which becomes `path` when the block ends, and is
-    removed if the block fails.
+    removed if the block fails. Those of processes that were killed are removed first.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in path.parent.glob(f"{glob.escape(path.name)}.tmp-*"):
+        if not _is_running(int(leftover.name.rpartition("-")[2])):
+            leftover.unlink(missing_ok=True)
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:
         yield temporary
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _is_running(process_id):
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # it is another user's
+    return True
 
 
 def write_json(path: str | Path, value: Any, indent: int | None = 4) -> None:

@@ -23,20 +23,20 @@ from evaluation import Evaluation
 from glue_metrics import glue_metrics
 from startup import Problems, RunSettings, Start
 
-startup.define_flags(do_train=False, max_seq_length=512, train_batch_size=32, learning_rate=5e-5)
-startup.define_string(
+training.define_flags(do_train=False, max_seq_length=512, train_batch_size=32, learning_rate=5e-5)
+training.define_string(
     "data_dir", None, "The folder that holds the tasks' folders (MRPC/, ...), or the task's own."
 )
-startup.define_string("task_name", None, f"The task: {', '.join(glue.TASKS)}.")
-startup.define_string("cached_dir", None, "Directory of the record files. Default: output_dir.")
-startup.define_boolean("do_eval", False, "Whether to evaluate the checkpoints on the dev set.")
-startup.define_boolean("do_predict", False, "Whether to predict the test set.")
-startup.define_integer("eval_batch_size", 8, "Rows evaluated at once.", lower_bound=1)
-startup.define_integer("predict_batch_size", 8, "Rows predicted at once.", lower_bound=1)
-startup.define_integer("train_step", 1000, "Steps to train for.", lower_bound=1)
-startup.define_integer("warmup_step", 0, "Steps in which the rate rises.", lower_bound=0)
-startup.define_enum("optimizer", "adamw", ["adamw", "lamb"], "How the variables are updated.")
-startup.define_float(
+training.define_string("task_name", None, f"The task: {', '.join(glue.TASKS)}.")
+training.define_string("cached_dir", None, "Directory of the record files. Default: output_dir.")
+training.define_boolean("do_eval", False, "Whether to evaluate the checkpoints on the dev set.")
+training.define_boolean("do_predict", False, "Whether to predict the test set.")
+training.define_integer("eval_batch_size", 8, "Rows evaluated at once.", lower_bound=1)
+training.define_integer("predict_batch_size", 8, "Rows predicted at once.", lower_bound=1)
+training.define_integer("train_step", 1000, "Steps to train for.", lower_bound=1)
+training.define_integer("warmup_step", 0, "Steps in which the rate rises.", lower_bound=0)
+training.define_enum("optimizer", "adamw", ["adamw", "lamb"], "How the variables are updated.")
+training.define_float(
     "threshold_to_export", None, "A threshold that the exported model gives out with its scores."
 )
 

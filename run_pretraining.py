@@ -41,32 +41,32 @@ from pretraining_heads import (
 )
 from startup import Problems, RunSettings, Start
 
-startup.define_flags(
+training.define_flags(
     do_train=True, max_seq_length=512, train_batch_size=4096, learning_rate=0.00176
 )
-startup.define_string(
+training.define_string(
     "input_file", None, "TFRecord files: paths or *-patterns, separated by commas."
 )
-startup.define_string("eval_file", None, "The same, to evaluate on. Default: input_file.")
-startup.define_integer(
+training.define_string("eval_file", None, "The same, to evaluate on. Default: input_file.")
+training.define_integer(
     "max_predictions_per_seq", 20, "Predictions that a record has room for.", lower_bound=1
 )
-startup.define_boolean("do_eval", False, "Whether to evaluate the checkpoints.")
-startup.define_integer("eval_batch_size", 64, "Records evaluated at once.", lower_bound=1)
-startup.define_integer("max_eval_steps", 100, "Most batches to evaluate on.", lower_bound=1)
-startup.define_enum("optimizer", "lamb", ["adamw", "lamb"], "How the variables are updated.")
-startup.define_float("poly_power", 1.0, "Power of the decay of the learning rate.")
-startup.define_integer(
+training.define_boolean("do_eval", False, "Whether to evaluate the checkpoints.")
+training.define_integer("eval_batch_size", 64, "Records evaluated at once.", lower_bound=1)
+training.define_integer("max_eval_steps", 100, "Most batches to evaluate on.", lower_bound=1)
+training.define_enum("optimizer", "lamb", ["adamw", "lamb"], "How the variables are updated.")
+training.define_float("poly_power", 1.0, "Power of the decay of the learning rate.")
+training.define_integer(
     "num_train_steps", 125000, "Steps to train for; divided by the number of cards.", lower_bound=1
 )
-startup.define_integer(
+training.define_integer(
     "num_warmup_steps", 3125, "Steps in which the rate rises; divided likewise.", lower_bound=0
 )
-startup.define_integer("start_warmup_step", 0, "The step at which it begins.", lower_bound=0)
-startup.define_boolean(
+training.define_integer("start_warmup_step", 0, "The step at which it begins.", lower_bound=0)
+training.define_boolean(
     "init_from_group0", False, "Whether groups that init_checkpoint lacks start from its group 0."
 )
-startup.define_integer(
+training.define_integer(
     "masked_lm_budget",
     0,
     "More than 0: mask anew whenever a record is read, up to that many pieces of it and 15%. 0: "

@@ -19,40 +19,39 @@ import modeling
 import records
 import squad_data
 import squad_metrics
-import startup
 from errors import InputError
 from evaluation import Evaluation
 from startup import Problems, RunSettings, Start
 
-startup.define_flags(
+training.define_flags(
     do_train=True,
     max_seq_length=384,
     train_batch_size=32,
     learning_rate=5e-5,
     output_dir=str(Path.home() / "tmp"),
 )
-startup.define_boolean("do_predict", True, "Whether to predict, and evaluate the predictions.")
-startup.define_string("train_file", None, "SQuAD JSON to train on: train-v1.1.json.")
-startup.define_string("predict_file", None, "SQuAD JSON to predict on: dev-v1.1.json.")
-startup.define_string(
+training.define_boolean("do_predict", True, "Whether to predict, and evaluate the predictions.")
+training.define_string("train_file", None, "SQuAD JSON to train on: train-v1.1.json.")
+training.define_string("predict_file", None, "SQuAD JSON to predict on: dev-v1.1.json.")
+training.define_string(
     "train_feature_file", None, "TFRecord file of the training features. Default: in output_dir."
 )
-startup.define_string(
+training.define_string(
     "predict_feature_file", None, "TFRecord file of the predict features. Default: in output_dir."
 )
-startup.define_string(
+training.define_string(
     "predict_feature_left_file",
     None,
     "TFRecord file of what answers need beside the features. Default: in output_dir.",
 )
-startup.define_integer("doc_stride", 128, "Pieces from one window to the next.", lower_bound=1)
-startup.define_integer("max_query_length", 64, "Longer questions are cut.", lower_bound=1)
-startup.define_integer("predict_batch_size", 8, "Windows predicted at once.", lower_bound=1)
-startup.define_float("num_train_epochs", 2.0, "Passes over the training questions.")
-startup.define_integer("train_steps", -1, "Steps to train for, in place of num_train_epochs.")
-startup.define_float("warmup_proportion", 0.1, "Share of the steps in which the rate rises.")
-startup.define_integer("n_best_size", 20, "Answers kept for each question.", lower_bound=1)
-startup.define_integer("max_answer_length", 30, "Longest answer, in pieces.", lower_bound=1)
+training.define_integer("doc_stride", 128, "Pieces from one window to the next.", lower_bound=1)
+training.define_integer("max_query_length", 64, "Longer questions are cut.", lower_bound=1)
+training.define_integer("predict_batch_size", 8, "Windows predicted at once.", lower_bound=1)
+training.define_float("num_train_epochs", 2.0, "Passes over the training questions.")
+training.define_integer("train_steps", -1, "Steps to train for, in place of num_train_epochs.")
+training.define_float("warmup_proportion", 0.1, "Share of the steps in which the rate rises.")
+training.define_integer("n_best_size", 20, "Answers kept for each question.", lower_bound=1)
+training.define_integer("max_answer_length", 30, "Longest answer, in pieces.", lower_bound=1)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,7 @@
-"""What a run starts from: the flags that all scripts share, and the files and devices they name."""
+"""What a run starts from: the files and devices that the shared flags name, read and checked."""
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import glob
 import os
 from contextlib import contextmanager
@@ -12,7 +10,7 @@ from pathlib import Path
 from typing import Iterator, Sequence
 
 import tensorflow.compat.v1 as tf
-from absl import flags, logging
+from absl import logging
 
 import checkpoints
 import distributed
@@ -22,22 +20,13 @@ import tokenization
 from errors import InputError
 from modeling import AlbertConfig
 
-FLAGS = flags.FLAGS
 _BUCKET_STEP = 32  # pieces
 _NEEDED_PIECES = ("[CLS]", "[SEP]")
-
-# Flags may be defined again, so that a notebook or a test can import more than one script.
-define_boolean = functools.partial(flags.DEFINE_boolean, allow_override=True)
-define_enum = functools.partial(flags.DEFINE_enum, allow_override=True)
-define_float = functools.partial(flags.DEFINE_float, allow_override=True)
-define_integer = functools.partial(flags.DEFINE_integer, allow_override=True)
-define_list = functools.partial(flags.DEFINE_list, allow_override=True)
-define_string = functools.partial(flags.DEFINE_string, allow_override=True)
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """The values of the shared flags; `define_flags` tells what each is for."""
+    """The values of the shared flags; `training.define_flags` tells what each is for."""
 
     albert_config_file: str | None
     vocab_file: str | None
@@ -60,90 +49,6 @@ class RunSettings:
     device: str
     length_buckets: list[str] | None
     export_dir: str | None
-
-    @classmethod
-    def from_flags(cls) -> RunSettings:
-        """Takes the values of the flags."""
-        return settings_from_flags(cls)
-
-
-def settings_from_flags(settings_class):
-    """Makes an object of a dataclass, each field of which has the name of a flag."""
-    names = [field.name for field in dataclasses.fields(settings_class)]
-    return settings_class(**{name: getattr(FLAGS, name) for name in names})
-
-
-def define_flags(
-    do_train: bool,
-    max_seq_length: int,
-    train_batch_size: int,
-    learning_rate: float,
-    output_dir: str | None = None,
-) -> None:
-    """Defines the flags that all scripts share; the arguments are the defaults that differ."""
-    string, boolean, integer = define_string, define_boolean, define_integer
-
-    define_text_flags(max_seq_length)
-    string("albert_config_file", None, "The model's config: a JSON file.")
-    string("output_dir", output_dir, "Directory of the run: checkpoints, features, results.")
-    string(
-        "init_checkpoint",
-        None,
-        "Checkpoint to start from: a prefix, one of its files, or a directory (its model.ckpt-best "
-        "or its latest). Not used by a run that goes on from its own checkpoint.",
-    )
-    boolean("do_train", do_train, "Whether to train.")
-    integer("train_batch_size", train_batch_size, "Examples in a step, per card.", lower_bound=1)
-    integer(
-        "gradient_accumulation_steps",
-        1,
-        "Parts in which the examples of a step go through the model, one after the other, for lack "
-        "of memory. The step is the same.",
-        lower_bound=1,
-    )
-    define_float(
-        "learning_rate", learning_rate, "Highest learning rate; times the number of cards."
-    )
-    integer("save_checkpoints_steps", 5000, "Steps between two checkpoints.", lower_bound=1)
-    integer("save_summary_steps", 100, "Steps between two TensorBoard events.", lower_bound=1)
-    integer("keep_checkpoint_max", 5, "How many of the latest checkpoints are kept; 0 for all.")
-    boolean("use_einsum", False, "Whether projections are einsums and not matrix products.")
-    boolean("use_horovod", False, "Whether to train on several cards with Horovod.")
-    boolean(
-        "deterministic_run",
-        False,
-        "Whether two runs give the same numbers: fixed seeds, one reading thread, no dropout.",
-    )
-    define_enum(
-        "device",
-        "auto",
-        ["auto", "hpu", "cpu", "gpu"],
-        "Where to run; auto takes the best there is.",
-    )
-    define_list(
-        "length_buckets",
-        None,
-        "Lengths to which prediction pads. Default: multiples of 32 up to max_seq_length, which is "
-        "always among them; give max_seq_length alone to pad everything to it.",
-    )
-    string("export_dir", None, "Directory to export the best checkpoint to, as a SavedModel.")
-    boolean("enable_scoped_allocator", False, "Whether Horovod's reductions share buffers (HPU).")
-    unused = "TPUs are not supported; known so that existing commands run."
-    integer("iterations_per_loop", 1000, unused)
-    boolean("use_tpu", False, "TPUs are not supported: must be false.")
-    integer("num_tpu_cores", 8, unused)
-    for name in ("tpu_name", "tpu_zone", "gcp_project", "master"):
-        string(name, None, unused)
-
-
-def define_text_flags(max_seq_length: int) -> None:
-    """Defines the flags that tell how text becomes ids; the argument is a default."""
-    define_string("vocab_file", None, "The vocabulary that comes with the model.")
-    define_string("spm_model_file", None, "The SentencePiece model that comes with the model.")
-    define_integer("max_seq_length", max_seq_length, "Longest input of the model, in pieces.")
-    define_boolean(
-        "do_lower_case", True, "Whether text is lower-cased; true for the published models."
-    )
 
 
 class Problems:

@@ -214,8 +214,13 @@ class FullTokenizer:
         return convert_tokens_to_ids(self.vocab, tokens)
 
     def ids_of_text(self, text: str | bytes, do_lower_case: bool) -> list[int]:
-        """The ids of the tokens of text as it comes; for a SentencePiece model it is preprocessed,
-        and lower-cased if asked."""
+        """The ids of a raw text.
+
+        Args:
+          text: the text; bytes are UTF-8.
+          do_lower_case: whether text for a SentencePiece model is lower-cased; a vocabulary's
+            tokenizer has been told when it was made.
+        """
         if self.sp_model:
             text = preprocess_text(text, lower=do_lower_case)
         return self.convert_tokens_to_ids(self.tokenize(text))

@@ -1,9 +1,11 @@
-"""What every run shares: a task, and train → evaluate → predict → export."""
+"""What every run shares: flags, a task, and train → evaluate → predict → export."""
 
 from __future__ import annotations
 
 import abc
+import dataclasses
 import errno
+import functools
 import os
 import sys
 import time
@@ -25,13 +27,100 @@ from errors import InputError
 from evaluation import Evaluation, Results
 from hooks import ProgressHook
 from modeling import AlbertModel
-from startup import Problems, RunSettings, Start, check_start, settings_from_flags
+from startup import Problems, RunSettings, Start, check_start
 
 MODEL_INPUTS = ("input_ids", "input_mask", "segment_ids")
 _DETERMINISTIC_SEED = 1
 _TRACEBACK_VERBOSITY = 1
 
 FLAGS = flags.FLAGS
+
+# Flags may be defined again, so that a notebook or a test can import more than one script.
+define_boolean = functools.partial(flags.DEFINE_boolean, allow_override=True)
+define_enum = functools.partial(flags.DEFINE_enum, allow_override=True)
+define_float = functools.partial(flags.DEFINE_float, allow_override=True)
+define_integer = functools.partial(flags.DEFINE_integer, allow_override=True)
+define_list = functools.partial(flags.DEFINE_list, allow_override=True)
+define_string = functools.partial(flags.DEFINE_string, allow_override=True)
+
+
+def define_text_flags(max_seq_length: int) -> None:
+    """Defines the flags that tell how text becomes ids; the argument is a default."""
+    define_string("vocab_file", None, "The vocabulary that comes with the model.")
+    define_string("spm_model_file", None, "The SentencePiece model that comes with the model.")
+    define_integer("max_seq_length", max_seq_length, "Longest input of the model, in pieces.")
+    define_boolean(
+        "do_lower_case", True, "Whether text is lower-cased; true for the published models."
+    )
+
+
+def define_flags(
+    do_train: bool,
+    max_seq_length: int,
+    train_batch_size: int,
+    learning_rate: float,
+    output_dir: str | None = None,
+) -> None:
+    """Defines the flags that all scripts share; the arguments are the defaults that differ."""
+    string, boolean, integer = define_string, define_boolean, define_integer
+
+    define_text_flags(max_seq_length)
+    string("albert_config_file", None, "The model's config: a JSON file.")
+    string("output_dir", output_dir, "Directory of the run: checkpoints, features, results.")
+    string(
+        "init_checkpoint",
+        None,
+        "Checkpoint to start from: a prefix, one of its files, or a directory (its model.ckpt-best "
+        "or its latest). Not used by a run that goes on from its own checkpoint.",
+    )
+    boolean("do_train", do_train, "Whether to train.")
+    integer("train_batch_size", train_batch_size, "Examples in a step, per card.", lower_bound=1)
+    integer(
+        "gradient_accumulation_steps",
+        1,
+        "Parts in which the examples of a step go through the model, one after the other, for lack "
+        "of memory. The step is the same.",
+        lower_bound=1,
+    )
+    define_float(
+        "learning_rate", learning_rate, "Highest learning rate; times the number of cards."
+    )
+    integer("save_checkpoints_steps", 5000, "Steps between two checkpoints.", lower_bound=1)
+    integer("save_summary_steps", 100, "Steps between two TensorBoard events.", lower_bound=1)
+    integer("keep_checkpoint_max", 5, "How many of the latest checkpoints are kept; 0 for all.")
+    boolean("use_einsum", False, "Whether projections are einsums and not matrix products.")
+    boolean("use_horovod", False, "Whether to train on several cards with Horovod.")
+    boolean(
+        "deterministic_run",
+        False,
+        "Whether two runs give the same numbers: fixed seeds, one reading thread, no dropout.",
+    )
+    define_enum(
+        "device",
+        "auto",
+        ["auto", "hpu", "cpu", "gpu"],
+        "Where to run; auto takes the best there is.",
+    )
+    define_list(
+        "length_buckets",
+        None,
+        "Lengths to which prediction pads. Default: multiples of 32 up to max_seq_length, which is "
+        "always among them; give max_seq_length alone to pad everything to it.",
+    )
+    string("export_dir", None, "Directory to export the best checkpoint to, as a SavedModel.")
+    boolean("enable_scoped_allocator", False, "Whether Horovod's reductions share buffers (HPU).")
+    unused = "TPUs are not supported; known so that existing commands run."
+    integer("iterations_per_loop", 1000, unused)
+    boolean("use_tpu", False, "TPUs are not supported: must be false.")
+    integer("num_tpu_cores", 8, unused)
+    for name in ("tpu_name", "tpu_zone", "gcp_project", "master"):
+        string(name, None, unused)
+
+
+def settings_from_flags(settings_class):
+    """Makes an object of a dataclass, each field of which has the name of a flag."""
+    names = [field.name for field in dataclasses.fields(settings_class)]
+    return settings_class(**{name: getattr(FLAGS, name) for name in names})
 
 
 class Task(abc.ABC):
@@ -199,7 +288,7 @@ def checked_task(task_class: type[Task], own_settings_class: type) -> Task:
     Raises:
       InputError: with all that is wrong with the flags and the files that they name.
     """
-    settings = RunSettings.from_flags()
+    settings = settings_from_flags(RunSettings)
     problems = Problems()
     own_settings = settings_from_flags(own_settings_class)
     start = check_start(settings, problems, task_class.needs_tokenizer(own_settings))
@@ -265,9 +354,10 @@ def run(task: Task) -> None:
     try:
         if task.settings.do_train:
             _train(task, estimator)
-        if task.evaluated_on is not None:
-            _evaluate(task, estimator)
-        checkpoint = _final_checkpoint(task)
+        evaluated_on = task.evaluated_on
+        if evaluated_on is not None:
+            _evaluate(task, estimator, evaluated_on)
+        checkpoint = _final_checkpoint(task, is_judged=evaluated_on is not None)
         with checkpoints.named_if_damaged(checkpoint):
             task.predict(estimator, checkpoint)
         if task.settings.export_dir:
@@ -296,6 +386,7 @@ def _make_estimator(task):
 
 
 def _train(task, estimator):
+    checkpoints.remove_unfinished(task.settings.output_dir)
     latest = checkpoints.latest_checkpoint(task.settings.output_dir)
     start_step = checkpoints.step_of(latest) if latest else 0
     if start_step >= task.num_train_steps:
@@ -310,10 +401,10 @@ def _train(task, estimator):
         estimator.train(input_fn, max_steps=task.num_train_steps)
 
 
-def _evaluate(task, estimator):
+def _evaluate(task, estimator, evaluated_on):
     """Evaluates the checkpoints that have no result yet."""
     settings = task.settings
-    results = Results(settings.output_dir, task.metric, task.evaluated_on)
+    results = Results(settings.output_dir, task.metric, evaluated_on)
     if settings.do_train:
         candidates = checkpoints.saved_checkpoints(settings.output_dir)
     else:
@@ -328,11 +419,11 @@ def _evaluate(task, estimator):
     results.log()
 
 
-def _final_checkpoint(task):
+def _final_checkpoint(task, is_judged):
     """The checkpoint that the run ends with. An old best one says nothing of training that has not
     been judged."""
     settings = task.settings
-    if settings.do_train and task.evaluated_on is None:
+    if settings.do_train and not is_judged:
         return checkpoints.latest_checkpoint(settings.output_dir)
     best = checkpoints.best_checkpoint(settings.output_dir)
     return best or _own_checkpoint(settings) or task.start.init_checkpoint

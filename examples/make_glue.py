@@ -10,12 +10,11 @@ the same files.
 from __future__ import annotations
 
 import argparse
-import itertools
 import random
 from pathlib import Path
 from typing import Callable
 
-from make_squad import SUBJECTS, SYLLABLES, Fact, Writer
+from make_squad import SUBJECTS, Fact, Writer, name_stems
 
 PARAPHRASE_COLUMNS = ("#1 ID", "#2 ID", "#1 String", "#2 String")
 SIMILARITY_COLUMNS = (
@@ -29,11 +28,8 @@ class PairWriter:
 
     def __init__(self, rng: random.Random):
         """Takes what makes the choices."""
-        stems = [
-            "".join(pair).capitalize() for pair in itertools.permutations(SYLLABLES.split(), 2)
-        ]
         self._rng = rng
-        self._words = Writer(rng, stems)
+        self._words = Writer(rng, name_stems())
 
     def paraphrase(self) -> tuple[str, str, str]:
         """Two sentences about one subject, and "1" if they tell the same, else "0"."""

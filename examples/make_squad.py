@@ -165,6 +165,11 @@ TOWN_ENDINGS = "burg ford ham ton wick"
 HELDOUT_STEMS = 80  # of the 756 that two syllables make
 
 
+def name_stems() -> list[str]:
+    """What names are made from: all pairs of syllables."""
+    return ["".join(pair).capitalize() for pair in itertools.permutations(SYLLABLES.split(), 2)]
+
+
 class Writer:
     """Makes names, facts and questions of random choices.
 
@@ -233,7 +238,7 @@ def make_files(directory: str | Path, paragraphs: int, heldout: int, seed: int) 
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     rng = random.Random(seed)
-    stems = ["".join(pair).capitalize() for pair in itertools.permutations(SYLLABLES.split(), 2)]
+    stems = name_stems()
     rng.shuffle(stems)
     parts = {
         "train": [Writer(rng, stems[HELDOUT_STEMS:]).paragraph(n) for n in range(paragraphs)],

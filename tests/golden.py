@@ -67,3 +67,14 @@ def build(
     assert {f"{v.op.name}" for v in tf.trainable_variables()} <= set(matched)
     tf.train.init_from_checkpoint(checkpoint, assignment_map)
     return tensors
+
+
+def assert_golden(tensors: dict[str, tf.Tensor], file: str) -> None:
+    """Asserts that tensors, by name, have the values of a golden file within 1e-5."""
+    expected = golden_numbers(file)
+    assert set(tensors) == set(expected)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        values = session.run(tensors)
+    for name, value in expected.items():
+        np.testing.assert_allclose(values[name], value, rtol=0, atol=1e-5, err_msg=name)

@@ -115,8 +115,12 @@ def run_pretraining(output_dir, **flags) -> subprocess.CompletedProcess:
     )
 
 
-def kill_in_training(script: str, flags: dict) -> None:
-    """Starts a script and kills it with SIGKILL when its checkpoint of step 4 is there."""
+def kill_and_go_on(script: str, flags: dict) -> str:
+    """Kills a run with SIGKILL when its checkpoint of step 4 is there, and starts it again.
+
+    Returns:
+      The log of the second run, which must have ended well.
+    """
     process = subprocess.Popen(command(script, flags), stderr=subprocess.DEVNULL)
     deadline = time.time() + 120
     while not (flags["output_dir"] / "model.ckpt-4.index").exists():
@@ -126,11 +130,23 @@ def kill_in_training(script: str, flags: dict) -> None:
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not (flags["output_dir"] / "model.ckpt-10.index").exists()
+    log = succeed(run_script(script, flags))
+    assert "training goes on from" in log
+    return log
 
 
 def files(directory: Path) -> set[str]:
     """The names of the files of a run; those of TensorBoard events differ from run to run."""
     return {f.name for f in directory.iterdir() if not f.name.startswith("events.out.tfevents")}
+
+
+def assert_same_run(directory: Path, undisturbed: Path) -> None:
+    """Asserts that a resumed run of 10 steps ended as an undisturbed one."""
+    assert files(directory) == files(undisturbed)
+    assert tf.train.load_variable(str(directory / "model.ckpt-10"), "global_step") == 10
+    assert_same_variables(
+        directory / "model.ckpt-10", undisturbed / "model.ckpt-10", rtol=1e-6, atol=1e-8
+    )
 
 
 def assert_same_variables(checkpoint: Path, other: Path, **tolerance: float) -> None:

@@ -89,6 +89,32 @@ def test_the_best_checkpoint_is_a_copy_that_replaces_the_last(tmp_path):
     }
 
 
+def test_what_a_killed_run_left_half_written_is_removed(tmp_path):
+    kept = {
+        "checkpoint",
+        "graph.pbtxt",
+        "model.ckpt-4.index",
+        "model.ckpt-4.data-00000-of-00001",
+        "model.ckpt-best.index",
+        "notes.tmp",
+    }
+    half_written = {
+        "checkpoint.tmp2d0692b07c774e1cb0e9f8a4e6936d5c",
+        "graph.pbtxt.tmp2d0692b07c774e1cb0e9f8a4e6936d5c",
+        "model.ckpt-8.meta.tmp2d0692b07c774e1cb0e9f8a4e6936d5c",
+        "model.ckpt-8.index.tempstate1234567",
+        "model.ckpt-best.index.tmp",
+    }
+    for name in kept | half_written:
+        (tmp_path / name).touch()
+    part = tmp_path / "model.ckpt-8_temp" / "part-00000-of-00001.index"
+    part.parent.mkdir()
+    part.touch()
+    checkpoints.remove_unfinished(str(tmp_path))
+    assert {path.name for path in tmp_path.iterdir()} == kept
+    checkpoints.remove_unfinished(str(tmp_path / "not there yet"))
+
+
 def test_fitting_checkpoints(graph):
     build("squad")
     checkpoints.check_fits(str(SQUAD), shapes(), all_needed=True)

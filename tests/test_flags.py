@@ -120,7 +120,7 @@ LIST_FLAGS = """
 import json, sys
 from absl import flags
 script = __import__(sys.argv[1])
-modules = ("startup", script.__name__)
+modules = ("training", script.__name__)
 defined = [flag for module in modules for flag in flags.FLAGS.get_flags_for_module(module)]
 print(json.dumps({flag.name: flag.default for flag in defined}))
 """

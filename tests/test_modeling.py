@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 
 import modeling
 from errors import InputError
-from golden import build, checkpoint_of, golden_json, golden_numbers, tiny_config
+from golden import assert_golden, build, checkpoint_of, golden_json, tiny_config
 from heads import HEADS
 
 SIZES = {
@@ -45,14 +45,7 @@ def size_config(size):
 @pytest.mark.parametrize("use_einsum", [False, True])
 @pytest.mark.parametrize("head", HEADS)
 def test_forward_outputs_are_golden(graph, head, use_einsum):
-    tensors = build(head, use_einsum)
-    expected = golden_numbers(f"forward_{head}")
-    assert set(tensors) == set(expected)
-    with tf.Session() as session:
-        session.run(tf.global_variables_initializer())
-        values = session.run(tensors)
-    for name, value in expected.items():
-        np.testing.assert_allclose(values[name], value, rtol=0, atol=1e-5, err_msg=name)
+    assert_golden(build(head, use_einsum), f"forward_{head}")
 
 
 @pytest.mark.parametrize("is_training", [True, False], ids=["compiled", "op by op"])
@@ -66,13 +59,7 @@ def test_gradients_are_golden(graph, head, use_einsum, is_training):
         for variable, gradient in zip(variables, tf.gradients(loss, variables))
         if gradient is not None
     }
-    expected = golden_numbers(f"gradients_{head}")
-    assert set(gradients) == set(expected)
-    with tf.Session() as session:
-        session.run(tf.global_variables_initializer())
-        values = session.run(gradients)
-    for name, value in expected.items():
-        np.testing.assert_allclose(values[name], value, rtol=0, atol=1e-5, err_msg=name)
+    assert_golden(gradients, f"gradients_{head}")
 
 
 @pytest.mark.parametrize(

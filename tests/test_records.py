@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -105,6 +106,15 @@ def test_a_killed_writer_leaves_no_file(tmp_path):
     assert done.returncode == -9
     assert not path.exists()
     assert not records.manifest_path(str(path)).exists()
+    of_a_running_one = tmp_path / f"{path.name}.tmp-{os.getppid()}"
+    of_a_running_one.touch()
+    with records.record_writer(str(path), {}, {}):
+        pass
+    assert set(tmp_path.iterdir()) == {
+        path,
+        records.manifest_path(str(path)),
+        of_a_running_one,
+    }
 
 
 def test_a_matching_file_is_used_again(path):

@@ -15,9 +15,10 @@ from scripts import (
     SAMPLE_PREDICT,
     SQUAD_CHECKPOINT,
     SQUAD_FLAGS,
+    assert_same_run,
     assert_same_variables,
     files,
-    kill_in_training,
+    kill_and_go_on,
     run_squad,
     succeed,
 )
@@ -118,15 +119,8 @@ def test_our_checkpoints_have_the_variables_of_the_original(finished):
 def test_a_killed_run_goes_on(finished, tmp_path):
     directory, _ = finished
     flags = {**SQUAD_FLAGS, "output_dir": tmp_path, "deterministic_run": True}
-    kill_in_training("run_squad_v1.py", flags)
-    log = succeed(run_squad(tmp_path, deterministic_run=True))
-    assert "training goes on from" in log
-    assert "train_features.tfrecord is used again" in log
-    assert files(tmp_path) == RUN_FILES
-    assert tf.train.load_variable(str(tmp_path / "model.ckpt-10"), "global_step") == 10
-    assert_same_variables(
-        tmp_path / "model.ckpt-10", directory / "model.ckpt-10", rtol=1e-6, atol=1e-8
-    )
+    assert "train_features.tfrecord is used again" in kill_and_go_on("run_squad_v1.py", flags)
+    assert_same_run(tmp_path, directory)
 
 
 @pytest.fixture(scope="module")
