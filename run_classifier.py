@@ -18,6 +18,7 @@ import glue
 import modeling
 import records
 import startup
+import tasks
 from errors import InputError
 from evaluation import Evaluation
 from glue_metrics import glue_metrics
@@ -122,7 +123,7 @@ class DataSet:
     num_records: int = 0
 
 
-class ClassifierTask(training.Task):
+class ClassifierTask(tasks.Task):
     """A task of GLUE as a task of `training.run`."""
 
     def __init__(self, settings: RunSettings, start: Start, classifier: ClassifierSettings):
@@ -237,7 +238,7 @@ class ClassifierTask(training.Task):
                     outputs[name] = features[name]
             elif self.classifier.threshold_to_export is not None:  # in an exported model
                 outputs["threshold"] = tf.constant(self.classifier.threshold_to_export)
-            return training.prediction_spec(outputs)
+            return tasks.prediction_spec(outputs)
         loss = tf.reduce_mean(example_losses(outputs["logits"], features["label_ids"]))
         return self.train_spec(loss, self.classifier.warmup_step, self.classifier.optimizer)
 
@@ -313,7 +314,7 @@ class ClassifierTask(training.Task):
                 number_name=_ROW,
             )
 
-        batches = list(training.predicted_batches(estimator, checkpoint, input_fn, "rows"))
+        batches = list(tasks.predicted_batches(estimator, checkpoint, input_fn, "rows"))
         outputs = {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
         if not np.isfinite(outputs["logits"]).all():
             raise InputError(

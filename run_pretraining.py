@@ -22,6 +22,7 @@ import masking
 import optimization
 import records
 import startup
+import tasks
 from errors import InputError
 from evaluation import Evaluation
 from modeling import AlbertConfig, AlbertModel
@@ -137,7 +138,7 @@ def model_fn_builder(
         model = AlbertModel(
             albert_config,
             mode == tf.estimator.ModeKeys.TRAIN,
-            *(features[name] for name in training.MODEL_INPUTS),
+            *(features[name] for name in tasks.MODEL_INPUTS),
             use_one_hot_embeddings,
             use_einsum,
         )
@@ -210,7 +211,7 @@ def record_features(max_seq_length: int, num_predictions: int) -> records.Featur
     """What the model reads of a record."""
     sequence = tf.io.FixedLenFeature([max_seq_length], tf.int64)
     return {
-        **dict.fromkeys(training.MODEL_INPUTS, sequence),
+        **dict.fromkeys(tasks.MODEL_INPUTS, sequence),
         POSITIONS: tf.io.FixedLenFeature([num_predictions], tf.int64),
         IDS: tf.io.FixedLenFeature([num_predictions], tf.int64),
         WEIGHTS: tf.io.FixedLenFeature([num_predictions], tf.float32),
@@ -218,7 +219,7 @@ def record_features(max_seq_length: int, num_predictions: int) -> records.Featur
     }
 
 
-class PretrainingTask(training.Task):
+class PretrainingTask(tasks.Task):
     """Pre-training as a task of `training.run`."""
 
     metric = "masked_lm_accuracy"
@@ -340,8 +341,8 @@ class PretrainingTask(training.Task):
                 own.start_warmup_step,
             )
         if POSITIONS in features:
-            return training.prediction_spec(example_figures(config, model, features))
-        return training.prediction_spec(log_probabilities(config, model))  # an exported model
+            return tasks.prediction_spec(example_figures(config, model, features))
+        return tasks.prediction_spec(log_probabilities(config, model))  # an exported model
 
     def train_input_fn(self, start_step: int):
         """Returns the input function."""
@@ -375,7 +376,7 @@ class PretrainingTask(training.Task):
                 self._prepare,
             )
 
-        batches = list(training.predicted_batches(estimator, checkpoint, input_fn, "records"))
+        batches = list(tasks.predicted_batches(estimator, checkpoint, input_fn, "records"))
         figures = {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
         weight_sum = figures.pop(WEIGHTS).sum()
         return Evaluation(

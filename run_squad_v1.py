@@ -19,6 +19,7 @@ import modeling
 import records
 import squad_data
 import squad_metrics
+import tasks
 from errors import InputError
 from evaluation import Evaluation
 from startup import Problems, RunSettings, Start
@@ -125,7 +126,7 @@ def span_loss(
     return (start_loss + end_loss) / 2.0
 
 
-class SquadTask(training.Task):
+class SquadTask(tasks.Task):
     """SQuAD v1.1 as a task of `training.run`."""
 
     metric = "f1"
@@ -230,7 +231,7 @@ class SquadTask(training.Task):
             scores = {"start_log_prob": start_logits, "end_log_prob": end_logits}
             if "unique_ids" in features:  # not in an exported model
                 scores["unique_ids"] = features["unique_ids"]
-            return training.prediction_spec(scores)
+            return tasks.prediction_spec(scores)
         loss = span_loss(
             start_logits, end_logits, features["start_positions"], features["end_positions"]
         )
@@ -283,7 +284,7 @@ class SquadTask(training.Task):
             squad_data.Window(**json.loads(record))
             for record in records.read_records(self.window_records)
         )
-        for batch in training.predicted_batches(estimator, checkpoint, input_fn, "windows"):
+        for batch in tasks.predicted_batches(estimator, checkpoint, input_fn, "windows"):
             scores = zip(batch["unique_ids"], batch["start_log_prob"], batch["end_log_prob"])
             for unique_id, start_scores, end_scores in scores:
                 window = windows.find(unique_id)

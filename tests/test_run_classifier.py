@@ -13,7 +13,7 @@ import tensorflow.compat.v1 as tf
 import records
 import run_classifier
 import startup
-import training
+import tasks
 from golden import INPUTS, checkpoint_of, golden_lines, golden_numbers, tiny_config
 from scripts import (
     CLASSIFIER_FLAGS,
@@ -351,14 +351,14 @@ def training_task(deterministic_run, optimizer="adamw"):
         threshold_to_export=None,
     )
     task = run_classifier.ClassifierTask(settings, start, classifier)
-    problems = training.Problems()
+    problems = startup.Problems()
     task.read_inputs(problems)
     problems.raise_all()
     return task
 
 
 def training_spec(task):
-    features = {name: tf.constant(INPUTS[name]) for name in training.MODEL_INPUTS}
+    features = {name: tf.constant(INPUTS[name]) for name in tasks.MODEL_INPUTS}
     features["label_ids"] = tf.constant(INPUTS["label_ids"])
     return task.model_fn(features, None, tf.estimator.ModeKeys.TRAIN, None)
 

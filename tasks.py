@@ -1,0 +1,232 @@
+"""A task: what a script brings to a run, and the two halves of its model function."""
+
+from __future__ import annotations
+
+import abc
+import time
+from typing import Any, Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+from absl import logging
+from tqdm import tqdm
+
+import checkpoints
+import distributed
+import optimization
+import records
+from evaluation import Evaluation
+from hooks import ProgressHook
+from modeling import AlbertModel
+from startup import Problems, RunSettings, Start
+
+MODEL_INPUTS = ("input_ids", "input_mask", "segment_ids")
+
+
+class Task(abc.ABC):
+    """What a script brings to a run: its inputs, its model and how the model is judged.
+
+    Attributes:
+      settings: the shared settings.
+      start: what the run starts from.
+      num_train_steps: the step at which training ends.
+      metric: name of the figure by which the best checkpoint is chosen; more is better.
+      expects_checkpoint: whether training from random weights deserves a warning.
+      init_groups: number of groups that start from a checkpoint's group 0; 0 for its own groups.
+    """
+
+    metric: str
+    num_train_steps = 0
+    expects_checkpoint = True
+    init_groups = 0
+
+    def __init__(self, settings: RunSettings, start: Start):
+        """Makes the task; `read_inputs` completes it."""
+        self.settings = settings
+        self.start = start
+
+    @staticmethod
+    def needs_tokenizer(own_settings: Any) -> bool:
+        """Whether the task, with the script's own settings, needs a vocabulary."""
+        return True
+
+    @property
+    def has_model(self) -> bool:
+        """Whether enough is known to build the model."""
+        return self.start.config is not None
+
+    @abc.abstractmethod
+    def read_inputs(self, problems: Problems) -> None:
+        """Reads the inputs, and adds to `problems` what is wrong with them or with the flags."""
+
+    @property
+    @abc.abstractmethod
+    def record_files(self) -> list[str]:
+        """Paths of the record files that the run reads."""
+
+    @property
+    @abc.abstractmethod
+    def evaluated_on(self) -> dict[str, Any] | None:
+        """What results depend on beside the checkpoint, as JSON values; None for no evaluation."""
+
+    @abc.abstractmethod
+    def model_fn(self, features, labels, mode, params) -> tf.estimator.EstimatorSpec:
+        """The Estimator's model function, for training and prediction."""
+
+    @abc.abstractmethod
+    def train_input_fn(self, start_step: int) -> Callable[[], tf.data.Dataset]:
+        """The Estimator's input function for training from `start_step` on; may first do the slow
+        work of making record files."""
+
+    @abc.abstractmethod
+    def evaluate(self, estimator: tf.estimator.Estimator, checkpoint: str) -> Evaluation:
+        """Predicts with a checkpoint and judges the predictions."""
+
+    def predict(self, estimator: tf.estimator.Estimator, checkpoint: str) -> None:  # noqa: B027
+        """Predicts, with the checkpoint that the run ends with, what cannot be judged; nothing if
+        the task has no such data."""
+
+    def serving_input_receiver(self) -> tf.estimator.export.ServingInputReceiver:
+        """The inputs of an exported model: those of the model, [batch, length]."""
+        return tf.estimator.export.ServingInputReceiver(*[model_inputs()] * 2)
+
+    @property
+    def sequence_features(self) -> records.FeatureSpec:
+        """What the model reads of a record."""
+        sequence = tf.io.FixedLenFeature([self.settings.max_seq_length], tf.int64)
+        return dict.fromkeys(MODEL_INPUTS, sequence)
+
+    def encoder(self, features: Mapping[str, tf.Tensor], is_training: bool) -> AlbertModel:
+        """The encoder of the model inputs among some features."""
+        return AlbertModel(
+            self.start.config,
+            is_training,
+            *(features[name] for name in MODEL_INPUTS),
+            use_einsum=self.settings.use_einsum,
+        )
+
+    def digests(self, **inputs: str) -> dict[str, str]:
+        """The digests of input files, given by name, and of the vocabulary."""
+        flag = "spm_model_file" if self.settings.spm_model_file else "vocab_file"
+        paths = {**inputs, flag: getattr(self.settings, flag)}
+        return {name: records.digest(path) for name, path in paths.items()}
+
+    def training_input_fn(
+        self,
+        paths: str | Sequence[str],
+        num_records: int,
+        feature_spec: records.FeatureSpec,
+        start_step: int,
+        prepare: records.Prepare | None = None,
+    ) -> Callable[[], tf.data.Dataset]:
+        """The Estimator's input function that reads record files from `start_step` on."""
+        batch_size = self.settings.train_batch_size
+        return lambda: records.training_dataset(
+            paths,
+            num_records,
+            feature_spec,
+            batch_size,
+            skip_records=start_step * batch_size,
+            parallel=not self.settings.deterministic_run,
+            prepare=prepare,
+            parts=self.settings.gradient_accumulation_steps,
+        )
+
+    def train_spec(
+        self,
+        loss: tf.Tensor,
+        num_warmup_steps: int,
+        optimizer: str = "adamw",
+        poly_power: float = 1.0,
+        start_warmup_step: int = 0,
+    ) -> tf.estimator.EstimatorSpec:
+        """The training half of a model function.
+
+        Args:
+          loss: scalar float tensor: with --gradient_accumulation_steps that of a part of a batch,
+            such that the mean over the parts is the loss of the batch.
+          num_warmup_steps: length of the warm-up in steps.
+          optimizer: "adamw" or "lamb".
+          poly_power: power of the polynomial decay of the learning rate.
+          start_warmup_step: the step at which the warm-up begins.
+        """
+        settings = self.settings
+        if self.start.init_checkpoint and not checkpoints.latest_checkpoint(settings.output_dir):
+            checkpoints.initialize_from(self.start.init_checkpoint, self.init_groups)
+        train_op = optimization.create_optimizer(
+            loss,
+            settings.learning_rate * distributed.size(),
+            self.num_train_steps,
+            num_warmup_steps,
+            use_tpu=False,
+            optimizer=optimizer,
+            poly_power=poly_power,
+            start_warmup_step=start_warmup_step,
+            gradient_accumulation_steps=settings.gradient_accumulation_steps,
+        )
+        progress = ProgressHook(
+            loss,
+            tf.get_default_graph().get_tensor_by_name("learning_rate:0"),
+            self.num_train_steps,
+            settings.train_batch_size * distributed.size(),
+            settings.output_dir if distributed.is_chief() else None,
+            settings.save_summary_steps,
+            settings.gradient_accumulation_steps,
+        )
+        return tf.estimator.EstimatorSpec(
+            tf.estimator.ModeKeys.TRAIN, loss=loss, train_op=train_op, training_hooks=[progress]
+        )
+
+
+def model_inputs() -> dict[str, tf.Tensor]:
+    """Placeholders for the inputs of a model: a batch of any size and length."""
+    return {name: tf.placeholder(tf.int32, [None, None], name) for name in MODEL_INPUTS}
+
+
+def predicted_batches(
+    estimator: tf.estimator.Estimator,
+    checkpoint: str,
+    input_fn: Callable[[], tf.data.Dataset],
+    unit: str,
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yields the predictions of a checkpoint batch by batch, and logs the speed at the end.
+
+    Args:
+      estimator: the Estimator.
+      checkpoint: prefix of the checkpoint.
+      input_fn: the Estimator's input function.
+      unit: what is predicted: "windows".
+    """
+    start_time, count = time.time(), 0
+    with tqdm(desc="predicting", unit=f" {unit}", disable=None) as bar:
+        for batch in estimator.predict(
+            input_fn, checkpoint_path=checkpoint, yield_single_examples=False
+        ):
+            yield batch
+            batch_size = len(next(iter(batch.values())))
+            bar.update(batch_size)
+            count += batch_size
+    seconds = time.time() - start_time
+    logging.info(
+        "%s: %d %s predicted in %.1f s (%.1f %s/s)",
+        *(checkpoint, count, unit, seconds, count / seconds, unit),
+    )
+
+
+def prediction_spec(predictions: Mapping[str, tf.Tensor]) -> tf.estimator.EstimatorSpec:
+    """The prediction half of a model function.
+
+    Only the model's variables are restored: published checkpoints have no global step.
+    """
+    variables = tf.trainable_variables()
+    scaffold = tf.train.Scaffold(
+        saver=tf.train.Saver(variables),
+        ready_for_local_init_op=tf.constant([], tf.string),  # nothing is left uninitialized
+        local_init_op=tf.group(
+            tf.train.Scaffold.default_local_init_op(),
+            tf.train.get_or_create_global_step().initializer,
+        ),
+    )
+    return tf.estimator.EstimatorSpec(
+        tf.estimator.ModeKeys.PREDICT, predictions=dict(predictions), scaffold=scaffold
+    )
