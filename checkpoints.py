@@ -41,7 +41,7 @@ def find_checkpoint(path: str) -> str:
         found = best_checkpoint(path) or latest_checkpoint(path)
         if not found:
             raise InputError(f"{path}: there is no checkpoint in this directory")
-        return found
+        path = found
     prefix = re.sub(_FILE_SUFFIX, "", path)
     if not Path(f"{prefix}.index").exists():
         near = sorted(str(p)[: -len(".index")] for p in Path(path).parent.glob("*.index"))

@@ -121,20 +121,12 @@ def check_start(settings: RunSettings, problems: Problems) -> Start:
         start.tokenizer = tokenization.FullTokenizer(
             settings.vocab_file, settings.do_lower_case, settings.spm_model_file
         )
-        vocabulary = settings.spm_model_file or settings.vocab_file
-        if start.config and len(start.tokenizer.vocab) != start.config.vocab_size:
-            raise InputError(
-                f"{vocabulary}: the vocabulary has {len(start.tokenizer.vocab)} pieces, but "
-                f"{settings.albert_config_file} has vocab_size {start.config.vocab_size}; give the "
-                "two that belong together"
-            )
-        needed = _NEEDED_PIECES if start.tokenizer.sp_model else _NEEDED_TOKENS
-        missing = [piece for piece in needed if piece not in start.tokenizer.vocab]
-        if missing:
-            raise InputError(
-                f"{vocabulary}: the vocabulary has no {', '.join(missing)}; give the one that "
-                "comes with the model"
-            )
+        check_vocabulary(
+            settings.spm_model_file or settings.vocab_file,
+            start.tokenizer,
+            settings.albert_config_file,
+            start.config,
+        )
     with problems.collected():
         if settings.init_checkpoint:
             start.init_checkpoint = checkpoints.find_checkpoint(settings.init_checkpoint)
@@ -145,6 +137,37 @@ def check_start(settings: RunSettings, problems: Problems) -> Start:
             raise InputError("--output_dir is missing: give the directory of the run")
         check_writable("output_dir", settings.output_dir)
     return start
+
+
+def check_vocabulary(
+    vocabulary: str,
+    tokenizer: tokenization.FullTokenizer,
+    config_file: str | None,
+    config: AlbertConfig | None,
+) -> None:
+    """Checks that a vocabulary has the pieces that a model needs, and as many as its config says.
+
+    Args:
+      vocabulary: path of the SentencePiece model or vocabulary.
+      tokenizer: the tokenizer made of it.
+      config_file: path of the model's config.
+      config: the config; None if it could not be read.
+
+    Raises:
+      InputError: if the vocabulary is not that of the model.
+    """
+    if config and len(tokenizer.vocab) != config.vocab_size:
+        raise InputError(
+            f"{vocabulary}: the vocabulary has {len(tokenizer.vocab)} pieces, but {config_file} "
+            f"has vocab_size {config.vocab_size}; give the two that belong together"
+        )
+    needed = _NEEDED_PIECES if tokenizer.sp_model else _NEEDED_TOKENS
+    missing = [piece for piece in needed if piece not in tokenizer.vocab]
+    if missing:
+        raise InputError(
+            f"{vocabulary}: the vocabulary has no {', '.join(missing)}; give the one that comes "
+            "with the model"
+        )
 
 
 def _check_device(device):
