@@ -29,11 +29,13 @@ class Candidate:
       text: a part of the paragraph.
       start_score: score of its first piece, a raw logit.
       end_score: score of its last piece.
+      start: number of the paragraph's characters before it.
     """
 
     text: str
     start_score: float
     end_score: float
+    start: int = 0
 
     @property
     def score(self) -> float:
@@ -122,8 +124,10 @@ def window_candidates(
     for index in np.argsort(-(first_scores + last_scores), kind="stable"):
         begin = window.start_to_char[first[index]]
         end = window.end_to_char[last[index]] + 1
-        text = paragraph[begin:end].strip()
-        candidates.append(Candidate(text, float(first_scores[index]), float(last_scores[index])))
+        text = paragraph[begin:end]
+        begin += len(text) - len(text.lstrip())
+        scores = float(first_scores[index]), float(last_scores[index])
+        candidates.append(Candidate(text.strip(), *scores, start=begin))
     return _distinct(candidates, lambda candidate: candidate.text, n_best_size)
 
 
