@@ -396,10 +396,13 @@ def _tar_members(archive: Path) -> Iterable[tuple[str, BinaryIO]]:
 
 
 def _zip_members(archive: Path) -> Iterable[tuple[str, BinaryIO]]:
-    """Yields names and contents of the files of a zip archive. Links in it are read as files."""
+    """Yields names and contents of the files of a zip archive, without what macOS adds.
+
+    Links in it are read as files.
+    """
     with zipfile.ZipFile(archive) as zip_file:
         for member in zip_file.infolist():
-            if not member.is_dir():
+            if not member.is_dir() and not member.filename.startswith("__MACOSX/"):
                 with zip_file.open(member) as file:
                     yield member.filename, file
 
