@@ -16,7 +16,6 @@ import numpy as np
 
 from squad_data import Question, Window
 
-_NO_ANSWER = "empty"  # stands for a question to which no span of its windows may be the answer
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -41,6 +40,10 @@ class Candidate:
     def score(self) -> float:
         """The sum by which candidates are ranked."""
         return self.start_score + self.end_score
+
+
+# Stands for a question to which no span of its windows may be the answer.
+NO_ANSWER = Candidate("empty", 0.0, 0.0)
 
 
 class AnswerCollector:
@@ -88,7 +91,7 @@ class AnswerCollector:
     def n_best(self, question_index: int) -> list[Candidate]:
         """The best answers to a question, best first, no text twice; never empty."""
         candidates = [candidate for _, candidate in self._ranked.get(question_index, ())]
-        return candidates or [Candidate(_NO_ANSWER, 0.0, 0.0)]
+        return candidates or [NO_ANSWER]
 
 
 def window_candidates(
