@@ -104,7 +104,7 @@ _MASKED_LM = [
 _SENTENCE_ORDER = _output("cls/seq_relationship/", "sop_classifier.classifier")
 _SPAN = _output("cls/squad/", "qa_outputs")
 _CLASSIFIER = _output("", "classifier")
-_HEADS = (_SPAN, _CLASSIFIER, _MASKED_LM, _SENTENCE_ORDER)
+HEADS = (_SPAN, _CLASSIFIER, _MASKED_LM, _SENTENCE_ORDER)
 _TIED_WORDS = "predictions.decoder.weight"
 _TIED_BIAS = "predictions.decoder.bias"
 _ARCHITECTURES = (
@@ -213,9 +213,11 @@ def _to_tensors(values: Arrays, config: AlbertConfig, place: str) -> dict[str, n
         values[kernel.ours] = np.eye(config.hidden_size, dtype=np.float32)
         values[bias.ours] = np.zeros(config.hidden_size, np.float32)
     tensors = {}
-    for weights in (encoder_weights(config), *_present(_HEADS, values, "ours", place)):
+    for weights in (encoder_weights(config), *_present(HEADS, values, "ours", place)):
         for weight in weights:
             tensors[weight.theirs] = weight.turned(values.pop(weight.ours))
+    if _MASKED_LM[-1].theirs in tensors:  # transformers' models for TensorFlow read the copy
+        tensors[_TIED_BIAS] = tensors[_MASKED_LM[-1].theirs]
     if values:
         logging.warning("%s: these variables are left out: %s", place, listed(sorted(values)))
     return tensors
@@ -379,7 +381,7 @@ def _to_values(tensors: Arrays, config: AlbertConfig, place: str) -> dict[str, n
     for name in _NOT_WEIGHTS:
         tensors.pop(name, None)
     _untie(tensors, place)
-    heads = _present(_HEADS, tensors, "theirs", place)
+    heads = _present(HEADS, tensors, "theirs", place)
     if not any(head in (_CLASSIFIER, _SENTENCE_ORDER) for head in heads):
         _add_pooler(tensors, config, place)
     weights = [*encoder_weights(config), *(weight for head in heads for weight in head)]
