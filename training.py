@@ -23,6 +23,7 @@ import checkpoints
 import distributed
 import optimization
 import records
+import serving
 from errors import InputError
 from evaluation import Evaluation, Results
 from hooks import ProgressHook
@@ -164,8 +165,16 @@ class Task(abc.ABC):
         the task has no such data."""
 
     def serving_input_receiver(self) -> tf.estimator.export.ServingInputReceiver:
-        """The inputs of an exported model: those of the model, [batch, length]."""
-        return tf.estimator.export.ServingInputReceiver(*[_model_inputs()] * 2)
+        """The inputs of an exported model: those of the model, [batch, length], or records."""
+        return serving.ids_or_examples(MODEL_INPUTS)
+
+    @property
+    def exported_settings(self) -> dict[str, Any]:
+        """How text becomes the inputs of an exported model."""
+        return {
+            "max_seq_length": self.settings.max_seq_length,
+            "do_lower_case": self.settings.do_lower_case,
+        }
 
     @property
     def sequence_features(self) -> records.FeatureSpec:
@@ -385,10 +394,18 @@ def _final_checkpoint(task, is_judged):
 
 
 def _export(task, estimator, checkpoint):
-    path = estimator.export_saved_model(
-        task.settings.export_dir, task.serving_input_receiver, checkpoint_path=checkpoint
+    settings = task.settings
+    path = serving.export(
+        estimator,
+        settings.export_dir,
+        task.serving_input_receiver,
+        checkpoint,
+        serving.assets_of_model(
+            settings.albert_config_file, settings.spm_model_file, settings.vocab_file
+        ),
+        task.exported_settings,
     )
-    logging.info("exported %s to %s", checkpoint, path.decode())
+    logging.info("exported %s to %s", checkpoint, path)
 
 
 def predicted_batches(
