@@ -97,7 +97,7 @@ def only_one(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        lock_path.unlink()  # before it is released, see `_locked`
+        lock_path.unlink(missing_ok=True)  # before it is released, see `_locked`
         lock.close()
 
 
