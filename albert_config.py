@@ -98,10 +98,19 @@ class AlbertConfig:
             raise InputError(f"{json_file}: the model config is not valid JSON: {error}") from error
         if not isinstance(values, dict):
             raise InputError(f"{json_file}: the model config must be a JSON object of sizes")
+        return cls.checked(values, json_file)
+
+    @classmethod
+    def checked(cls, values: dict, file: str) -> AlbertConfig:
+        """Makes a config of the values that a file holds.
+
+        Raises:
+          InputError: if they describe no possible model.
+        """
         config = cls.from_dict(values)
         problem = config._problem()
         if problem:
-            raise InputError(f"{json_file}: {problem}")
+            raise InputError(f"{file}: {problem}")
         return config
 
     def to_dict(self) -> dict:

@@ -41,7 +41,7 @@ def find_checkpoint(path: str) -> str:
         found = best_checkpoint(path) or latest_checkpoint(path)
         if not found:
             raise InputError(f"{path}: there is no checkpoint in this directory")
-        return found
+        path = found
     prefix = re.sub(_FILE_SUFFIX, "", path)
     if not Path(f"{prefix}.index").exists():
         near = sorted(str(p)[: -len(".index")] for p in Path(path).parent.glob("*.index"))
@@ -148,6 +148,12 @@ def shapes_in(prefix: str) -> dict[str, list[int]]:
         ) from error
 
 
+def model_shapes_in(prefix: str) -> dict[str, list[int]]:
+    """Like `shapes_in`, without the step and the slots of the optimizer."""
+    shapes = shapes_in(prefix)
+    return {name: shape for name, shape in shapes.items() if not _BOOKKEEPING.search(name)}
+
+
 def check_fits(prefix: str, model: Shapes, all_needed: bool) -> None:
     """Checks that a checkpoint holds a model's variables in the right shapes.
 
@@ -208,6 +214,6 @@ def initialize_from(prefix: str, num_of_group: int = 0) -> None:
         prefix,
         f"; these start anew: {', '.join(new)}" if new else "",
     )
-    left = [n for n in shapes_in(prefix) if n not in matched and not _BOOKKEEPING.search(n)]
+    left = [n for n in model_shapes_in(prefix) if n not in matched]
     if left:
         logging.info("the checkpoint also has variables that are not used: %s", _listed(left))

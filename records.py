@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import struct
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -95,16 +96,51 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     removed if the block fails. Those of processes that were killed are removed first.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in path.parent.glob(f"{glob.escape(path.name)}.tmp-*"):
-        if not _is_running(int(leftover.name.rpartition("-")[2])):
-            leftover.unlink(missing_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    temporary = _temporary_path(path)
     try:
         yield temporary
         temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+@contextmanager
+def whole_directory(path: str | Path) -> Iterator[Path]:
+    """Lets a directory appear with all of its files or not at all.
+
+    Yields the path of a new directory beside it, which becomes `path` when the block ends, and is
+    removed if the block fails.
+
+    Raises:
+      InputError: if there is something at `path` already.
+    """
+    path = Path(path)
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise InputError(f"{path}: it exists already; remove it or give another path")
+    temporary = _temporary_path(path)
+    try:
+        temporary.mkdir()
+        yield temporary
+        temporary.replace(path)
+    finally:
+        _remove(temporary)
+
+
+def _temporary_path(path):
+    """Where this process prepares a file or directory; what killed processes left is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in path.parent.glob(f"{glob.escape(path.name)}.tmp-*"):
+        if not _is_running(int(leftover.name.rpartition("-")[2])):
+            _remove(leftover)
+    return path.with_name(f"{path.name}.tmp-{os.getpid()}")
+
+
+def _remove(path):
+    """Removes a file, or a directory with all that is in it, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _is_running(process_id):

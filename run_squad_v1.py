@@ -215,8 +215,12 @@ class SquadTask(tasks.Task):
         """What results depend on beside the checkpoint; None if nothing is predicted."""
         if not self.squad.do_predict:
             return None
+        return {**self.digests(predict_file=self.squad.predict_file), **self.exported_settings}
+
+    @property
+    def exported_settings(self):
+        """How text becomes the inputs of an exported model, and scores an answer."""
         return {
-            **self.digests(predict_file=self.squad.predict_file),
             **dataclasses.asdict(self.feature_settings),
             "n_best_size": self.squad.n_best_size,
             "max_answer_length": self.squad.max_answer_length,

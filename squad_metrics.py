@@ -16,7 +16,6 @@ import numpy as np
 
 from squad_data import Question, Window
 
-_NO_ANSWER = "empty"  # stands for a question to which no span of its windows may be the answer
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -29,16 +28,22 @@ class Candidate:
       text: a part of the paragraph.
       start_score: score of its first piece, a raw logit.
       end_score: score of its last piece.
+      start: number of the paragraph's characters before it.
     """
 
     text: str
     start_score: float
     end_score: float
+    start: int = 0
 
     @property
     def score(self) -> float:
         """The sum by which candidates are ranked."""
         return self.start_score + self.end_score
+
+
+# Stands for a question to which no span of its windows may be the answer.
+NO_ANSWER = Candidate("empty", 0.0, 0.0)
 
 
 class AnswerCollector:
@@ -86,7 +91,7 @@ class AnswerCollector:
     def n_best(self, question_index: int) -> list[Candidate]:
         """The best answers to a question, best first, no text twice; never empty."""
         candidates = [candidate for _, candidate in self._ranked.get(question_index, ())]
-        return candidates or [Candidate(_NO_ANSWER, 0.0, 0.0)]
+        return candidates or [NO_ANSWER]
 
 
 def window_candidates(
@@ -122,8 +127,10 @@ def window_candidates(
     for index in np.argsort(-(first_scores + last_scores), kind="stable"):
         begin = window.start_to_char[first[index]]
         end = window.end_to_char[last[index]] + 1
-        text = paragraph[begin:end].strip()
-        candidates.append(Candidate(text, float(first_scores[index]), float(last_scores[index])))
+        text = paragraph[begin:end]
+        begin += len(text) - len(text.lstrip())
+        scores = float(first_scores[index]), float(last_scores[index])
+        candidates.append(Candidate(text.strip(), *scores, start=begin))
     return _distinct(candidates, lambda candidate: candidate.text, n_best_size)
 
 

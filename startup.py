@@ -127,8 +127,15 @@ def check_start(settings: RunSettings, problems: Problems, needs_tokenizer: bool
             start.config.hidden_dropout_prob = start.config.attention_probs_dropout_prob = 0.0
     with problems.collected():
         if needs_tokenizer or settings.vocab_file or settings.spm_model_file:
-            start.tokenizer = load_tokenizer(settings, _NEEDED_PIECES)
-            _check_vocabulary_size(settings, start)
+            start.tokenizer = tokenization.FullTokenizer(
+                settings.vocab_file, settings.do_lower_case, settings.spm_model_file
+            )
+            check_vocabulary(
+                vocabulary_path(settings),
+                start.tokenizer,
+                settings.albert_config_file,
+                start.config,
+            )
     with problems.collected():
         if settings.init_checkpoint:
             start.init_checkpoint = checkpoints.find_checkpoint(settings.init_checkpoint)
@@ -154,24 +161,48 @@ def load_tokenizer(settings, needed_pieces: Sequence[str]) -> tokenization.FullT
     tokenizer = tokenization.FullTokenizer(
         settings.vocab_file, settings.do_lower_case, settings.spm_model_file
     )
+    _check_pieces(vocabulary_path(settings), tokenizer, needed_pieces)
+    return tokenizer
+
+
+def vocabulary_path(settings) -> str | None:
+    """The file that makes the tokenizer, of an object with the flags of `define_text_flags`."""
+    return settings.spm_model_file or settings.vocab_file
+
+
+def _check_pieces(vocabulary, tokenizer, needed_pieces):
     if not tokenizer.sp_model:
         needed_pieces = [*needed_pieces, tokenization.UNKNOWN_TOKEN]
     missing = [piece for piece in needed_pieces if piece not in tokenizer.vocab]
     if missing:
         raise InputError(
-            f"{settings.spm_model_file or settings.vocab_file}: the vocabulary has no "
-            f"{', '.join(missing)}; give the one that comes with the model"
+            f"{vocabulary}: the vocabulary has no {', '.join(missing)}; give the one that comes "
+            "with the model"
         )
-    return tokenizer
 
 
-def _check_vocabulary_size(settings, start):
-    size = len(start.tokenizer.vocab)
-    if start.config and size != start.config.vocab_size:
+def check_vocabulary(
+    vocabulary: str | None,
+    tokenizer: tokenization.FullTokenizer,
+    config_file: str | None,
+    config: AlbertConfig | None,
+) -> None:
+    """Checks that a vocabulary has the pieces that a model needs, and as many as its config says.
+
+    Args:
+      vocabulary: path of the SentencePiece model or vocabulary.
+      tokenizer: the tokenizer made of it.
+      config_file: path of the model's config.
+      config: the config; None if it could not be read.
+
+    Raises:
+      InputError: if the vocabulary is not that of the model.
+    """
+    _check_pieces(vocabulary, tokenizer, _NEEDED_PIECES)
+    if config and len(tokenizer.vocab) != config.vocab_size:
         raise InputError(
-            f"{settings.spm_model_file or settings.vocab_file}: the vocabulary has {size} pieces, "
-            f"but {settings.albert_config_file} has vocab_size {start.config.vocab_size}; give the "
-            "two that belong together"
+            f"{vocabulary}: the vocabulary has {len(tokenizer.vocab)} pieces, but {config_file} "
+            f"has vocab_size {config.vocab_size}; give the two that belong together"
         )
 
 

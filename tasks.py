@@ -15,6 +15,7 @@ import checkpoints
 import distributed
 import optimization
 import records
+import serving
 from evaluation import Evaluation
 from hooks import ProgressHook
 from modeling import AlbertModel
@@ -87,8 +88,16 @@ class Task(abc.ABC):
         the task has no such data."""
 
     def serving_input_receiver(self) -> tf.estimator.export.ServingInputReceiver:
-        """The inputs of an exported model: those of the model, [batch, length]."""
-        return tf.estimator.export.ServingInputReceiver(*[model_inputs()] * 2)
+        """The inputs of an exported model: those of the model, [batch, length], or records."""
+        return serving.ids_or_examples(MODEL_INPUTS)
+
+    @property
+    def exported_settings(self) -> dict[str, Any]:
+        """How text becomes the inputs of an exported model."""
+        return {
+            "max_seq_length": self.settings.max_seq_length,
+            "do_lower_case": self.settings.do_lower_case,
+        }
 
     @property
     def sequence_features(self) -> records.FeatureSpec:

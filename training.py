@@ -17,6 +17,7 @@ from absl import app, flags, logging
 
 import checkpoints
 import records
+import serving
 from errors import InputError
 from evaluation import Results
 from startup import Problems, RunSettings, check_start
@@ -262,10 +263,18 @@ def _final_checkpoint(task, is_judged):
 
 
 def _export(task, estimator, checkpoint):
-    path = estimator.export_saved_model(
-        task.settings.export_dir, task.serving_input_receiver, checkpoint_path=checkpoint
+    settings = task.settings
+    path = serving.export(
+        estimator,
+        settings.export_dir,
+        task.serving_input_receiver,
+        checkpoint,
+        serving.assets_of_model(
+            settings.albert_config_file, settings.spm_model_file, settings.vocab_file
+        ),
+        task.exported_settings,
     )
-    logging.info("exported %s to %s", checkpoint, path.decode())
+    logging.info("exported %s to %s", checkpoint, path)
 
 
 def launch(main: Callable[[Any], None]) -> None:

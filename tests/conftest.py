@@ -13,7 +13,7 @@ import tensorflow.compat.v1 as tf
 
 import tokenization
 from golden import GOLDEN
-from scripts import ROOT
+from scripts import ROOT, run_squad, succeed
 
 
 @pytest.fixture
@@ -21,6 +21,15 @@ def graph():
     """A fresh default graph."""
     with tf.Graph().as_default() as graph:
         yield graph
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory):
+    """Directory of a SavedModel that run_squad_v1.py has made of the golden checkpoint."""
+    directory = tmp_path_factory.mktemp("exported")
+    succeed(run_squad(directory / "run", do_train=False, export_dir=directory / "export"))
+    (path,) = (directory / "export").iterdir()
+    return path
 
 
 @pytest.fixture(scope="session")

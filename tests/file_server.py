@@ -1,0 +1,120 @@
+"""An HTTP server on 127.0.0.1 that serves files from memory, and fails as it is told."""
+
+from __future__ import annotations
+
+import http.server
+import re
+import threading
+import time
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Fault:
+    """What goes wrong with one request.
+
+    Attributes:
+      status: answer with this status and no content.
+      headers: further headers of that answer.
+      cut_after: close the connection after so many bytes of the content.
+      stall: seconds to wait before the content.
+      until: event to wait for before the content.
+    """
+
+    status: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    cut_after: int | None = None
+    stall: float = 0.0
+    until: threading.Event | None = None
+
+
+class FileServer:
+    """Serves `files`, contents by path, with byte ranges, until the block ends.
+
+    Attributes:
+      files: contents by path: "/models/x.tar.gz".
+      faults: what goes wrong with the next requests, first one first.
+      knows_ranges: whether it serves a part when asked for one.
+      headers: further headers of each answer with content.
+      block: bytes sent at once.
+      pause: seconds between two blocks.
+      requests: path and wanted range of each request that came; None for the whole file.
+      url: the address of the server.
+    """
+
+    def __init__(self, files: dict[str, bytes]):
+        """Starts the server."""
+        self.files = dict(files)
+        self.faults = []
+        self.knows_ranges = True
+        self.headers = {}
+        self.block = 1 << 16
+        self.pause = 0.0
+        self.requests = []
+        handler = type("Handler", (_Handler,), {"files": self})
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        server = self.files
+        wanted = self.headers.get("Range")
+        server.requests.append((self.path, wanted))
+        fault = server.faults.pop(0) if server.faults else Fault()
+        content = server.files.get(self.path)
+        if fault.status or content is None:
+            self.send_response(fault.status or 404)
+            for header, value in fault.headers.items():
+                self.send_header(header, value)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        etag = f'"{abs(hash(content))}"'
+        start = 0
+        if wanted and server.knows_ranges and self.headers.get("If-Range", etag) == etag:
+            start = int(re.fullmatch(r"bytes=(\d+)-", wanted).group(1))
+            if start >= len(content):
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{len(content)}")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        else:
+            self.send_response(200)
+        self.send_header("Content-Length", str(len(content) - start))
+        self.send_header("ETag", etag)
+        for header, value in server.headers.items():
+            self.send_header(header, value)
+        self.end_headers()
+        time.sleep(fault.stall)
+        if fault.until:
+            fault.until.wait()
+        self._send(content[start:], fault.cut_after)
+
+    def _send(self, content, cut_after):
+        try:
+            for begin in range(0, len(content[:cut_after]), self.files.block):
+                self.wfile.write(content[:cut_after][begin : begin + self.files.block])
+                self.wfile.flush()
+                time.sleep(self.files.pause)
+        except ConnectionError:
+            pass  # the client has gone
+        self.close_connection |= cut_after is not None
+
+    def log_message(self, *_):
+        pass

@@ -1,0 +1,141 @@
+"""ask.py: the answers of a run, from a checkpoint and from an exported model."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import ask
+import squad_data
+from errors import InputError
+from golden import checkpoint_of, tiny_config
+from scripts import (
+    SAMPLE_MODEL,
+    SAMPLE_PREDICT,
+    SQUAD_CHECKPOINT,
+    TINY_CONFIG,
+    fail,
+    run_script,
+    run_squad,
+    succeed,
+)
+
+SETTINGS = {"max_seq_length": 96, "doc_stride": 32, "max_query_length": 24}
+MODEL = {"albert_config_file": TINY_CONFIG, "spm_model_file": SAMPLE_MODEL}
+
+
+@pytest.fixture(scope="module")
+def n_best(tmp_path_factory):
+    """The n-best lists of run_squad_v1.py on the sample."""
+    directory = tmp_path_factory.mktemp("predicted")
+    succeed(run_squad(directory, do_train=False))
+    return json.loads((directory / "nbest_predictions.json").read_text())
+
+
+def test_answers_are_those_of_a_run(n_best, sample_tokenizer):
+    """For the first question of every paragraph."""
+    scorer = ask.checkpoint_scorer(tiny_config(), str(SQUAD_CHECKPOINT))
+    for paragraph in squad_data.read_squad(str(SAMPLE_PREDICT), False):
+        question = paragraph.questions[0]
+        answers = ask.answer_question(
+            question.text, paragraph.text, sample_tokenizer, scorer, **SETTINGS
+        )
+        expected = n_best[question.id]
+        assert [answer.text for answer in answers] == [entry["text"] for entry in expected]
+        assert [answer.probability for answer in answers] == pytest.approx(
+            [entry["probability"] for entry in expected], abs=1e-4
+        )
+        for answer in answers:
+            assert paragraph.text[answer.start : answer.end] == answer.text
+            line = paragraph.text.split("\n")[answer.line - 1]
+            first_line = answer.text.split("\n")[0]
+            assert line[answer.column - 1 :].startswith(first_line)
+
+
+@pytest.fixture
+def page(tmp_path):
+    """A text file of two lines, the second of which is a paragraph of the sample; its question."""
+    paragraph = squad_data.read_squad(str(SAMPLE_PREDICT), False)[0]
+    text = f"\ufeffA title\r\n{paragraph.text}"
+    (tmp_path / "page.txt").write_bytes(text.encode())
+    return tmp_path / "page.txt", paragraph.questions[0].text
+
+
+def ask_by_command(page, **flags):
+    path, question = page
+    return run_script("ask.py", {"text_file": path, "question": question, **flags})
+
+
+def test_a_checkpoint_and_an_exported_model_answer_alike(page, exported):
+    """The exported model needs no other flag."""
+    options = {"json": True, "num_answers": 3}
+    results = [
+        ask_by_command(page, model=exported.parent, **options),
+        ask_by_command(page, model=SQUAD_CHECKPOINT, **options, **MODEL, **SETTINGS),
+    ]
+    for result in results:
+        succeed(result)
+    answers, same_answers = (json.loads(result.stdout) for result in results)
+    text = page[0].read_bytes().decode("utf-8-sig")
+    assert len(answers) == 3
+    for answer, same in zip(answers, same_answers):
+        assert text[answer["start"] : answer["end"]] == answer["text"]
+        assert answer == {**same, "probability": pytest.approx(same["probability"], abs=1e-4)}
+
+    shown = ask_by_command(page, model=exported)
+    succeed(shown)
+    best = answers[0]
+    assert shown.stdout.splitlines() == [
+        *best["text"].splitlines(),
+        f"  probability {best['probability']:.3f}; {page[0]}, line {best['line']}, column "
+        f"{best['column']} (characters {best['start']} to {best['end']})",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"question": " "}, "--question is missing"),
+        ({"model": "none"}, "none: there is no checkpoint there"),
+        ({"albert_config_file": None}, "give --albert_config_file"),
+    ],
+)
+def test_flags_that_are_wrong(page, flags, message):
+    (line,) = fail(ask_by_command(page, **{"model": SQUAD_CHECKPOINT, **MODEL, **flags}))
+    assert message in line
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("none.txt", "none.txt: cannot read the text: No such file"),
+        (str(SAMPLE_MODEL), "sample.model: the text is not UTF-8"),
+        ("/dev/null", "there is no text in the file"),
+    ],
+)
+def test_texts_that_cannot_be_read(path, message):
+    with pytest.raises(InputError, match=message):
+        ask.read_text(path)
+
+
+def test_a_checkpoint_of_another_task():
+    with pytest.raises(InputError, match=r"classifier/model\.ckpt-best.* cls/squad/output_weights"):
+        ask.checkpoint_scorer(tiny_config(), checkpoint_of("classifier"))
+
+
+def test_no_room_for_the_text(sample_tokenizer):
+    with pytest.raises(InputError, match="--max_seq_length 20 leaves no room for the text"):
+        ask.answer_question("a", "b", sample_tokenizer, None, max_seq_length=20)
+
+
+def test_no_answer(sample_tokenizer):
+    """The best starts all lie in the question."""
+
+    def scorer(inputs):
+        scores = np.arange(inputs["input_ids"].size, 0.0, -1.0).reshape([1, -1])
+        return scores, scores
+
+    question = "who built the tower on the hill by the sea"
+    assert ask.answer_question(question, "he", sample_tokenizer, scorer, n_best_size=3) == []

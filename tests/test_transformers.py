@@ -1,0 +1,94 @@
+"""Converted models in Hugging Face's transformers: the same logits, the same pieces."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when transformers loads
+
+import numpy as np
+import pytest
+import transformers
+
+from golden import INPUTS, golden_json, golden_numbers
+from test_convert_checkpoint import to_huggingface
+
+# The pinned PyTorch is there for these versions of Python only: see requirements-dev.txt.
+WITH_TORCH = sys.version_info >= (3, 11)
+FEATURES = {
+    "input_ids": INPUTS["input_ids"].astype(np.int64),
+    "attention_mask": INPUTS["input_mask"].astype(np.int64),
+    "token_type_ids": INPUTS["segment_ids"].astype(np.int64),
+}
+
+
+@pytest.fixture
+def outputs(tmp_path):
+    """A function that runs a converted head in transformers; returns arrays by name."""
+
+    def outputs_of(head):
+        folder = tmp_path / "theirs"
+        architecture = to_huggingface(folder, head)
+        if not WITH_TORCH:
+            model = getattr(transformers, f"TF{architecture}").from_pretrained(folder)
+            return {name: value.numpy() for name, value in model(**FEATURES).items()}
+        import torch
+
+        model, loading = getattr(transformers, architecture).from_pretrained(
+            folder, output_loading_info=True
+        )
+        assert not loading["missing_keys"]
+        assert set(loading["unexpected_keys"]) <= {"albert.pooler.weight", "albert.pooler.bias"}
+        with torch.no_grad():
+            result = model.eval()(**{name: torch.tensor(v) for name, v in FEATURES.items()})
+        return {name: value.numpy() for name, value in result.items()}
+
+    return outputs_of
+
+
+def assert_close(found, expected):
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+def test_question_answering(outputs):
+    found, expected = outputs("squad"), golden_numbers("forward_squad")
+    assert_close(found["start_logits"], expected["start_logits"])
+    assert_close(found["end_logits"], expected["end_logits"])
+
+
+def test_sequence_classification(outputs):
+    assert_close(outputs("classifier")["logits"], golden_numbers("forward_classifier")["logits"])
+
+
+def test_regression(outputs):
+    expected = golden_numbers("forward_regression")["logits"]
+    assert_close(outputs("regression")["logits"], expected[:, np.newaxis])
+
+
+def log_softmax(logits):
+    """In double precision."""
+    logits = logits.astype(np.float64)
+    return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+
+
+def test_pretraining(outputs):
+    found, expected = outputs("pretraining"), golden_numbers("forward_pretraining")
+    assert_close(log_softmax(found["sop_logits"]), expected["sentence_order_log_probs"])
+    positions = INPUTS["masked_lm_positions"][:, :, np.newaxis]
+    at_positions = np.take_along_axis(found["prediction_logits"], positions, axis=1)
+    found_log_probs = log_softmax(at_positions.reshape([-1, at_positions.shape[-1]]))
+    assert_close(found_log_probs, expected["masked_lm_log_probs"])
+
+
+@pytest.mark.parametrize("do_lower_case", [True, False])
+def test_pieces(tmp_path, do_lower_case):
+    to_huggingface(tmp_path / "theirs", do_lower_case=do_lower_case)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "theirs", use_fast=False)
+    texts = [entry for entry in golden_json("encode") if entry["lower"] == do_lower_case]
+    assert texts
+    for entry in texts:
+        assert tokenizer.encode(entry["text"], add_special_tokens=False) == entry["ids"]
+    marked = tokenizer.encode("a", "b")
+    assert tokenizer.convert_ids_to_tokens(marked) == ["[CLS]", "▁a", "[SEP]", "▁b", "[SEP]"]
