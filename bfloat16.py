@@ -24,8 +24,8 @@ from errors import InputError, listed
 
 VARIABLE = "TF_BF16_CONVERSION"
 
-# What TensorFlow calls its lists. Those of "CLEARLIST" are converted beside an op that is, those of
-# "INFERLIST" behind one or between two.
+# What TensorFlow calls its lists. Ops of "CLEARLIST" are converted beside an op that is, those of
+# "INFERLIST" only if all that they read comes from such ops.
 _TENSORFLOW_LISTS = {
     "allowlist": "ALLOWLIST",
     "conditional_list": "CLEARLIST",
@@ -45,7 +45,7 @@ class ConversionConfig:
     Attributes:
       allowlist: types of ops that are converted.
       conditional_list: types that are converted beside an op that is.
-      strict_conditional_list: types that are converted behind an op that is, or between two.
+      strict_conditional_list: types that are converted if all that they read comes from such ops.
       non_convertible_exceptions: ops that are not converted whatever their type.
       convertible_exceptions: ops that are converted whatever their type.
     """
@@ -102,6 +102,9 @@ def _problems(lists):
     problems = [f"{name!r} is not one of {', '.join(names)}" for name in lists if name not in names]
     list_of = {}
     for name in names:
+        if not isinstance(lists.get(name, []), list):
+            problems.append(f"{name} should be a list")
+            continue
         for number, entry in enumerate(lists.get(name, ()), start=1):
             place = f"{name}, entry {number}"
             if name not in _TENSORFLOW_LISTS:
@@ -206,7 +209,7 @@ class ConversionHook(tf.train.SessionRunHook):
         fetches = tf.nest.flatten(run_context.original_args.fetches)
         ops = tuple(_operation(self._graph.as_graph_element(fetch)) for fetch in fetches)
         if ops not in self._kept_by_fetches:
-            self._kept_by_fetches[ops] = [op for op in _needed(ops) if self._is_kept(op)]
+            self._kept_by_fetches[ops] = [op for op in needed_ops(ops) if self._is_kept(op)]
         return tf.train.SessionRunArgs(self._kept_by_fetches[ops])
 
     def _is_kept(self, op):
@@ -236,8 +239,8 @@ def _operation(element: Any) -> tf.Operation:
     return element if isinstance(element, tf.Operation) else element.op
 
 
-def _needed(ops: Sequence[tf.Operation]) -> set[tf.Operation]:
-    """The ops that must run for some ops, with these."""
+def needed_ops(ops: Sequence[tf.Operation]) -> set[tf.Operation]:
+    """The ops that run when some ops are asked for, with these."""
     needed, waiting = set(ops), list(ops)
     while waiting:
         op = waiting.pop()
