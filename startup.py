@@ -108,7 +108,7 @@ def check_start(settings: RunSettings, problems: Problems, needs_tokenizer: bool
     with problems.collected():
         start.bfloat16 = bfloat16.config_from_environment()
         hpu.load_habana_module(settings.device)
-        _check_device(settings.device)
+        _check_device(settings.device, start.bfloat16 is not None)
     parts = settings.gradient_accumulation_steps
     if settings.train_batch_size % parts:
         problems.add(
@@ -201,7 +201,7 @@ def matching_files(flag: str, patterns: str | None) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _check_device(device):
+def _check_device(device, in_bfloat16):
     """Raises `InputError` if there is no such device, and logs what the run uses."""
     if hpu.is_hpu():
         logging.info("running on HPU: %s", hpu.card_type())
@@ -214,6 +214,12 @@ def _check_device(device):
         )
     if gpus and device != "cpu":
         logging.info("running on GPU: %s", ", ".join(gpu.name for gpu in gpus))
+        if in_bfloat16:
+            logging.warning(
+                "%s does nothing on a GPU, where TensorFlow has no rewrite to bfloat16: the run is "
+                "in float32",
+                bfloat16.VARIABLE,
+            )
     else:
         logging.info("running on CPU: %d cores", len(os.sched_getaffinity(0)))
 
