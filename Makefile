@@ -14,7 +14,12 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 STAMP := $(VENV)/installed-$(shell "$(PYTHON)" -c \
 	'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 
-.PHONY: setup supported quickstart test lint bench clean
+# Graphs for Gaudi cards are tested with Habana's package, for which there is no other Python.
+HPU_VENV ?= .venv-hpu
+HPU_PYTHON ?= $(shell for p in python3.10 "$$(pyenv root 2>/dev/null)"/versions/3.10*/bin/python3.10; \
+	do "$$p" -c '' 2>/dev/null && echo "$$p" && break; done)
+
+.PHONY: setup supported quickstart test unit hpu test-hpu lint bench clean
 
 setup: $(STAMP)
 
@@ -37,8 +42,30 @@ $(STAMP)-dev: $(STAMP) requirements-dev.txt
 quickstart: setup
 	$(VENV)/bin/python examples/quickstart.py
 
-test: lint
+test: unit test-hpu
+
+unit: lint
 	$(VENV)/bin/python -m pytest --numprocesses=2
+
+hpu: $(HPU_VENV)/installed
+
+$(HPU_VENV)/installed: requirements-hpu.txt requirements-dev.txt
+	@if [ -z "$(HPU_PYTHON)" ]; then \
+		echo "Habana's package needs Python 3.10: HPU_PYTHON=... says where it is" >&2; exit 1; fi
+	@echo "Installing requirements-hpu.txt into $(HPU_VENV) with $$("$(HPU_PYTHON)" --version) ..."
+	@rm -rf "$(HPU_VENV)" && "$(HPU_PYTHON)" -m venv "$(HPU_VENV)"
+	@$(HPU_VENV)/bin/python -m pip --disable-pip-version-check --quiet install \
+		-r requirements-hpu.txt $$(grep ^pytest requirements-dev.txt)
+	@touch $@
+
+# They need no card: graphs can be built and looked at without.
+ifeq ($(HPU_PYTHON),)
+test-hpu:
+	@echo "There is no Python 3.10 here: the tests of tests/hpu are left out."
+else
+test-hpu: hpu
+	$(HPU_VENV)/bin/python -m pytest --numprocesses=2 tests/hpu
+endif
 
 lint: $(STAMP)-dev
 	$(VENV)/bin/ruff check .
@@ -48,4 +75,4 @@ bench: setup
 	$(VENV)/bin/python benchmarks/run_all.py
 
 clean:
-	rm -rf "$(VENV)" quickstart text_to_answers
+	rm -rf "$(VENV)" "$(HPU_VENV)" quickstart text_to_answers

@@ -7,6 +7,7 @@ from typing import Callable
 import tensorflow.compat.v1 as tf
 
 import gradients
+import hpu
 
 _EPSILON = 1e-12
 _EPSILON_FLOAT16 = 1e-3  # 1e-12 is zero in float16
@@ -27,7 +28,8 @@ def custom_layer_norm(
 ) -> tf.Tensor:
     """Normalizes `inputs` to mean 0 and variance 1 over its trailing axes, then scales and shifts.
 
-    The arguments are those of TF1's `tf.contrib.layers.layer_norm`.
+    The arguments are those of TF1's `tf.contrib.layers.layer_norm`. In a graph for an HPU it is one
+    op, if `beta` and `gamma` have the axes that are normalized.
 
     Args:
       inputs: float tensor of any rank; the axes from `begin_params_axis` on must be static.
@@ -63,14 +65,15 @@ def custom_layer_norm(
 
     with tf.variable_scope(scope, "LayerNorm", [inputs], reuse=reuse):
         epsilon = _EPSILON_FLOAT16 if inputs.dtype.base_dtype == tf.float16 else _EPSILON
-        outputs = _standardize(inputs, norm_axes, epsilon)
         # beta comes first: that is the order of the variables in published checkpoints.
         beta = variable("beta", tf.zeros_initializer()) if center else None
         gamma = variable("gamma", tf.ones_initializer()) if scale else None
-        if scale:
-            outputs *= gamma
-        if center:
-            outputs += beta
+        if hpu.is_hpu() and center and scale and len(norm_axes) == len(params_shape):
+            outputs = hpu.layer_norm(inputs, beta, gamma, norm_axes, epsilon)
+        else:
+            outputs = _standardize(inputs, norm_axes, epsilon)
+            outputs = outputs * gamma if scale else outputs
+            outputs = outputs + beta if center else outputs
         if activation_fn is not None:
             outputs = activation_fn(outputs)
         if outputs_collections:

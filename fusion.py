@@ -24,7 +24,7 @@ _fusing_graphs: weakref.WeakSet[tf.Graph] = weakref.WeakSet()
 
 def enable_on_cpu() -> None:
     """Lets `fused` functions compile in the default graph, if its device is a CPU."""
-    if _device_is_cpu():
+    if not hpu.is_hpu() and not _has_gpu():
         _compile_first_in_silence()
         _fusing_graphs.add(tf.get_default_graph())
 
@@ -46,8 +46,8 @@ def fused(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
 
 
 @functools.lru_cache(maxsize=None)
-def _device_is_cpu():
-    return not hpu.is_hpu() and not tf.config.list_physical_devices("GPU")
+def _has_gpu():
+    return bool(tf.config.list_physical_devices("GPU"))
 
 
 @functools.lru_cache(maxsize=None)

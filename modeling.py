@@ -16,6 +16,7 @@ import tensorflow.compat.v1 as tf
 
 import fusion
 import gradients
+import hpu
 from activations import gelu, get_activation
 from albert_config import AlbertConfig
 from custom_layer_norm import custom_layer_norm
@@ -263,7 +264,7 @@ def _attend(query, key, value, mask_scores, dropout_prob):
     """Mixes `value` by the match of `query` and `key`, all [B, N, S, H]: [B, N, S, H]."""
     scores = tf.matmul(query, key, transpose_b=True) + mask_scores  # [B, N, S, S]
     weights = tf.nn.softmax(scores)
-    if dropout_prob:
+    if dropout_prob or hpu.is_hpu():
         return tf.matmul(dropout(weights, dropout_prob), value)
     context = tf.matmul(weights, value)
     return gradients.override("AlbertAttention", context, query, key, value, weights, context)

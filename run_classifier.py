@@ -314,7 +314,8 @@ class ClassifierTask(tasks.Task):
                 number_name=_ROW,
             )
 
-        batches = list(tasks.predicted_batches(estimator, checkpoint, input_fn, "rows"))
+        input_fns = self.prediction_input_fns(input_fn, batch_size, self.start.length_buckets)
+        batches = list(tasks.predicted_batches(estimator, checkpoint, input_fns, "rows"))
         outputs = {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
         if not np.isfinite(outputs["logits"]).all():
             raise InputError(

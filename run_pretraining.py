@@ -376,7 +376,10 @@ class PretrainingTask(tasks.Task):
                 self._prepare,
             )
 
-        batches = list(tasks.predicted_batches(estimator, checkpoint, input_fn, "records"))
+        input_fns = self.prediction_input_fns(
+            input_fn, own.eval_batch_size, [self.settings.max_seq_length]
+        )
+        batches = list(tasks.predicted_batches(estimator, checkpoint, input_fns, "records"))
         figures = {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
         weight_sum = figures.pop(WEIGHTS).sum()
         return Evaluation(

@@ -288,7 +288,10 @@ class SquadTask(tasks.Task):
             squad_data.Window(**json.loads(record))
             for record in records.read_records(self.window_records)
         )
-        for batch in tasks.predicted_batches(estimator, checkpoint, input_fn, "windows"):
+        input_fns = self.prediction_input_fns(
+            input_fn, self.squad.predict_batch_size, self.start.length_buckets
+        )
+        for batch in tasks.predicted_batches(estimator, checkpoint, input_fns, "windows"):
             scores = zip(batch["unique_ids"], batch["start_log_prob"], batch["end_log_prob"])
             for unique_id, start_scores, end_scores in scores:
                 window = windows.find(unique_id)

@@ -12,6 +12,7 @@ from typing import Iterator, Sequence
 import tensorflow.compat.v1 as tf
 from absl import logging
 
+import bfloat16
 import checkpoints
 import distributed
 import hpu
@@ -21,6 +22,7 @@ from errors import InputError
 from modeling import AlbertConfig
 
 _BUCKET_STEP = 32  # pieces
+_HPU_BUCKET_STEP = 128  # an HPU compiles its graph anew for each length
 _NEEDED_PIECES = ("[CLS]", "[SEP]")
 
 
@@ -48,6 +50,7 @@ class RunSettings:
     use_tpu: bool
     device: str
     length_buckets: list[str] | None
+    synapse_logger_start: int
     export_dir: str | None
 
 
@@ -84,12 +87,14 @@ class Start:
       tokenizer: the tokenizer.
       init_checkpoint: prefix of the checkpoint to start from, or None.
       length_buckets: the lengths to which prediction pads, ascending.
+      bfloat16: which ops work in bfloat16; None for none.
     """
 
     config: AlbertConfig | None = None
     tokenizer: tokenization.FullTokenizer | None = None
     init_checkpoint: str | None = None
     length_buckets: list[int] | None = None
+    bfloat16: bfloat16.ConversionConfig | None = None
 
 
 def check_start(settings: RunSettings, problems: Problems, needs_tokenizer: bool = True) -> Start:
@@ -101,8 +106,9 @@ def check_start(settings: RunSettings, problems: Problems, needs_tokenizer: bool
     start = Start()
     max_seq_length = settings.max_seq_length
     with problems.collected():
+        start.bfloat16 = bfloat16.config_from_environment()
         hpu.load_habana_module(settings.device)
-        _check_device(settings.device)
+        _check_device(settings.device, start.bfloat16 is not None)
     parts = settings.gradient_accumulation_steps
     if settings.train_batch_size % parts:
         problems.add(
@@ -226,8 +232,11 @@ def matching_files(flag: str, patterns: str | None) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _check_device(device):
+def _check_device(device, in_bfloat16):
     """Raises `InputError` if there is no such device, and logs what the run uses."""
+    if hpu.is_hpu():
+        logging.info("running on HPU: %s", hpu.card_type())
+        return
     gpus = tf.config.list_physical_devices("GPU")
     if device == "gpu" and not gpus:
         raise InputError(
@@ -236,6 +245,12 @@ def _check_device(device):
         )
     if gpus and device != "cpu":
         logging.info("running on GPU: %s", ", ".join(gpu.name for gpu in gpus))
+        if in_bfloat16:
+            logging.warning(
+                "%s does nothing on a GPU, where TensorFlow has no rewrite to bfloat16: the run is "
+                "in float32",
+                bfloat16.VARIABLE,
+            )
     else:
         logging.info("running on CPU: %d cores", len(os.sched_getaffinity(0)))
 
@@ -253,7 +268,8 @@ def check_writable(flag: str, directory: str) -> None:
 def _length_buckets(values, max_seq_length):
     """The lengths to which prediction pads, ascending."""
     if not values:
-        return [*range(_BUCKET_STEP, max_seq_length, _BUCKET_STEP), max_seq_length]
+        step = _HPU_BUCKET_STEP if hpu.is_hpu() else _BUCKET_STEP
+        return [*range(step, max_seq_length, step), max_seq_length]
     try:
         lengths = {int(value) for value in values}
     except ValueError as error:

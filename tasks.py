@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import itertools
 import time
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
@@ -13,6 +14,7 @@ from tqdm import tqdm
 
 import checkpoints
 import distributed
+import hpu
 import optimization
 import records
 import serving
@@ -20,6 +22,7 @@ from evaluation import Evaluation
 from hooks import ProgressHook
 from modeling import AlbertModel
 from startup import Problems, RunSettings, Start
+from static_batches import InputFn, static_input_fns, without_padding
 
 MODEL_INPUTS = ("input_ids", "input_mask", "segment_ids")
 
@@ -106,7 +109,12 @@ class Task(abc.ABC):
         return dict.fromkeys(MODEL_INPUTS, sequence)
 
     def encoder(self, features: Mapping[str, tf.Tensor], is_training: bool) -> AlbertModel:
-        """The encoder of the model inputs among some features."""
+        """The encoder of the model inputs among the features that a graph reads.
+
+        Raises:
+          ValueError: on an HPU, if one of them has no static shape.
+        """
+        hpu.check_static_shapes(features)
         return AlbertModel(
             self.start.config,
             is_training,
@@ -140,6 +148,22 @@ class Task(abc.ABC):
             prepare=prepare,
             parts=self.settings.gradient_accumulation_steps,
         )
+
+    def prediction_input_fns(
+        self, input_fn: InputFn, batch_size: int, lengths: Sequence[int]
+    ) -> list[InputFn]:
+        """What `predicted_batches` reads: an input function, on an HPU one for each length.
+
+        The arguments are those of `static_input_fns`.
+        """
+        if not self.needs_static_shapes:
+            return [input_fn]
+        return static_input_fns(input_fn, batch_size, lengths)
+
+    @property
+    def needs_static_shapes(self) -> bool:
+        """Whether the graphs are compiled anew for each shape."""
+        return hpu.is_hpu()
 
     def train_spec(
         self,
@@ -183,7 +207,10 @@ class Task(abc.ABC):
             settings.gradient_accumulation_steps,
         )
         return tf.estimator.EstimatorSpec(
-            tf.estimator.ModeKeys.TRAIN, loss=loss, train_op=train_op, training_hooks=[progress]
+            tf.estimator.ModeKeys.TRAIN,
+            loss=loss,
+            train_op=train_op,
+            training_hooks=[*hpu.profiling_hooks(settings.synapse_logger_start), progress],
         )
 
 
@@ -195,7 +222,7 @@ def model_inputs() -> dict[str, tf.Tensor]:
 def predicted_batches(
     estimator: tf.estimator.Estimator,
     checkpoint: str,
-    input_fn: Callable[[], tf.data.Dataset],
+    input_fns: Sequence[InputFn],
     unit: str,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yields the predictions of a checkpoint batch by batch, and logs the speed at the end.
@@ -203,14 +230,16 @@ def predicted_batches(
     Args:
       estimator: the Estimator.
       checkpoint: prefix of the checkpoint.
-      input_fn: the Estimator's input function.
+      input_fns: the Estimator's input functions, by `Task.prediction_input_fns`.
       unit: what is predicted: "windows".
     """
     start_time, count = time.time(), 0
     with tqdm(desc="predicting", unit=f" {unit}", disable=None) as bar:
-        for batch in estimator.predict(
-            input_fn, checkpoint_path=checkpoint, yield_single_examples=False
+        for batch in itertools.chain.from_iterable(
+            estimator.predict(input_fn, checkpoint_path=checkpoint, yield_single_examples=False)
+            for input_fn in input_fns
         ):
+            batch = without_padding(batch)
             yield batch
             batch_size = len(next(iter(batch.values())))
             bar.update(batch_size)

@@ -10,17 +10,23 @@ import sys
 from pathlib import Path
 from typing import Any, Callable
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow loads
+# Both are read when TensorFlow loads; its rewrite to bfloat16 is part of oneDNN.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+if os.environ.get("TF_BF16_CONVERSION", "0") not in ("", "0"):
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import tensorflow.compat.v1 as tf
 from absl import app, flags, logging
 
+import bfloat16
 import checkpoints
+import hpu
 import records
 import serving
 from errors import InputError
 from evaluation import Results
 from startup import Problems, RunSettings, check_start
+from static_batches import with_padding_marked
 from tasks import Task, model_inputs
 
 _DETERMINISTIC_SEED = 1
@@ -97,8 +103,16 @@ def define_flags(
     define_list(
         "length_buckets",
         None,
-        "Lengths to which prediction pads. Default: multiples of 32 up to max_seq_length, which is "
-        "always among them; give max_seq_length alone to pad everything to it.",
+        "Lengths to which prediction pads. Default: multiples of 32 (on an HPU 128) up to "
+        "max_seq_length, which is always among them; give max_seq_length alone to pad everything "
+        "to it.",
+    )
+    integer(
+        "synapse_logger_start",
+        100,
+        "With HABANA_SYNAPSE_LOGGER=range: the first of the ten steps that are logged, counted "
+        "from 0 since the start of the program.",
+        lower_bound=0,
     )
     string("export_dir", None, "Directory to export the best checkpoint to, as a SavedModel.")
     boolean("enable_scoped_allocator", False, "Whether Horovod's reductions share buffers (HPU).")
@@ -176,7 +190,7 @@ def _own_checkpoint(settings):
 
 def _model_shapes(task):
     """The shapes of the model's variables by name."""
-    with tf.Graph().as_default():
+    with tf.Graph().as_default(), hpu.portable_graphs():
         task.model_fn(model_inputs(), None, tf.estimator.ModeKeys.PREDICT, None)
         return {v.op.name: v.shape.as_list() for v in tf.trainable_variables()}
 
@@ -206,6 +220,10 @@ def _make_estimator(task):
     session_config.gpu_options.allow_growth = True
     if settings.device == "cpu":
         session_config.device_count["GPU"] = 0
+    model_fn = with_padding_marked(task.model_fn)
+    if task.start.bfloat16 and not hpu.is_hpu():
+        bfloat16.enable_rewrite(session_config)
+        model_fn = bfloat16.with_conversion(model_fn, task.start.bfloat16)
     run_config = tf.estimator.RunConfig(
         model_dir=settings.output_dir,
         tf_random_seed=_DETERMINISTIC_SEED if settings.deterministic_run else None,
@@ -215,7 +233,7 @@ def _make_estimator(task):
         log_step_count_steps=None,
         session_config=session_config,
     )
-    return tf.estimator.Estimator(task.model_fn, config=run_config)
+    return tf.estimator.Estimator(model_fn, config=run_config)
 
 
 def _train(task, estimator):
@@ -264,16 +282,17 @@ def _final_checkpoint(task, is_judged):
 
 def _export(task, estimator, checkpoint):
     settings = task.settings
-    path = serving.export(
-        estimator,
-        settings.export_dir,
-        task.serving_input_receiver,
-        checkpoint,
-        serving.assets_of_model(
-            settings.albert_config_file, settings.spm_model_file, settings.vocab_file
-        ),
-        task.exported_settings,
-    )
+    with hpu.portable_graphs():
+        path = serving.export(
+            estimator,
+            settings.export_dir,
+            task.serving_input_receiver,
+            checkpoint,
+            serving.assets_of_model(
+                settings.albert_config_file, settings.spm_model_file, settings.vocab_file
+            ),
+            task.exported_settings,
+        )
     logging.info("exported %s to %s", checkpoint, path)
 
 

@@ -13,7 +13,7 @@ import tensorflow.compat.v1 as tf
 
 import tokenization
 from golden import GOLDEN
-from scripts import ROOT, run_squad, succeed
+from scripts import ROOT, create_pretraining_data, run_squad, succeed
 
 
 @pytest.fixture
@@ -51,3 +51,11 @@ def corpus(tmp_path_factory):
     command = [sys.executable, str(ROOT / "examples/make_squad.py"), str(directory)]
     subprocess.run([*command, "--paragraphs=400", "--heldout=1"], check=True)
     return str(directory / "corpus.txt")
+
+
+@pytest.fixture(scope="session")
+def pretraining_records(tmp_path_factory, corpus):
+    """Path of records for pre-training, made of the generated text."""
+    path = tmp_path_factory.mktemp("pretraining_records") / "train"
+    succeed(create_pretraining_data(path, input_file=corpus, dupe_factor=1))
+    return str(path)

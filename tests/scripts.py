@@ -92,9 +92,10 @@ def run_script(script: str, flags: dict, **options) -> subprocess.CompletedProce
     )
 
 
-def run_squad(output_dir, **flags) -> subprocess.CompletedProcess:
+def run_squad(output_dir, env=None, **flags) -> subprocess.CompletedProcess:
     """Runs run_squad_v1.py on the sample; the flags change those of `SQUAD_FLAGS`."""
-    return run_script("run_squad_v1.py", {**SQUAD_FLAGS, "output_dir": output_dir, **flags})
+    flags = {**SQUAD_FLAGS, "output_dir": output_dir, **flags}
+    return run_script("run_squad_v1.py", flags, env=env or {})
 
 
 def run_classifier(output_dir, **flags) -> subprocess.CompletedProcess:

@@ -34,6 +34,7 @@ SHARED = {
     "length_buckets": None,
     "export_dir": None,
     "gradient_accumulation_steps": 1,
+    "synapse_logger_start": 100,
 }
 SQUAD = {
     "do_train": True,

@@ -1,0 +1,56 @@
+"""Trains the tiny model for 12 steps by a conversion file, and tells what was run.
+
+A program of its own, as TensorFlow's rewrite to bfloat16 must be switched on before it loads:
+
+  TF_BF16_CONVERSION=bf16_config/albert.json python tests/bfloat16_training.py squad adamw
+
+prints a JSON object: the losses as they stood before each update, and of every node of the
+rewritten graph its type and the type of its numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import training  # noqa: F401, I001  # before TensorFlow, for which it sets the environment
+
+import tensorflow.compat.v1 as tf
+
+import bfloat16
+import optimization
+from golden import build
+
+
+def main() -> None:
+    """Trains and prints."""
+    head, optimizer = sys.argv[1:]
+    config = bfloat16.config_from_environment()
+    session_config, hooks = tf.ConfigProto(), []
+    if config:
+        bfloat16.enable_rewrite(session_config)
+        hooks.append(bfloat16.ConversionHook(config))
+    metadata = tf.RunMetadata()
+    with tf.Graph().as_default():
+        loss = build(head)["loss"]
+        train_op = optimization.create_optimizer(loss, 1e-3, 10, 3, False, optimizer)
+        with tf.train.SingularMonitoredSession(hooks, config=session_config) as session:
+            options = tf.RunOptions(output_partition_graphs=True)
+            losses = [
+                float(session.run([loss, train_op], None, options, metadata)[0]) for _ in range(12)
+            ]
+    nodes = {
+        node.name: [node.op, tf.as_dtype(node.attr[name].type).name]
+        for graph in metadata.partition_graphs
+        for node in graph.node
+        for name in ("T", "DstT")
+        if name in node.attr
+    }
+    print(json.dumps({"losses": losses, "nodes": nodes}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""The whole training and prediction graphs with Habana's ops."""
+
+from __future__ import annotations
+
+import collections
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import bfloat16
+import checkpoints
+import custom_layer_norm
+import hpu
+import modeling
+import startup
+import task_factory
+from golden import checkpoint_of, tiny_config
+from scripts import ROOT
+from task_factory import SCRIPTS
+
+PREDICT, TRAIN = tf.estimator.ModeKeys.PREDICT, tf.estimator.ModeKeys.TRAIN
+LAYERS = tiny_config().num_hidden_layers
+NUMBERS = (tf.float32, tf.bfloat16, tf.int32)
+
+
+@pytest.fixture
+def make_task(request, tmp_path, monkeypatch):
+    """Makes the task of a script, as its `main` does, but for the search for a card."""
+    monkeypatch.setattr(hpu, "load_habana_module", lambda device: None)
+
+    def make(script, **changes):
+        if script == "pretraining":
+            changes["input_file"] = request.getfixturevalue("pretraining_records")
+        return task_factory.make_task(script, tmp_path, **changes)
+
+    return make
+
+
+def placeholders(specs):
+    return {name: tf.placeholder(spec.dtype, spec.shape, name) for name, spec in specs.items()}
+
+
+def training_graph(script, task):
+    features = placeholders(task_factory.training_shapes(script, task))
+    return task.model_fn(features, None, TRAIN, None)
+
+
+def counts(graph):
+    return collections.Counter(op.type for op in graph.get_operations())
+
+
+@pytest.mark.parametrize(
+    ("script", "layer_norms"),
+    # One after the embeddings, two in each layer, and one in the masked language model's head.
+    [
+        ("squad", 1 + 2 * LAYERS),
+        ("classifier", 1 + 2 * LAYERS),
+        ("pretraining", 2 + 2 * LAYERS),
+    ],
+)
+def test_training_graphs(graph, make_task, script, layer_norms):
+    spec = training_graph(script, make_task(script))
+    count = counts(graph)
+    assert count["HabanaLayerNorm"] == count["HabanaLayerNormGrad"] == layer_norms
+    gelus = LAYERS + (script == "pretraining")
+    assert count["HabanaGelu"] == count["HabanaGeluGrad"] == gelus
+    # Nothing of the portable layer norm, of closed-form gradients and of XLA's functions.
+    assert not count["Rsqrt"]
+    assert not count["IdentityN"]
+    assert not [op for op in graph.get_operations() if op.type.endswith("PartitionedCall")]
+    variables = tf.trainable_variables()
+    gradients = tf.gradients(spec.loss, variables)
+    assert all(
+        gradient is not None for gradient in expected_gradients(script, gradients, variables)
+    )
+
+
+def expected_gradients(script, gradients, variables):
+    """All gradients, but that of the pooler in SQuAD, whose loss does not depend on it."""
+    for gradient, variable in zip(gradients, variables):
+        if script == "squad" and "bert/pooler/" in variable.op.name:
+            assert gradient is None
+        else:
+            yield gradient
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_checkpoints_have_the_same_names(graph, make_task, script):
+    training_graph(script, make_task(script))
+    trained = {v.op.name: v.shape.as_list() for v in tf.trainable_variables()}
+    published = checkpoints.shapes_in(checkpoint_of(script))
+    assert trained == {name: list(shape) for name, shape in published.items() if name in trained}
+    slots = {f"{name}/{slot}" for name in trained for slot in ("adam_m", "adam_v")}
+    others = {v.op.name for v in tf.global_variables()} - trained.keys()
+    unused = {name for name in slots if script == "squad" and "bert/pooler/" in name}
+    assert others == slots - unused | {"global_step"}
+
+
+def open_shapes(ops):
+    """The numbers without a static shape among all that is computed for some ops."""
+    return [
+        tensor
+        for op in bfloat16.needed_ops(ops)
+        for tensor in op.outputs
+        if tensor.dtype.base_dtype in NUMBERS and not tensor.shape.is_fully_defined()
+    ]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_no_dynamic_dimension_in_training(graph, make_task, script):
+    spec = training_graph(script, make_task(script))
+    assert open_shapes([spec.train_op, spec.loss.op]) == []
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("length", [32, 40])
+def test_no_dynamic_dimension_in_prediction(graph, make_task, script, length):
+    task = make_task(script)
+    assert task.needs_static_shapes
+    specs = {name: tf.TensorSpec([4, length], tf.int32) for name in task.sequence_features}
+    features = placeholders(specs)
+    predictions = task.model_fn(features, None, PREDICT, None).predictions
+    assert counts(graph)["HabanaLayerNorm"] == 1 + 2 * LAYERS + (script == "pretraining")
+    assert predictions
+    assert open_shapes([tensor.op for tensor in predictions.values()]) == []
+
+
+def test_few_lengths():
+    assert startup._length_buckets(None, 384) == [128, 256, 384]
+    assert startup._length_buckets(None, 200) == [128, 200]
+    assert startup._length_buckets(["64"], 200) == [64, 200]
+
+
+def test_dynamic_shapes_are_refused(graph, make_task):
+    task = make_task("squad")
+    features = {name: tf.placeholder(tf.int32, [None, 96], name) for name in task.sequence_features}
+    with pytest.raises(ValueError, match=r"must be static, but .*: input_ids \(.*, 96\), input_m"):
+        task.model_fn(features, None, PREDICT, None)
+
+
+def test_exported_graphs_are_portable(graph, make_task):
+    task = make_task("squad")
+    with hpu.portable_graphs():
+        receiver = task.serving_input_receiver()
+        task.model_fn(receiver.features, None, PREDICT, None)
+    assert not [op.type for op in graph.get_operations() if "Habana" in op.type]
+    assert hpu.is_hpu()
+
+
+def test_layer_norm_op(graph):
+    x = tf.zeros([2, 3, 4])
+    outputs = custom_layer_norm.custom_layer_norm(x, begin_norm_axis=-1)
+    (op,) = [op for op in graph.get_operations() if op.type == "HabanaLayerNorm"]
+    assert outputs is op.outputs[0]
+    assert tf.make_ndarray(op.get_attr("axes")).tolist() == [2]
+    assert tf.make_ndarray(op.get_attr("epsilon")) == np.float32(1e-12)
+    assert [tensor.op.type for tensor in op.inputs[1:]] == ["ReadVariableOp"] * 2
+    assert [tensor.op.inputs[0].op.name for tensor in op.inputs[1:]] == [
+        "LayerNorm/beta",
+        "LayerNorm/gamma",
+    ]
+
+
+def test_other_layer_norms_stay_portable(graph):
+    """The op has one `beta` and `gamma` for all that is normalized."""
+    custom_layer_norm.custom_layer_norm(tf.zeros([2, 3, 4]), begin_norm_axis=1)
+    custom_layer_norm.custom_layer_norm(tf.zeros([2, 4]), center=False)
+    assert counts(graph)["HabanaLayerNorm"] == 0
+    assert counts(graph)["Rsqrt"] == 2
+
+
+def test_gelu_has_no_op_of_the_hpu_in_portable_graphs(graph):
+    modeling.gelu(tf.zeros([2, 3]))
+    with hpu.portable_graphs():
+        modeling.gelu(tf.zeros([2, 3]))
+    assert counts(graph)["HabanaGelu"] == 1
+
+
+def test_types_of_the_config_are_ops_of_the_package():
+    known = {name for name in dir(hpu._habana.habana_ops.ops) if name.startswith("Habana")}
+    config = bfloat16.read_config(str(ROOT / "bf16_config/albert.json"))
+    named = {name for name in config.allowlist if name.startswith("Habana")}
+    assert {"HabanaLayerNorm", "HabanaGelu"} <= named <= known
+
+
+def test_synapse_logger_hook(monkeypatch):
+    monkeypatch.setenv("HABANA_SYNAPSE_LOGGER", "range")
+    (hook,) = hpu.profiling_hooks(start=100)
+    assert hook._habana_hook._steps_to_log == list(range(100, 110))
+    for _ in range(100):  # up to where it would talk to a card
+        hook.before_run(tf.train.SessionRunContext(None, None))
+        hook.after_run(None, None)
+    assert hook._habana_hook._step_cnt == 100
+    monkeypatch.setenv("HABANA_SYNAPSE_LOGGER", "false")
+    assert hpu.profiling_hooks(start=100) == []
