@@ -14,7 +14,10 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 STAMP := $(VENV)/installed-$(shell "$(PYTHON)" -c \
 	'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 
-.PHONY: setup supported quickstart test lint bench clean
+MPICXX := $(shell command -v mpicxx)
+PYTEST_FLAGS := --numprocesses=2 --dist=loadgroup
+
+.PHONY: setup supported quickstart horovod test test-one-process lint bench clean
 
 setup: $(STAMP)
 
@@ -34,11 +37,30 @@ $(STAMP)-dev: $(STAMP) requirements-dev.txt
 	@$(PIP) install -r requirements-dev.txt -c $(CONSTRAINTS)
 	@touch $@
 
+# Horovod is compiled against the TensorFlow of the environment: pip must not take what it compiled
+# for another one (--no-cache-dir).
+horovod: $(STAMP)-horovod
+
+$(STAMP)-horovod: $(STAMP) requirements-horovod.txt requirements-horovod-build.txt
+	@command -v c++ >/dev/null || { echo "Horovod needs a C++ compiler: apt-get install g++" >&2; exit 1; }
+	@echo "Building Horovod with Gloo$(if $(MPICXX), and MPI,; without MPI, as there is no mpicxx) ..."
+	@$(PIP) install -r requirements-horovod-build.txt -c $(CONSTRAINTS)
+	@HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_MXNET=1 \
+		HOROVOD_WITH_GLOO=1 $(if $(MPICXX),HOROVOD_WITH_MPI=1,HOROVOD_WITHOUT_MPI=1) \
+		HOROVOD_CMAKE="$(abspath $(VENV))/bin/cmake" MAKEFLAGS=-j$$(nproc) \
+		$(PIP) install -r requirements-horovod.txt \
+		--no-build-isolation --no-cache-dir --force-reinstall --no-deps
+	@touch $@
+
 quickstart: setup
 	$(VENV)/bin/python examples/quickstart.py
 
-test: lint
-	$(VENV)/bin/python -m pytest --numprocesses=2
+test: lint horovod
+	$(VENV)/bin/python -m pytest $(PYTEST_FLAGS)
+
+# All but the tests that start several processes with Horovod.
+test-one-process: lint
+	$(VENV)/bin/python -m pytest $(PYTEST_FLAGS) -m "not horovod"
 
 lint: $(STAMP)-dev
 	$(VENV)/bin/ruff check .
