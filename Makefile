@@ -66,7 +66,7 @@ lint: $(STAMP)-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
-bench: setup
+bench: horovod
 	$(VENV)/bin/python benchmarks/run_all.py
 
 clean:

@@ -18,6 +18,7 @@ from absl import app, flags, logging
 
 import checkpoints
 import distributed
+import hpu
 import records
 from errors import InputError, SharedInputError
 from evaluation import Results
@@ -112,7 +113,9 @@ def define_flags(
         "always among them; give max_seq_length alone to pad everything to it.",
     )
     string("export_dir", None, "Directory to export the best checkpoint to, as a SavedModel.")
-    boolean("enable_scoped_allocator", False, "Whether Horovod's reductions share buffers (HPU).")
+    boolean(
+        "enable_scoped_allocator", False, "Whether Horovod's reductions share buffers: HPU only."
+    )
     unused = "TPUs are not supported; known so that existing commands run."
     integer("iterations_per_loop", 1000, unused)
     boolean("use_tpu", False, "TPUs are not supported: must be false.")
@@ -239,7 +242,9 @@ def _make_estimator(task):
     session_config.gpu_options.allow_growth = True
     if settings.device == "cpu":
         session_config.device_count["GPU"] = 0
-    distributed.configure_session(session_config, settings.enable_scoped_allocator)
+    if settings.enable_scoped_allocator and not hpu.is_hpu():
+        logging.warning("--enable_scoped_allocator has no effect: it needs an HPU's Horovod")
+    distributed.configure_session(session_config, settings.enable_scoped_allocator and hpu.is_hpu())
     is_chief = distributed.is_chief()
     run_config = tf.estimator.RunConfig(
         model_dir=settings.output_dir,
@@ -347,7 +352,7 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, InputError):
         return text
     if distributed.is_failure_elsewhere(error):
-        return "the run ends, as another process has ended: see its error"
+        return "the run ends, as another process has ended: see its error, or the launcher's"
     if "No space left on device" in text or getattr(error, "errno", None) == errno.ENOSPC:
         return (
             f"the disk is full: {text.splitlines()[0]}; make room, and run the same command again"

@@ -5,12 +5,11 @@ Rank 0 writes what it has got to the directory that is given.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-from absl import logging
+from absl import app, logging
 
 import distributed
 import records
@@ -27,10 +26,9 @@ RUNS = [
 ]
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
     """Exchanges values, and trains each model of `RUNS` on this rank's rows."""
-    directory = Path(sys.argv[1])
-    logging.use_absl_handler()
+    directory = Path(arguments[1])
     tf.logging.set_verbosity(tf.logging.ERROR)
     logging.set_verbosity(logging.INFO)
     distributed.initialize(True)
@@ -70,4 +68,4 @@ def compare_weights(drift: float) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    app.run(main)

@@ -83,6 +83,7 @@ def test_without_horovod(tmp_path):
 
 def test_a_horovod_that_cannot_be_loaded(tmp_path):
     (tmp_path / "horovod/tensorflow").mkdir(parents=True)
+    (tmp_path / "horovod/__init__.py").touch()
     (tmp_path / "horovod/tensorflow/__init__.py").write_text("raise ImportError('old symbol')")
     result = run_squad(tmp_path / "out", True, PYTHONPATH=str(tmp_path))
     (error,) = fail(result)
