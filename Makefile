@@ -19,7 +19,10 @@ HPU_VENV ?= .venv-hpu
 HPU_PYTHON ?= $(shell for p in python3.10 "$$(pyenv root 2>/dev/null)"/versions/3.10*/bin/python3.10; \
 	do "$$p" -c '' 2>/dev/null && echo "$$p" && break; done)
 
-.PHONY: setup supported quickstart test unit hpu test-hpu lint bench clean
+MPICXX := $(shell command -v mpicxx)
+PYTEST_FLAGS := --numprocesses=2 --dist=loadgroup
+
+.PHONY: setup supported quickstart horovod test test-one-process hpu test-hpu lint bench clean
 
 setup: $(STAMP)
 
@@ -39,13 +42,31 @@ $(STAMP)-dev: $(STAMP) requirements-dev.txt
 	@$(PIP) install -r requirements-dev.txt -c $(CONSTRAINTS)
 	@touch $@
 
+# Horovod is compiled against the TensorFlow of the environment: pip must not take what it compiled
+# for another one (--no-cache-dir).
+horovod: $(STAMP)-horovod
+
+$(STAMP)-horovod: $(STAMP) requirements-horovod.txt requirements-horovod-build.txt
+	@command -v c++ >/dev/null || { echo "Horovod needs a C++ compiler: apt-get install g++" >&2; exit 1; }
+	@echo "Building Horovod with Gloo$(if $(MPICXX), and MPI,; without MPI, as there is no mpicxx) ..."
+	@$(PIP) install -r requirements-horovod-build.txt -c $(CONSTRAINTS)
+	@HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_MXNET=1 \
+		HOROVOD_WITH_GLOO=1 $(if $(MPICXX),HOROVOD_WITH_MPI=1,HOROVOD_WITHOUT_MPI=1) \
+		HOROVOD_CMAKE="$(abspath $(VENV))/bin/cmake" MAKEFLAGS=-j$$(nproc) \
+		$(PIP) install -r requirements-horovod.txt \
+		--no-build-isolation --no-cache-dir --force-reinstall --no-deps
+	@touch $@
+
 quickstart: setup
 	$(VENV)/bin/python examples/quickstart.py
 
-test: unit test-hpu
+test: lint horovod
+	$(VENV)/bin/python -m pytest $(PYTEST_FLAGS)
+	@$(MAKE) test-hpu
 
-unit: lint
-	$(VENV)/bin/python -m pytest --numprocesses=2
+# All but the tests that start several processes with Horovod, and those of `tests/hpu`.
+test-one-process: lint
+	$(VENV)/bin/python -m pytest $(PYTEST_FLAGS) -m "not horovod"
 
 hpu: $(HPU_VENV)/installed
 
@@ -71,7 +92,7 @@ lint: $(STAMP)-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
-bench: setup
+bench: horovod
 	$(VENV)/bin/python benchmarks/run_all.py
 
 clean:

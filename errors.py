@@ -15,6 +15,10 @@ class InputError(ValueError):
     """
 
 
+class SharedInputError(InputError):
+    """An `InputError` that all processes of a run raise together, so that one of them tells it."""
+
+
 def listed(problems: Sequence[str]) -> str:
     """The first few problems of a file in one line, and how many more there are."""
     unlisted = len(problems) - _LISTED_PROBLEMS

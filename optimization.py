@@ -7,6 +7,8 @@ from typing import Iterable, Sequence
 
 import tensorflow.compat.v1 as tf
 
+import distributed
+
 _CLIP_NORM = 1.0
 _WEIGHT_DECAY_RATE = 0.01
 _EXCLUDED_FROM_DECAY = ("LayerNorm", "layer_norm", "bias")
@@ -23,11 +25,13 @@ def create_optimizer(
     start_warmup_step: int = 0,
     colocate_gradients_with_ops: bool = False,
     gradient_accumulation_steps: int = 1,
+    horovod_compression: str = "none",
 ) -> tf.Operation:
     """Builds one training step for `loss` over all trainable variables.
 
-    Gradients are clipped to a global norm of 1. The step with number k (from 0) uses the learning
-    rate `schedule(k)`, and the global step advances after the variables are updated.
+    With several processes the step is that of the mean of their losses. Gradients are clipped to a
+    global norm of 1. The step with number k (from 0) uses the learning rate `schedule(k)`, and the
+    global step advances after the variables are updated.
 
     Args:
       loss: scalar float tensor.
@@ -42,6 +46,7 @@ def create_optimizer(
       gradient_accumulation_steps: number of runs of the returned operation that make a step. The
         variables are updated in the last of them, by the mean of the gradients of all; a loss that
         is a mean over examples then gives the step of one large batch.
+      horovod_compression: how gradients are sent from process to process, "none" or "fp16".
 
     Returns:
       The operation that runs the step, or with `gradient_accumulation_steps` a part of it.
@@ -78,26 +83,39 @@ def create_optimizer(
         with tf.control_dependencies([update]):
             return tf.group(tf.assign_add(global_step, 1), name="train_step")
 
-    if gradient_accumulation_steps == 1:
+    num_parts = gradient_accumulation_steps * distributed.size()
+    if num_parts == 1:
         return step(gradients)
-    return _accumulated(gradients, step, gradient_accumulation_steps)
+    is_sliced = [isinstance(gradient, tf.IndexedSlices) for gradient in gradients]
+
+    def step_of_means(slices_square, *means):
+        (square,) = distributed.average([slices_square], "slices_square")
+        means = distributed.average(means, "gradient", horovod_compression)
+        dense = [mean for mean, sliced in zip(means, is_sliced) if not sliced]
+        return step(means, tf.sqrt(square / num_parts + tf.square(tf.global_norm(dense))))
+
+    tensors = [_slices_square(gradients), *map(tf.convert_to_tensor, gradients)]
+    if gradient_accumulation_steps == 1:
+        return step_of_means(*tensors)
+    return _accumulated(tensors, step_of_means, gradient_accumulation_steps)
 
 
-def _accumulated(gradients, step, num_runs):
-    """An operation that adds up `gradients`, and calls `step` with their mean in every run with a
-    number divisible by `num_runs`.
-
-    The sums are local variables: they are zero between steps, when checkpoints are written.
+def _slices_square(gradients):
+    """The sum of the squares of all slices among the gradients of a part of a batch.
 
     The global norm counts the slices of an embedding table's gradient one by one, as
     `tf.global_norm` does for a single batch, and not the table that they add up to.
     """
-    is_sliced = [isinstance(gradient, tf.IndexedSlices) for gradient in gradients]
-    slices_square = tf.add_n(
-        [tf.constant(0.0)]
-        + [tf.reduce_sum(tf.square(g.values)) for g, sliced in zip(gradients, is_sliced) if sliced]
-    )
-    summands = [slices_square, *(tf.convert_to_tensor(gradient) for gradient in gradients)]
+    sliced = [gradient for gradient in gradients if isinstance(gradient, tf.IndexedSlices)]
+    return tf.add_n([tf.constant(0.0), *(tf.reduce_sum(tf.square(g.values)) for g in sliced)])
+
+
+def _accumulated(summands, step, num_runs):
+    """An operation that adds up tensors, and calls `step` with their means in every run with a
+    number divisible by `num_runs`.
+
+    The sums are local variables: they are zero between steps, when checkpoints are written.
+    """
     with tf.variable_scope("gradient_accumulation"):
         runs = _local_variable("runs", [], tf.int32)
         sums = [
@@ -108,10 +126,7 @@ def _accumulated(gradients, step, num_runs):
     values = [tf.identity(tf.assign_add(total, summand)) for total, summand in zip(sums, summands)]
 
     def last_run():
-        square, *means = [value / num_runs for value in values]
-        dense = [mean for mean, sliced in zip(means, is_sliced) if not sliced]
-        norm = tf.sqrt(square / num_runs + tf.square(tf.global_norm(dense)))
-        done = step(means, norm)
+        done = step(*(value / num_runs for value in values))
         with tf.control_dependencies([done]):
             return tf.group(*[tf.assign(total, tf.zeros_like(total)) for total in sums])
 

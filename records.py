@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 from absl import logging
 
@@ -226,10 +227,21 @@ def make_records(
       InputError: if a file without a manifest is truncated or does not fit the run.
     """
     manifest = usable_manifest(path, settings, inputs, feature_spec)
-    if manifest:
-        return manifest.records
+    return manifest.records if manifest else write_records(path, settings, inputs, rows())
+
+
+def write_records(
+    path: str,
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    rows: Iterable[RecordValues],
+) -> int:
+    """Writes a record file and its manifest; the number of its records.
+
+    The arguments are those of `make_records`, but for `rows`: the values of the records.
+    """
     with record_writer(path, settings, inputs) as writer:
-        for values in rows():
+        for values in rows:
             writer.write(serialize_example(values))
     logging.info("%s has been made: %d records", path, writer.records)
     return writer.records
@@ -418,6 +430,7 @@ def training_dataset(
     parallel: bool = True,
     prepare: Prepare | None = None,
     parts: int = 1,
+    spans: Sequence[range] | None = None,
 ) -> tf.data.Dataset:
     """Batches of record files without end, each pass in another order.
 
@@ -426,26 +439,29 @@ def training_dataset(
 
     Args:
       paths: paths of the record files, which are read side by side.
-      records: number of the records of all of them.
+      records: number of the records that are read of all of them.
       feature_spec: what a record holds.
       batch_size: number of records in a batch.
       skip_records: number of records that an earlier run has read.
       parallel: whether more than one thread reads and parses.
       prepare: changes the features of a batch.
       parts: number of equal parts, one after the other, that a batch is cut into at the end.
+      spans: which records are read of each file; all by default.
 
     Returns:
       A dataset of dictionaries of int32 and float32 tensors [batch_size / parts, ...].
     """
     paths = [paths] if isinstance(paths, str) else list(paths)
+    firsts = [span.start for span in spans] if spans else [0] * len(paths)
+    counts = [len(span) for span in spans] if spans else [-1] * len(paths)
     threads = tf.data.experimental.AUTOTUNE if parallel else None
     first_pass = skip_records // records
 
     def one_pass(number):
         seed = SHUFFLE_SEED + number
-        files = tf.data.Dataset.from_tensor_slices(paths).shuffle(len(paths), seed=seed)
-        dataset = files.interleave(
-            tf.data.TFRecordDataset,
+        files = tf.data.Dataset.from_tensor_slices((paths, np.int64(firsts), np.int64(counts)))
+        dataset = files.shuffle(len(paths), seed=seed).interleave(
+            lambda path, first, count: tf.data.TFRecordDataset(path).skip(first).take(count),
             cycle_length=min(len(paths), _FILES_READ_TOGETHER),
             num_parallel_calls=threads,
         )
@@ -464,21 +480,38 @@ def _parts(batch, size):
     return tf.data.Dataset.from_tensor_slices(batch).batch(size, drop_remainder=True)
 
 
+def spans_of(span: range, counts: Sequence[int]) -> list[range]:
+    """Which records of each file some records are, if all files are numbered together.
+
+    Args:
+      span: the numbers of the records.
+      counts: the number of the records of each file.
+    """
+    spans, first = [], 0
+    for count in counts:
+        start, stop = (min(max(number - first, 0), count) for number in (span.start, span.stop))
+        spans.append(range(start, stop))
+        first += count
+    return spans
+
+
 def first_batches(
     paths: Sequence[str],
     feature_spec: FeatureSpec,
     batch_size: int,
-    batches: int | None = None,
+    span: range | None = None,
     prepare: Prepare | None = None,
 ) -> tf.data.Dataset:
-    """Up to a number of batches of record files, or all, in their order; the last may have fewer
+    """Batches of some records of record files, or of all, in their order; the last may have fewer
     records.
 
-    The arguments and the result are like those of `training_dataset`.
+    The arguments and the result are like those of `training_dataset`; the records of all files are
+    numbered together.
     """
-    dataset = tf.data.TFRecordDataset(list(paths)).take(batches * batch_size if batches else -1)
+    first, count = (span.start, len(span)) if span is not None else (0, -1)
+    dataset = tf.data.TFRecordDataset(list(paths)).skip(first).take(count)
     threads = tf.data.experimental.AUTOTUNE
-    dataset = _batched(dataset, 0, feature_spec, batch_size, threads, prepare, False)
+    dataset = _batched(dataset, first, feature_spec, batch_size, threads, prepare, False)
     return dataset.prefetch(threads)
 
 
@@ -499,6 +532,7 @@ def bucketed_dataset(
     batch_size: int,
     buckets: Sequence[int],
     number_name: str | None = None,
+    first_number: int = 0,
 ) -> tf.data.Dataset:
     """Batches of a record file, once through, padded to the least of a few lengths.
 
@@ -510,7 +544,8 @@ def bucketed_dataset(
       feature_spec: what a record holds; `input_mask` tells its length.
       batch_size: the most records in a batch.
       buckets: the lengths that batches may have, ascending; the last is that of the records.
-      number_name: name of a feature to add that tells each record's place in the file, from 0.
+      number_name: name of a feature to add that tells each record's number.
+      first_number: number of the first record.
 
     Returns:
       A dataset of dictionaries of int32 and float32 tensors [up to batch_size, a bucket's length].
@@ -525,7 +560,7 @@ def bucketed_dataset(
             name: value[:length] if value.shape.ndims else value for name, value in features.items()
         }
 
-    dataset = tf.data.TFRecordDataset(path).enumerate()
+    dataset = tf.data.TFRecordDataset(path).enumerate(first_number)
     dataset = dataset.map(without_padding, num_parallel_calls=tf.data.experimental.AUTOTUNE)
     dataset = dataset.bucket_by_sequence_length(
         lambda features: tf.size(features["input_mask"]),

@@ -14,6 +14,7 @@ import tensorflow.compat.v1 as tf
 from absl import logging
 from tqdm import tqdm
 
+import distributed
 import glue
 import modeling
 import records
@@ -106,13 +107,13 @@ def example_losses(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 
 @dataclass
 class DataSet:
-    """A file of a task, and the record file that is made of it.
+    """A file of a task, and the record file that is made of it, or of this process's part of it.
 
     Attributes:
       file: how it is named, and how names made from it end.
       path: where it is.
       records: path of the record file.
-      rows: its rows.
+      rows: its rows, those of all processes.
       num_records: number of the records, 0 until they have been made or checked.
     """
 
@@ -121,6 +122,11 @@ class DataSet:
     records: str
     rows: list[glue.Example]
     num_records: int = 0
+
+    @property
+    def own(self) -> range:
+        """The numbers of this process's rows."""
+        return distributed.own_part(len(self.rows))
 
 
 class ClassifierTask(tasks.Task):
@@ -190,8 +196,8 @@ class ClassifierTask(tasks.Task):
             path = self.glue.path(self.classifier.data_dir, file)
             with problems.collected():
                 rows = glue.read_examples(path, self.glue, split)
-                data_set = DataSet(file, path, os.path.join(record_dir, record_file), rows)
-                self.data_sets[split].append(data_set)
+                record_path = distributed.own_file(os.path.join(record_dir, record_file))
+                self.data_sets[split].append(DataSet(file, path, record_path, rows))
 
     @property
     def features(self) -> records.FeatureSpec:
@@ -216,6 +222,12 @@ class ClassifierTask(tasks.Task):
             "max_seq_length": self.settings.max_seq_length,
             "do_lower_case": self.settings.do_lower_case,
         }
+
+    @property
+    def inputs(self):
+        """What all processes must have read alike."""
+        data_sets = [data_set for split in self.data_sets.values() for data_set in split]
+        return self.digests(**{data_set.file.name: data_set.path for data_set in data_sets})
 
     @property
     def evaluated_on(self):
@@ -264,24 +276,36 @@ class ClassifierTask(tasks.Task):
     def predict(self, estimator: tf.estimator.Estimator, checkpoint: str) -> None:
         """Writes what the model says of the test sets, unless these files are there."""
         for data_set in self.data_sets["test"]:
-            suffix = data_set.file.suffix
-            results = os.path.join(self.settings.output_dir, f"test_results{suffix}.tsv")
-            submission = os.path.join(self.settings.output_dir, f"submit_results{suffix}.tsv")
-            inputs = self.digests(
-                **{data_set.file.name: data_set.path}, checkpoint=f"{checkpoint}.index"
-            )
-            is_done = Path(submission).exists() and records.manifest_path(results).exists()
-            if is_done and records.usable_manifest(results, self.record_settings, inputs):
-                continue
-            outputs = self._outputs(
-                estimator, checkpoint, data_set, self.classifier.predict_batch_size
-            )
-            self._write_predictions(results, submission, data_set.rows, outputs)
-            records.write_manifest(results, len(data_set.rows), self.record_settings, inputs)
-            logging.info("%s: predictions are in %s and %s", checkpoint, results, submission)
+            is_done = distributed.is_chief() and self._has_predictions(data_set, checkpoint)
+            if not distributed.broadcast(is_done):
+                outputs = self._outputs(
+                    estimator, checkpoint, data_set, self.classifier.predict_batch_size
+                )
+                if distributed.is_chief():
+                    self._write_predictions(data_set, checkpoint, outputs)
 
-    def _write_predictions(self, results, submission, rows, outputs):
+    def _prediction_files(self, data_set):
+        """The paths of what the model says, and of the file to submit."""
+        return [
+            os.path.join(self.settings.output_dir, f"{name}_results{data_set.file.suffix}.tsv")
+            for name in ("test", "submit")
+        ]
+
+    def _predicted_from(self, data_set, checkpoint):
+        """The digests of what predictions are made from."""
+        return self.digests(**{data_set.file.name: data_set.path}, checkpoint=f"{checkpoint}.index")
+
+    def _has_predictions(self, data_set, checkpoint):
+        """Whether the predictions of a checkpoint are there."""
+        results, submission = self._prediction_files(data_set)
+        if not (Path(submission).exists() and records.manifest_path(results).exists()):
+            return False
+        inputs = self._predicted_from(data_set, checkpoint)
+        return records.usable_manifest(results, self.record_settings, inputs) is not None
+
+    def _write_predictions(self, data_set, checkpoint, outputs):
         """Writes a line for each row: its probabilities or its score, and its answer."""
+        results, submission = self._prediction_files(data_set)
         records.manifest_path(results).unlink(missing_ok=True)
         predictions = outputs["predictions"]
         values = outputs.get("probabilities", predictions[:, np.newaxis])
@@ -289,11 +313,14 @@ class ClassifierTask(tasks.Task):
         if not self.glue.is_regression:
             answers = [self.glue.labels[number] for number in predictions]
         with records.whole_file(submission) as temporary:
-            lines = [f"{row.index}\t{answer!s}" for row, answer in zip(rows, answers)]
+            lines = [f"{row.index}\t{answer!s}" for row, answer in zip(data_set.rows, answers)]
             temporary.write_text("\n".join(["index\tprediction", *lines, ""]), encoding="utf-8")
         with records.whole_file(results) as temporary:
             lines = ["\t".join(str(value) for value in row_values) for row_values in values]
             temporary.write_text("\n".join([*lines, ""]), encoding="utf-8")
+        inputs = self._predicted_from(data_set, checkpoint)
+        records.write_manifest(results, len(data_set.rows), self.record_settings, inputs)
+        logging.info("%s: predictions are in %s and %s", checkpoint, results, submission)
 
     def serving_input_receiver(self):
         """The input of an exported model: serialized `tf.train.Example`s, like the records."""
@@ -302,7 +329,9 @@ class ClassifierTask(tasks.Task):
         return tf.estimator.export.ServingInputReceiver(features, serialized)
 
     def _outputs(self, estimator, checkpoint, data_set, batch_size):
-        """What the model says of a file: arrays [rows, ...] in the order of its rows, by name."""
+        """What the model says of a file: arrays [rows, ...] in the order of its rows, by name.
+
+        All processes predict, each its part of the rows."""
         self._make_records(data_set)
 
         def input_fn():
@@ -312,11 +341,11 @@ class ClassifierTask(tasks.Task):
                 batch_size,
                 self.start.length_buckets,
                 number_name=_ROW,
+                first_number=data_set.own.start,
             )
 
         input_fns = self.prediction_input_fns(input_fn, batch_size, self.start.length_buckets)
-        batches = list(tasks.predicted_batches(estimator, checkpoint, input_fns, "rows"))
-        outputs = {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
+        outputs = tasks.predicted_arrays(estimator, checkpoint, input_fns, "rows")
         if not np.isfinite(outputs["logits"]).all():
             raise InputError(
                 f"{checkpoint}: its predictions are not numbers, as its training has diverged; "
@@ -332,14 +361,15 @@ class ClassifierTask(tasks.Task):
         return {name: values[order] for name, values in outputs.items()}
 
     def _make_records(self, data_set):
-        """Makes the records of a file if they are not there."""
+        """Makes the records of this process's rows of a file if they are not there."""
         if not data_set.num_records:
+            own = data_set.own
             data_set.num_records = records.make_records(
                 data_set.records,
-                self.record_settings,
+                {**self.record_settings, **distributed.part_setting()},
                 self.digests(**{data_set.file.name: data_set.path}),
                 self.features,
-                lambda: self._record_values(data_set.rows),
+                lambda: self._record_values(data_set.rows[own.start : own.stop]),
             )
 
     def _record_values(self, rows: Sequence[glue.Example]):

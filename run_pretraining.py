@@ -12,7 +12,6 @@ from typing import Any, Callable, Mapping, Sequence
 
 import training  # isort: skip  # before TensorFlow, whose log it quiets
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 from absl import logging
 
@@ -250,6 +249,11 @@ class PretrainingTask(tasks.Task):
         settings, pretraining = self.settings, self.pretraining
         if not (settings.do_train or pretraining.do_eval or settings.export_dir):
             problems.add("there is nothing to do: give --do_train or --do_eval")
+        if settings.do_train and not self.num_train_steps:
+            problems.add(
+                f"--num_train_steps {pretraining.num_train_steps}, divided by the number of cards "
+                f"{distributed.size()}, is no step: raise it"
+            )
         with problems.collected():
             if settings.do_train:
                 self.input_files = startup.matching_files("input_file", pretraining.input_file)
@@ -314,6 +318,14 @@ class PretrainingTask(tasks.Task):
         return list(self.num_records)
 
     @property
+    def inputs(self):
+        """What all processes must have read alike: the numbers of records of the files."""
+        return {
+            flag: [[Path(path).name, self.num_records[path]] for path in paths]
+            for flag, paths in (("input_file", self.input_files), ("eval_file", self.eval_files))
+        }
+
+    @property
     def evaluated_on(self):
         """What results depend on beside the checkpoint; None if nothing is evaluated.
 
@@ -333,6 +345,8 @@ class PretrainingTask(tasks.Task):
         config, own = self.start.config, self.pretraining
         model = self.encoder(features, mode == tf.estimator.ModeKeys.TRAIN)
         if mode == tf.estimator.ModeKeys.TRAIN:
+            (divisor,) = distributed.average([features[DIVISOR]], DIVISOR)
+            features = {**features, DIVISOR: divisor}
             return self.train_spec(
                 pretraining_loss(config, model, features),
                 own.num_warmup_steps // distributed.size(),
@@ -345,20 +359,34 @@ class PretrainingTask(tasks.Task):
         return tasks.prediction_spec(log_probabilities(config, model))  # an exported model
 
     def train_input_fn(self, start_step: int):
-        """Returns the input function."""
-        num_records = sum(self.num_records[path] for path in self.input_files)
-        logging.info("%d records in %d files", num_records, len(self.input_files))
+        """Returns the input function. Each process reads some of the files; if there are fewer
+        files than processes, some records of them."""
+        counts = [self.num_records[path] for path in self.input_files]
+        logging.info("%d records in %d files", sum(counts), len(counts))
+        if len(counts) >= distributed.size():
+            own = set(distributed.own_part(len(counts)))
+            spans = [range(n if number in own else 0) for number, n in enumerate(counts)]
+        else:
+            spans = records.spans_of(distributed.own_part(sum(counts)), counts)
+        spans = {path: span for path, span in zip(self.input_files, spans) if span}
         return self.training_input_fn(
-            self.input_files, num_records, self.features, start_step, self._prepare_for_training
+            list(spans),
+            sum(map(len, spans.values())),
+            self.features,
+            start_step,
+            self._prepare_for_training,
+            list(spans.values()),
         )
 
     def _prepare(self, numbers, features):
-        """Masks the records of a batch anew, if that is asked for."""
+        """Masks the records of a batch anew, if that is asked for, each by its number."""
         return self.masker.mask_batch(numbers, features) if self.masker else features
 
     def _prepare_for_training(self, numbers, features):
         """Adds to the features of a batch what its parts need to know of all of it."""
-        features = self._prepare(numbers, features)
+        # No two processes use the same numbers.
+        numbers_of_all = numbers * distributed.size() + distributed.rank()
+        features = self._prepare(numbers_of_all, features)
         parts = self.settings.gradient_accumulation_steps
         divisor = masked_lm_divisor(features[WEIGHTS]) / parts
         return {**features, DIVISOR: tf.fill(tf.shape(numbers), divisor)}
@@ -366,21 +394,24 @@ class PretrainingTask(tasks.Task):
     def evaluate(self, estimator: tf.estimator.Estimator, checkpoint: str) -> Evaluation:
         """The accuracies and losses over the first batches of the files."""
         own = self.pretraining
+        count = min(
+            own.max_eval_steps * own.eval_batch_size,
+            sum(self.num_records[path] for path in self.eval_files),
+        )
 
         def input_fn():
             return records.first_batches(
                 self.eval_files,
                 self.features,
                 own.eval_batch_size,
-                own.max_eval_steps,
+                distributed.own_part(count),
                 self._prepare,
             )
 
         input_fns = self.prediction_input_fns(
             input_fn, own.eval_batch_size, [self.settings.max_seq_length]
         )
-        batches = list(tasks.predicted_batches(estimator, checkpoint, input_fns, "records"))
-        figures = {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
+        figures = tasks.predicted_arrays(estimator, checkpoint, input_fns, "records")
         weight_sum = figures.pop(WEIGHTS).sum()
         return Evaluation(
             {

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import training  # isort: skip  # before TensorFlow, whose log it quiets
 
@@ -146,7 +148,7 @@ class SquadTask(tasks.Task):
         self.has_predict_records = False
 
         def in_output_dir(path, name):
-            return path or os.path.join(settings.output_dir or "", name)
+            return distributed.own_file(path or os.path.join(settings.output_dir or "", name))
 
         self.train_records = in_output_dir(squad.train_feature_file, "train_features.tfrecord")
         self.predict_records = in_output_dir(
@@ -211,6 +213,21 @@ class SquadTask(tasks.Task):
         return [self.train_records, self.predict_records, self.window_records]
 
     @property
+    def inputs(self):
+        """What all processes must have read alike."""
+        paths = {}
+        if self.settings.do_train:
+            paths["train_file"] = self.squad.train_file
+        if self.squad.do_predict:
+            paths["predict_file"] = self.squad.predict_file
+        return self.digests(**paths)
+
+    @property
+    def record_settings(self) -> dict[str, Any]:
+        """What records depend on beside the inputs."""
+        return {**dataclasses.asdict(self.feature_settings), **distributed.part_setting()}
+
+    @property
     def evaluated_on(self):
         """What results depend on beside the checkpoint; None if nothing is predicted."""
         if not self.squad.do_predict:
@@ -243,13 +260,18 @@ class SquadTask(tasks.Task):
 
     def train_input_fn(self, start_step: int):
         """Makes the training records if they are not there; returns the input function."""
-        num_records = records.make_records(
-            self.train_records,
-            dataclasses.asdict(self.feature_settings),
-            self.digests(train_file=self.squad.train_file),
-            self.train_features,
-            self._train_rows,
+        settings = self.record_settings
+        digests = self.digests(train_file=self.squad.train_file)
+        manifest = records.usable_manifest(
+            self.train_records, settings, digests, self.train_features
         )
+        features = self._features(self.train_paragraphs, manifest, for_training=True)
+        if manifest:
+            num_records = manifest.records
+        else:
+            length = self.settings.max_seq_length
+            rows = (feature.record(length, for_training=True) for feature in features)
+            num_records = records.write_records(self.train_records, settings, digests, rows)
         return self.training_input_fn(
             self.train_records, num_records, self.train_features, start_step
         )
@@ -261,12 +283,19 @@ class SquadTask(tasks.Task):
             self.has_predict_records = True
         questions = [question for p in self.predict_paragraphs for question in p.questions]
         texts = [p.text for p in self.predict_paragraphs for _ in p.questions]
+        own = distributed.own_part(len(questions))
         collector = squad_metrics.AnswerCollector(
             self.squad.n_best_size, self.squad.max_answer_length
         )
         for window, start_scores, end_scores in self._predict(estimator, checkpoint):
             collector.add(window, texts[window.question_index], start_scores, end_scores)
-        predictions, n_best_predictions = squad_metrics.predictions_json(questions, collector)
+        parts = distributed.gather(
+            squad_metrics.predictions_json(questions[own.start : own.stop], collector, own.start)
+        )
+        predictions, n_best_predictions = (
+            dict(itertools.chain.from_iterable(part.items() for part in answers))
+            for answers in zip(*parts)
+        )
         metrics = {}
         if any(question.answers for question in questions):
             metrics = squad_metrics.squad_metrics(questions, predictions)
@@ -309,22 +338,18 @@ class SquadTask(tasks.Task):
             f"{difference}; remove both and they are made again"
         )
 
-    def _train_rows(self):
-        """Yields the values of the records for training."""
-        for feature in self._features(self.train_paragraphs, for_training=True):
-            yield feature.record(self.settings.max_seq_length, for_training=True)
-
     def _make_predict_records(self):
         """Makes the records for prediction, and those of the windows, if they are not there."""
-        settings = dataclasses.asdict(self.feature_settings)
+        settings = self.record_settings
         digests = self.digests(predict_file=self.squad.predict_file)
         have_features = records.usable_manifest(
             self.predict_records, settings, digests, self.prediction_features
         )
         have_windows = records.usable_manifest(self.window_records, settings, digests)
-        if have_features and have_windows:
+        have_both = have_windows if have_features else None
+        features = self._features(self.predict_paragraphs, have_both, for_training=False)
+        if have_both:
             return
-        features = self._features(self.predict_paragraphs, for_training=False)
         with records.record_writer(self.window_records, settings, digests) as window_writer:
             if have_features and have_features.is_foreign:
                 for feature in features:
@@ -337,11 +362,27 @@ class SquadTask(tasks.Task):
                         window_writer.write(_serialize_window(feature.window))
         logging.info("%s: %d features to predict on", self.predict_records, window_writer.records)
 
-    def _features(self, paragraphs, for_training):
+    def _features(self, paragraphs, manifest, for_training):
+        """The features of this process's part of the questions, numbered as if one process made
+        those of all. A file that has them already, by its manifest, saves counting them."""
+        own = distributed.own_part(sum(len(paragraph.questions) for paragraph in paragraphs))
+        paragraphs = squad_data.with_questions(paragraphs, own)
+
+        def count():
+            features = self._converter().features(paragraphs, for_training)
+            return manifest.records if manifest else sum(1 for _ in features)
+
+        first_id = squad_data.FIRST_UNIQUE_ID + distributed.sum_of_earlier(count)
+        return self._converted(paragraphs, for_training, own.start, first_id)
+
+    def _converter(self):
+        return squad_data.FeatureConverter(self.start.tokenizer, self.feature_settings)
+
+    def _converted(self, paragraphs, for_training, first_question, first_unique_id):
         """Yields the features of paragraphs; tells how far it is, and what is left out."""
-        converter = squad_data.FeatureConverter(self.start.tokenizer, self.feature_settings)
+        converter = self._converter()
         bar = tqdm(paragraphs, desc="making features", unit=" paragraphs", disable=None)
-        yield from converter.features(bar, for_training)
+        yield from converter.features(bar, for_training, first_question, first_unique_id)
         if converter.dropped:
             logging.warning(
                 "%d questions are left out, because their paragraph differs too much from its "

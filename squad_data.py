@@ -11,7 +11,7 @@ import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable, Iterator
+from typing import Iterable, Iterator, Sequence
 
 import tokenization
 from alignment import align, nearest_counterpart
@@ -241,6 +241,19 @@ def _training_problem(question, context):
     )
 
 
+def with_questions(paragraphs: Sequence[Paragraph], numbers: range) -> list[Paragraph]:
+    """Paragraphs with some of their questions, which are numbered through all paragraphs; those
+    without any are left out."""
+    kept, first = [], 0
+    for paragraph in paragraphs:
+        start, stop = (max(number - first, 0) for number in (numbers.start, numbers.stop))
+        questions = paragraph.questions[start:stop]
+        if questions:
+            kept.append(Paragraph(paragraph.text, questions))
+        first += len(paragraph.questions)
+    return kept
+
+
 class FeatureConverter:
     """Makes features of paragraphs, and counts what it has to leave out.
 
@@ -260,15 +273,23 @@ class FeatureConverter:
         self.dropped: list[str] = []
         self._cls_id, self._sep_id = tokenizer.convert_tokens_to_ids(["[CLS]", "[SEP]"])
 
-    def features(self, paragraphs: Iterable[Paragraph], for_training: bool) -> Iterator[Feature]:
+    def features(
+        self,
+        paragraphs: Iterable[Paragraph],
+        for_training: bool,
+        first_question: int = 0,
+        first_unique_id: int = FIRST_UNIQUE_ID,
+    ) -> Iterator[Feature]:
         """Yields the features of all questions, in order.
 
         Args:
-          paragraphs: the paragraphs of one file, in its order.
+          paragraphs: the paragraphs of one file, or of a part of it, in its order.
           for_training: whether features get the positions of their question's first answer.
+          first_question: number of the first question in its file.
+          first_unique_id: number of the first feature.
         """
-        unique_ids = itertools.count(FIRST_UNIQUE_ID)
-        question_index = 0
+        unique_ids = itertools.count(first_unique_id)
+        question_index = first_question
         for paragraph in paragraphs:
             if not paragraph.questions:
                 continue

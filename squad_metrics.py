@@ -152,20 +152,21 @@ def _distinct(items, key, count):
 
 
 def predictions_json(
-    questions: Sequence[Question], collector: AnswerCollector
+    questions: Sequence[Question], collector: AnswerCollector, first_question: int = 0
 ) -> tuple[dict[str, str], dict[str, list[dict]]]:
     """The contents of `predictions.json` and `nbest_predictions.json`.
 
     Args:
-      questions: all questions, in the order of their indexes.
-      collector: holds the candidates of all windows.
+      questions: the questions, in the order of their indexes.
+      collector: holds the candidates of all their windows.
+      first_question: index of the first question.
 
     Returns:
       The best answer by question id; and by question id the n-best list, each entry with its text,
       its probability among the n best, and its scores, under the names that users' tools expect.
     """
     predictions, n_best_predictions = {}, {}
-    for index, question in enumerate(questions):
+    for index, question in enumerate(questions, first_question):
         candidates = collector.n_best(index)
         predictions[question.id] = candidates[0].text
         n_best_predictions[question.id] = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import socket
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ import distributed
 import hpu
 import records
 import tokenization
-from errors import InputError
+from errors import InputError, SharedInputError
 from modeling import AlbertConfig
 
 _BUCKET_STEP = 32  # pieces
@@ -45,7 +46,8 @@ class RunSettings:
     save_summary_steps: int
     keep_checkpoint_max: int
     use_einsum: bool
-    use_horovod: bool
+    horovod_compression: str
+    enable_scoped_allocator: bool
     deterministic_run: bool
     use_tpu: bool
     device: str
@@ -55,7 +57,10 @@ class RunSettings:
 
 
 class Problems:
-    """Collects what is wrong with a run before it starts, to tell all of it at once."""
+    """Collects what is wrong with a run before it starts, to tell all of it at once.
+
+    Every process of the run collects what it finds.
+    """
 
     def __init__(self):
         self._messages = []
@@ -73,9 +78,14 @@ class Problems:
             self.add(str(error))
 
     def raise_all(self) -> None:
-        """Raises `InputError` with all problems, a line each, if there are any."""
-        if self._messages:
-            raise InputError("\n".join(self._messages))
+        """Raises `SharedInputError` with the problems of all processes, a line each, if there are
+        any. What rank 0 has found too is told once."""
+        first, *others = distributed.gather(self._messages)
+        messages = list(first)
+        for rank, found in enumerate(others, 1):
+            messages += [f"rank {rank}: {message}" for message in found if message not in first]
+        if messages:
+            raise SharedInputError("\n".join(messages))
 
 
 @dataclass
@@ -85,7 +95,7 @@ class Start:
     Attributes:
       config: the model's config.
       tokenizer: the tokenizer.
-      init_checkpoint: prefix of the checkpoint to start from, or None.
+      init_checkpoint: prefix of the checkpoint to start from, or None; only rank 0 reads it.
       length_buckets: the lengths to which prediction pads, ascending.
       bfloat16: which ops work in bfloat16; None for none.
     """
@@ -115,8 +125,6 @@ def check_start(settings: RunSettings, problems: Problems, needs_tokenizer: bool
             f"--train_batch_size {settings.train_batch_size} cannot be divided into "
             f"--gradient_accumulation_steps {parts} equal parts: give a multiple of it"
         )
-    with problems.collected():
-        distributed.initialize(settings.use_horovod)
     if settings.use_tpu:
         problems.add("--use_tpu: TPUs are not supported; run on CPU, GPU or HPU")
     with problems.collected():
@@ -143,7 +151,7 @@ def check_start(settings: RunSettings, problems: Problems, needs_tokenizer: bool
                 start.config,
             )
     with problems.collected():
-        if settings.init_checkpoint:
+        if settings.init_checkpoint and distributed.is_chief():
             start.init_checkpoint = checkpoints.find_checkpoint(settings.init_checkpoint)
     with problems.collected():
         start.length_buckets = _length_buckets(settings.length_buckets, max_seq_length)
@@ -151,6 +159,7 @@ def check_start(settings: RunSettings, problems: Problems, needs_tokenizer: bool
         if not settings.output_dir:
             raise InputError("--output_dir is missing: give the directory of the run")
         check_writable("output_dir", settings.output_dir)
+        _check_is_not_trained_in(settings.output_dir)
     return start
 
 
@@ -244,6 +253,11 @@ def _check_device(device, in_bfloat16):
             "with --device=cpu"
         )
     if gpus and device != "cpu":
+        if distributed.local_rank() >= len(gpus):
+            raise InputError(
+                f"there are more processes on {socket.gethostname()} than GPUs, {len(gpus)}: start "
+                "one process for each"
+            )
         logging.info("running on GPU: %s", ", ".join(gpu.name for gpu in gpus))
         if in_bfloat16:
             logging.warning(
@@ -258,11 +272,21 @@ def _check_device(device, in_bfloat16):
 def check_writable(flag: str, directory: str) -> None:
     """Makes the directory that a flag names; `InputError` if nothing can be written there."""
     try:
-        with records.whole_file(Path(directory) / "writable") as temporary:
+        path = Path(distributed.own_file(os.path.join(directory, "writable")))
+        with records.whole_file(path) as temporary:
             temporary.touch()
-        (Path(directory) / "writable").unlink()
+        path.unlink()
     except OSError as error:
         raise InputError(f"--{flag} {directory}: {error.strerror}") from error
+
+
+def _check_is_not_trained_in(directory):
+    """Raises `InputError` if a rank that has no checkpoints would go on from some."""
+    if not distributed.is_chief() and checkpoints.latest_checkpoint(directory):
+        raise InputError(
+            f"{directory}: there are checkpoints of another run; remove them, or give another "
+            "--output_dir"
+        )
 
 
 def _length_buckets(values, max_seq_length):

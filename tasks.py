@@ -18,6 +18,7 @@ import hpu
 import optimization
 import records
 import serving
+from errors import InputError
 from evaluation import Evaluation
 from hooks import ProgressHook
 from modeling import AlbertModel
@@ -73,18 +74,23 @@ class Task(abc.ABC):
     def evaluated_on(self) -> dict[str, Any] | None:
         """What results depend on beside the checkpoint, as JSON values; None for no evaluation."""
 
+    @property
+    @abc.abstractmethod
+    def inputs(self) -> dict[str, Any]:
+        """What all processes must have read alike, as JSON values: digests by flag, and so on."""
+
     @abc.abstractmethod
     def model_fn(self, features, labels, mode, params) -> tf.estimator.EstimatorSpec:
         """The Estimator's model function, for training and prediction."""
 
     @abc.abstractmethod
     def train_input_fn(self, start_step: int) -> Callable[[], tf.data.Dataset]:
-        """The Estimator's input function for training from `start_step` on; may first do the slow
-        work of making record files."""
+        """The Estimator's input function for training from `start_step` on, on this process's part
+        of the examples; may first do the slow work of making record files."""
 
     @abc.abstractmethod
     def evaluate(self, estimator: tf.estimator.Estimator, checkpoint: str) -> Evaluation:
-        """Predicts with a checkpoint and judges the predictions."""
+        """Predicts with a checkpoint, each process its part, and judges what all predict."""
 
     def predict(self, estimator: tf.estimator.Estimator, checkpoint: str) -> None:  # noqa: B027
         """Predicts, with the checkpoint that the run ends with, what cannot be judged; nothing if
@@ -135,8 +141,17 @@ class Task(abc.ABC):
         feature_spec: records.FeatureSpec,
         start_step: int,
         prepare: records.Prepare | None = None,
+        spans: Sequence[range] | None = None,
     ) -> Callable[[], tf.data.Dataset]:
-        """The Estimator's input function that reads record files from `start_step` on."""
+        """The Estimator's input function that reads record files from `start_step` on.
+
+        Raises:
+          InputError: if there is no record.
+        """
+        if not num_records:
+            raise InputError(
+                f"{paths}: there is no example for this process to train on; start fewer processes"
+            )
         batch_size = self.settings.train_batch_size
         return lambda: records.training_dataset(
             paths,
@@ -147,6 +162,7 @@ class Task(abc.ABC):
             parallel=not self.settings.deterministic_run,
             prepare=prepare,
             parts=self.settings.gradient_accumulation_steps,
+            spans=spans,
         )
 
     def prediction_input_fns(
@@ -176,8 +192,8 @@ class Task(abc.ABC):
         """The training half of a model function.
 
         Args:
-          loss: scalar float tensor: with --gradient_accumulation_steps that of a part of a batch,
-            such that the mean over the parts is the loss of the batch.
+          loss: scalar float tensor: with --gradient_accumulation_steps or several processes that
+            of a part of a batch, such that the mean over the parts is the loss of the batch.
           num_warmup_steps: length of the warm-up in steps.
           optimizer: "adamw" or "lamb".
           poly_power: power of the polynomial decay of the learning rate.
@@ -196,6 +212,7 @@ class Task(abc.ABC):
             poly_power=poly_power,
             start_warmup_step=start_warmup_step,
             gradient_accumulation_steps=settings.gradient_accumulation_steps,
+            horovod_compression=settings.horovod_compression,
         )
         progress = ProgressHook(
             loss,
@@ -210,7 +227,11 @@ class Task(abc.ABC):
             tf.estimator.ModeKeys.TRAIN,
             loss=loss,
             train_op=train_op,
-            training_hooks=[*hpu.profiling_hooks(settings.synapse_logger_start), progress],
+            training_hooks=[
+                *distributed.training_hooks(),
+                *hpu.profiling_hooks(settings.synapse_logger_start),
+                progress,
+            ],
         )
 
 
@@ -227,16 +248,20 @@ def predicted_batches(
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yields the predictions of a checkpoint batch by batch, and logs the speed at the end.
 
+    All processes predict, each on its part; only rank 0 reads the checkpoint.
+
     Args:
       estimator: the Estimator.
       checkpoint: prefix of the checkpoint.
-      input_fns: the Estimator's input functions, by `Task.prediction_input_fns`.
+      input_fns: the Estimator's input functions for this process's part, by
+        `Task.prediction_input_fns`.
       unit: what is predicted: "windows".
     """
     start_time, count = time.time(), 0
+    own_checkpoint = checkpoint if distributed.is_chief() else None
     with tqdm(desc="predicting", unit=f" {unit}", disable=None) as bar:
         for batch in itertools.chain.from_iterable(
-            estimator.predict(input_fn, checkpoint_path=checkpoint, yield_single_examples=False)
+            estimator.predict(input_fn, checkpoint_path=own_checkpoint, yield_single_examples=False)
             for input_fn in input_fns
         ):
             batch = without_padding(batch)
@@ -244,10 +269,26 @@ def predicted_batches(
             batch_size = len(next(iter(batch.values())))
             bar.update(batch_size)
             count += batch_size
+    count = sum(distributed.gather(count))
     seconds = time.time() - start_time
     logging.info(
         "%s: %d %s predicted in %.1f s (%.1f %s/s)",
         *(checkpoint, count, unit, seconds, count / seconds, unit),
+    )
+
+
+def predicted_arrays(
+    estimator: tf.estimator.Estimator,
+    checkpoint: str,
+    input_fns: Sequence[InputFn],
+    unit: str,
+) -> dict[str, np.ndarray]:
+    """What all processes predict with a checkpoint: arrays [examples, ...] by name, in the order of
+    the ranks. The arguments are those of `predicted_batches`."""
+    batches = list(predicted_batches(estimator, checkpoint, input_fns, unit))
+    names = batches[0] if batches else ()
+    return distributed.gather_arrays(
+        {name: np.concatenate([batch[name] for batch in batches]) for name in names}
     )
 
 
@@ -266,5 +307,8 @@ def prediction_spec(predictions: Mapping[str, tf.Tensor]) -> tf.estimator.Estima
         ),
     )
     return tf.estimator.EstimatorSpec(
-        tf.estimator.ModeKeys.PREDICT, predictions=dict(predictions), scaffold=scaffold
+        tf.estimator.ModeKeys.PREDICT,
+        predictions=dict(predictions),
+        scaffold=scaffold,
+        prediction_hooks=distributed.session_hooks(),
     )

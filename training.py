@@ -7,6 +7,7 @@ import errno
 import functools
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Any, Callable
 
@@ -20,10 +21,11 @@ from absl import app, flags, logging
 
 import bfloat16
 import checkpoints
+import distributed
 import hpu
 import records
 import serving
-from errors import InputError
+from errors import InputError, SharedInputError
 from evaluation import Results
 from startup import Problems, RunSettings, check_start
 from static_batches import with_padding_marked
@@ -88,7 +90,17 @@ def define_flags(
     integer("save_summary_steps", 100, "Steps between two TensorBoard events.", lower_bound=1)
     integer("keep_checkpoint_max", 5, "How many of the latest checkpoints are kept; 0 for all.")
     boolean("use_einsum", False, "Whether projections are einsums and not matrix products.")
-    boolean("use_horovod", False, "Whether to train on several cards with Horovod.")
+    boolean(
+        "use_horovod",
+        False,
+        "Whether to train on several cards with Horovod, one process for each.",
+    )
+    define_enum(
+        "horovod_compression",
+        "none",
+        distributed.COMPRESSIONS,
+        "How gradients are sent from card to card: fp16 halves their size.",
+    )
     boolean(
         "deterministic_run",
         False,
@@ -115,7 +127,9 @@ def define_flags(
         lower_bound=0,
     )
     string("export_dir", None, "Directory to export the best checkpoint to, as a SavedModel.")
-    boolean("enable_scoped_allocator", False, "Whether Horovod's reductions share buffers (HPU).")
+    boolean(
+        "enable_scoped_allocator", False, "Whether Horovod's reductions share buffers: HPU only."
+    )
     unused = "TPUs are not supported; known so that existing commands run."
     integer("iterations_per_loop", 1000, unused)
     boolean("use_tpu", False, "TPUs are not supported: must be false.")
@@ -140,20 +154,41 @@ def checked_task(task_class: type[Task], own_settings_class: type) -> Task:
     Raises:
       InputError: with all that is wrong with the flags and the files that they name.
     """
-    settings = settings_from_flags(RunSettings)
     problems = Problems()
+    with problems.collected():
+        distributed.initialize(FLAGS.use_horovod)
+    settings = settings_from_flags(RunSettings)
+    output_dir = distributed.own_directory(settings.output_dir)
+    settings = dataclasses.replace(settings, output_dir=output_dir)
     own_settings = settings_from_flags(own_settings_class)
     start = check_start(settings, problems, task_class.needs_tokenizer(own_settings))
     task = task_class(settings, start, own_settings)
     task.read_inputs(problems)
     check_checkpoints(task, problems)
     problems.raise_all()
+    distributed.log_processes()
+    _check_same_inputs(task, problems)
     return task
 
 
+def _check_same_inputs(task, problems):
+    """Raises `InputError` if the processes have read different inputs: they would wait for each
+    other in vain."""
+    first, *others = distributed.gather({**task.inputs, "num_train_steps": task.num_train_steps})
+    for rank, other in enumerate(others, 1):
+        different = [name for name, value in first.items() if other.get(name) != value]
+        if different:
+            problems.add(
+                f"rank {rank}: {', '.join(different)}: not the same as of rank 0; give all servers "
+                "the same files and flags"
+            )
+    problems.raise_all()
+
+
 def check_checkpoints(task: Task, problems: Problems) -> None:
-    """Checks that the checkpoint that the run starts from is there and fits the model."""
-    if task.has_model and task.settings.output_dir:
+    """Checks that the checkpoint that the run starts from is there and fits the model: rank 0's
+    task, from which the others get their weights."""
+    if task.has_model and task.settings.output_dir and distributed.is_chief():
         with problems.collected():
             _check_start_checkpoint(task)
 
@@ -207,8 +242,9 @@ def run(task: Task) -> None:
         checkpoint = _final_checkpoint(task, is_judged=evaluated_on is not None)
         with checkpoints.named_if_damaged(checkpoint):
             task.predict(estimator, checkpoint)
-        if task.settings.export_dir:
+        if task.settings.export_dir and distributed.is_chief():
             _export(task, estimator, checkpoint)
+        distributed.wait_for_all()
     except tf.errors.DataLossError:
         records.raise_if_damaged([path for path in task.record_files if Path(path).exists()])
         raise
@@ -220,6 +256,10 @@ def _make_estimator(task):
     session_config.gpu_options.allow_growth = True
     if settings.device == "cpu":
         session_config.device_count["GPU"] = 0
+    if settings.enable_scoped_allocator and not hpu.is_hpu():
+        logging.warning("--enable_scoped_allocator has no effect: it needs an HPU's Horovod")
+    distributed.configure_session(session_config, settings.enable_scoped_allocator and hpu.is_hpu())
+    is_chief = distributed.is_chief()
     model_fn = with_padding_marked(task.model_fn)
     if task.start.bfloat16 and not hpu.is_hpu():
         bfloat16.enable_rewrite(session_config)
@@ -227,8 +267,8 @@ def _make_estimator(task):
     run_config = tf.estimator.RunConfig(
         model_dir=settings.output_dir,
         tf_random_seed=_DETERMINISTIC_SEED if settings.deterministic_run else None,
-        save_checkpoints_steps=settings.save_checkpoints_steps,
-        save_summary_steps=settings.save_summary_steps,
+        save_checkpoints_steps=settings.save_checkpoints_steps if is_chief else None,
+        save_summary_steps=settings.save_summary_steps if is_chief else None,
         keep_checkpoint_max=settings.keep_checkpoint_max,
         log_step_count_steps=None,
         session_config=session_config,
@@ -237,8 +277,11 @@ def _make_estimator(task):
 
 
 def _train(task, estimator):
-    checkpoints.remove_unfinished(task.settings.output_dir)
-    latest = checkpoints.latest_checkpoint(task.settings.output_dir)
+    latest = None
+    if distributed.is_chief():
+        checkpoints.remove_unfinished(task.settings.output_dir)
+        latest = checkpoints.latest_checkpoint(task.settings.output_dir)
+    latest = distributed.broadcast(latest)
     start_step = checkpoints.step_of(latest) if latest else 0
     if start_step >= task.num_train_steps:
         logging.info("%s: training is done: step %d", latest, start_step)
@@ -253,31 +296,41 @@ def _train(task, estimator):
 
 
 def _evaluate(task, estimator, evaluated_on):
-    """Evaluates the checkpoints that have no result yet."""
+    """Evaluates the checkpoints that have no result yet. Rank 0 has them and keeps the results."""
+    settings, results, pending = task.settings, None, []
+    if distributed.is_chief():
+        results = Results(settings.output_dir, task.metric, evaluated_on)
+        pending = _pending_checkpoints(task, results)
+    for checkpoint in distributed.broadcast(pending):
+        with checkpoints.named_if_damaged(checkpoint):
+            evaluation = task.evaluate(estimator, checkpoint)
+        if results:
+            results.add(checkpoint, evaluation, keep_best=settings.do_train)
+    if results:
+        results.log()
+
+
+def _pending_checkpoints(task, results):
+    """The checkpoints to evaluate that have no result yet."""
     settings = task.settings
-    results = Results(settings.output_dir, task.metric, evaluated_on)
     if settings.do_train:
         candidates = checkpoints.saved_checkpoints(settings.output_dir)
     else:
         candidates = [_own_checkpoint(settings) or task.start.init_checkpoint]
-    for checkpoint in candidates:
-        if results.has(checkpoint):
-            logging.info("%s has been evaluated before", checkpoint)
-        else:
-            with checkpoints.named_if_damaged(checkpoint):
-                evaluation = task.evaluate(estimator, checkpoint)
-            results.add(checkpoint, evaluation, keep_best=settings.do_train)
-    results.log()
+    for checkpoint in filter(results.has, candidates):
+        logging.info("%s has been evaluated before", checkpoint)
+    return [checkpoint for checkpoint in candidates if not results.has(checkpoint)]
 
 
 def _final_checkpoint(task, is_judged):
     """The checkpoint that the run ends with. An old best one says nothing of training that has not
     been judged."""
     settings = task.settings
+    latest = checkpoints.latest_checkpoint(settings.output_dir)
     if settings.do_train and not is_judged:
-        return checkpoints.latest_checkpoint(settings.output_dir)
+        return distributed.broadcast(latest)
     best = checkpoints.best_checkpoint(settings.output_dir)
-    return best or _own_checkpoint(settings) or task.start.init_checkpoint
+    return distributed.broadcast(best or latest or task.start.init_checkpoint)
 
 
 def _export(task, estimator, checkpoint):
@@ -297,7 +350,10 @@ def _export(task, estimator, checkpoint):
 
 
 def launch(main: Callable[[Any], None]) -> None:
-    """Runs a script: parses its flags, calls `main`, and turns bad input into a line and exit 1."""
+    """Runs a script: parses its flags, calls `main`, and turns bad input into a line and exit 1.
+
+    With several processes, the error of one ends all.
+    """
     logging.set_verbosity(logging.INFO)
     tf.logging.set_verbosity(tf.logging.ERROR)
 
@@ -309,8 +365,10 @@ def launch(main: Callable[[Any], None]) -> None:
         except Exception as error:
             message = explain(error)
             if message is None or FLAGS.verbosity >= _TRACEBACK_VERBOSITY:
-                raise
-            sys.exit("\n".join(f"error: {line}" for line in message.splitlines()))
+                message = traceback.format_exc()
+            else:
+                message = "\n".join(f"error: {line}" for line in message.splitlines())
+            distributed.exit_with_error(message, isinstance(error, SharedInputError))
 
     app.run(main_with_messages)
 
@@ -320,6 +378,8 @@ def explain(error: Exception) -> str | None:
     text = str(error)
     if isinstance(error, InputError):
         return text
+    if distributed.is_failure_elsewhere(error):
+        return "the run ends, as another process has ended: see its error, or the launcher's"
     if "No space left on device" in text or getattr(error, "errno", None) == errno.ENOSPC:
         return (
             f"the disk is full: {text.splitlines()[0]}; make room, and run the same command again"

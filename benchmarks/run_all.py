@@ -13,7 +13,7 @@ from pathlib import Path
 from common import squad_arguments
 
 WITH_QUESTIONS = ("features.py", "prediction.py")
-WITHOUT_QUESTIONS = ("training_step.py", "pretraining_data.py")
+WITHOUT_QUESTIONS = ("training_step.py", "pretraining_data.py", "processes.py")
 
 
 def main() -> None:

@@ -8,7 +8,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+import distributed
 import modeling
+import optimization
+import records
 from heads import HEADS
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -29,6 +32,28 @@ def golden_lines(name: str) -> list[dict]:
 def golden_json(name: str):
     """The value of a golden JSON file."""
     return json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def golden_records(split: str) -> list[bytes]:
+    """The records of the sample as the original writes them: "train" or "predict"."""
+    lines = golden_lines(f"squad_{split}_s96")
+    return [_golden_record(feature, split == "train") for feature in lines]
+
+
+def _golden_record(feature, for_training):
+    length, padding = len(feature["input_ids"]), 96 - len(feature["input_ids"])
+    values = {
+        "unique_ids": [feature["unique_id"]],
+        "input_ids": feature["input_ids"] + [0] * padding,
+        "input_mask": [1] * length + [0] * padding,
+        "segment_ids": feature["segment_ids"] + [0] * padding,
+        "p_mask": feature["p_mask"] + [1] * padding,
+    }
+    if for_training:
+        values["start_positions"] = [feature["start_position"]]
+        values["end_positions"] = [feature["end_position"]]
+        values["is_impossible"] = [int(feature["is_impossible"])]
+    return records.serialize_example(values)
 
 
 def tiny_config() -> modeling.AlbertConfig:
@@ -67,6 +92,41 @@ def build(
     assert {f"{v.op.name}" for v in tf.trainable_variables()} <= set(matched)
     tf.train.init_from_checkpoint(checkpoint, assignment_map)
     return tensors
+
+
+def train_on_golden_rows(
+    head: str, optimizer: str, rows: range, parts: int, compression: str = "none"
+) -> dict[str, np.ndarray]:
+    """The variables of the tiny model after three steps on some rows of the golden inputs.
+
+    Args:
+      head: name of the head.
+      optimizer: "adamw" or "lamb".
+      rows: the rows of this process; the others of the run have theirs.
+      parts: number of runs that make a step, each on as many rows.
+      compression: how gradients are sent.
+    """
+    own = {name: value[rows.start : rows.stop] for name, value in INPUTS.items()}
+    size = len(rows) // parts
+    divisor = np.float32((own["masked_lm_weights"].sum() + 1e-5) / parts)
+    with tf.Graph().as_default(), tf.Session() as session:
+        inputs = {
+            name: tf.placeholder(value.dtype, [size, *value.shape[1:]], name)
+            for name, value in own.items()
+        }
+        (divisor_of_all,) = distributed.average([tf.constant(divisor)], "divisor")
+        inputs["masked_lm_divisor"] = tf.fill([size], divisor_of_all)
+        train_op = optimization.create_optimizer(
+            build(head, inputs=inputs)["loss"],
+            *(3e-4, 10, 3, False, optimizer),
+            gradient_accumulation_steps=parts,
+            horovod_compression=compression,
+        )
+        session.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
+        for run in range(3 * parts):
+            part = slice(run % parts * size, (run % parts + 1) * size)
+            session.run(train_op, {f"{name}:0": value[part] for name, value in own.items()})
+        return session.run({v.op.name: v for v in tf.global_variables()})
 
 
 def assert_golden(tensors: dict[str, tf.Tensor], file: str) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import tensorflow.compat.v1 as tf
 
 import checkpoints
@@ -160,6 +163,23 @@ def assert_same_variables(checkpoint: Path, other: Path, **tolerance: float) -> 
             **{"rtol": 0, "atol": 0, **tolerance},
             err_msg=name,
         )
+
+
+def load(path: Path) -> Any:
+    """The value of a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def assert_same_answers(directory: Path, other: Path, tolerance: float) -> None:
+    """Asserts that two runs gave the same answers, with the same scores within a tolerance."""
+    assert load(other / "predictions.json") == load(directory / "predictions.json")
+    n_best, others = (load(d / "nbest_predictions.json") for d in (directory, other))
+    assert list(others) == list(n_best)
+    for question_id, entries in n_best.items():
+        assert [e["text"] for e in others[question_id]] == [e["text"] for e in entries]
+        for entry, same in zip(entries, others[question_id]):
+            for score in ("start_log_prob", "end_log_prob", "probability"):
+                assert same[score] == pytest.approx(entry[score], abs=tolerance)
 
 
 def succeed(result: subprocess.CompletedProcess) -> str:

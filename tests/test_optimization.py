@@ -7,7 +7,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import optimization
-from golden import INPUTS, build, golden_numbers
+from golden import build, golden_numbers, train_on_golden_rows
 from heads import HEADS
 
 
@@ -167,14 +167,6 @@ def test_unknown_optimizers_and_tpus_are_refused(graph):
         optimization.create_optimizer(loss, 1e-3, 10, 0, use_tpu=True)
 
 
-def parts_of_golden_inputs(size):
-    """A model of the golden inputs of `size` rows at a time; what it reads is fed by name."""
-    return {
-        name: tf.placeholder(value.dtype, [size, *value.shape[1:]], name)
-        for name, value in INPUTS.items()
-    }
-
-
 @pytest.mark.parametrize("optimizer", ["adamw", "lamb"])
 @pytest.mark.parametrize("head", HEADS)
 def test_accumulated_gradients_make_the_step_of_one_batch(head, optimizer):
@@ -182,24 +174,8 @@ def test_accumulated_gradients_make_the_step_of_one_batch(head, optimizer):
 
     Few steps: the gradient of the keys' bias is rounding noise, which Adam scales up to full size.
     """
-    divisor = INPUTS["masked_lm_weights"].sum() + 1e-5
-    values, steps = [], []
-    for parts in (1, 4):
-        size = 4 // parts
-        with tf.Graph().as_default(), tf.Session() as session:
-            inputs = parts_of_golden_inputs(size)
-            inputs["masked_lm_divisor"] = tf.fill([size], np.float32(divisor / parts))
-            loss = build(head, inputs=inputs)["loss"]
-            train_op = optimization.create_optimizer(
-                loss, 3e-4, 10, 3, False, optimizer, gradient_accumulation_steps=parts
-            )
-            session.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
-            for run in range(3 * parts):
-                rows = slice(run % parts * size, (run % parts + 1) * size)
-                session.run(train_op, {f"{k}:0": value[rows] for k, value in INPUTS.items()})
-            values.append(session.run({v.op.name: v for v in tf.global_variables()}))
-            steps.append(session.run(tf.train.get_global_step()))
-    assert steps == [3, 3]
+    values = [train_on_golden_rows(head, optimizer, range(4), parts) for parts in (1, 4)]
+    assert values[0]["global_step"] == 3
     assert set(values[0]) == set(values[1])
     for name, value in values[0].items():
         np.testing.assert_allclose(values[1][name], value, rtol=0, atol=1e-6, err_msg=name)

@@ -22,6 +22,7 @@ from scripts import (
     assert_same_variables,
     files,
     kill_and_go_on,
+    load,
     succeed,
 )
 from scripts import (
@@ -43,10 +44,6 @@ RUN_FILES = {
 }
 MRPC_LABELS = [1, 0, 1, 0, 1]  # of the sample's dev set; the test set has the same rows
 STS_B_SCORES = [4.6, 0.25, 5.0]
-
-
-def load(path):
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def table(path):

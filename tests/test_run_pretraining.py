@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 import shutil
 
@@ -27,6 +26,7 @@ from scripts import (
     fail,
     files,
     kill_and_go_on,
+    load,
     run_squad,
     succeed,
 )
@@ -43,10 +43,6 @@ RUN_FILES = {
         for suffix in ("index", "meta", "data-00000-of-00001")
     ),
 }
-
-
-def load(path):
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="session")

@@ -10,15 +10,17 @@ import tensorflow.compat.v1 as tf
 
 import checkpoints
 import records
-from golden import GOLDEN, checkpoint_of, golden_json, golden_lines
+from golden import GOLDEN, checkpoint_of, golden_json, golden_lines, golden_records
 from scripts import (
     SAMPLE_PREDICT,
     SQUAD_CHECKPOINT,
     SQUAD_FLAGS,
+    assert_same_answers,
     assert_same_run,
     assert_same_variables,
     files,
     kill_and_go_on,
+    load,
     run_squad,
     succeed,
 )
@@ -42,10 +44,6 @@ def variables(checkpoint):
         name: tf.train.load_variable(str(checkpoint), name)
         for name in checkpoints.shapes_in(str(checkpoint))
     }
-
-
-def load(path):
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -131,17 +129,6 @@ def predicted(tmp_path_factory):
     return directory
 
 
-def assert_same_answers(directory, other, tolerance):
-    assert load(other / "predictions.json") == load(directory / "predictions.json")
-    n_best, others = (load(d / "nbest_predictions.json") for d in (directory, other))
-    assert list(others) == list(n_best)
-    for question_id, entries in n_best.items():
-        assert [e["text"] for e in others[question_id]] == [e["text"] for e in entries]
-        for entry, same in zip(entries, others[question_id]):
-            for score in ("start_log_prob", "end_log_prob", "probability"):
-                assert same[score] == pytest.approx(entry[score], abs=tolerance)
-
-
 @pytest.mark.parametrize(
     "flags",
     [
@@ -205,23 +192,6 @@ def test_training_from_random_weights_is_said_aloud(tmp_path):
     assert succeed(result).count("TRAINING STARTS FROM RANDOM WEIGHTS") == 1
 
 
-def foreign_record(feature, for_training):
-    """A record as the original writes it."""
-    length, padding = len(feature["input_ids"]), 96 - len(feature["input_ids"])
-    values = {
-        "unique_ids": [feature["unique_id"]],
-        "input_ids": feature["input_ids"] + [0] * padding,
-        "input_mask": [1] * length + [0] * padding,
-        "segment_ids": feature["segment_ids"] + [0] * padding,
-        "p_mask": feature["p_mask"] + [1] * padding,
-    }
-    if for_training:
-        values["start_positions"] = [feature["start_position"]]
-        values["end_positions"] = [feature["end_position"]]
-        values["is_impossible"] = [int(feature["is_impossible"])]
-    return records.serialize_example(values)
-
-
 @pytest.fixture
 def foreign(tmp_path):
     """Record files without manifests, made from the golden features."""
@@ -229,8 +199,8 @@ def foreign(tmp_path):
     for split in ("train", "predict"):
         paths[split] = tmp_path / f"{split}.tf_record"
         with tf.io.TFRecordWriter(str(paths[split])) as writer:
-            for feature in golden_lines(f"squad_{split}_s96"):
-                writer.write(foreign_record(feature, split == "train"))
+            for record in golden_records(split):
+                writer.write(record)
     return paths
 
 

@@ -1,0 +1,71 @@
+"""What each process of a test of `distributed` and `optimization` does: see test_horovod.py.
+
+Rank 0 writes what it has got to the directory that is given.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+from absl import app, logging
+
+import distributed
+import records
+from golden import train_on_golden_rows
+
+# Arguments of `train_on_golden_rows`; heads with and without slices among their gradients.
+RUNS = [
+    ("squad", "adamw", 1, "none"),
+    ("squad", "lamb", 2, "none"),
+    ("classifier", "adamw", 1, "none"),
+    ("pretraining", "lamb", 1, "none"),
+    ("pretraining", "adamw", 2, "none"),
+    ("squad", "adamw", 1, "fp16"),
+]
+
+
+def main(arguments: list[str]) -> None:
+    """Exchanges values, and trains each model of `RUNS` on this rank's rows."""
+    directory = Path(arguments[1])
+    tf.logging.set_verbosity(tf.logging.ERROR)
+    logging.set_verbosity(logging.INFO)
+    distributed.initialize(True)
+    rank = distributed.rank()
+    arrays = {"ids": np.arange(rank + 1), "scores": np.full([rank + 1, 2], 0.1 * rank)}
+    joined = distributed.gather_arrays(arrays if rank else {})  # rank 0 has nothing to give
+    exchanged = {
+        "size": distributed.size(),
+        "gathered": distributed.gather({"rank": rank, "text": "ä" * rank}),
+        "broadcast": distributed.broadcast(f"from {rank}"),
+        "sum_of_earlier": distributed.gather(distributed.sum_of_earlier(lambda: rank + 5)),
+        "joined": {name: value.tolist() for name, value in joined.items()},
+    }
+    if distributed.is_chief():
+        records.write_json(directory / "exchanged.json", exchanged)
+    for number, (head, optimizer, parts, compression) in enumerate(RUNS):
+        values = train_on_golden_rows(head, optimizer, distributed.own_part(4), parts, compression)
+        of_all = distributed.gather_arrays({k: value[np.newaxis] for k, value in values.items()})
+        if distributed.is_chief():
+            np.savez(directory / f"{number}.npz", **of_all)
+    compare_weights(0.0)
+    compare_weights(1.0)
+    if rank:
+        logging.info("this is not told")
+        logging.warning("two\nlines")
+    distributed.wait_for_all()
+
+
+def compare_weights(drift: float) -> None:
+    """Lets the ranks start with different weights, which rank 0's replace, and drift apart."""
+    with tf.Graph().as_default():
+        rank = distributed.rank()
+        weight = tf.get_variable("weight", initializer=tf.constant([float(rank)]))
+        move = tf.assign_add(weight, [drift * rank])
+        with tf.train.MonitoredSession(hooks=distributed.training_hooks()) as session:
+            session.run(move)
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,329 @@
+"""Runs of several processes, by Open MPI and by Gloo, against runs of one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import time
+
+import numpy as np
+import pytest
+
+import records
+from golden import golden_records, train_on_golden_rows
+from horovod_steps import RUNS
+from launchers import finish, launch, mpi_flags, start, started_by
+from scripts import (
+    CLASSIFIER_FLAGS,
+    PRETRAINING_FLAGS,
+    ROOT,
+    SAMPLE_MODEL,
+    SAMPLE_PREDICT,
+    SAMPLE_TRAIN,
+    SQUAD_FLAGS,
+    assert_same_answers,
+    assert_same_run,
+    assert_same_variables,
+    command,
+    create_pretraining_data,
+    fail,
+    files,
+    load,
+    run_classifier,
+    run_pretraining,
+    run_squad,
+    succeed,
+)
+
+# One process of the test run starts them all: they would slow each other down.
+pytestmark = [pytest.mark.horovod, pytest.mark.xdist_group("horovod")]
+
+
+def squad(output_dir, **flags):
+    """The command line of one of two processes of the run that most tests here compare with."""
+    shared = {**SQUAD_FLAGS, "train_batch_size": 4, "deterministic_run": True, "use_horovod": True}
+    return command("run_squad_v1.py", {**shared, "output_dir": output_dir, **flags})
+
+
+@pytest.fixture(scope="module")
+def steps(tmp_path_factory):
+    """The directory with what two ranks of horovod_steps.py have got, and their log."""
+    directory = tmp_path_factory.mktemp("steps")
+    run = [*command("tests/horovod_steps.py", {}), str(directory)]
+    return directory, succeed(launch("gloo", 2, run, env={"PYTHONPATH": str(ROOT)}))
+
+
+def test_values_are_exchanged(steps):
+    directory, _ = steps
+    assert load(directory / "exchanged.json") == {
+        "size": 2,
+        "gathered": [{"rank": 0, "text": ""}, {"rank": 1, "text": "ä"}],
+        "broadcast": "from 0",
+        "sum_of_earlier": [0, 5],
+        "joined": {"ids": [0, 1], "scores": [[0.1, 0.1], [0.1, 0.1]]},
+    }
+
+
+@pytest.mark.parametrize(("number", "arguments"), [*enumerate(RUNS)])
+def test_two_ranks_make_the_step_of_one_large_batch(steps, number, arguments):
+    directory, _ = steps
+    head, optimizer, _, compression = arguments
+    expected = train_on_golden_rows(head, optimizer, range(4), parts=1)
+    differences = []
+    with np.load(directory / f"{number}.npz") as of_both:
+        assert set(of_both.files) == set(expected)
+        for name, value in expected.items():
+            np.testing.assert_array_equal(*of_both[name], err_msg=name)
+            differences.append(np.abs(of_both[name][0] - value).max())
+    if compression == "fp16":
+        assert 1e-5 < max(differences) < 1e-3
+    else:
+        assert max(differences) < 1e-5
+
+
+def test_weights_are_compared(steps):
+    _, log = steps
+    lines = log.splitlines()
+    assert sum("all 2 processes start from the same weights" in line for line in lines) == 2
+    assert sum("all 2 processes end with the same weights" in line for line in lines) == 1
+    assert sum("rank 1: the weights are not those of rank 0" in line for line in lines) == 1
+
+
+def test_ranks_but_0_only_warn_and_say_who_they_are(steps):
+    _, log = steps
+    assert "this is not told" not in log
+    of_rank_1 = [line for line in log.splitlines() if line.startswith("[1]<stderr>:")]
+    assert all(line.startswith("[1]<stderr>:rank 1: ") for line in of_rank_1)
+    assert [line.rpartition(" ")[2] for line in of_rank_1] == ["two", "lines"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The directory of a SQuAD run of two processes by MPI, and its log."""
+    directory = tmp_path_factory.mktemp("trained")
+    return directory, succeed(launch("mpi", 2, squad(directory)))
+
+
+def test_a_run_of_two(trained):
+    directory, log = trained
+    assert "2 processes work together by MPI: 2 on " in log
+    assert log.count("all 2 processes start from the same weights") == 1
+    assert log.count("all 2 processes end with the same weights") == 1
+    assert "step 10 of 10: loss" in log
+    assert log.count("171 windows predicted in") == 3
+    assert "rank 1" not in log
+    ours = {name for name in files(directory) if "tfrecord" in name}
+    names = ("train_features", "predict_features", "predict_windows")
+    assert ours == {
+        f"{name}.tfrecord_0{suffix}" for name in names for suffix in ("", ".manifest.json")
+    }
+    assert files(directory / "1") == {name.replace("_0", "_1") for name in ours}
+
+
+@pytest.fixture(scope="module")
+def predicted_by_one(trained, tmp_path_factory):
+    """The directory of a prediction by one process with the best checkpoint of `trained`."""
+    directory = tmp_path_factory.mktemp("predicted")
+    checkpoint = trained[0] / "model.ckpt-best"
+    succeed(run_squad(directory, do_train=False, init_checkpoint=checkpoint))
+    return directory
+
+
+def test_both_parts_are_the_records_of_one_process(trained, predicted_by_one):
+    directory, _ = trained
+    expected = {
+        "train_features": golden_records("train"),
+        "predict_features": golden_records("predict"),
+        "predict_windows": list(
+            records.read_records(predicted_by_one / "predict_windows.tfrecord")
+        ),
+    }
+    for name, of_one in expected.items():
+        parts = [
+            list(records.read_records(path))
+            for path in (directory / f"{name}.tfrecord_0", directory / f"1/{name}.tfrecord_1")
+        ]
+        assert min(map(len, parts)) > 70
+        assert parts[0] + parts[1] == of_one
+
+
+def test_answers_are_those_of_one_process(trained, predicted_by_one):
+    directory, _ = trained
+    assert_same_answers(directory, predicted_by_one, tolerance=2e-5)
+    ours, of_one = (load(path / "eval_results.json") for path in (directory, predicted_by_one))
+    assert ours["f1"] == of_one["f1"]
+    assert ours["exact_match"] == of_one["exact_match"]
+
+
+def test_a_finished_run_ends_at_once_on_all_ranks(trained):
+    directory, _ = trained
+
+    def times():
+        return {file: file.stat().st_mtime_ns for file in directory.rglob("*") if file.is_file()}
+
+    before = times()
+    log = succeed(launch("gloo", 2, squad(directory)))
+    assert "2 processes work together by Gloo: 2 on " in log
+    assert "training is done: step 10" in log
+    assert log.count("has been evaluated before") == 3
+    assert times() == before
+
+
+def rank_of(process_id):
+    """The rank that Open MPI has given a process, if it is one of Python."""
+    try:
+        with open(f"/proc/{process_id}/environ", encoding="utf-8") as file:  # noqa: PTH123
+            environment = dict(item.partition("=")[::2] for item in file.read().split("\0"))
+        program = os.readlink(f"/proc/{process_id}/exe")
+    except OSError:
+        return None
+    return environment.get("OMPI_COMM_WORLD_RANK") if "python" in program else None
+
+
+def children_of(process_id):
+    with open(f"/proc/{process_id}/task/{process_id}/children") as file:  # noqa: PTH123
+        return [int(child) for child in file.read().split()]
+
+
+def test_a_killed_rank_ends_the_run_and_it_goes_on(trained, tmp_path):
+    directory, _ = trained
+    process = start(started_by("mpi", 2, squad(tmp_path, save_checkpoints_steps=4)))
+    deadline = time.time() + 240
+    while not (tmp_path / "model.ckpt-4.index").exists():
+        assert process.poll() is None
+        assert time.time() < deadline
+        time.sleep(0.01)
+    (killed,) = [child for child in children_of(process.pid) if rank_of(child) == "1"]
+    os.kill(killed, signal.SIGKILL)
+    result = finish(process)
+    assert result.returncode != 0
+    assert "process rank 1" in result.stderr + result.stdout
+    assert "exited on signal 9" in result.stderr + result.stdout
+    assert not (tmp_path / "model.ckpt-10.index").exists()
+
+    log = succeed(launch("mpi", 2, squad(tmp_path)))
+    assert "training goes on from" in log
+    assert "all 2 processes end with the same weights" in log
+    assert_same_run(tmp_path, directory)
+
+
+@pytest.mark.parametrize("launcher", ["mpi", "gloo"])
+def test_the_error_of_one_rank_ends_the_run(tmp_path, launcher):
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1/train_features.tfrecord_1").touch()
+    (tmp_path / "1/train_features.tfrecord_1.manifest.json").write_text("{")
+    result = launch(launcher, 2, squad(tmp_path))
+    assert result.returncode == 1
+    (error,) = [line for line in result.stderr.splitlines() if "rank 1: " in line]
+    assert "rank 1: error: " in error
+    assert "train_features.tfrecord_1.manifest.json: not a manifest" in error
+
+
+def test_bad_input_is_told_once(tmp_path):
+    (tmp_path / "1").touch()
+    result = launch("mpi", 2, squad(tmp_path, train_file="missing.json"))
+    by_rank_1, by_both = sorted(fail(result), key=lambda line: "rank 1" not in line)
+    assert by_rank_1.startswith(f"error: rank 1: --output_dir {tmp_path}/1: ")
+    assert by_both.startswith("error: missing.json: cannot read the questions")
+
+
+def test_servers_that_share_nothing(trained, tmp_path):
+    """Two working directories with inputs of their own; only the first has the checkpoint."""
+    inputs = {"train_file": SAMPLE_TRAIN, "predict_file": SAMPLE_PREDICT}
+    names = {"output_dir": "out", "init_checkpoint": "start/model.ckpt-best"}
+    for server in ("a", "b"):
+        (tmp_path / server).mkdir()
+        for flag, path in {**inputs, "spm_model_file": SAMPLE_MODEL}.items():
+            shutil.copy(path, tmp_path / server)
+            names[flag] = path.name
+    shutil.copytree(SQUAD_FLAGS["init_checkpoint"].parent, tmp_path / "a/start")
+    one = ["-np", "1", "--wdir"]
+    run = squad(**names)
+    commands = [*one, str(tmp_path / "a"), *run, ":", *one, str(tmp_path / "b"), *run]
+    log = succeed(finish(start(["mpirun", *mpi_flags(), *commands])))
+    assert "all 2 processes end with the same weights" in log
+    assert_same_variables(tmp_path / "a/out/model.ckpt-10", trained[0] / "model.ckpt-10")
+    assert load(tmp_path / "a/out/predictions.json") == load(trained[0] / "predictions.json")
+    assert not (tmp_path / "a/out/1").exists()
+    assert files(tmp_path / "b/out") == {"1"}
+    assert files(tmp_path / "b/out/1") == files(trained[0] / "1")
+
+
+def test_servers_with_different_inputs(tmp_path):
+    """They would count other steps, and wait for each other in vain."""
+    questions = load(SAMPLE_TRAIN)
+    questions["data"] = questions["data"][:1]
+    (tmp_path / "b.json").write_text(json.dumps(questions))
+    one = ["-np", "1"]
+    commands = [
+        *(*one, *squad(tmp_path / "out"), ":"),
+        *(*one, *squad(tmp_path / "out", train_file=tmp_path / "b.json")),
+    ]
+    result = finish(start(["mpirun", *mpi_flags(), *commands]))
+    (error,) = fail(result)
+    assert error.startswith("error: rank 1: train_file, num_train_steps: not the same as of rank 0")
+
+
+def test_glue_on_three_ranks(tmp_path):
+    """All rows of all ranks, in the order of the files, and the figures of one process."""
+    flags = {**CLASSIFIER_FLAGS, "train_batch_size": 2, "train_step": 4}
+    run_flags = {"output_dir": tmp_path / "run", "use_horovod": True}
+    log = succeed(launch("gloo", 3, command("run_classifier.py", {**flags, **run_flags})))
+    assert "all 3 processes end with the same weights" in log
+    run, one = tmp_path / "run", tmp_path / "one"
+    checkpoint = run / "model.ckpt-best"
+    succeed(run_classifier(one, **{**flags, "do_train": False, "init_checkpoint": checkpoint}))
+    ours, theirs = (load(path / "eval_results.json") for path in (run, one))
+    for name in ("f1", "accuracy"):
+        assert ours[name] == theirs[name]
+    assert (run / "submit_results.tsv").read_text() == (one / "submit_results.tsv").read_text()
+    np.testing.assert_allclose(
+        *(np.loadtxt(path / "test_results.tsv") for path in (run, one)), rtol=0, atol=1e-5
+    )
+    for split in ("train", "eval", "predict"):
+        name = f"mrpc_{split}.tf_record"
+        parts = [
+            list(records.read_records(path))
+            for path in (run / f"{name}_0", run / f"1/{name}_1", run / f"2/{name}_2")
+        ]
+        counts = [len(part) for part in parts]
+        assert max(counts) - min(counts) <= 1
+        assert counts == sorted(counts, reverse=True)
+        if split != "train":
+            of_one = list(records.read_records(one / name))
+            assert [*parts[0], *parts[1], *parts[2]] == of_one
+
+
+@pytest.fixture(scope="module")
+def pretraining_files(tmp_path_factory, corpus):
+    """The pattern of three record files."""
+    directory = tmp_path_factory.mktemp("records")
+    output_files = ",".join(str(directory / f"records-{number}") for number in range(3))
+    succeed(create_pretraining_data(output_files, input_file=corpus, dupe_factor=1))
+    return str(directory / "records-*")
+
+
+def test_pretraining_on_two_ranks(pretraining_files, tmp_path):
+    flags = {**PRETRAINING_FLAGS, "input_file": pretraining_files, "train_batch_size": 4}
+    run_flags = {
+        **{"output_dir": tmp_path / "run", "use_horovod": True, "horovod_compression": "fp16"},
+        "gradient_accumulation_steps": 2,
+    }
+    log = succeed(launch("gloo", 2, command("run_pretraining.py", {**flags, **run_flags})))
+    assert "all 2 processes end with the same weights" in log
+    assert "step 5 of 5: loss" in log  # of --num_train_steps=10
+    checkpoint = tmp_path / "run/model.ckpt-best"
+    succeed(
+        run_pretraining(
+            tmp_path / "one",
+            do_train=False,
+            init_checkpoint=checkpoint,
+            input_file=None,
+            eval_file=pretraining_files,
+        )
+    )
+    ours, theirs = (load(tmp_path / name / "eval_results.json") for name in ("run", "one"))
+    for name in ("masked_lm_accuracy", "masked_lm_loss", "sentence_order_loss"):
+        assert ours[name] == pytest.approx(theirs[name], abs=1e-5)
