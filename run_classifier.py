@@ -14,6 +14,7 @@ import tensorflow.compat.v1 as tf
 from absl import logging
 from tqdm import tqdm
 
+import datasets
 import distributed
 import glue
 import modeling
@@ -325,7 +326,7 @@ class ClassifierTask(tasks.Task):
     def serving_input_receiver(self):
         """The input of an exported model: serialized `tf.train.Example`s, like the records."""
         serialized = tf.placeholder(tf.string, [None], "serialized_example")
-        features = records.parse_examples(serialized, self.sequence_features)
+        features = datasets.parse_examples(serialized, self.sequence_features)
         return tf.estimator.export.ServingInputReceiver(features, serialized)
 
     def _outputs(self, estimator, checkpoint, data_set, batch_size):
@@ -335,7 +336,7 @@ class ClassifierTask(tasks.Task):
         self._make_records(data_set)
 
         def input_fn():
-            return records.bucketed_dataset(
+            return datasets.bucketed_dataset(
                 data_set.records,
                 self.features,
                 batch_size,

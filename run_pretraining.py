@@ -16,6 +16,7 @@ import tensorflow.compat.v1 as tf
 from absl import logging
 
 import checkpoints
+import datasets
 import distributed
 import masking
 import optimization
@@ -194,8 +195,8 @@ def input_fn_builder(
 
     def input_fn(params):
         if not is_training:
-            return records.first_batches(input_files, spec, params["batch_size"])
-        return records.training_dataset(
+            return datasets.first_batches(input_files, spec, params["batch_size"])
+        return datasets.training_dataset(
             input_files,
             sum(records.checked_manifest(path, spec).records for path in input_files),
             spec,
@@ -367,7 +368,7 @@ class PretrainingTask(tasks.Task):
             own = set(distributed.own_part(len(counts)))
             spans = [range(n if number in own else 0) for number, n in enumerate(counts)]
         else:
-            spans = records.spans_of(distributed.own_part(sum(counts)), counts)
+            spans = datasets.spans_of(distributed.own_part(sum(counts)), counts)
         spans = {path: span for path, span in zip(self.input_files, spans) if span}
         return self.training_input_fn(
             list(spans),
@@ -400,7 +401,7 @@ class PretrainingTask(tasks.Task):
         )
 
         def input_fn():
-            return records.first_batches(
+            return datasets.first_batches(
                 self.eval_files,
                 self.features,
                 own.eval_batch_size,

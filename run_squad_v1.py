@@ -16,6 +16,7 @@ import tensorflow.compat.v1 as tf
 from absl import logging
 from tqdm import tqdm
 
+import datasets
 import distributed
 import modeling
 import records
@@ -306,7 +307,7 @@ class SquadTask(tasks.Task):
         """Yields each window with its start and end scores [its positions], in any order."""
 
         def input_fn():
-            return records.bucketed_dataset(
+            return datasets.bucketed_dataset(
                 self.predict_records,
                 self.prediction_features,
                 self.squad.predict_batch_size,

@@ -13,6 +13,7 @@ from absl import logging
 from tqdm import tqdm
 
 import checkpoints
+import datasets
 import distributed
 import hpu
 import optimization
@@ -140,7 +141,7 @@ class Task(abc.ABC):
         num_records: int,
         feature_spec: records.FeatureSpec,
         start_step: int,
-        prepare: records.Prepare | None = None,
+        prepare: datasets.Prepare | None = None,
         spans: Sequence[range] | None = None,
     ) -> Callable[[], tf.data.Dataset]:
         """The Estimator's input function that reads record files from `start_step` on.
@@ -153,7 +154,7 @@ class Task(abc.ABC):
                 f"{paths}: there is no example for this process to train on; start fewer processes"
             )
         batch_size = self.settings.train_batch_size
-        return lambda: records.training_dataset(
+        return lambda: datasets.training_dataset(
             paths,
             num_records,
             feature_spec,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+import datasets
 import distributed
-import records
 from scripts import SQUAD_FLAGS, fail, run_script
 
 
@@ -33,7 +33,7 @@ def test_parts(count, size, expected):
 def test_parts_of_files():
     """Ten records of three files for three ranks: 4, 3 and 3, each once."""
     counts = [5, 1, 4]
-    spans = [records.spans_of(distributed.part_of(10, rank, 3), counts) for rank in range(3)]
+    spans = [datasets.spans_of(distributed.part_of(10, rank, 3), counts) for rank in range(3)]
     assert spans == [
         [range(0, 4), range(0, 0), range(0, 0)],
         [range(4, 5), range(0, 1), range(0, 1)],

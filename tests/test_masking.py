@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+import datasets
 import masking
 import pretraining_data
 import records
@@ -41,7 +42,7 @@ def masked(instances, tokenizer, first_number=0, budget=ROOM):
     with tf.Graph().as_default(), tf.Session() as session:
         spec = run_pretraining.record_features(LENGTH, ROOM)
         spec["token_boundary"] = spec["input_ids"]
-        features = records.parse_examples(tf.constant(serialized), spec)
+        features = datasets.parse_examples(tf.constant(serialized), spec)
         numbers = tf.range(first_number, first_number + len(instances), dtype=tf.int64)
         return session.run(masking.Masker(tokenizer, budget).mask_batch(numbers, features))
 

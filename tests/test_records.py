@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+import datasets
 import records
 from errors import InputError
 
@@ -212,7 +213,7 @@ def test_damaged_records_are_named(path):
 
 
 def test_training_batches_hold_every_record_once_per_pass(path):
-    batches = run_through(lambda: records.training_dataset(path, 20, SPEC, 4), batches=10)
+    batches = run_through(lambda: datasets.training_dataset(path, 20, SPEC, 4), batches=10)
     assert batches[0]["input_ids"].dtype == np.int32
     assert batches[0]["input_ids"].shape == (4, LENGTH)
     assert batches[0]["weights"].dtype == np.float32
@@ -226,7 +227,7 @@ def test_training_batches_hold_every_record_once_per_pass(path):
 def test_training_goes_on_with_the_records_not_read_yet(path, parallel):
     def ids(skip, batches):
         values = run_through(
-            lambda: records.training_dataset(path, 20, SPEC, 3, skip, parallel), batches
+            lambda: datasets.training_dataset(path, 20, SPEC, 3, skip, parallel), batches
         )
         return [list(batch["unique_ids"]) for batch in values]
 
@@ -235,7 +236,7 @@ def test_training_goes_on_with_the_records_not_read_yet(path, parallel):
 
 
 def test_buckets_cut_padding(path):
-    batches = run_through(lambda: records.bucketed_dataset(path, SPEC, 3, [2, 5, 8]))
+    batches = run_through(lambda: datasets.bucketed_dataset(path, SPEC, 3, [2, 5, 8]))
     seen = []
     for batch in batches:
         length = batch["input_ids"].shape[1]
@@ -250,14 +251,14 @@ def test_buckets_cut_padding(path):
 
 
 def test_a_single_bucket_keeps_file_and_order(path):
-    batches = run_through(lambda: records.bucketed_dataset(path, SPEC, 8, [LENGTH]))
+    batches = run_through(lambda: datasets.bucketed_dataset(path, SPEC, 8, [LENGTH]))
     assert [batch["input_ids"].shape for batch in batches] == [(8, 8), (8, 8), (4, 8)]
     assert list(np.concatenate([b["unique_ids"] for b in batches])) == list(range(20))
 
 
 def test_records_are_numbered_by_their_place_in_the_file(path):
     batches = run_through(
-        lambda: records.bucketed_dataset(path, SPEC, 3, [2, 5, 8], number_name="place")
+        lambda: datasets.bucketed_dataset(path, SPEC, 3, [2, 5, 8], number_name="place")
     )
     for batch in batches:
         assert batch["place"].dtype == np.int32

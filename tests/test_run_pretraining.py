@@ -13,6 +13,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 import checkpoints
+import datasets
 import optimization
 import records
 import run_pretraining
@@ -133,7 +134,7 @@ def test_evaluation_gives_the_figures_of_the_predictions(finished, data, tmp_pat
     serialized = [r for path in paths if "manifest" not in path for r in records.read_records(path)]
     with tf.Graph().as_default(), tf.Session() as session:
         spec = run_pretraining.record_features(64, 10)
-        features = records.parse_examples(tf.constant(serialized), spec)
+        features = datasets.parse_examples(tf.constant(serialized), spec)
         model = run_pretraining.AlbertModel(
             tiny_config(), False, *(features[n] for n in ("input_ids", "input_mask", "segment_ids"))
         )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+import datasets
 import records
 import static_batches
 import tasks
@@ -56,7 +57,7 @@ def test_batches_of_each_length_are_filled_up(tmp_path):
 
     records.make_records(path, {"rows": 9}, {}, spec, rows)
     short, long = static_batches.static_input_fns(
-        lambda: records.bucketed_dataset(path, spec, 2, [4, 9], "row"), 2, [4, 9]
+        lambda: datasets.bucketed_dataset(path, spec, 2, [4, 9], "row"), 2, [4, 9]
     )
     for input_fn, length, expected in ((short, 4, [0, 1, 2, 3]), (long, 9, [4, 5, 6, 7, 8])):
         with tf.Graph().as_default():
