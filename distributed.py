@@ -17,6 +17,7 @@ import io
 import json
 import logging as python_logging
 import os
+import re
 import socket
 import sys
 import threading
@@ -34,6 +35,7 @@ _LAUNCHED_SIZES = ("OMPI_COMM_WORLD_SIZE", "HOROVOD_SIZE", "PMI_SIZE")
 # A process that has been waited for so long never comes: its server has gone, or it hangs.
 _STALL_SHUTDOWN_SECONDS = 1800
 _LEAVE_SECONDS = 5.0
+_FAILURE_ELSEWHERE = re.compile("Horovod has been shut down|gloo/|Connection (closed|reset)")
 _INSTALL = "`make horovod` builds it, or see README.md, Many cards and servers"
 
 _horovod = None  # the module `horovod.tensorflow`, once this process has joined the others
@@ -328,12 +330,11 @@ def _with_rank(text):
 
 
 def is_failure_elsewhere(error: Exception) -> bool:
-    """Whether an error only says that another process has ended."""
+    """Whether an error only says that another process has ended, or cannot be reached."""
     return (
         size() > 1
         and isinstance(error, tf.errors.OpError)
-        and "Horovod" in error.message
-        and "shut down" in error.message
+        and bool(_FAILURE_ELSEWHERE.search(error.message))
     )
 
 

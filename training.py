@@ -379,7 +379,7 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, InputError):
         return text
     if distributed.is_failure_elsewhere(error):
-        return "the run ends, as another process has ended: see its error, or the launcher's"
+        return "the run ends, as another process has ended: see its error, or what started it"
     if "No space left on device" in text or getattr(error, "errno", None) == errno.ENOSPC:
         return (
             f"the disk is full: {text.splitlines()[0]}; make room, and run the same command again"

@@ -22,6 +22,7 @@ SHARED = {
     "iterations_per_loop": 1000,
     "use_einsum": False,
     "use_horovod": False,
+    "horovod_compression": "none",
     "enable_scoped_allocator": False,
     "deterministic_run": False,
     "use_tpu": False,

@@ -14,6 +14,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import datasets
+import distributed
 import records
 from errors import InputError
 
@@ -221,6 +222,23 @@ def test_training_batches_hold_every_record_once_per_pass(path):
     assert sorted(ids[:20]) == sorted(ids[20:]) == list(range(20))
     assert list(ids[:20]) != list(range(20))
     assert list(ids[:20]) != list(ids[20:])
+
+
+def test_ranks_read_each_record_once(path):
+    """Of two files of 20 records, for three ranks: 14, 13 and 13 records."""
+    ids = []
+    for rank in range(3):
+        spans = datasets.spans_of(distributed.part_of(40, rank, 3), [20, 20])
+        count = sum(map(len, spans))
+        assert count == (14, 13, 13)[rank]
+        batches = run_through(
+            lambda spans=spans, count=count: datasets.training_dataset(
+                [path, path], count, SPEC, 1, spans=spans
+            ),
+            batches=count,
+        )
+        ids += [batch["unique_ids"][0] for batch in batches]
+    assert sorted(ids) == sorted([*range(20), *range(20)])
 
 
 @pytest.mark.parametrize("parallel", [False, True])
