@@ -93,7 +93,6 @@ def test_broken_json(tmp_path):
         ({"device": "gpu"}, ["--device=gpu: TensorFlow sees no GPU"]),
         ({"device": "hpu"}, ["--device=hpu: "]),
         ({"use_tpu": True}, ["--use_tpu: TPUs are not supported"]),
-        ({"use_horovod": True}, ["--use_horovod: "]),
         ({"output_dir": "/proc/none"}, ["--output_dir /proc/none: No such file or directory"]),
         ({"do_train": False, "do_predict": False}, ["there is nothing to do"]),
         ({"train_batch_size": 100}, [r"42 questions in batches of 100 .* are no step"]),

@@ -376,7 +376,6 @@ def one_file(data, tmp_path):
         ({"do_train": False, "do_eval": False}, ["there is nothing to do: give --do_train or"]),
         ({"do_train": False, "init_checkpoint": None}, ["there is no checkpoint to predict with"]),
         ({"output_dir": None}, ["--output_dir is missing"]),
-        ({"use_horovod": True}, ["--use_horovod: "]),
     ],
 )
 def test_bad_flags(one_file, tmp_path, changes, messages):
