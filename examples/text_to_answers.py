@@ -25,12 +25,15 @@ MAX_SEQ_LENGTH = 80
 MAX_PREDICTIONS = 12
 DATA_FLAGS = {"dupe_factor": 10, "num_workers": 2}
 PRETRAINING_FLAGS = {
+    "deterministic_run": "true",  # the same figures each time
     "train_batch_size": 32,
     "optimizer": "adamw",
     "learning_rate": 1e-3,
     "do_eval": "true",
     "max_eval_steps": 20,
 }
+# A high rate wipes out what pre-training has learned.
+RANDOM_LEARNING_RATE, PRETRAINED_LEARNING_RATE = 5e-4, 2e-4
 
 
 def main() -> None:
@@ -38,8 +41,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("directory", nargs="?", type=Path, default=ROOT / "text_to_answers")
     parser.add_argument("--paragraphs", type=int, default=4000, help="to train on")
-    parser.add_argument("--pretraining_steps", type=int, default=1200)
-    parser.add_argument("--steps", type=int, default=500, help="of fine-tuning")
+    parser.add_argument("--pretraining_steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=300, help="of fine-tuning")
     args = parser.parse_args()
     directory = args.directory
 
@@ -47,8 +50,10 @@ def main() -> None:
     make_records(directory)
     pretrain(directory, args.pretraining_steps)
     fine_tuning = {**TRAINING_FLAGS, "train_steps": args.steps}
-    run_squad(directory, "from_text", init_checkpoint=directory / "pretrained", **fine_tuning)
+    fine_tuning["learning_rate"] = RANDOM_LEARNING_RATE
     run_squad(directory, "from_random", **fine_tuning)
+    fine_tuning["learning_rate"] = PRETRAINED_LEARNING_RATE
+    run_squad(directory, "from_text", init_checkpoint=directory / "pretrained", **fine_tuning)
     show_metrics(directory, "from_random", "from_text")
 
 
