@@ -318,6 +318,7 @@ def run_settings(**changes):
     """Settings of a training run."""
     settings = {
         **dict.fromkeys(field.name for field in dataclasses.fields(RunSettings)),
+        "gradient_accumulation_steps": 1,
         "output_dir": "none",
         "max_seq_length": 24,
         "do_lower_case": True,
