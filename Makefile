@@ -20,9 +20,9 @@ HPU_PYTHON ?= $(shell for p in python3.10 "$$(pyenv root 2>/dev/null)"/versions/
 	do "$$p" -c '' 2>/dev/null && echo "$$p" && break; done)
 
 MPICXX := $(shell command -v mpicxx)
-PYTEST_FLAGS := --numprocesses=2 --dist=loadgroup
+PYTEST_FLAGS := --numprocesses=2 --dist=loadgroup --durations=20
 
-.PHONY: setup supported quickstart horovod test test-one-process hpu test-hpu lint bench clean
+.PHONY: setup supported quickstart horovod test test-one-process test-tensorflow hpu test-hpu lint bench clean
 
 setup: $(STAMP)
 
@@ -67,6 +67,15 @@ test: lint horovod
 # All but the tests that start several processes with Horovod, and those of `tests/hpu`.
 test-one-process: lint
 	$(VENV)/bin/python -m pytest $(PYTEST_FLAGS) -m "not horovod"
+
+# Those of one process that another TensorFlow could change: not text, messages and downloads.
+SAME_WITH_ANY_TENSORFLOW := alignment classifier_bad_input create_pretraining_data distributed \
+	download_dataset download_pretrained_model examples fetching glue glue_metrics \
+	pretraining_data squad_data squad_metrics tokenization workers
+
+test-tensorflow: lint
+	$(VENV)/bin/python -m pytest $(PYTEST_FLAGS) -m "not horovod" \
+		$(SAME_WITH_ANY_TENSORFLOW:%=--ignore=tests/test_%.py)
 
 hpu: $(HPU_VENV)/installed
 
