@@ -324,7 +324,6 @@ def run_settings(**changes):
         "do_lower_case": True,
         "do_train": True,
         "train_batch_size": 4,
-        "gradient_accumulation_steps": 1,
         "learning_rate": 1e-3,
         "save_summary_steps": 100,
         "device": "cpu",
