@@ -60,15 +60,7 @@ def create_optimizer(
     learning_rate = learning_rate_schedule(
         global_step, init_lr, num_train_steps, num_warmup_steps, poly_power, start_warmup_step
     )
-    optimizers = {"adamw": AdamWeightDecayOptimizer, "lamb": LAMBOptimizer}
-    if optimizer not in optimizers:
-        raise ValueError(f"optimizer {optimizer!r} is not one of {', '.join(optimizers)}")
-    trainer = optimizers[optimizer](
-        learning_rate=learning_rate,
-        weight_decay_rate=_WEIGHT_DECAY_RATE,
-        exclude_from_weight_decay=_EXCLUDED_FROM_DECAY,
-    )
-
+    trainer = _trainer(optimizer, learning_rate)
     variables = tf.trainable_variables()
     gradients = tf.gradients(
         loss, variables, colocate_gradients_with_ops=colocate_gradients_with_ops
@@ -83,21 +75,38 @@ def create_optimizer(
         with tf.control_dependencies([update]):
             return tf.group(tf.assign_add(global_step, 1), name="train_step")
 
-    num_parts = gradient_accumulation_steps * distributed.size()
-    if num_parts == 1:
+    if gradient_accumulation_steps * distributed.size() == 1:
         return step(gradients)
+    return _step_of_parts(gradients, step, gradient_accumulation_steps, horovod_compression)
+
+
+def _trainer(optimizer, learning_rate):
+    """The optimizer with a name."""
+    optimizers = {"adamw": AdamWeightDecayOptimizer, "lamb": LAMBOptimizer}
+    if optimizer not in optimizers:
+        raise ValueError(f"optimizer {optimizer!r} is not one of {', '.join(optimizers)}")
+    return optimizers[optimizer](
+        learning_rate=learning_rate,
+        weight_decay_rate=_WEIGHT_DECAY_RATE,
+        exclude_from_weight_decay=_EXCLUDED_FROM_DECAY,
+    )
+
+
+def _step_of_parts(gradients, step, num_runs, compression):
+    """Calls `step` with the mean of the gradients of all processes and of `num_runs` runs."""
+    num_parts = num_runs * distributed.size()
     is_sliced = [isinstance(gradient, tf.IndexedSlices) for gradient in gradients]
 
     def step_of_means(slices_square, *means):
         (square,) = distributed.average([slices_square], "slices_square")
-        means = distributed.average(means, "gradient", horovod_compression)
+        means = distributed.average(means, "gradient", compression)
         dense = [mean for mean, sliced in zip(means, is_sliced) if not sliced]
         return step(means, tf.sqrt(square / num_parts + tf.square(tf.global_norm(dense))))
 
     tensors = [_slices_square(gradients), *map(tf.convert_to_tensor, gradients)]
-    if gradient_accumulation_steps == 1:
+    if num_runs == 1:
         return step_of_means(*tensors)
-    return _accumulated(tensors, step_of_means, gradient_accumulation_steps)
+    return _accumulated(tensors, step_of_means, num_runs)
 
 
 def _slices_square(gradients):

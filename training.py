@@ -91,6 +91,31 @@ def define_flags(
     integer("keep_checkpoint_max", 5, "How many of the latest checkpoints are kept; 0 for all.")
     boolean("use_einsum", False, "Whether projections are einsums and not matrix products.")
     boolean(
+        "deterministic_run",
+        False,
+        "Whether two runs give the same numbers: fixed seeds, one reading thread, no dropout.",
+    )
+    define_list(
+        "length_buckets",
+        None,
+        "Lengths to which prediction pads. Default: multiples of 32 (on an HPU 128) up to "
+        "max_seq_length, which is always among them; give max_seq_length alone to pad everything "
+        "to it.",
+    )
+    string("export_dir", None, "Directory to export the best checkpoint to, as a SavedModel.")
+    _define_device_flags()
+    _define_tpu_flags()
+
+
+def _define_device_flags():
+    """Defines the flags that tell on what a run trains."""
+    define_enum(
+        "device",
+        "auto",
+        ["auto", "hpu", "cpu", "gpu"],
+        "Where to run; auto takes the best there is.",
+    )
+    define_boolean(
         "use_horovod",
         False,
         "Whether to train on several cards with Horovod, one process for each.",
@@ -101,41 +126,26 @@ def define_flags(
         distributed.COMPRESSIONS,
         "How gradients are sent from card to card: fp16 halves their size.",
     )
-    boolean(
-        "deterministic_run",
-        False,
-        "Whether two runs give the same numbers: fixed seeds, one reading thread, no dropout.",
+    define_boolean(
+        "enable_scoped_allocator", False, "Whether Horovod's reductions share buffers: HPU only."
     )
-    define_enum(
-        "device",
-        "auto",
-        ["auto", "hpu", "cpu", "gpu"],
-        "Where to run; auto takes the best there is.",
-    )
-    define_list(
-        "length_buckets",
-        None,
-        "Lengths to which prediction pads. Default: multiples of 32 (on an HPU 128) up to "
-        "max_seq_length, which is always among them; give max_seq_length alone to pad everything "
-        "to it.",
-    )
-    integer(
+    define_integer(
         "synapse_logger_start",
         100,
         "With HABANA_SYNAPSE_LOGGER=range: the first of the ten steps that are logged, counted "
         "from 0 since the start of the program.",
         lower_bound=0,
     )
-    string("export_dir", None, "Directory to export the best checkpoint to, as a SavedModel.")
-    boolean(
-        "enable_scoped_allocator", False, "Whether Horovod's reductions share buffers: HPU only."
-    )
+
+
+def _define_tpu_flags():
+    """Defines the flags that existing commands give for TPUs."""
     unused = "TPUs are not supported; known so that existing commands run."
-    integer("iterations_per_loop", 1000, unused)
-    boolean("use_tpu", False, "TPUs are not supported: must be false.")
-    integer("num_tpu_cores", 8, unused)
+    define_integer("iterations_per_loop", 1000, unused)
+    define_boolean("use_tpu", False, "TPUs are not supported: must be false.")
+    define_integer("num_tpu_cores", 8, unused)
     for name in ("tpu_name", "tpu_zone", "gcp_project", "master"):
-        string(name, None, unused)
+        define_string(name, None, unused)
 
 
 def settings_from_flags(settings_class):

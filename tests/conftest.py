@@ -59,3 +59,12 @@ def pretraining_records(tmp_path_factory, corpus):
     path = tmp_path_factory.mktemp("pretraining_records") / "train"
     succeed(create_pretraining_data(path, input_file=corpus, dupe_factor=1))
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def pretraining_files(tmp_path_factory, corpus):
+    """The pattern of three record files."""
+    directory = tmp_path_factory.mktemp("records")
+    output_files = ",".join(str(directory / f"records-{number}") for number in range(3))
+    succeed(create_pretraining_data(output_files, input_file=corpus, dupe_factor=1))
+    return str(directory / "records-*")

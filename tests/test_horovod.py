@@ -27,7 +27,6 @@ from scripts import (
     assert_same_run,
     assert_same_variables,
     command,
-    create_pretraining_data,
     fail,
     files,
     load,
@@ -294,15 +293,6 @@ def test_glue_on_three_ranks(tmp_path):
         if split != "train":
             of_one = list(records.read_records(one / name))
             assert [*parts[0], *parts[1], *parts[2]] == of_one
-
-
-@pytest.fixture(scope="module")
-def pretraining_files(tmp_path_factory, corpus):
-    """The pattern of three record files."""
-    directory = tmp_path_factory.mktemp("records")
-    output_files = ",".join(str(directory / f"records-{number}") for number in range(3))
-    succeed(create_pretraining_data(output_files, input_file=corpus, dupe_factor=1))
-    return str(directory / "records-*")
 
 
 def test_pretraining_on_two_ranks(pretraining_files, tmp_path):

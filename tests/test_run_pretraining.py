@@ -23,7 +23,6 @@ from scripts import (
     SAMPLE_MODEL,
     assert_same_run,
     assert_same_variables,
-    create_pretraining_data,
     fail,
     files,
     kill_and_go_on,
@@ -46,20 +45,11 @@ RUN_FILES = {
 }
 
 
-@pytest.fixture(scope="session")
-def data(tmp_path_factory, corpus):
-    """The pattern of three record files."""
-    directory = tmp_path_factory.mktemp("records")
-    output_files = ",".join(str(directory / f"records-{number}") for number in range(3))
-    succeed(create_pretraining_data(output_files, input_file=corpus, dupe_factor=1))
-    return str(directory / "records-*")
-
-
 @pytest.fixture(scope="module")
-def finished(data, tmp_path_factory):
+def finished(pretraining_files, tmp_path_factory):
     """The directory of a finished deterministic run of 10 steps, and its log."""
     directory = tmp_path_factory.mktemp("finished")
-    return directory, succeed(run(directory, input_file=data, deterministic_run=True))
+    return directory, succeed(run(directory, input_file=pretraining_files, deterministic_run=True))
 
 
 def test_a_run_leaves_its_files(finished):
@@ -79,18 +69,18 @@ def test_a_run_leaves_its_files(finished):
     assert "NO --init_checkpoint" not in log
 
 
-def test_a_killed_run_goes_on(finished, data, tmp_path):
+def test_a_killed_run_goes_on(finished, pretraining_files, tmp_path):
     """With the same records, the same schedule and the same result."""
     directory, _ = finished
-    changes = {"output_dir": tmp_path, "input_file": data, "deterministic_run": True}
+    changes = {"output_dir": tmp_path, "input_file": pretraining_files, "deterministic_run": True}
     kill_and_go_on("run_pretraining.py", {**PRETRAINING_FLAGS, **changes})
     assert_same_run(tmp_path, directory)
 
 
-def test_a_finished_run_does_nothing(finished, data):
+def test_a_finished_run_does_nothing(finished, pretraining_files):
     directory, _ = finished
     before = {file.name: file.stat().st_mtime_ns for file in directory.iterdir()}
-    log = succeed(run(directory, input_file=data))
+    log = succeed(run(directory, input_file=pretraining_files))
     assert {file.name: file.stat().st_mtime_ns for file in directory.iterdir()} == before
     assert log.count("has been evaluated before") == 3
 
@@ -105,11 +95,16 @@ def test_our_checkpoints_have_the_variables_of_the_original(finished):
     assert ours == {**original, **slots, "global_step": []}
 
 
-def test_accumulated_gradients_make_the_same_run(finished, data, tmp_path):
+def test_accumulated_gradients_make_the_same_run(finished, pretraining_files, tmp_path):
     """A batch of 8 in parts of 2 gives the checkpoint, and no more variables, of a whole batch."""
     directory, _ = finished
     log = succeed(
-        run(tmp_path, input_file=data, deterministic_run=True, gradient_accumulation_steps=4)
+        run(
+            tmp_path,
+            input_file=pretraining_files,
+            deterministic_run=True,
+            gradient_accumulation_steps=4,
+        )
     )
     assert "step 10 of 10: loss" in log
     assert_same_variables(
@@ -117,7 +112,7 @@ def test_accumulated_gradients_make_the_same_run(finished, data, tmp_path):
     )
 
 
-def test_evaluation_gives_the_figures_of_the_predictions(finished, data, tmp_path):
+def test_evaluation_gives_the_figures_of_the_predictions(finished, pretraining_files, tmp_path):
     """Against figures by hand, over batches of any size."""
     directory, _ = finished
     result = run(
@@ -125,12 +120,12 @@ def test_evaluation_gives_the_figures_of_the_predictions(finished, data, tmp_pat
         init_checkpoint=directory / "model.ckpt-best",
         do_train=False,
         input_file=None,
-        eval_file=data,
+        eval_file=pretraining_files,
         eval_batch_size=7,
         max_eval_steps=1000,
     )
     succeed(result)
-    paths = sorted(tf.gfile.Glob(data))
+    paths = sorted(tf.gfile.Glob(pretraining_files))
     serialized = [r for path in paths if "manifest" not in path for r in records.read_records(path)]
     with tf.Graph().as_default(), tf.Session() as session:
         spec = run_pretraining.record_features(64, 10)
@@ -177,11 +172,13 @@ def two_group_config(tmp_path):
 
 
 @pytest.mark.parametrize("init_from_group0", [False, True])
-def test_groups_may_start_from_group_0(data, tmp_path, two_group_config, init_from_group0):
+def test_groups_may_start_from_group_0(
+    pretraining_files, tmp_path, two_group_config, init_from_group0
+):
     succeed(
         run(
             tmp_path / "run",
-            input_file=data,
+            input_file=pretraining_files,
             albert_config_file=two_group_config,
             num_train_steps=1,
             do_eval=False,
@@ -196,18 +193,22 @@ def test_groups_may_start_from_group_0(data, tmp_path, two_group_config, init_fr
     assert np.array_equal(*groups) == init_from_group0
 
 
-def test_masking_while_reading(data, tmp_path):
-    log = succeed(run(tmp_path, input_file=data, masked_lm_budget=10, spm_model_file=SAMPLE_MODEL))
+def test_masking_while_reading(pretraining_files, tmp_path):
+    log = succeed(
+        run(
+            tmp_path, input_file=pretraining_files, masked_lm_budget=10, spm_model_file=SAMPLE_MODEL
+        )
+    )
     assert "step 10 of 10: loss" in log
     assert set(load(tmp_path / "eval_results.json")) > METRICS
 
 
-def test_warmup_starts_late(data, tmp_path):
+def test_warmup_starts_late(pretraining_files, tmp_path):
     """With AdamW, and a rate that is 0 up to step 4 and rises then."""
     succeed(
         run(
             tmp_path,
-            input_file=data,
+            input_file=pretraining_files,
             do_eval=False,
             optimizer="adamw",
             start_warmup_step=4,
@@ -226,7 +227,7 @@ def assert_same_variables_but_slots(checkpoint, other):
             np.testing.assert_array_equal(*values)
 
 
-def test_a_model_learns_a_few_records(data, tmp_path):
+def test_a_model_learns_a_few_records(pretraining_files, tmp_path):
     """The labels are not shifted: a tiny model can learn 16 records by heart. It starts from small
     weights: with those of the golden config, 0.2, the table is too large to be learned from."""
     config = tiny_config()
@@ -234,7 +235,7 @@ def test_a_model_learns_a_few_records(data, tmp_path):
     config_file = tmp_path / "config.json"
     config_file.write_text(config.to_json_string())
     path = tmp_path / "records"
-    some = itertools.islice(records.read_records(data.replace("*", "0")), 16)
+    some = itertools.islice(records.read_records(pretraining_files.replace("*", "0")), 16)
     with records.record_writer(str(path), {"made_for": "a test"}, {}) as writer:
         for record in some:
             writer.write(record)
@@ -263,9 +264,9 @@ def test_fine_tuning_starts_from_the_checkpoint(finished, tmp_path):
     assert f"25 of 27 variables start from {directory}/model.ckpt-best" in log
 
 
-def test_the_exported_model(finished, data, tmp_path):
+def test_the_exported_model(finished, pretraining_files, tmp_path):
     directory, _ = finished
-    succeed(run(directory, input_file=data, export_dir=tmp_path / "export"))
+    succeed(run(directory, input_file=pretraining_files, export_dir=tmp_path / "export"))
     (path,) = (tmp_path / "export").iterdir()
     with tf.Graph().as_default(), tf.Session() as session:
         model = tf.saved_model.load(session, ["serve"], str(path))
@@ -279,8 +280,13 @@ def test_the_exported_model(finished, data, tmp_path):
     np.testing.assert_allclose(np.exp(outputs["masked_lm_log_probs"]).sum(axis=2), 1, rtol=1e-4)
 
 
-def test_main_runs_with_flags_set(data, tmp_path):
-    values = {**PRETRAINING_FLAGS, "input_file": data, "output_dir": tmp_path, "do_train": True}
+def test_main_runs_with_flags_set(pretraining_files, tmp_path):
+    values = {
+        **PRETRAINING_FLAGS,
+        "input_file": pretraining_files,
+        "output_dir": tmp_path,
+        "do_train": True,
+    }
     values.update(num_train_steps=2, do_eval=False)
     with flagsaver.flagsaver():
         flags.FLAGS(["test", *(f"--{name}={value}" for name, value in values.items())])
@@ -288,9 +294,9 @@ def test_main_runs_with_flags_set(data, tmp_path):
     assert (tmp_path / "model.ckpt-2.index").exists()
 
 
-def test_builders_make_an_estimator(data, tmp_path):
+def test_builders_make_an_estimator(pretraining_files, tmp_path):
     """Through the functions that notebooks call."""
-    paths = [path for path in tf.gfile.Glob(data) if not records.is_companion(path)]
+    paths = [path for path in tf.gfile.Glob(pretraining_files) if not records.is_companion(path)]
     model_fn = run_pretraining.model_fn_builder(
         tiny_config(),
         checkpoint_of("pretraining"),
@@ -343,10 +349,10 @@ def test_training_through_the_loss_is_golden(graph, optimizer):
 
 
 @pytest.fixture
-def one_file(data, tmp_path):
+def one_file(pretraining_files, tmp_path):
     """A copy of a record file, and its manifest, that a test may change."""
     path = tmp_path / "records"
-    source = data.replace("*", "0")
+    source = pretraining_files.replace("*", "0")
     shutil.copy(source, path)
     shutil.copy(records.manifest_path(source), records.manifest_path(str(path)))
     return path
