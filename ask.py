@@ -10,22 +10,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Callable, Mapping
 
-import training  # isort: skip  # before TensorFlow, whose log it quiets
+from albert_tf.runs import training  # isort: skip  # before TensorFlow, whose log it quiets
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 from absl import flags
 
-import checkpoints
-import model_files
 import run_squad_v1  # defines the flags that are the same here
-import serving
-import squad_data
-import squad_metrics
-import startup
-import tasks
 import tokenization
-from errors import InputError
+from albert_tf.errors import InputError
+from albert_tf.runs import checkpoints, model_files, serving, startup, tasks
+from albert_tf.squad import data as squad_data
+from albert_tf.squad import metrics as squad_metrics
 from modeling import AlbertConfig, AlbertModel
 
 FLAGS = flags.FLAGS

@@ -6,15 +6,14 @@ The direction follows from the flags: --huggingface_dir is converted to a Tensor
 
 from __future__ import annotations
 
-import training  # isort: skip  # before TensorFlow, whose log it quiets
+from albert_tf.runs import training  # isort: skip  # before TensorFlow, whose log it quiets
 
 from absl import flags, logging
 
-import checkpoints
-import glue
-import huggingface
-import model_files
-from errors import InputError
+from albert_tf import huggingface
+from albert_tf.errors import InputError
+from albert_tf.glue import data as glue
+from albert_tf.runs import checkpoints, model_files
 
 FLAGS = flags.FLAGS
 training.define_string("huggingface_dir", None, "Folder of transformers, to be converted.")

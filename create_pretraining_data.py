@@ -16,21 +16,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Iterable, Iterator
 
-import training  # isort: skip  # before TensorFlow, whose log it quiets
+from albert_tf.runs import training  # isort: skip  # before TensorFlow, whose log it quiets
 
 import numpy as np
 from absl import logging
 from tqdm import tqdm
 
-import pretraining_data
-import records
-import startup
-from errors import InputError
-from hooks import ReportTimer, Throughput
-from pretraining_data import EncodedBlock, InstanceMaker, InstanceSettings, Vocabulary
-from startup import Problems
+from albert_tf.errors import InputError
+from albert_tf.pretraining import instances as pretraining_data
+from albert_tf.pretraining.instances import (
+    EncodedBlock,
+    InstanceMaker,
+    InstanceSettings,
+    Vocabulary,
+)
+from albert_tf.records import record_files as records
+from albert_tf.records.workers import ordered_map
+from albert_tf.runs import startup
+from albert_tf.runs.hooks import ReportTimer, Throughput
+from albert_tf.runs.startup import Problems
 from tokenization import FullTokenizer
-from workers import ordered_map
 
 training.define_text_flags(max_seq_length=512)
 training.define_string(

@@ -6,8 +6,8 @@ from typing import Callable
 
 import tensorflow.compat.v1 as tf
 
-import gradients
-import hpu
+from albert_tf.devices import hpu
+from albert_tf.nn import gradients
 
 _EPSILON = 1e-12
 _EPSILON_FLOAT16 = 1e-3  # 1e-12 is zero in float16

@@ -14,11 +14,10 @@ import re
 
 import tensorflow.compat.v1 as tf
 
-import fusion
-import gradients
-import hpu
-from activations import gelu, get_activation
-from albert_config import AlbertConfig
+from albert_tf.devices import fusion, hpu
+from albert_tf.nn import gradients
+from albert_tf.nn.activations import gelu, get_activation
+from albert_tf.nn.config import AlbertConfig
 from custom_layer_norm import custom_layer_norm
 
 # What users of `modeling` find here, though three of the names are at home in smaller files.

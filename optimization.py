@@ -7,7 +7,7 @@ from typing import Iterable, Sequence
 
 import tensorflow.compat.v1 as tf
 
-import distributed
+from albert_tf.devices import distributed
 
 _CLIP_NORM = 1.0
 _WEIGHT_DECAY_RATE = 0.01

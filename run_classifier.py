@@ -7,24 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Sequence
 
-import training  # isort: skip  # before TensorFlow, whose log it quiets
+from albert_tf.runs import training  # isort: skip  # before TensorFlow, whose log it quiets
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 from absl import logging
 from tqdm import tqdm
 
-import datasets
-import distributed
-import glue
 import modeling
-import records
-import startup
-import tasks
-from errors import InputError
-from evaluation import Evaluation
-from glue_metrics import glue_metrics
-from startup import Problems, RunSettings, Start
+from albert_tf.devices import distributed
+from albert_tf.errors import InputError
+from albert_tf.glue import data as glue
+from albert_tf.glue.metrics import glue_metrics
+from albert_tf.records import datasets
+from albert_tf.records import record_files as records
+from albert_tf.runs import startup, tasks
+from albert_tf.runs.evaluation import Evaluation
+from albert_tf.runs.startup import Problems, RunSettings, Start
 
 training.define_flags(do_train=False, max_seq_length=512, train_batch_size=32, learning_rate=5e-5)
 training.define_string(

@@ -10,23 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence
 
-import training  # isort: skip  # before TensorFlow, whose log it quiets
+from albert_tf.runs import training  # isort: skip  # before TensorFlow, whose log it quiets
 
 import tensorflow.compat.v1 as tf
 from absl import logging
 
-import checkpoints
-import datasets
-import distributed
-import masking
 import optimization
-import records
-import startup
-import tasks
-from errors import InputError
-from evaluation import Evaluation
-from modeling import AlbertConfig, AlbertModel
-from pretraining_heads import (
+from albert_tf.devices import distributed
+from albert_tf.errors import InputError
+from albert_tf.pretraining import masking
+from albert_tf.pretraining.heads import (
     DIVISOR,
     IDS,
     ORDER,
@@ -40,7 +33,12 @@ from pretraining_heads import (
     masked_lm_divisor,
     pretraining_loss,
 )
-from startup import Problems, RunSettings, Start
+from albert_tf.records import datasets
+from albert_tf.records import record_files as records
+from albert_tf.runs import checkpoints, startup, tasks
+from albert_tf.runs.evaluation import Evaluation
+from albert_tf.runs.startup import Problems, RunSettings, Start
+from modeling import AlbertConfig, AlbertModel
 
 training.define_flags(
     do_train=True, max_seq_length=512, train_batch_size=4096, learning_rate=0.00176

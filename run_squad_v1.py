@@ -10,22 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import training  # isort: skip  # before TensorFlow, whose log it quiets
+from albert_tf.runs import training  # isort: skip  # before TensorFlow, whose log it quiets
 
 import tensorflow.compat.v1 as tf
 from absl import logging
 from tqdm import tqdm
 
-import datasets
-import distributed
 import modeling
-import records
-import squad_data
-import squad_metrics
-import tasks
-from errors import InputError
-from evaluation import Evaluation
-from startup import Problems, RunSettings, Start
+from albert_tf.devices import distributed
+from albert_tf.errors import InputError
+from albert_tf.records import datasets
+from albert_tf.records import record_files as records
+from albert_tf.runs import tasks
+from albert_tf.runs.evaluation import Evaluation
+from albert_tf.runs.startup import Problems, RunSettings, Start
+from albert_tf.squad import data as squad_data
+from albert_tf.squad import metrics as squad_metrics
 
 training.define_flags(
     do_train=True,

@@ -12,7 +12,7 @@ from typing import Iterable
 import sentencepiece
 import six
 
-from errors import InputError
+from albert_tf.errors import InputError
 
 SPIECE_UNDERLINE = "▁"  # SentencePiece's mark for a space
 UNKNOWN_TOKEN = "[UNK]"

@@ -12,9 +12,9 @@ import time
 from common import report, squad_arguments  # isort: skip  # finds the product
 
 import plain_alignment
-import records
-import squad_data
 import tokenization
+from albert_tf.records import record_files as records
+from albert_tf.squad import data as squad_data
 
 SETTINGS = squad_data.FeatureSettings(384, 128, 64, do_lower_case=True)
 PLAIN_QUESTIONS = 200  # as many as the plain alignment is measured on

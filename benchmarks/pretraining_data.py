@@ -20,7 +20,7 @@ from pathlib import Path
 
 from common import ROOT, SAMPLE, report  # isort: skip  # finds the product
 
-import records
+from albert_tf.records import record_files as records
 
 ORIGINAL_RATE = 122
 LOOP_LENGTH = 5_000_000

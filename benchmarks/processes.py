@@ -20,7 +20,7 @@ from common import ROOT, report  # isort: skip  # finds the product
 
 from training_step import BATCH_SIZE, WARM_UP_STEPS, training_step
 
-import distributed
+from albert_tf.devices import distributed
 
 ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
 AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}

@@ -15,11 +15,11 @@ import fetching  # isort: skip  # finds the product
 
 from absl import flags, logging
 
-import glue
-import records
-import squad_data
-import training
-from errors import InputError
+from albert_tf.errors import InputError
+from albert_tf.glue import data as glue
+from albert_tf.records import record_files as records
+from albert_tf.runs import training
+from albert_tf.squad import data as squad_data
 
 FLAGS = flags.FLAGS
 fetching.define_flags()

@@ -14,10 +14,9 @@ import fetching  # isort: skip  # finds the product
 
 from absl import flags, logging
 
-import model_files
-import records
-import training
-from errors import InputError
+from albert_tf.errors import InputError
+from albert_tf.records import record_files as records
+from albert_tf.runs import model_files, training
 
 FLAGS = flags.FLAGS
 fetching.define_flags()

@@ -26,13 +26,13 @@ from typing import BinaryIO, Iterable, Iterator
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import training  # isort: skip  # before TensorFlow, whose log it quiets
+from albert_tf.runs import training  # isort: skip  # before TensorFlow, whose log it quiets
 
 from absl import flags, logging
 from tqdm import tqdm
 
-import records
-from errors import InputError
+from albert_tf.errors import InputError
+from albert_tf.records import record_files as records
 
 FLAGS = flags.FLAGS
 _BLOCK = 1 << 16  # bytes

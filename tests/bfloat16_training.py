@@ -16,11 +16,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-import training  # noqa: F401, I001  # before TensorFlow, for which it sets the environment
+from albert_tf.runs import training  # noqa: F401, I001  # before TensorFlow: its environment
 
 import tensorflow.compat.v1 as tf
 
-import bfloat16
+from albert_tf.devices import bfloat16
 import optimization
 from golden import build
 

@@ -10,10 +10,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pytest
 import tensorflow.compat.v1 as tf
+from absl import logging
 
 import tokenization
 from golden import GOLDEN
 from scripts import ROOT, create_pretraining_data, run_squad, succeed
+
+logging.set_verbosity(logging.INFO)  # so that tests see what a user would
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-import distributed
 import modeling
 import optimization
-import records
+from albert_tf.devices import distributed
+from albert_tf.records import record_files as records
 from heads import HEADS
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from absl import app, logging
 
-import distributed
-import records
+from albert_tf.devices import distributed
+from albert_tf.records import record_files as records
 from golden import train_on_golden_rows
 
 # Arguments of `train_on_golden_rows`; heads with and without slices among their gradients.

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-import checkpoints
+from albert_tf.runs import checkpoints
 from golden import GOLDEN
 
 ROOT = Path(__file__).parent.parent

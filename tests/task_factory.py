@@ -7,12 +7,11 @@ import sys
 import tensorflow.compat.v1 as tf
 from absl import flags
 
-import pretraining_heads
 import run_classifier
 import run_pretraining
 import run_squad_v1
-import tasks
-import training
+from albert_tf.pretraining import heads as pretraining_heads
+from albert_tf.runs import tasks, training
 from scripts import CLASSIFIER_FLAGS, PRETRAINING_FLAGS, SQUAD_FLAGS
 
 _SCRIPTS = {

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import ask
-import squad_data
-from errors import InputError
+from albert_tf.errors import InputError
+from albert_tf.squad import data as squad_data
 from golden import checkpoint_of, tiny_config
 from scripts import (
     SAMPLE_MODEL,

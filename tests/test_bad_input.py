@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import tensorflow.compat.v1 as tf
 
-import records
+from albert_tf.records import record_files as records
 from golden import GOLDEN, checkpoint_of
 from scripts import SAMPLE_PREDICT, SAMPLE_TRAIN, SQUAD_FLAGS, command, fail, run_squad, succeed
 

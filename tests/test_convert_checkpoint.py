@@ -11,10 +11,9 @@ import pytest
 import safetensors.numpy
 import tensorflow.compat.v1 as tf
 
-import checkpoints
-import huggingface
-import model_files
-from errors import InputError
+from albert_tf import huggingface
+from albert_tf.errors import InputError
+from albert_tf.runs import checkpoints, model_files
 from golden import checkpoint_of, golden_json, tiny_config
 from heads import HEADS
 from modeling import AlbertConfig

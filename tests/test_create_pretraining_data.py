@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-import records
+from albert_tf.records import record_files as records
 from golden import GOLDEN
 from scripts import (
     PRETRAINING_DATA_FLAGS,

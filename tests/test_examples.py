@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-import glue
-import squad_data
+from albert_tf.glue import data as glue
+from albert_tf.squad import data as squad_data
 from scripts import ROOT, TINY_CONFIG, run_classifier, succeed
 
 EXAMPLES = ROOT / "examples"

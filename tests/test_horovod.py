@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-import records
+from albert_tf.records import record_files as records
 from golden import golden_records, train_on_golden_rows
 from horovod_steps import RUNS
 from launchers import finish, launch, mpi_flags, start, started_by

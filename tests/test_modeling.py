@@ -10,7 +10,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import modeling
-from errors import InputError
+from albert_tf.errors import InputError
 from golden import assert_golden, build, checkpoint_of, golden_json, tiny_config
 from heads import HEADS
 

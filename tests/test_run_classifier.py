@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-import records
 import run_classifier
-import startup
-import tasks
+from albert_tf.records import record_files as records
+from albert_tf.runs import startup, tasks
+from albert_tf.runs.startup import RunSettings, Start
 from golden import INPUTS, checkpoint_of, golden_lines, golden_numbers, tiny_config
 from scripts import (
     CLASSIFIER_FLAGS,
@@ -28,7 +28,6 @@ from scripts import (
 from scripts import (
     run_classifier as run,
 )
-from startup import RunSettings, Start
 
 RUN_FILES = {
     *("checkpoint", "graph.pbtxt", "eval", "eval_results.json", "eval_results.txt"),

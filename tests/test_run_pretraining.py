@@ -12,11 +12,11 @@ import tensorflow.compat.v1 as tf
 from absl import flags
 from absl.testing import flagsaver
 
-import checkpoints
-import datasets
 import optimization
-import records
 import run_pretraining
+from albert_tf.records import datasets
+from albert_tf.records import record_files as records
+from albert_tf.runs import checkpoints
 from golden import INPUTS, build, checkpoint_of, golden_numbers, tiny_config
 from scripts import (
     PRETRAINING_FLAGS,

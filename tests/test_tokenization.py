@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import tokenization
-from errors import InputError
+from albert_tf.errors import InputError
 from golden import GOLDEN, golden_json
 
 SAMPLE_MODEL = str(GOLDEN / "sample/sample.model")
@@ -153,7 +153,15 @@ def test_bad_models_are_refused(tmp_path):
         tokenization.FullTokenizer(None)
 
 
-@pytest.mark.parametrize("module", ["tokenization", "squad_data", "squad_metrics", "alignment"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "tokenization",
+        "albert_tf.squad.data",
+        "albert_tf.squad.metrics",
+        "albert_tf.squad.alignment",
+    ],
+)
 def test_starts_without_tensorflow(module):
     code = f"import sys, {module}; sys.exit('tensorflow' in sys.modules)"
     root = Path(tokenization.__file__).parent

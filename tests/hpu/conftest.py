@@ -7,6 +7,6 @@ be made any more: so these tests have a run of pytest of their own, in the envir
 
 from __future__ import annotations
 
-import hpu
+from albert_tf.devices import hpu
 
 hpu.register_ops()

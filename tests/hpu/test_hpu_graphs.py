@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-import bfloat16
-import checkpoints
 import custom_layer_norm
-import hpu
 import modeling
-import startup
 import task_factory
+from albert_tf.devices import bfloat16, hpu
+from albert_tf.runs import checkpoints, startup
 from golden import checkpoint_of, tiny_config
 from scripts import ROOT
 from task_factory import SCRIPTS

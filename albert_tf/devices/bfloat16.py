@@ -1,0 +1,250 @@
+"""Mixed precision: which ops work in bfloat16, by a JSON file that holds for every device.
+
+TF_BF16_CONVERSION names the file. On an HPU Habana's package reads it. On a CPU the same lists
+steer TensorFlow's own rewrite of the graph, which puts casts around the ops and knows no names of
+nodes; a session hook adds these. TensorFlow rewrites nothing to bfloat16 on a GPU.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Sequence
+
+import tensorflow.compat.v1 as tf
+from absl import logging
+from tensorflow.core.protobuf import rewriter_config_pb2
+
+from albert_tf.errors import InputError, listed
+
+VARIABLE = "TF_BF16_CONVERSION"
+
+# What TensorFlow calls its lists. Ops of "CLEARLIST" are converted beside an op that is, those of
+# "INFERLIST" only if all that they read comes from such ops.
+_TENSORFLOW_LISTS = {
+    "allowlist": "ALLOWLIST",
+    "conditional_list": "CLEARLIST",
+    "strict_conditional_list": "INFERLIST",
+}
+_TENSORFLOW_VARIABLE = "TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_"
+_ADDED_OPS = ("Habana", "Horovod", "_")  # how ops begin that are not part of TensorFlow's interface
+_ANY_TYPE = ""
+
+Exceptions = Sequence[Sequence[str]]  # pairs: regular expression of the name, op type or ""
+
+
+@dataclass(frozen=True)
+class ConversionConfig:
+    """What a conversion file says.
+
+    Attributes:
+      allowlist: types of ops that are converted.
+      conditional_list: types that are converted beside an op that is.
+      strict_conditional_list: types that are converted if all that they read comes from such ops.
+      non_convertible_exceptions: ops that are not converted whatever their type.
+      convertible_exceptions: ops that are converted whatever their type.
+    """
+
+    allowlist: Sequence[str] = ()
+    conditional_list: Sequence[str] = ()
+    strict_conditional_list: Sequence[str] = ()
+    non_convertible_exceptions: Exceptions = ()
+    convertible_exceptions: Exceptions = ()
+
+
+def config_from_environment() -> ConversionConfig | None:
+    """Reads and logs the file that TF_BF16_CONVERSION names; None if the variable is 0 or not set.
+
+    Raises:
+      InputError: if the file cannot be used.
+    """
+    path = os.environ.get(VARIABLE, "0")
+    if path in ("", "0"):
+        return None
+    config = read_config(path)
+    for name, values in dataclasses.asdict(config).items():
+        logging.info("bfloat16 by %s: %s: %s", path, name, json.dumps(values))
+    return config
+
+
+def read_config(path: str) -> ConversionConfig:
+    """Reads a conversion file.
+
+    Raises:
+      InputError: if the file cannot be read, or has a list, an op type or a regular expression that
+        means nothing.
+    """
+    try:
+        lists = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"{VARIABLE}={path}: {error.strerror}; give a file such as bf16_config/albert.json, or "
+            "0 for float32"
+        ) from error
+    except ValueError as error:
+        raise InputError(f"{path} ({VARIABLE}): not valid JSON: {error}") from error
+    problems = _problems(lists)
+    if problems:
+        raise InputError(f"{path} ({VARIABLE}): {listed(problems)}; correct the file")
+    return ConversionConfig(**lists)
+
+
+def _problems(lists):
+    """What is wrong with the value of a conversion file."""
+    names = [field.name for field in dataclasses.fields(ConversionConfig)]
+    if not isinstance(lists, dict):
+        return [f"it should be an object with {', '.join(names)}"]
+    problems = [f"{name!r} is not one of {', '.join(names)}" for name in lists if name not in names]
+    list_of = {}
+    for name in names:
+        if not isinstance(lists.get(name, []), list):
+            problems.append(f"{name} should be a list")
+            continue
+        for number, entry in enumerate(lists.get(name, ()), start=1):
+            place = f"{name}, entry {number}"
+            if name not in _TENSORFLOW_LISTS:
+                problems += _exception_problems(place, entry)
+                continue
+            problems += _type_problems(place, entry)
+            if list_of.setdefault(str(entry), name) != name:
+                problems.append(f"{place}: {entry!r} is in {list_of[entry]} too")
+    return problems
+
+
+def _exception_problems(place, entry):
+    is_pair = isinstance(entry, list) and [type(part) for part in entry] == [str, str]
+    if not is_pair:
+        return [f'{place}: {json.dumps(entry)} is not a pair ["regular expression", "op type"]']
+    pattern, op_type = entry
+    problems = [] if op_type == _ANY_TYPE else _type_problems(place, op_type)
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        problems.append(f"{place}: {pattern!r} is not a regular expression: {error}")
+    return problems
+
+
+def _type_problems(place, op_type):
+    is_known = isinstance(op_type, str) and (
+        op_type in _tensorflow_ops() or op_type.startswith(_ADDED_OPS)
+    )
+    return [] if is_known else [f"{place}: there is no op type {json.dumps(op_type)}"]
+
+
+@functools.lru_cache(maxsize=None)
+def _tensorflow_ops():
+    return frozenset(name for name in dir(tf.raw_ops) if not name.startswith("_"))
+
+
+def enable_rewrite(session_config: tf.ConfigProto) -> None:
+    """Lets sessions rewrite graphs, with the lists that `ConversionHook` sets.
+
+    The rewrite is part of oneDNN in TensorFlow, which must have been on when TensorFlow loaded.
+
+    Raises:
+      InputError: if oneDNN has been switched off.
+    """
+    if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0":
+        raise InputError(
+            f"TF_ENABLE_ONEDNN_OPTS=0 leaves TensorFlow without its rewrite to bfloat16: unset it, "
+            f"or {VARIABLE}"
+        )
+    rewriter = rewriter_config_pb2.RewriterConfig
+    new_name, old_name = "auto_mixed_precision_onednn_bfloat16", "auto_mixed_precision_mkl"
+    name = new_name if new_name in rewriter.DESCRIPTOR.fields_by_name else old_name
+    setattr(session_config.graph_options.rewrite_options, name, rewriter.ON)
+
+
+def with_conversion(
+    model_fn: Callable[..., tf.estimator.EstimatorSpec], config: ConversionConfig
+) -> Callable[..., tf.estimator.EstimatorSpec]:
+    """A model function with the hook that converts its graphs."""
+
+    def converted(features, labels, mode, params):
+        spec = model_fn(features, labels, mode, params)
+        hook = ConversionHook(config)
+        return spec._replace(
+            training_hooks=[*spec.training_hooks, hook],
+            prediction_hooks=[*spec.prediction_hooks, hook],
+        )
+
+    return converted
+
+
+class ConversionHook(tf.train.SessionRunHook):
+    """Tells TensorFlow's rewrite the op types to convert, and keeps it off the exceptions.
+
+    The rewrite leaves an op as it is if a run asks for it. So the hook asks, in each run, for the
+    exceptions among the ops that run anyway. For an op that is to be converted by its name, its
+    type is, and the others of that type are exceptions.
+    """
+
+    def __init__(self, config: ConversionConfig):
+        """Makes the hook."""
+        self._config = config
+        self._kept_by_fetches = {}
+
+    def begin(self):
+        self._graph = tf.get_default_graph()
+        types = {name: set(getattr(self._config, name)) for name in _TENSORFLOW_LISTS}
+        self._types_by_name = {
+            op.type
+            for op in self._graph.get_operations()
+            if _matches(op, self._config.convertible_exceptions)
+        } - types["allowlist"]
+        for name in types:
+            types[name] -= self._types_by_name
+        types["allowlist"] |= self._types_by_name
+        self._types = frozenset().union(*types.values())
+        for name, tensorflow_name in _TENSORFLOW_LISTS.items():
+            _set_list(tensorflow_name, types[name])
+        _set_list("DENYLIST", set())  # what is in no list stays in float32
+
+    def before_run(self, run_context):
+        fetches = tf.nest.flatten(run_context.original_args.fetches)
+        ops = tuple(_operation(self._graph.as_graph_element(fetch)) for fetch in fetches)
+        if ops not in self._kept_by_fetches:
+            self._kept_by_fetches[ops] = [op for op in needed_ops(ops) if self._is_kept(op)]
+        return tf.train.SessionRunArgs(self._kept_by_fetches[ops])
+
+    def _is_kept(self, op):
+        if op.type not in self._types or not self._graph.is_fetchable(op):
+            return False
+        if _matches(op, self._config.non_convertible_exceptions):
+            return True
+        is_by_name = op.type in self._types_by_name
+        return is_by_name and not _matches(op, self._config.convertible_exceptions)
+
+
+def _set_list(tensorflow_name: str, types: set[str]) -> None:
+    """Makes one of TensorFlow's lists be these op types, whatever it is by default."""
+    variable = f"{_TENSORFLOW_VARIABLE}{tensorflow_name}"
+    os.environ[f"{variable}_ADD"] = ",".join(sorted(types))
+    os.environ[f"{variable}_REMOVE"] = ",".join(sorted(_tensorflow_ops() - types))
+
+
+def _matches(op, exceptions: Exceptions) -> bool:
+    return any(
+        op_type in (_ANY_TYPE, op.type) and re.search(pattern, op.name)
+        for pattern, op_type in exceptions
+    )
+
+
+def _operation(element: Any) -> tf.Operation:
+    return element if isinstance(element, tf.Operation) else element.op
+
+
+def needed_ops(ops: Sequence[tf.Operation]) -> set[tf.Operation]:
+    """The ops that run when some ops are asked for, with these."""
+    needed, waiting = set(ops), list(ops)
+    while waiting:
+        op = waiting.pop()
+        sources = {tensor.op for tensor in op.inputs} | set(op.control_inputs)
+        waiting += sources - needed
+        needed |= sources
+    return needed

@@ -1,0 +1,476 @@
+"""ALBERT in the format of Hugging Face's transformers, and back, exactly.
+
+A folder in that format holds `config.json`, `model.safetensors` and `spiece.model`. The weights are
+the same numbers under other names, the kernels of dense layers transposed.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Mapping, Sequence
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+import tensorflow.compat.v1 as tf
+from absl import logging
+
+import tokenization
+from albert_tf.errors import InputError, listed
+from albert_tf.records import record_files as records
+from albert_tf.runs import checkpoints, model_files, startup
+from modeling import AlbertConfig
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+SPM_MODEL_FILE = "spiece.model"
+TOKENIZER_FILE = "tokenizer_config.json"
+_LAYER_NORM_EPSILON = 1e-12
+_CLASSIFIER_DROPOUT = 0.1
+# GELU is the tanh approximation here; "gelu" there is the exact function.
+_ACTIVATIONS = {"gelu": "gelu_new", "relu": "relu", "tanh": "tanh", "linear": "linear"}
+_ACTIVATIONS_BACK = {
+    **{theirs: ours for ours, theirs in _ACTIVATIONS.items()},
+    "gelu_pytorch_tanh": "gelu",
+    "gelu_fast": "gelu",
+    "gelu": "gelu",
+}
+_CONFIG_KEYS = (
+    *(name for name in inspect.signature(AlbertConfig).parameters if name != "hidden_act"),
+    # In published configs, without effect:
+    "gap_size",
+    "net_structure_type",
+    "num_memory_blocks",
+)
+_NOT_WEIGHTS = ("albert.embeddings.position_ids", "albert.embeddings.token_type_ids")
+_DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64}
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A weight under its two names.
+
+    Attributes:
+      ours: name of the TensorFlow variable.
+      theirs: name in `model.safetensors`.
+      is_kernel: whether it is a matrix [inputs, outputs] here and [outputs, inputs] there.
+    """
+
+    ours: str
+    theirs: str
+    is_kernel: bool = False
+
+    def turned(self, value: np.ndarray) -> np.ndarray:
+        """The value as it is stored on the other side."""
+        return np.ascontiguousarray(value.T) if self.is_kernel else value
+
+
+def _dense(ours, theirs):
+    return [
+        Weight(f"{ours}/kernel", f"{theirs}.weight", is_kernel=True),
+        Weight(f"{ours}/bias", f"{theirs}.bias"),
+    ]
+
+
+def _norm(ours, theirs):
+    return [Weight(f"{ours}/gamma", f"{theirs}.weight"), Weight(f"{ours}/beta", f"{theirs}.bias")]
+
+
+def _output(ours, theirs):
+    return [
+        Weight(f"{ours}output_weights", f"{theirs}.weight"),
+        Weight(f"{ours}output_bias", f"{theirs}.bias"),
+    ]
+
+
+_WORDS = Weight("bert/embeddings/word_embeddings", "albert.embeddings.word_embeddings.weight")
+_MAPPING_IN = _dense(
+    "bert/encoder/embedding_hidden_mapping_in", "albert.encoder.embedding_hidden_mapping_in"
+)
+_POOLER = _dense("bert/pooler/dense", "albert.pooler")
+_MASKED_LM = [
+    *_dense("cls/predictions/transform/dense", "predictions.dense"),
+    *_norm("cls/predictions/transform/LayerNorm", "predictions.LayerNorm"),
+    Weight("cls/predictions/output_bias", "predictions.bias"),
+]
+_SENTENCE_ORDER = _output("cls/seq_relationship/", "sop_classifier.classifier")
+_SPAN = _output("cls/squad/", "qa_outputs")
+_CLASSIFIER = _output("", "classifier")
+HEADS = (_SPAN, _CLASSIFIER, _MASKED_LM, _SENTENCE_ORDER)
+_TIED_WORDS = "predictions.decoder.weight"
+_TIED_BIAS = "predictions.decoder.bias"
+_ARCHITECTURES = (
+    "AlbertForQuestionAnswering",
+    "AlbertForSequenceClassification",
+    "AlbertForPreTraining",
+    "AlbertForMaskedLM",
+    "AlbertModel",
+)
+
+
+def encoder_weights(config: AlbertConfig) -> list[Weight]:
+    """The weights of the encoder; those of `embedding_hidden_mapping_in` always among them."""
+    weights = [_WORDS, *_MAPPING_IN, *_POOLER]
+    for name in ("position_embeddings", "token_type_embeddings"):
+        weights.append(Weight(f"bert/embeddings/{name}", f"albert.embeddings.{name}.weight"))
+    weights += _norm("bert/embeddings/LayerNorm", "albert.embeddings.LayerNorm")
+    for group in range(config.num_hidden_groups):
+        for inner in range(config.inner_group_num):
+            weights += _block_weights(
+                f"bert/encoder/transformer/group_{group}/inner_group_{inner}",
+                f"albert.encoder.albert_layer_groups.{group}.albert_layers.{inner}",
+            )
+    return weights
+
+
+def _block_weights(ours, theirs):
+    """The weights of attention and feed-forward."""
+    weights = []
+    for name in ("query", "key", "value"):
+        weights += _dense(f"{ours}/attention_1/self/{name}", f"{theirs}.attention.{name}")
+    return [
+        *weights,
+        *_dense(f"{ours}/attention_1/output/dense", f"{theirs}.attention.dense"),
+        *_norm(f"{ours}/LayerNorm", f"{theirs}.attention.LayerNorm"),
+        *_dense(f"{ours}/ffn_1/intermediate/dense", f"{theirs}.ffn"),
+        *_dense(f"{ours}/ffn_1/intermediate/output/dense", f"{theirs}.ffn_output"),
+        *_norm(f"{ours}/LayerNorm_1", f"{theirs}.full_layer_layer_norm"),
+    ]
+
+
+def write_huggingface(
+    folder: str,
+    config_file: str,
+    spm_model_file: str,
+    checkpoint: str,
+    do_lower_case: bool = True,
+    labels: Sequence[str] = (),
+) -> str:
+    """Writes a checkpoint as a folder for transformers.
+
+    Args:
+      folder: the new folder.
+      config_file: the model's config.
+      spm_model_file: its SentencePiece model.
+      checkpoint: prefix of the checkpoint, with any of the heads.
+      do_lower_case: whether its text is lower-cased.
+      labels: names of a classifier's labels, in the order of its outputs.
+
+    Returns:
+      The class of transformers that the folder is for: "AlbertForQuestionAnswering".
+
+    Raises:
+      InputError: if the files do not belong together, or `folder` is there already.
+    """
+    config = AlbertConfig.from_json_file(config_file)
+    _check_groups(config)
+    tokenizer = tokenization.FullTokenizer(None, spm_model_file=spm_model_file)
+    startup.check_vocabulary(spm_model_file, tokenizer, config_file, config)
+    checkpoints.check_fits(checkpoint, model_files.encoder_shapes(config), all_needed=True)
+    reader = tf.train.load_checkpoint(checkpoint)
+    values = {name: reader.get_tensor(name) for name in checkpoints.model_shapes_in(checkpoint)}
+    tensors = _to_tensors(values, config, checkpoint)
+    their_config = _their_config(config, tensors, tokenizer, labels)
+    with records.whole_directory(folder) as temporary:
+        safetensors.numpy.save_file(tensors, temporary / WEIGHTS_FILE, metadata={"format": "pt"})
+        records.write_json(temporary / CONFIG_FILE, their_config, indent=2)
+        settings = {
+            "tokenizer_class": "AlbertTokenizer",
+            "do_lower_case": do_lower_case,
+            "keep_accents": False,
+            "remove_space": True,
+            "model_max_length": config.max_position_embeddings,
+        }
+        records.write_json(temporary / TOKENIZER_FILE, settings, indent=2)
+        shutil.copyfile(spm_model_file, temporary / SPM_MODEL_FILE)
+    return their_config["architectures"][0]
+
+
+def _check_groups(config):
+    """transformers divides layers by layers per group; this rounds otherwise for a few sizes."""
+    layers, groups = config.num_hidden_layers, config.num_hidden_groups
+    for layer in range(layers):
+        if layer * groups // layers != int(layer / (layers / groups)):
+            raise InputError(
+                f"num_hidden_groups {groups} with num_hidden_layers {layers}: transformers gives "
+                f"layer {layer} the weights of another group; this model cannot be converted"
+            )
+
+
+def _to_tensors(values: Arrays, config: AlbertConfig, place: str) -> dict[str, np.ndarray]:
+    """The weights under their names in transformers."""
+    values = dict(values)
+    if config.embedding_size == config.hidden_size:  # transformers always has this layer
+        kernel, bias = _MAPPING_IN
+        values[kernel.ours] = np.eye(config.hidden_size, dtype=np.float32)
+        values[bias.ours] = np.zeros(config.hidden_size, np.float32)
+    tensors = {}
+    for weights in (encoder_weights(config), *_present(HEADS, values, "ours", place)):
+        for weight in weights:
+            tensors[weight.theirs] = weight.turned(values.pop(weight.ours))
+    if _MASKED_LM[-1].theirs in tensors:  # transformers' models for TensorFlow read the copy
+        tensors[_TIED_BIAS] = tensors[_MASKED_LM[-1].theirs]
+    if values:
+        logging.warning("%s: these variables are left out: %s", place, listed(sorted(values)))
+    return tensors
+
+
+def _present(heads, arrays, side, place):
+    """The heads that are there; `InputError` for one of which only a part is."""
+    present = []
+    for head in heads:
+        names = [getattr(weight, side) for weight in head]
+        missing = [name for name in names if name not in arrays]
+        if len(missing) < len(names):
+            if missing:
+                raise InputError(
+                    f"{place}: {listed(missing)} is missing beside "
+                    f"{listed([name for name in names if name in arrays])}: the head of the model "
+                    "is not complete"
+                )
+            present.append(head)
+    return present
+
+
+def _their_config(config, tensors, tokenizer, labels):
+    """The contents of `config.json`."""
+    if not isinstance(config.hidden_act, str):
+        raise InputError("hidden_act must be a name to be written to a file")
+    their_config: dict[str, Any] = {
+        "model_type": "albert",
+        **config.to_dict(),
+        "hidden_act": _ACTIVATIONS[config.hidden_act.lower() or "linear"],
+        "layer_norm_eps": _LAYER_NORM_EPSILON,
+        "classifier_dropout_prob": _CLASSIFIER_DROPOUT,
+        "position_embedding_type": "absolute",
+    }
+    for name, piece in (
+        ("pad_token_id", "<pad>"),
+        ("bos_token_id", "[CLS]"),
+        ("eos_token_id", "[SEP]"),
+    ):
+        if piece in tokenizer.vocab:
+            their_config[name] = tokenizer.vocab[piece]
+    if _SPAN[0].theirs in tensors:
+        architecture = "AlbertForQuestionAnswering"
+    elif _CLASSIFIER[0].theirs in tensors:
+        architecture = "AlbertForSequenceClassification"
+        outputs = len(tensors[_CLASSIFIER[0].theirs])
+        labels = labels or [f"LABEL_{number}" for number in range(outputs)]
+        if len(labels) != outputs:
+            raise InputError(f"{len(labels)} labels for the {outputs} outputs of the classifier")
+        their_config["id2label"] = dict(enumerate(labels))
+        their_config["label2id"] = {label: number for number, label in enumerate(labels)}
+        regression, classification = "regression", "single_label_classification"
+        their_config["problem_type"] = regression if outputs == 1 else classification
+    elif _SENTENCE_ORDER[0].theirs in tensors:
+        architecture = "AlbertForPreTraining"
+    else:
+        architecture = "AlbertForMaskedLM" if _MASKED_LM[0].theirs in tensors else "AlbertModel"
+    their_config["architectures"] = [architecture]
+    return their_config
+
+
+def read_huggingface(huggingface_dir: str, folder: str) -> model_files.ModelFiles:
+    """Writes a folder of transformers as a folder of a model of ours.
+
+    Args:
+      huggingface_dir: the folder with `config.json`, `model.safetensors` and `spiece.model`.
+      folder: the new folder, which gets the files that published models have.
+
+    Returns:
+      The paths of the files.
+
+    Raises:
+      InputError: if a file is missing, or the model is not an ALBERT that can be converted.
+    """
+    source = Path(huggingface_dir)
+    config = _our_config(source / CONFIG_FILE)
+    tokenizer = tokenization.FullTokenizer(None, spm_model_file=str(source / SPM_MODEL_FILE))
+    startup.check_vocabulary(
+        str(source / SPM_MODEL_FILE), tokenizer, str(source / CONFIG_FILE), config
+    )
+    values = _to_values(read_tensors(source / WEIGHTS_FILE), config, str(source / WEIGHTS_FILE))
+    with records.whole_directory(folder) as temporary:
+        write_checkpoint(str(temporary / checkpoints.BEST_CHECKPOINT), values)
+        text = config.to_json_string()
+        (temporary / model_files.CONFIG_FILE).write_text(text, encoding="utf-8")
+        shutil.copyfile(source / SPM_MODEL_FILE, temporary / model_files.SPM_MODEL_FILE)
+        model_files.write_vocab(temporary / model_files.VOCAB_FILE, tokenizer.sp_model)
+    return model_files.find_model(folder)
+
+
+def _our_config(path: Path) -> AlbertConfig:
+    """Reads a `config.json`."""
+    try:
+        their_config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the config: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{path}: the config is not valid JSON: {error}") from error
+    if their_config.get("model_type") != "albert":
+        raise InputError(
+            f"{path}: model_type is {their_config.get('model_type')!r}: this is no ALBERT"
+        )
+    for architecture in their_config.get("architectures") or ():
+        if architecture not in _ARCHITECTURES:
+            raise InputError(
+                f"{path}: {architecture} cannot be converted; known are {', '.join(_ARCHITECTURES)}"
+            )
+    if their_config.get("position_embedding_type", "absolute") != "absolute":
+        raise InputError(f"{path}: position_embedding_type must be absolute: this is no ALBERT")
+    epsilon = their_config.get("layer_norm_eps", _LAYER_NORM_EPSILON)
+    if epsilon != _LAYER_NORM_EPSILON:
+        logging.warning(
+            "%s: layer_norm_eps is %g, here it is %g: scores will differ a little",
+            *(path, epsilon, _LAYER_NORM_EPSILON),
+        )
+    activation = their_config.get("hidden_act", "gelu_new")
+    if activation not in _ACTIVATIONS_BACK:
+        raise InputError(
+            f"{path}: hidden_act {activation!r} is none of {', '.join(_ACTIVATIONS_BACK)}"
+        )
+    if activation == "gelu":
+        logging.warning(
+            "%s: hidden_act is the exact GELU, here it is the tanh approximation, with which the "
+            "published models were trained: scores will differ a little",
+            path,
+        )
+    sizes = {key: their_config[key] for key in _CONFIG_KEYS if key in their_config}
+    return AlbertConfig.checked({**sizes, "hidden_act": _ACTIVATIONS_BACK[activation]}, str(path))
+
+
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
+    """Reads a `.safetensors` file; bfloat16 becomes float32, as NumPy has none.
+
+    Raises:
+      InputError: if the file is missing or damaged.
+    """
+    if not path.is_file():
+        raise InputError(
+            f"{path}: the file is missing; a pytorch_model.bin is a pickle, which is not read: "
+            "save the model with transformers' save_pretrained"
+        )
+    try:
+        entries = safetensors.deserialize(path.read_bytes())
+    except safetensors.SafetensorError as error:
+        raise InputError(f"{path}: not a safetensors file, or damaged: {error}") from error
+    tensors = {}
+    for name, entry in entries:
+        if entry["dtype"] == "BF16":  # the upper half of a float32
+            value = (np.frombuffer(entry["data"], np.uint16).astype(np.uint32) << 16).view("f4")
+        elif entry["dtype"] in _DTYPES:
+            value = np.frombuffer(entry["data"], _DTYPES[entry["dtype"]])
+        else:
+            raise InputError(f"{path}: {name} is of type {entry['dtype']}, which is not read")
+        tensors[name] = value.reshape(entry["shape"])
+    return tensors
+
+
+def _to_values(tensors: Arrays, config: AlbertConfig, place: str) -> dict[str, np.ndarray]:
+    """The weights under their names here, as float32."""
+    tensors = {_full_name(name): value for name, value in tensors.items()}
+    for name in _NOT_WEIGHTS:
+        tensors.pop(name, None)
+    _untie(tensors, place)
+    heads = _present(HEADS, tensors, "theirs", place)
+    if not any(head in (_CLASSIFIER, _SENTENCE_ORDER) for head in heads):
+        _add_pooler(tensors, config, place)
+    weights = [*encoder_weights(config), *(weight for head in heads for weight in head)]
+    missing = [weight.theirs for weight in weights if weight.theirs not in tensors]
+    if missing:
+        raise InputError(f"{place}: these weights are missing: {listed(missing)}")
+    values = {
+        weight.ours: weight.turned(tensors.pop(weight.theirs).astype(np.float32))
+        for weight in weights
+    }
+    if tensors:
+        raise InputError(f"{place}: these weights are not known: {listed(sorted(tensors))}")
+    if config.embedding_size == config.hidden_size:
+        _remove_mapping(values, place)
+    _check_shapes(values, config, place)
+    return values
+
+
+def _full_name(name):
+    """A name of the encoder's weights with its prefix, which files of `AlbertModel` leave out."""
+    return f"albert.{name}" if name.startswith(("embeddings.", "encoder.", "pooler.")) else name
+
+
+def _untie(tensors, place):
+    """Removes what stands in a file a second time under another name."""
+    if _TIED_BIAS in tensors:
+        tensors.setdefault(_MASKED_LM[-1].theirs, tensors[_TIED_BIAS])
+    for copy, original in ((_TIED_WORDS, _WORDS.theirs), (_TIED_BIAS, _MASKED_LM[-1].theirs)):
+        value = tensors.pop(copy, None)
+        if value is not None and not np.array_equal(value, tensors.get(original)):
+            raise InputError(
+                f"{place}: {copy} is not the same as {original}, as it is in every ALBERT"
+            )
+
+
+def _add_pooler(tensors, config, place):
+    """Makes the pooler that models are saved without that do not need it, as a new model's."""
+    kernel, bias = _POOLER
+    if kernel.theirs not in tensors and bias.theirs not in tensors:
+        logging.info("%s has no pooler, and does without: it starts anew", place)
+        size = [config.hidden_size] * 2
+        values = np.random.RandomState(0).normal(0.0, config.initializer_range, size)
+        tensors[kernel.theirs] = values.astype(np.float32)
+        tensors[bias.theirs] = np.zeros(config.hidden_size, np.float32)
+
+
+def _remove_mapping(values, place):
+    """Takes away the mapping between equal widths, which there is not here; it must do nothing."""
+    kernel, bias = (values.pop(weight.ours) for weight in _MAPPING_IN)
+    if not np.array_equal(kernel, np.eye(*kernel.shape)) or bias.any():
+        raise InputError(
+            f"{place}: embedding_size and hidden_size are equal, and yet embeddings are mapped to "
+            "hidden states: this model cannot be converted"
+        )
+
+
+def _check_shapes(values, config, place):
+    """Checks the shapes against those of the model that the config describes."""
+    shapes = model_files.encoder_shapes(config)
+    width, vocab_size, embedding_size = config.hidden_size, config.vocab_size, config.embedding_size
+    kernel, *vectors, bias = (weight.ours for weight in _MASKED_LM)
+    shapes.update({kernel: [width, embedding_size], bias: [vocab_size]})
+    shapes.update({vector: [embedding_size] for vector in vectors})
+    for weights, output_bias in (_SPAN, _SENTENCE_ORDER):
+        shapes.update({weights.ours: [2, width], output_bias.ours: [2]})
+    if _CLASSIFIER[0].ours in values:
+        outputs = len(values[_CLASSIFIER[0].ours])
+        shapes.update({_CLASSIFIER[0].ours: [outputs, width], _CLASSIFIER[1].ours: [outputs]})
+    differing = [
+        f"{name} is {list(value.shape)}, the config asks for {shapes[name]}"
+        for name, value in values.items()
+        if list(value.shape) != shapes[name]
+    ]
+    if differing:
+        raise InputError(f"{place}: it does not fit its {CONFIG_FILE}: {listed(differing)}")
+
+
+def write_checkpoint(prefix: str, values: Arrays) -> None:
+    """Writes a TensorFlow checkpoint.
+
+    Args:
+      prefix: prefix of its files.
+      values: the variables by name.
+    """
+    names = sorted(values)
+    with tf.Graph().as_default(), tf.Session() as session:
+        placeholders = [tf.placeholder(values[name].dtype, values[name].shape) for name in names]
+        save = tf.raw_ops.SaveV2(
+            prefix=prefix,
+            tensor_names=names,
+            shape_and_slices=[""] * len(names),
+            tensors=placeholders,
+        )
+        session.run(save, dict(zip(placeholders, (values[name] for name in names))))

@@ -1,0 +1,69 @@
+"""Activation functions by name, and GELU."""
+
+from __future__ import annotations
+
+import math
+from typing import Callable
+
+import tensorflow.compat.v1 as tf
+
+from albert_tf.devices import fusion, hpu
+from albert_tf.nn import gradients
+
+_GELU_LINEAR = math.sqrt(2 / math.pi)
+_GELU_CUBIC = 0.044715 * _GELU_LINEAR
+
+
+def gelu(x: tf.Tensor) -> tf.Tensor:
+    """Gaussian error linear unit in its tanh approximation (Hendrycks & Gimpel 2016, section 2).
+
+    Args:
+      x: float tensor of any shape.
+
+    Returns:
+      0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), of the shape and dtype of `x`.
+    """
+    if hpu.is_hpu():
+        return hpu.gelu(x)
+    return gradients.override("AlbertGelu", _gelu(x), x)
+
+
+@fusion.fused
+def _gelu(x):
+    # Products in place of `tf.pow`: a tenth of its time.
+    return x * (0.5 + 0.5 * tf.tanh(x * (_GELU_LINEAR + _GELU_CUBIC * tf.square(x))))
+
+
+@gradients.register("AlbertGelu")
+def _gelu_gradient(upstream, x):
+    return [_gelu_slope(upstream, x)]
+
+
+@fusion.fused
+def _gelu_slope(upstream, x):
+    square = tf.square(x)
+    tanh = tf.tanh(x * (_GELU_LINEAR + _GELU_CUBIC * square))
+    argument_slope = _GELU_LINEAR + 3 * _GELU_CUBIC * square
+    return upstream * (0.5 + 0.5 * tanh + 0.5 * x * (1 - tf.square(tanh)) * argument_slope)
+
+
+def get_activation(activation: str | Callable | None) -> Callable | None:
+    """The function of an activation's name.
+
+    Args:
+      activation: "gelu", "relu", "tanh" or "linear" in any case; None or "" mean linear; a function
+        is returned as it is.
+
+    Returns:
+      A function from tensor to tensor, or None for linear.
+
+    Raises:
+      ValueError: if the name is not known.
+    """
+    if not isinstance(activation, str):
+        return activation
+    functions = {"": None, "linear": None, "relu": tf.nn.relu, "gelu": gelu, "tanh": tf.tanh}
+    name = activation.lower()
+    if name not in functions:
+        raise ValueError(f"hidden_act {activation!r} is not one of gelu, relu, tanh, linear")
+    return functions[name]

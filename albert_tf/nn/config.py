@@ -1,0 +1,159 @@
+"""The sizes of an ALBERT model, and the JSON file that holds them."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Callable
+
+import tensorflow.compat.v1 as tf
+
+from albert_tf.errors import InputError
+from albert_tf.nn.activations import get_activation
+
+
+class AlbertConfig:
+    """The sizes of a model, as stored in `albert_config.json`.
+
+    Attributes have the names of the constructor's arguments. Keys of a config file that are not
+    among them are kept as attributes too, and written back by `to_dict`.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        embedding_size: int = 128,
+        hidden_size: int = 4096,
+        num_hidden_layers: int = 12,
+        num_hidden_groups: int = 1,
+        num_attention_heads: int = 64,
+        intermediate_size: int = 16384,
+        inner_group_num: int = 1,
+        down_scale_factor: int = 1,
+        hidden_act: str | Callable | None = "gelu",
+        hidden_dropout_prob: float = 0,
+        attention_probs_dropout_prob: float = 0,
+        max_position_embeddings: int = 512,
+        type_vocab_size: int = 2,
+        initializer_range: float = 0.02,
+    ):
+        """The defaults are the sizes of ALBERT xxlarge.
+
+        Args:
+          vocab_size: number of pieces in the vocabulary.
+          embedding_size: width E of the word, token-type and position embeddings.
+          hidden_size: width D of the encoder.
+          num_hidden_layers: number of layers.
+          num_hidden_groups: number of weight sets that the layers share.
+          num_attention_heads: number N of attention heads; divides `hidden_size`.
+          intermediate_size: width F of the feed-forward layer.
+          inner_group_num: number of attention and feed-forward blocks in a group.
+          down_scale_factor: kept for published configs; the model does not use it.
+          hidden_act: activation of the feed-forward layer: a name that `get_activation` knows, or a
+            function.
+          hidden_dropout_prob: dropout rate of embeddings and block outputs, in training.
+          attention_probs_dropout_prob: dropout rate of the attention weights, in training.
+          max_position_embeddings: the longest sequence that the model can read.
+          type_vocab_size: number of token types.
+          initializer_range: standard deviation of the initial weights.
+        """
+        self.vocab_size = vocab_size
+        self.embedding_size = embedding_size
+        self.hidden_size = hidden_size
+        self.num_hidden_layers = num_hidden_layers
+        self.num_hidden_groups = num_hidden_groups
+        self.num_attention_heads = num_attention_heads
+        self.intermediate_size = intermediate_size
+        self.inner_group_num = inner_group_num
+        self.down_scale_factor = down_scale_factor
+        self.hidden_act = hidden_act
+        self.hidden_dropout_prob = hidden_dropout_prob
+        self.attention_probs_dropout_prob = attention_probs_dropout_prob
+        self.max_position_embeddings = max_position_embeddings
+        self.type_vocab_size = type_vocab_size
+        self.initializer_range = initializer_range
+
+    @classmethod
+    def from_dict(cls, json_object: dict) -> AlbertConfig:
+        """Makes a config of a dictionary; keys that are missing get their defaults."""
+        config = cls(vocab_size=None)
+        vars(config).update(json_object)
+        return config
+
+    @classmethod
+    def from_json_file(cls, json_file: str) -> AlbertConfig:
+        """Reads a config file.
+
+        Raises:
+          InputError: if the file is missing, is not JSON, or describes no possible model.
+        """
+        try:
+            with tf.gfile.GFile(json_file, "r") as reader:
+                values = json.loads(reader.read())
+        except tf.errors.OpError as error:
+            raise InputError(
+                f"{json_file}: cannot read the model config: {error.message}"
+            ) from error
+        except ValueError as error:
+            raise InputError(f"{json_file}: the model config is not valid JSON: {error}") from error
+        if not isinstance(values, dict):
+            raise InputError(f"{json_file}: the model config must be a JSON object of sizes")
+        return cls.checked(values, json_file)
+
+    @classmethod
+    def checked(cls, values: dict, file: str) -> AlbertConfig:
+        """Makes a config of the values that a file holds.
+
+        Raises:
+          InputError: if they describe no possible model.
+        """
+        config = cls.from_dict(values)
+        problem = config._problem()
+        if problem:
+            raise InputError(f"{file}: {problem}")
+        return config
+
+    def to_dict(self) -> dict:
+        """The config as a dictionary, unknown keys included."""
+        return copy.deepcopy(vars(self))
+
+    def to_json_string(self) -> str:
+        """The config as indented JSON with sorted keys and a final line break."""
+        return json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n"
+
+    def _problem(self) -> str | None:
+        """What makes this config impossible, or None."""
+        for name in (
+            "vocab_size",
+            "embedding_size",
+            "hidden_size",
+            "num_hidden_layers",
+            "num_hidden_groups",
+            "num_attention_heads",
+            "intermediate_size",
+            "inner_group_num",
+            "max_position_embeddings",
+            "type_vocab_size",
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                return f"{name} is {value!r}; it must be a whole number of at least 1"
+        if self.hidden_size % self.num_attention_heads:
+            return (
+                f"hidden_size {self.hidden_size} is not a multiple of "
+                f"num_attention_heads {self.num_attention_heads}"
+            )
+        if self.num_hidden_groups > self.num_hidden_layers:
+            return (
+                f"num_hidden_groups {self.num_hidden_groups} is more than "
+                f"num_hidden_layers {self.num_hidden_layers}"
+            )
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not 0 <= value < 1:
+                return f"{name} is {value!r}; it must be at least 0 and less than 1"
+        try:
+            get_activation(self.hidden_act)
+        except ValueError as error:
+            return str(error)
+        return None

@@ -1,0 +1,118 @@
+"""The files of a model: config, vocabulary, SentencePiece model and checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import sentencepiece
+import tensorflow.compat.v1 as tf
+
+import modeling
+import tokenization
+from albert_tf.errors import InputError
+from albert_tf.runs import checkpoints, startup
+
+CONFIG_FILE = "albert_config.json"
+SPM_MODEL_FILE = "30k-clean.model"
+VOCAB_FILE = "30k-clean.vocab"
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """Paths of the files of a model.
+
+    Attributes:
+      albert_config_file: the config.
+      vocab_file: the pieces with their scores, a line each.
+      spm_model_file: the SentencePiece model.
+      checkpoint: prefix of the checkpoint.
+    """
+
+    albert_config_file: str
+    vocab_file: str
+    spm_model_file: str
+    checkpoint: str
+
+    def as_flags(self) -> list[str]:
+        """The flags that tell a script to start from the model."""
+        return [
+            f"--albert_config_file={self.albert_config_file}",
+            f"--vocab_file={self.vocab_file}",
+            f"--spm_model_file={self.spm_model_file}",
+            f"--init_checkpoint={self.checkpoint}",
+        ]
+
+
+def find_model(directory: str | Path) -> ModelFiles:
+    """Finds the files of a model in its folder.
+
+    Raises:
+      InputError: if one is missing.
+    """
+    paths = [Path(directory) / name for name in (CONFIG_FILE, VOCAB_FILE, SPM_MODEL_FILE)]
+    missing = [path.name for path in paths if not path.is_file()]
+    if missing:
+        raise InputError(f"{directory}: {', '.join(missing)} is missing: this is no whole model")
+    return ModelFiles(*(str(path) for path in paths), checkpoints.find_checkpoint(str(directory)))
+
+
+def beside_checkpoint(
+    checkpoint: str, albert_config_file: str | None, spm_model_file: str | None
+) -> tuple[str, str]:
+    """The config and the SentencePiece model of a checkpoint.
+
+    Args:
+      checkpoint: prefix of the checkpoint.
+      albert_config_file: value of the flag; if it is not given, the file is that beside the
+        checkpoint.
+      spm_model_file: the same for the SentencePiece model.
+
+    Raises:
+      InputError: if a file is neither given nor there.
+    """
+    paths = {
+        "albert_config_file": albert_config_file or Path(checkpoint).with_name(CONFIG_FILE),
+        "spm_model_file": spm_model_file or Path(checkpoint).with_name(SPM_MODEL_FILE),
+    }
+    for flag, path in paths.items():
+        if not Path(path).is_file():
+            raise InputError(f"{path}: the file is missing: give --{flag}")
+    return str(paths["albert_config_file"]), str(paths["spm_model_file"])
+
+
+def write_vocab(path: Path, sp_model: sentencepiece.SentencePieceProcessor) -> None:
+    """Writes the pieces of a SentencePiece model with their scores, a line each."""
+    pieces = range(sp_model.get_piece_size())
+    lines = [f"{sp_model.id_to_piece(i)}\t{sp_model.get_score(i):g}\n" for i in pieces]
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def check_model(model: ModelFiles) -> None:
+    """Checks that the files of a model belong together, and that all of the checkpoint is there.
+
+    Raises:
+      InputError: if they do not, or if the checkpoint is damaged.
+    """
+    config = modeling.AlbertConfig.from_json_file(model.albert_config_file)
+    tokenizer = tokenization.FullTokenizer(None, spm_model_file=model.spm_model_file)
+    startup.check_vocabulary(model.spm_model_file, tokenizer, model.albert_config_file, config)
+    if tokenization.load_vocab(model.vocab_file) != tokenizer.vocab:
+        raise InputError(
+            f"{model.vocab_file}: its pieces are not those of {model.spm_model_file}; give the two "
+            "that belong together"
+        )
+    checkpoints.check_fits(model.checkpoint, encoder_shapes(config), all_needed=True)
+    reader = tf.train.load_checkpoint(model.checkpoint)
+    try:
+        for name in reader.get_variable_to_shape_map():
+            reader.get_tensor(name)  # fails if its bytes are missing or changed
+    except (tf.errors.OpError, RuntimeError, IndexError) as error:
+        raise InputError(f"{model.checkpoint}: the checkpoint is damaged: {error}") from error
+
+
+def encoder_shapes(config: modeling.AlbertConfig) -> dict[str, list[int]]:
+    """The shapes of the encoder's variables by name."""
+    with tf.Graph().as_default():
+        modeling.AlbertModel(config, False, tf.placeholder(tf.int32, [None, None]))
+        return {v.op.name: v.shape.as_list() for v in tf.trainable_variables()}

@@ -1,0 +1,212 @@
+"""Mixed precision: the conversion file, and what TensorFlow's rewrite makes of the graphs by it."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from albert_tf.devices import bfloat16
+from albert_tf.errors import InputError
+from golden import golden_numbers
+from heads import HEADS
+from scripts import ROOT, assert_same_variables, fail, run_squad, succeed
+
+CONFIG = ROOT / "bf16_config/albert.json"
+
+
+@functools.lru_cache(maxsize=None)
+def trained(head, config, optimizer="adamw"):
+    """The losses of 12 steps, and of each node of the rewritten graph the op and the dtype."""
+    result = subprocess.run(
+        [sys.executable, str(ROOT / "tests/bfloat16_training.py"), head, optimizer],
+        env={**os.environ, "TF_BF16_CONVERSION": str(config)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    values = json.loads(result.stdout)
+    return values["losses"], values["nodes"]
+
+
+def write_config(tmp_path, **changes):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(CONFIG.read_text()), **changes}))
+    return path
+
+
+def products(nodes):
+    """The dtypes of the matrix products by name."""
+    return {name: dtype for name, (op, dtype) in nodes.items() if "MatMul" in op}
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_losses_stay_near_those_of_float32(head):
+    losses, _ = trained(head, CONFIG)
+    golden = golden_numbers(f"training_{head}_adamw")["losses"]
+    np.testing.assert_allclose(losses, golden, rtol=0.02)
+    assert not np.allclose(losses, golden, rtol=1e-5)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_products_are_in_bfloat16_but_for_heads(head):
+    _, nodes = trained(head, CONFIG)
+    in_float32 = {name for name, dtype in products(nodes).items() if dtype != "bfloat16"}
+    # The golden graph of pre-training has its heads twice; the second is that of the loss.
+    scope = {"squad": "cls/squad/", "pretraining": "cls/seq_relationship_1/"}.get(head, "")
+    dense = [scope] if head == "squad" else [scope, "bert/pooler/"]
+    assert in_float32 == {
+        name
+        for layer in dense
+        for name in (
+            f"{layer}MatMul",
+            f"gradients/{layer}MatMul_grad/MatMul",
+            f"gradients/{layer}MatMul_grad/MatMul_1",
+        )
+    }
+    layers = [name for name in products(nodes) if "/inner_group_0/" in name]
+    assert len(layers) == 3 * 6 * 3  # layers, products of each, and these with their two gradients
+
+
+@pytest.mark.parametrize(("head", "optimizer"), [("squad", "adamw"), ("pretraining", "lamb")])
+def test_losses_and_optimizer_are_in_float32(head, optimizer):
+    _, nodes = trained(head, CONFIG, optimizer)
+    converted = {op for op, dtype in nodes.values() if dtype == "bfloat16"}
+    # "_Mkl…" is what oneDNN makes of an op.
+    assert {op.replace("_Mkl", "").replace("NativeFused", "") for op in converted} <= {
+        *("MatMul", "_FusedMatMul", "BatchMatMulV2", "BiasAdd", "Cast"),
+        *("Pack", "Reshape", "Squeeze", "ExpandDims", "Transpose", "Unpack", "ConjugateTranspose"),
+    }
+    for op in ("SparseSoftmaxCrossEntropyWithLogits", "Mean", "L2Loss", "Sqrt", "RealDiv", "AddV2"):
+        dtypes = [dtype for name, dtype in nodes.values() if name == op]
+        assert dtypes, op
+        assert set(dtypes) == {"float32"}, op
+
+
+def test_no_cast_without_a_config():
+    losses, nodes = trained("squad", "0")
+    assert not any(dtype == "bfloat16" for _, dtype in nodes.values())
+    assert not any("AutoMixedPrecision" in name for name in nodes)
+    np.testing.assert_allclose(losses, golden_numbers("training_squad_adamw")["losses"], rtol=1e-4)
+
+
+def test_exceptions_by_name(tmp_path):
+    """An op stays in float32 by its name, and one of a type in no list is converted by its."""
+    config = write_config(
+        tmp_path,
+        non_convertible_exceptions=[["layer_1/.*/ffn_1/intermediate/MatMul$", "MatMul"]],
+        convertible_exceptions=[["layer_2/inner_group_0/attention_1/self/Softmax", "Softmax"]],
+    )
+    _, nodes = trained("squad", config)
+    in_float32 = [name for name, dtype in products(nodes).items() if dtype != "bfloat16"]
+    assert len(in_float32) == 1
+    assert in_float32[0].endswith("layer_1/inner_group_0/ffn_1/intermediate/MatMul")
+    softmax = {name: dtype for name, (op, dtype) in nodes.items() if op.endswith("Softmax")}
+    assert len(softmax) == 3
+    assert [name for name, dtype in softmax.items() if dtype == "bfloat16"] == [
+        name for name in softmax if "layer_2/" in name
+    ]
+
+
+def test_conditional_and_strict_conditional_ops(tmp_path):
+    """The sum that ends a layer norm stands before a product; a softmax behind a sum of scores."""
+    path = write_config(
+        tmp_path,
+        conditional_list=["AddV2", "BiasAdd", "Pack", "Reshape", "Transpose", "Unpack"],
+        strict_conditional_list=["Softmax", "Mul"],
+    )
+    _, nodes = trained("squad", path)
+    scope = "bert/encoder/transformer/group_0_1/layer_1/inner_group_0/"
+    dtypes = {
+        name: nodes[scope + name][1]
+        for name in ("LayerNorm/add_1", "LayerNorm/mul_1", "attention_1/self/Softmax")
+    }
+    assert dtypes == {
+        "LayerNorm/add_1": "bfloat16",  # beside a converted op
+        "LayerNorm/mul_1": "float32",  # before one
+        "attention_1/self/Softmax": "bfloat16",  # behind one
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("{", r"not valid JSON: .* line 1 column \d+"),
+        ([1], "it should be an object with allowlist, .*convertible_exceptions"),
+        ({"allowList": []}, "'allowList' is not one of allowlist"),
+        ({"allowlist": ["MatMul", "MatMull"]}, 'allowlist, entry 2: there is no op type "MatMull"'),
+        ({"allowlist": [3]}, "allowlist, entry 1: there is no op type 3"),
+        ({"allowlist": "MatMul"}, "allowlist should be a list"),
+        (
+            {"allowlist": ["MatMul"], "conditional_list": ["MatMul"]},
+            "conditional_list, entry 1: 'MatMul' is in allowlist too",
+        ),
+        (
+            {"non_convertible_exceptions": [["(", "MatMul"]]},
+            r"non_convertible_exceptions, entry 1: '\(' is not a regular expression",
+        ),
+        (
+            {"convertible_exceptions": ["MatMul"]},
+            'convertible_exceptions, entry 1: "MatMul" is not a pair',
+        ),
+    ],
+)
+def test_malformed_configs(tmp_path, value, message):
+    path = tmp_path / "config.json"
+    path.write_text(value if isinstance(value, str) else json.dumps(value))
+    with pytest.raises(InputError, match=f"config.json .TF_BF16_CONVERSION.: {message}"):
+        bfloat16.read_config(str(path))
+
+
+def test_habana_types_are_known():
+    assert "HabanaLayerNorm" in bfloat16.read_config(str(CONFIG)).allowlist
+
+
+def test_a_run_with_a_config_that_is_not_there(tmp_path):
+    env = {"TF_BF16_CONVERSION": str(tmp_path / "none.json")}
+    (line,) = fail(run_squad(tmp_path / "run", env=env))
+    assert line == (
+        f"error: TF_BF16_CONVERSION={tmp_path}/none.json: No such file or directory; give a file "
+        "such as bf16_config/albert.json, or 0 for float32"
+    )
+    assert not list((tmp_path / "run").glob("*")), "nothing has been trained"
+
+
+def test_a_run_with_a_broken_config(tmp_path):
+    path = tmp_path / "cut.json"
+    path.write_text(CONFIG.read_text()[:100])
+    (line,) = fail(run_squad(tmp_path / "run", env={"TF_BF16_CONVERSION": str(path)}))
+    assert line.startswith(f"error: {path} (TF_BF16_CONVERSION): not valid JSON: ")
+
+
+def test_a_run_takes_the_config(tmp_path):
+    """The script trains in bfloat16, and logs the lists; with 0 it trains in float32."""
+
+    def run(name, value, **options):
+        return run_squad(
+            tmp_path / name,
+            deterministic_run=True,
+            train_steps=4,
+            env={"TF_BF16_CONVERSION": str(value), "TF_ENABLE_ONEDNN_OPTS": "1"},
+            **options,
+        )
+
+    log = succeed(run("bfloat16", CONFIG))
+    assert f'bfloat16 by {CONFIG}: conditional_list: ["BiasAdd", "Pack"' in log
+    assert "bfloat16" not in succeed(run("float32", 0, do_predict=False))
+    checkpoints = [tmp_path / name / "model.ckpt-4" for name in ("bfloat16", "float32")]
+    assert_same_variables(*checkpoints, atol=1e-3)
+    with pytest.raises(AssertionError):
+        assert_same_variables(*checkpoints, rtol=1e-6, atol=1e-8)
+
+
+def test_a_run_without_onednn(tmp_path):
+    env = {"TF_BF16_CONVERSION": str(CONFIG), "TF_ENABLE_ONEDNN_OPTS": "0"}
+    (line,) = fail(run_squad(tmp_path / "run", env=env))
+    assert line.startswith("error: TF_ENABLE_ONEDNN_OPTS=0 leaves TensorFlow without its rewrite")

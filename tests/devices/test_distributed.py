@@ -1,0 +1,96 @@
+"""Parts of things in a row, and runs that are started wrong; several processes: test_horovod.py."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from albert_tf.devices import distributed
+from albert_tf.records import datasets
+from scripts import SQUAD_FLAGS, fail, run_script
+
+
+def run_squad(output_dir, use_horovod, **environment):
+    """Runs run_squad_v1.py with changes of the environment."""
+    flags = {**SQUAD_FLAGS, "output_dir": output_dir, "use_horovod": use_horovod}
+    return run_script("run_squad_v1.py", flags, env=environment)
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "expected"),
+    [
+        (10, 3, [range(0, 4), range(4, 7), range(7, 10)]),
+        (9, 3, [range(0, 3), range(3, 6), range(6, 9)]),
+        (2, 3, [range(0, 1), range(1, 2), range(2, 2)]),
+        (5, 1, [range(0, 5)]),
+    ],
+)
+def test_parts(count, size, expected):
+    assert [distributed.part_of(count, rank, size) for rank in range(size)] == expected
+
+
+def test_parts_of_files():
+    """Ten records of three files for three ranks: 4, 3 and 3, each once."""
+    counts = [5, 1, 4]
+    spans = [datasets.spans_of(distributed.part_of(10, rank, 3), counts) for rank in range(3)]
+    assert spans == [
+        [range(0, 4), range(0, 0), range(0, 0)],
+        [range(4, 5), range(0, 1), range(0, 1)],
+        [range(5, 5), range(1, 1), range(1, 4)],
+    ]
+
+
+def test_one_process():
+    assert (distributed.rank(), distributed.size(), distributed.local_rank()) == (0, 1, 0)
+    assert distributed.is_chief()
+    assert distributed.own_part(7) == range(7)
+    assert distributed.own_file("x.tfrecord") == "x.tfrecord"
+    assert distributed.own_directory("out") == "out"
+    assert distributed.part_setting() == {}
+    assert distributed.gather({"a": 1}) == [{"a": 1}]
+    assert distributed.broadcast("b") == "b"
+    assert distributed.sum_of_earlier(lambda: 1 // 0) == 0
+    arrays = {"c": np.arange(3)}
+    assert distributed.gather_arrays(arrays) == arrays
+    tensor = tf.constant([1.0])
+    assert distributed.average([tensor], "mean", "fp16") == [tensor]
+    assert distributed.training_hooks() == []
+
+
+@pytest.mark.parametrize(
+    ("flag", "disabled", "enabled"),
+    [(True, "", True), (True, "0", True), (True, "True", False), (False, "", False)],
+)
+def test_the_scoped_allocator(monkeypatch, flag, disabled, enabled):
+    monkeypatch.setenv("TF_DISABLE_SCOPED_ALLOCATOR", disabled)
+    config = tf.ConfigProto()
+    distributed.configure_session(config, flag)
+    options = config.graph_options.rewrite_options
+    ops = list(options.scoped_allocator_opts.enable_op)
+    assert ops == (["HorovodAllreduce"] if enabled else [])
+    assert (options.scoped_allocator_optimization == options.ON) == enabled
+
+
+def test_without_horovod(tmp_path):
+    """A package `horovod` without anything in it stands before one that may be installed."""
+    (tmp_path / "horovod").mkdir()
+    (tmp_path / "horovod/__init__.py").touch()
+    result = run_squad(tmp_path / "out", True, PYTHONPATH=str(tmp_path))
+    (error,) = fail(result)
+    assert "--use_horovod: Horovod is not installed: `make horovod` builds it" in error
+
+
+def test_a_horovod_that_cannot_be_loaded(tmp_path):
+    (tmp_path / "horovod/tensorflow").mkdir(parents=True)
+    (tmp_path / "horovod/__init__.py").touch()
+    (tmp_path / "horovod/tensorflow/__init__.py").write_text("raise ImportError('old symbol')")
+    result = run_squad(tmp_path / "out", True, PYTHONPATH=str(tmp_path))
+    (error,) = fail(result)
+    assert "Horovod cannot be loaded (old symbol); it must be built anew" in error
+
+
+def test_several_processes_without_the_flag(tmp_path):
+    (error,) = fail(run_squad(tmp_path, False, OMPI_COMM_WORLD_SIZE="2"))
+    assert "2 processes have been started" in error
+    assert "give --use_horovod" in error

@@ -1,0 +1,54 @@
+"""Without Habana's package: what the scripts say, and what graphs are. tests/hpu has the rest."""
+
+from __future__ import annotations
+
+import pytest
+import tensorflow.compat.v1 as tf
+
+from albert_tf.devices import hpu
+from scripts import ROOT, fail, run_squad, succeed
+
+NOT_INSTALLED = "habana-tensorflow is not installed (requirements-hpu.txt, on Python 3.10)"
+
+
+def test_no_package_under_auto(tmp_path):
+    log = succeed(run_squad(tmp_path, device="auto", train_steps=2, do_predict=False))
+    assert f"no HPU: {NOT_INSTALLED}\n" in log
+    assert "running on CPU: " in log or "running on GPU: " in log
+
+
+def test_no_package_under_hpu(tmp_path):
+    (line,) = fail(run_squad(tmp_path, device="hpu"))
+    assert line == f"error: --device=hpu: {NOT_INSTALLED}; mend that, or run with --device=cpu"
+    assert not list(tmp_path.glob("*.tfrecord")), "the slow work has not begun"
+
+
+def test_graphs_are_not_for_an_hpu(graph, monkeypatch):
+    monkeypatch.setenv("HABANA_SYNAPSE_LOGGER", "range")
+    assert not hpu.is_hpu()
+    assert hpu.profiling_hooks(start=0) == []
+    hpu.check_static_shapes({"input_ids": tf.placeholder(tf.int32, [None, None])})
+
+
+@pytest.mark.parametrize("content", [None, "", "GAUDI2\n"])
+def test_card_type(tmp_path, monkeypatch, content):
+    path = tmp_path / "device_type"
+    if content is not None:
+        path.write_text(content)
+    monkeypatch.setattr(hpu, "_CARD_FILE", path)
+    assert hpu.card_type() == ("GAUDI2" if content else None)
+
+
+def test_requirements_agree():
+    """Those of the HPU are the common ones, with another TensorFlow."""
+
+    def lines(name):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        return {line for line in text.splitlines() if not line.startswith("#")}
+
+    common = {line for line in lines("requirements.txt") if not line.startswith("tensorflow")}
+    assert lines("requirements-hpu.txt") - common == {
+        "tensorflow-cpu==2.15.0",
+        "habana-tensorflow==1.14.0.493",
+    }
+    assert common <= lines("requirements-hpu.txt")

@@ -1,0 +1,246 @@
+"""download_pretrained_model.py against a real server."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+
+import pytest
+
+from albert_tf.errors import InputError
+from file_server import Fault, FileServer
+from golden import GOLDEN
+from scripts import ROOT, SAMPLE_MODEL, TINY_CONFIG, command, fail, run_script, succeed
+
+sys.path.append(str(ROOT / "download"))
+from download_pretrained_model import download_model
+from fetching import Patience
+
+SCRIPT = "download/download_pretrained_model.py"
+CHECKPOINT = GOLDEN / "tiny_model/pretraining"
+NAME = "albert_tiny_v1"
+MEMBERS = {
+    "albert_config.json": TINY_CONFIG.read_bytes(),
+    "30k-clean.model": SAMPLE_MODEL.read_bytes(),
+    "30k-clean.vocab": SAMPLE_MODEL.with_suffix(".vocab").read_bytes(),
+    **{path.name: path.read_bytes() for path in CHECKPOINT.iterdir()},
+}
+DATA_FILE = "model.ckpt-best.data-00000-of-00001"
+QUICK = {"timeout": 5, "retries": 2, "retry_seconds": 0.01}
+
+
+def archive_of(members):
+    """A `.tar.gz` archive as the published ones: all files in a folder `albert_tiny`."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(f"albert_tiny/{name}")
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+ARCHIVE = archive_of(MEMBERS)
+
+
+@pytest.fixture
+def server():
+    with FileServer({f"/models/{NAME}.tar.gz": ARCHIVE}) as server:
+        yield server
+
+
+def download_command(server, directory, name=NAME, **flags):
+    flags = {"output_dir": directory, **QUICK, **flags}
+    return [*command(SCRIPT, flags), f"{server.url}/models/", name]
+
+
+def download(server, directory, name=NAME, **flags):
+    return subprocess.run(
+        download_command(server, directory, name, **flags),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def assert_downloaded(directory):
+    """Asserts that the folder, and nothing else, is there, and holds what the archive does."""
+    assert [path.name for path in directory.iterdir()] == [NAME]
+    files = {path.name: path.read_bytes() for path in (directory / NAME).iterdir()}
+    assert json.loads(files.pop("download.json"))["sha256"] == hashlib.sha256(ARCHIVE).hexdigest()
+    assert files == MEMBERS
+
+
+def test_download_prints_the_flags_to_pass_on(server, tmp_path):
+    result = download(server, tmp_path, sha256=hashlib.sha256(ARCHIVE).hexdigest())
+    succeed(result)
+    assert_downloaded(tmp_path)
+    folder = tmp_path / NAME
+    assert result.stdout.splitlines() == [
+        f"--albert_config_file={folder}/albert_config.json",
+        f"--vocab_file={folder}/30k-clean.vocab",
+        f"--spm_model_file={folder}/30k-clean.model",
+        f"--init_checkpoint={folder}/model.ckpt-best",
+    ]
+
+    again = download(server, tmp_path, sha256=hashlib.sha256(ARCHIVE).hexdigest())
+    succeed(again)
+    assert again.stdout == result.stdout
+    assert len(server.requests) == 1
+    (line,) = fail(download(server, tmp_path, sha256="0" * 64))
+    assert line.endswith("remove it, and it is downloaded again")
+    assert_downloaded(tmp_path)
+
+
+def test_the_current_directory_is_the_default(server, tmp_path):
+    arguments = download_command(server, None)
+    result = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, check=False)
+    succeed(result)
+    assert result.stdout.startswith(f"--albert_config_file={NAME}/albert_config.json\n")
+    assert_downloaded(tmp_path)
+
+
+def test_a_download_that_is_cut_off_half_way(server, tmp_path):
+    half = len(ARCHIVE) // 2
+    server.faults = [Fault(cut_after=half)]
+    log = succeed(download(server, tmp_path))
+    assert f"ended after {half} of {len(ARCHIVE)} bytes" in log
+    assert server.requests[-1][1] == f"bytes={half}-"
+    assert_downloaded(tmp_path)
+
+
+def start(server, directory, **flags):
+    return subprocess.Popen(
+        download_command(server, directory, **flags),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(condition):
+    deadline = time.time() + 60
+    while not condition():
+        assert time.time() < deadline
+        time.sleep(0.01)
+
+
+def test_a_killed_download_goes_on_where_it_stopped(server, tmp_path):
+    server.block, server.pause = 4096, 0.2
+    process = start(server, tmp_path)
+    part = tmp_path / f"{NAME}.tar.gz.part"
+    wait_for(lambda: part.exists() and part.stat().st_size)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (tmp_path / NAME).exists()
+
+    server.pause = 0
+    succeed(download(server, tmp_path))
+    first, second = server.requests
+    assert first[1] is None
+    assert int(re.fullmatch(r"bytes=(\d+)-", second[1]).group(1)) > 0
+    assert_downloaded(tmp_path)
+
+
+def wait_until_one_waits(*processes):
+    """Returns when one of the processes logs that it waits for another."""
+    found = threading.Event()
+
+    def read(process):
+        for line in process.stderr:
+            if "another process is downloading it" in line:
+                found.set()
+
+    for process in processes:
+        threading.Thread(target=read, args=[process], daemon=True).start()
+    assert found.wait(120)
+
+
+def test_two_at_once_download_once(server, tmp_path):
+    server.faults = [Fault(until=threading.Event())]
+    until = server.faults[0].until
+    processes = [start(server, tmp_path, timeout=300) for _ in range(2)]
+    wait_until_one_waits(*processes)
+    until.set()
+    outputs = [process.stdout.read() for process in processes]
+    assert [process.wait() for process in processes] == [0, 0]
+    assert outputs[0] == outputs[1] != ""
+    assert server.requests == [(f"/models/{NAME}.tar.gz", None)]
+    assert_downloaded(tmp_path)
+
+
+def test_who_waits_goes_on_when_the_first_is_killed(server, tmp_path):
+    server.faults = [Fault(until=threading.Event())]
+    first = start(server, tmp_path, timeout=300)
+    wait_for(lambda: server.requests)
+    second = start(server, tmp_path)
+    wait_until_one_waits(second)
+    os.kill(first.pid, signal.SIGKILL)
+    first.communicate()
+    assert second.wait() == 0
+    assert_downloaded(tmp_path)
+
+
+def without(name):
+    return {member: content for member, content in MEMBERS.items() if member != name}
+
+
+def config_with(**sizes):
+    return {"albert_config.json": json.dumps({**json.loads(TINY_CONFIG.read_text()), **sizes})}
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        (without("30k-clean.model"), "30k-clean.model is missing"),
+        (without("30k-clean.vocab"), "30k-clean.vocab is missing"),
+        (without("albert_config.json"), "albert_config.json is missing"),
+        (without("model.ckpt-best.index"), "there is no checkpoint"),
+        (without(DATA_FILE), "model.ckpt-best.data-* is missing"),
+        ({**MEMBERS, DATA_FILE: MEMBERS[DATA_FILE][:-100]}, "the checkpoint is damaged"),
+        ({**MEMBERS, **config_with(vocab_size=421)}, "has 420 pieces, but albert_config.json"),
+        ({**MEMBERS, **config_with(hidden_size=64)}, "the checkpoint does not fit"),
+        ({**MEMBERS, "30k-clean.vocab": b"<pad>\t0\n"}, "its pieces are not those of"),
+        ({**MEMBERS, "../../evil": b"x"}, "would land outside"),
+    ],
+)
+def test_archives_that_hold_no_whole_model(tmp_path, members, message):
+    members = {n: c.encode() if isinstance(c, str) else c for n, c in members.items()}
+    folder = tmp_path / "models" / NAME
+    with FileServer({"/x.tar.gz": archive_of(members)}) as server:
+        with pytest.raises(InputError) as raised:
+            download_model(f"{server.url}/x.tar.gz", folder, Patience())
+    assert str(raised.value).startswith(f"{server.url}/x.tar.gz: ")
+    assert message in str(raised.value)
+    assert str(raised.value).endswith("; nothing has been kept")
+    assert list(folder.parent.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [folder.parent]
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "message"),
+    [
+        ("albert_huge_v9", {}, "404"),
+        (NAME, {"sha256": "0" * 64}, "its SHA-256 digest is"),
+        (NAME, {"size": 5}, "5 are expected"),
+        ("../x", {}, "'../x' is no name of a model"),
+    ],
+)
+def test_what_cannot_be_had(server, tmp_path, name, flags, message):
+    (line,) = fail(download(server, tmp_path, name, **flags))
+    assert message in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_arguments_are_needed():
+    (line,) = fail(run_script(SCRIPT, {}))
+    assert "two arguments are needed" in line

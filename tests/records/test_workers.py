@@ -1,0 +1,90 @@
+"""Work of several processes: the order of results, and what happens to tasks and workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from albert_tf.errors import InputError
+from albert_tf.records.workers import ordered_map
+from scripts import ROOT
+
+
+def slow_if_even(number):
+    time.sleep(0.02 if number % 2 == 0 else 0)
+    return number * number, os.getpid()
+
+
+@pytest.mark.parametrize("num_workers", [1, 3])
+def test_results_come_in_order(num_workers):
+    results = list(ordered_map(slow_if_even, range(20), num_workers))
+    assert [square for square, _ in results] == [n * n for n in range(20)]
+    processes = {process for _, process in results}
+    assert len(processes) == num_workers
+    assert (os.getpid() in processes) == (num_workers == 1)
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_tasks_are_asked_for_as_results_are_taken(num_workers):
+    asked = []
+
+    def tasks():
+        for number in range(100):
+            asked.append(number)
+            yield number
+
+    results = ordered_map(str, tasks(), num_workers)
+    assert next(results) == "0"
+    assert len(asked) <= 2 * num_workers
+    assert next(results) == "1"
+    assert len(asked) <= 2 * num_workers + 1
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_errors_reach_the_caller(num_workers):
+    def refuse(number):
+        raise InputError(f"task {number} is wrong")
+
+    with pytest.raises(InputError, match="task 0 is wrong"):
+        list(ordered_map(refuse, range(10), num_workers))
+
+
+def test_a_killed_worker_is_an_error():
+    def end(number):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(InputError, match=r"a worker process was killed.*lower --num_workers"):
+        list(ordered_map(end, range(10), 2))
+
+
+def test_workers_end_with_their_parent():
+    code = """
+import os, time
+from albert_tf.records import workers
+for process in workers.ordered_map(lambda _: os.getpid(), range(100), 2):
+    print(process, flush=True)
+    time.sleep(60)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE)
+    worker = int(parent.stdout.readline())
+    os.kill(worker, 0)
+    parent.kill()
+    parent.wait()
+    deadline = time.time() + 30
+    while is_running(worker):
+        assert time.time() < deadline
+        time.sleep(0.1)
+
+
+def is_running(process):
+    """Whether there is a process; one that has ended but was not waited for does not count."""
+    try:
+        with open(f"/proc/{process}/stat", encoding="utf-8") as file:  # noqa: PTH123
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
