@@ -6,7 +6,7 @@ from typing import Callable
 
 import tensorflow.compat.v1 as tf
 
-from albert_tf.devices import hpu
+from albert_tf.devices import device
 from albert_tf.nn import gradients
 
 _EPSILON = 1e-12
@@ -28,8 +28,8 @@ def custom_layer_norm(
 ) -> tf.Tensor:
     """Normalizes `inputs` to mean 0 and variance 1 over its trailing axes, then scales and shifts.
 
-    The arguments are those of TF1's `tf.contrib.layers.layer_norm`. In a graph for an HPU it is one
-    op, if `beta` and `gamma` have the axes that are normalized.
+    The arguments are those of TF1's `tf.contrib.layers.layer_norm`. A device may have a native op,
+    which is taken if `beta` and `gamma` have the axes that are normalized.
 
     Args:
       inputs: float tensor of any rank; the axes from `begin_params_axis` on must be static.
@@ -68,9 +68,10 @@ def custom_layer_norm(
         # beta comes first: that is the order of the variables in published checkpoints.
         beta = variable("beta", tf.zeros_initializer()) if center else None
         gamma = variable("gamma", tf.ones_initializer()) if scale else None
-        if hpu.is_hpu() and center and scale and len(norm_axes) == len(params_shape):
-            outputs = hpu.layer_norm(inputs, beta, gamma, norm_axes, epsilon)
-        else:
+        outputs = None
+        if center and scale and len(norm_axes) == len(params_shape):
+            outputs = device.current().layer_norm(inputs, beta, gamma, norm_axes, epsilon)
+        if outputs is None:
             outputs = _standardize(inputs, norm_axes, epsilon)
             outputs = outputs * gamma if scale else outputs
             outputs = outputs + beta if center else outputs
@@ -108,11 +109,11 @@ def _standardize(inputs: tf.Tensor, axes: list[int], epsilon: float) -> tf.Tenso
     inverse_deviation = tf.rsqrt(_mean(tf.square(centered), axes) + epsilon)
     standardized = centered * inverse_deviation
     return gradients.override(
-        "AlbertStandardize", standardized, inputs, axes, standardized, inverse_deviation
+        _standardize_gradient, standardized, inputs, axes, standardized, inverse_deviation
     )
 
 
-@gradients.register("AlbertStandardize")
+@gradients.ClosedForm
 def _standardize_gradient(upstream, inputs, axes, standardized, inverse_deviation):
     projection = standardized * _mean(upstream * standardized, axes)
     return inverse_deviation * (upstream - _mean(upstream, axes) - projection), None, None, None

@@ -14,7 +14,7 @@ import re
 
 import tensorflow.compat.v1 as tf
 
-from albert_tf.devices import fusion, hpu
+from albert_tf.devices.fusion import fused
 from albert_tf.nn import gradients
 from albert_tf.nn.activations import gelu, get_activation
 from albert_tf.nn.config import AlbertConfig
@@ -85,8 +85,6 @@ class AlbertModel:
         if not is_training:
             config.hidden_dropout_prob = 0.0
             config.attention_probs_dropout_prob = 0.0
-        else:
-            fusion.enable_on_cpu()
         assert_rank(input_ids, 2)
         if input_mask is None:
             input_mask = tf.ones_like(input_ids)
@@ -260,17 +258,20 @@ def _self_attention(hidden, mask_scores, projection, config, use_einsum):
 
 
 def _attend(query, key, value, mask_scores, dropout_prob):
-    """Mixes `value` by the match of `query` and `key`, all [B, N, S, H]: [B, N, S, H]."""
+    """Attention of `query` on `key` and `value`, all [B, N, S, H], with `mask_scores` [B, 1, 1, S]
+    added to the scores: [B, N, S, H]."""
     scores = tf.matmul(query, key, transpose_b=True) + mask_scores  # [B, N, S, S]
     weights = tf.nn.softmax(scores)
-    if dropout_prob or hpu.is_hpu():
+    if dropout_prob:
         return tf.matmul(dropout(weights, dropout_prob), value)
     context = tf.matmul(weights, value)
-    return gradients.override("AlbertAttention", context, query, key, value, weights, context)
+    return gradients.override(
+        _attention_gradient, context, query, key, value, mask_scores, weights, context
+    )
 
 
-@gradients.register("AlbertAttention")
-def _attention_gradient(upstream, query, key, value, weights, context):
+@gradients.ClosedForm
+def _attention_gradient(upstream, query, key, value, mask_scores, weights, context):
     # The softmax's gradient needs the sum of weights * weights_gradient over the keys. It equals
     # that of context * upstream, which is S / H times shorter (Dao et al. 2022, appendix B.2).
     weights_gradient = tf.matmul(upstream, value, transpose_b=True)
@@ -280,12 +281,13 @@ def _attention_gradient(upstream, query, key, value, weights, context):
         tf.matmul(scores_gradient, key),
         tf.matmul(scores_gradient, query, transpose_a=True),
         tf.matmul(weights, upstream, transpose_a=True),
+        tf.reduce_sum(scores_gradient, axis=[1, 2], keepdims=True),
         None,
         None,
     )
 
 
-@fusion.fused
+@fused
 def _softmax_gradient(softmax, upstream, mean):
     return softmax * (upstream - mean)
 

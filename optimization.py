@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Iterable, Sequence
 
 import tensorflow.compat.v1 as tf
 
-from albert_tf.devices import distributed
+from albert_tf.devices import distributed, reductions
+
+SLOTS = ("adam_m", "adam_v")  # names of an optimizer's variables, behind that of a variable
 
 _CLIP_NORM = 1.0
 _WEIGHT_DECAY_RATE = 0.01
 _EXCLUDED_FROM_DECAY = ("LayerNorm", "layer_norm", "bias")
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """One step of training in a graph.
+
+    Attributes:
+      op: the operation that runs the step, or with gradient accumulation a micro-batch of it.
+      learning_rate: scalar float tensor, the learning rate of the step.
+      untrained: trainable variables that the loss does not depend on; the step leaves them alone.
+    """
+
+    op: tf.Operation
+    learning_rate: tf.Tensor
+    untrained: list[tf.Variable]
 
 
 def create_optimizer(
@@ -27,7 +45,55 @@ def create_optimizer(
     gradient_accumulation_steps: int = 1,
     horovod_compression: str = "none",
 ) -> tf.Operation:
-    """Builds one training step for `loss` over all trainable variables.
+    """Build one training step for `loss` over all trainable variables.
+
+    Example:
+
+      train_op = create_optimizer(loss, 5e-5, 1000, num_warmup_steps=100, use_tpu=False)
+
+    Args:
+      loss: scalar float tensor.
+      use_tpu: must be false: TPUs are not supported.
+      init_lr, num_train_steps, num_warmup_steps, optimizer, poly_power, start_warmup_step,
+        colocate_gradients_with_ops, gradient_accumulation_steps, horovod_compression: see
+        `training_step`.
+
+    Returns:
+      The operation that runs the step.
+
+    Raises:
+      ValueError: if the optimizer is not known, or a TPU is asked for.
+    """
+    if use_tpu:
+        raise ValueError("TPUs are not supported: train on CPU, GPU or HPU, with use_tpu=False")
+    step = training_step(
+        loss,
+        init_lr,
+        num_train_steps,
+        num_warmup_steps,
+        optimizer,
+        poly_power,
+        start_warmup_step,
+        colocate_gradients_with_ops,
+        gradient_accumulation_steps,
+        horovod_compression,
+    )
+    return step.op
+
+
+def training_step(
+    loss: tf.Tensor,
+    init_lr: float,
+    num_train_steps: int,
+    num_warmup_steps: int,
+    optimizer: str = "adamw",
+    poly_power: float = 1.0,
+    start_warmup_step: int = 0,
+    colocate_gradients_with_ops: bool = False,
+    gradient_accumulation_steps: int = 1,
+    horovod_compression: str = "none",
+) -> TrainingStep:
+    """Build one training step for `loss` over all trainable variables.
 
     With several processes the step is that of the mean of their losses. Gradients are clipped to a
     global norm of 1. The step with number k (from 0) uses the learning rate `schedule(k)`, and the
@@ -35,82 +101,83 @@ def create_optimizer(
 
     Args:
       loss: scalar float tensor.
-      init_lr: the learning rate at the end of the warm-up.
-      num_train_steps: the step at which the learning rate reaches 0.
-      num_warmup_steps: length of the warm-up in steps; 0 for none.
-      use_tpu: must be false: TPUs are not supported.
+      init_lr: peak learning rate, at the end of warm-up.
+      num_train_steps: global step at which the learning rate reaches 0.
+      num_warmup_steps: length of warm-up in steps; 0 for none.
       optimizer: "adamw" or "lamb".
       poly_power: power of the polynomial decay.
-      start_warmup_step: the step at which the warm-up begins.
+      start_warmup_step: global step at which warm-up starts.
       colocate_gradients_with_ops: whether gradients are placed on the devices of their ops.
-      gradient_accumulation_steps: number of runs of the returned operation that make a step. The
-        variables are updated in the last of them, by the mean of the gradients of all; a loss that
-        is a mean over examples then gives the step of one large batch.
-      horovod_compression: how gradients are sent from process to process, "none" or "fp16".
-
-    Returns:
-      The operation that runs the step, or with `gradient_accumulation_steps` a part of it.
+      gradient_accumulation_steps: number of micro-batches in a step. The operation runs one of
+        them; in the last the variables are updated by the mean of the gradients of all. A loss
+        that is a mean over examples then gives the step of one large batch.
+      horovod_compression: format of the gradients on their way from process to process, "none" or
+        "fp16".
 
     Raises:
-      ValueError: if the optimizer is not known, or a TPU is asked for.
+      ValueError: if the optimizer is not known, or if the loss depends on no variable.
     """
-    if use_tpu:
-        raise ValueError("TPUs are not supported: train on CPU, GPU or HPU, with use_tpu=False")
     global_step = tf.train.get_or_create_global_step()
     learning_rate = learning_rate_schedule(
         global_step, init_lr, num_train_steps, num_warmup_steps, poly_power, start_warmup_step
     )
-    trainer = _trainer(optimizer, learning_rate)
+    updater = _make_optimizer(optimizer, learning_rate)
     variables = tf.trainable_variables()
     gradients = tf.gradients(
         loss, variables, colocate_gradients_with_ops=colocate_gradients_with_ops
     )
+    untrained = [v for g, v in zip(gradients, variables) if g is None]
     pairs = [(g, v) for g, v in zip(gradients, variables) if g is not None]
+    if not pairs:
+        raise ValueError(f"{loss.name}: the loss depends on no trainable variable")
     gradients, variables = zip(*pairs)
-    trainer.create_slots(variables)
+    updater.create_slots(variables)
 
-    def step(gradients, norm=None):
+    def update(gradients, norm=None):
         gradients, _ = tf.clip_by_global_norm(gradients, clip_norm=_CLIP_NORM, use_norm=norm)
-        update = trainer.apply_gradients(zip(gradients, variables), global_step=global_step)
-        with tf.control_dependencies([update]):
+        applied = updater.apply_gradients(zip(gradients, variables), global_step=global_step)
+        with tf.control_dependencies([applied]):
             return tf.group(tf.assign_add(global_step, 1), name="train_step")
 
     if gradient_accumulation_steps * distributed.size() == 1:
-        return step(gradients)
-    return _step_of_parts(gradients, step, gradient_accumulation_steps, horovod_compression)
+        op = update(gradients)
+    else:
+        op = _update_by_means(gradients, update, gradient_accumulation_steps, horovod_compression)
+    return TrainingStep(op, learning_rate, untrained)
 
 
-def _trainer(optimizer, learning_rate):
+def _make_optimizer(name, learning_rate):
     """The optimizer with a name."""
     optimizers = {"adamw": AdamWeightDecayOptimizer, "lamb": LAMBOptimizer}
-    if optimizer not in optimizers:
-        raise ValueError(f"optimizer {optimizer!r} is not one of {', '.join(optimizers)}")
-    return optimizers[optimizer](
+    if name not in optimizers:
+        raise ValueError(f"optimizer {name!r} is not one of {', '.join(optimizers)}")
+    return optimizers[name](
         learning_rate=learning_rate,
         weight_decay_rate=_WEIGHT_DECAY_RATE,
         exclude_from_weight_decay=_EXCLUDED_FROM_DECAY,
     )
 
 
-def _step_of_parts(gradients, step, num_runs, compression):
-    """Calls `step` with the mean of the gradients of all processes and of `num_runs` runs."""
-    num_parts = num_runs * distributed.size()
+def _update_by_means(gradients, update, micro_batches, compression):
+    """Call `update` with the mean of the gradients of all processes and micro-batches."""
+    num_summands = micro_batches * distributed.size()
     is_sliced = [isinstance(gradient, tf.IndexedSlices) for gradient in gradients]
 
-    def step_of_means(slices_square, *means):
-        (square,) = distributed.average([slices_square], "slices_square")
-        means = distributed.average(means, "gradient", compression)
+    def update_by_means(slices_square, *means):
+        (square,) = reductions.average([slices_square], "slices_square")
+        means = reductions.average(means, "gradient", compression)
         dense = [mean for mean, sliced in zip(means, is_sliced) if not sliced]
-        return step(means, tf.sqrt(square / num_parts + tf.square(tf.global_norm(dense))))
+        norm = tf.sqrt(square / num_summands + tf.square(tf.global_norm(dense)))
+        return update(means, norm)
 
     tensors = [_slices_square(gradients), *map(tf.convert_to_tensor, gradients)]
-    if num_runs == 1:
-        return step_of_means(*tensors)
-    return _accumulated(tensors, step_of_means, num_runs)
+    if micro_batches == 1:
+        return update_by_means(*tensors)
+    return _accumulated(tensors, update_by_means, micro_batches)
 
 
 def _slices_square(gradients):
-    """The sum of the squares of all slices among the gradients of a part of a batch.
+    """Sum of the squares of all slices among the gradients of a micro-batch.
 
     The global norm counts the slices of an embedding table's gradient one by one, as
     `tf.global_norm` does for a single batch, and not the table that they add up to.
@@ -119,9 +186,9 @@ def _slices_square(gradients):
     return tf.add_n([tf.constant(0.0), *(tf.reduce_sum(tf.square(g.values)) for g in sliced)])
 
 
-def _accumulated(summands, step, num_runs):
-    """An operation that adds up tensors, and calls `step` with their means in every run with a
-    number divisible by `num_runs`.
+def _accumulated(summands, update, micro_batches):
+    """An operation that adds up tensors, and calls `update` with their means in every run with a
+    number divisible by `micro_batches`.
 
     The sums are local variables: they are zero between steps, when checkpoints are written.
     """
@@ -135,11 +202,11 @@ def _accumulated(summands, step, num_runs):
     values = [tf.identity(tf.assign_add(total, summand)) for total, summand in zip(sums, summands)]
 
     def last_run():
-        done = step(*(value / num_runs for value in values))
+        done = update(*(value / micro_batches for value in values))
         with tf.control_dependencies([done]):
             return tf.group(*[tf.assign(total, tf.zeros_like(total)) for total in sums])
 
-    return tf.group(tf.cond(tf.equal(count % num_runs, 0), last_run, tf.no_op))
+    return tf.group(tf.cond(tf.equal(count % micro_batches, 0), last_run, tf.no_op))
 
 
 def _local_variable(name, shape, dtype=tf.float32):
@@ -166,14 +233,14 @@ def learning_rate_schedule(
 
     Args:
       global_step: scalar int tensor, the number k of the step, from 0.
-      init_lr: the learning rate at the end of the warm-up.
-      num_train_steps: the step at which the learning rate reaches 0.
-      num_warmup_steps: length of the warm-up in steps; 0 for none.
+      init_lr: peak learning rate, at the end of warm-up.
+      num_train_steps: global step at which the learning rate reaches 0.
+      num_warmup_steps: length of warm-up in steps; 0 for none.
       poly_power: power of the polynomial decay.
-      start_warmup_step: the step at which the warm-up begins.
+      start_warmup_step: global step at which warm-up starts.
 
     Returns:
-      Scalar float tensor: init_lr * (k - start) / warm-up in the warm-up; after it
+      Scalar float tensor: init_lr * (k - start) / warm-up during warm-up; after it
       init_lr * (1 - k / num_train_steps) ^ poly_power, and 0 from `num_train_steps` on.
     """
     learning_rate = tf.train.polynomial_decay(
@@ -196,6 +263,11 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
     Loshchilov & Hutter 2017 (https://arxiv.org/abs/1711.05101), algorithm 2, as BERT uses it: the
     moment estimates are not corrected for their start at zero. The estimates are stored in the
     variables `<variable>/adam_m` and `<variable>/adam_v`.
+
+    Example:
+
+      optimizer = AdamWeightDecayOptimizer(1e-4, weight_decay_rate=0.01)
+      train_op = optimizer.minimize(loss)
     """
 
     def __init__(
@@ -230,7 +302,7 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
         self._moments = {}
 
     def create_slots(self, variables: Iterable[tf.Variable]) -> None:
-        """Makes the moment estimates of variables that have none yet."""
+        """Make the moment estimates of variables that have none yet."""
         for variable in variables:
             name = _name(variable)
             if name not in self._moments:
@@ -242,7 +314,7 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
                         initializer=tf.zeros_initializer(),
                         trainable=False,
                     )
-                    for slot in ("adam_m", "adam_v")
+                    for slot in SLOTS
                 ]
 
     def apply_gradients(
@@ -251,7 +323,7 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
         global_step: tf.Variable | None = None,
         name: str | None = None,
     ) -> tf.Operation:
-        """Updates each variable once.
+        """Update each variable once.
 
         Args:
           grads_and_vars: pairs of a gradient and its variable; pairs without gradient are skipped.
@@ -269,22 +341,22 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
         return tf.group(*assignments, name=name)
 
     def _update(self, gradient, variable):
-        """The assignments of one step to a variable and its two moment estimates."""
+        """Assignments of one step to a variable and its two moment estimates."""
         variable_name = _name(variable)
         mean, mean_square = self._moments[variable_name]
         next_mean = self.beta_1 * mean + (1.0 - self.beta_1) * gradient
         next_mean_square = self.beta_2 * mean_square + (1.0 - self.beta_2) * tf.square(gradient)
-        direction = next_mean / (tf.sqrt(next_mean_square) + self.epsilon)
+        update = next_mean / (tf.sqrt(next_mean_square) + self.epsilon)
         if self.weight_decay_rate and not _matches(variable_name, self.exclude_from_weight_decay):
-            direction += self.weight_decay_rate * variable
-        step = self._trust_ratio(variable_name, variable, direction) * self.learning_rate
+            update += self.weight_decay_rate * variable
+        step_size = self._trust_ratio(variable_name, variable, update) * self.learning_rate
         return [
-            tf.assign_sub(variable, step * direction),
+            tf.assign_sub(variable, step_size * update),
             tf.assign(mean, next_mean),
             tf.assign(mean_square, next_mean_square),
         ]
 
-    def _trust_ratio(self, variable_name, variable, direction):
+    def _trust_ratio(self, variable_name, variable, update):
         """Factor of the learning rate for one variable: always 1 in AdamW."""
         return 1.0
 
@@ -294,6 +366,11 @@ class LAMBOptimizer(AdamWeightDecayOptimizer):
 
     You et al. 2019 (https://arxiv.org/abs/1904.00962), algorithm 2, with the identity for its
     function phi, and without bias correction.
+
+    Example:
+
+      optimizer = LAMBOptimizer(1e-3, weight_decay_rate=0.01, exclude_from_weight_decay=["bias"])
+      train_op = optimizer.minimize(loss)
     """
 
     def __init__(
@@ -310,35 +387,22 @@ class LAMBOptimizer(AdamWeightDecayOptimizer):
         """Makes the optimizer.
 
         Args:
-          learning_rate: number or scalar float tensor.
-          weight_decay_rate: share of a weight that a step with learning rate 1 takes away.
-          beta_1: decay rate of the mean of the gradients.
-          beta_2: decay rate of the mean of their squares.
-          epsilon: added to the root of the mean square.
-          exclude_from_weight_decay: regular expressions; variables whose name one of them is found
-            in do not decay.
+          learning_rate, weight_decay_rate, beta_1, beta_2, epsilon, exclude_from_weight_decay,
+            name: see `AdamWeightDecayOptimizer`.
           exclude_from_layer_adaptation: regular expressions; variables whose name one of them is
             found in are not scaled; those of `exclude_from_weight_decay` if not given.
-          name: name of the optimizer.
         """
-        super().__init__(
-            learning_rate,
-            weight_decay_rate,
-            beta_1,
-            beta_2,
-            epsilon,
-            exclude_from_weight_decay,
-            name,
-        )
+        decay = (weight_decay_rate, beta_1, beta_2, epsilon, exclude_from_weight_decay)
+        super().__init__(learning_rate, *decay, name=name)
         if exclude_from_layer_adaptation is None:
             exclude_from_layer_adaptation = exclude_from_weight_decay
         self.exclude_from_layer_adaptation = exclude_from_layer_adaptation
 
-    def _trust_ratio(self, variable_name, variable, direction):
+    def _trust_ratio(self, variable_name, variable, update):
         """The norm of the variable over the norm of its update; 1 where either is 0."""
         if _matches(variable_name, self.exclude_from_layer_adaptation):
             return 1.0
-        weight_norm, update_norm = tf.norm(variable), tf.norm(direction)
+        weight_norm, update_norm = tf.norm(variable), tf.norm(update)
         usable = tf.logical_and(weight_norm > 0, update_norm > 0)
         return tf.where(usable, weight_norm / update_norm, 1.0)
 

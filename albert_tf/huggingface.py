@@ -20,9 +20,9 @@ import tensorflow.compat.v1 as tf
 from absl import logging
 
 import tokenization
+from albert_tf import files
 from albert_tf.errors import InputError, listed
-from albert_tf.records import record_files as records
-from albert_tf.runs import checkpoints, model_files, startup
+from albert_tf.runs import checkpoints, model_files
 from modeling import AlbertConfig
 
 CONFIG_FILE = "config.json"
@@ -171,15 +171,15 @@ def write_huggingface(
     config = AlbertConfig.from_json_file(config_file)
     _check_groups(config)
     tokenizer = tokenization.FullTokenizer(None, spm_model_file=spm_model_file)
-    startup.check_vocabulary(spm_model_file, tokenizer, config_file, config)
+    model_files.check_vocabulary(spm_model_file, tokenizer, config_file, config)
     checkpoints.check_fits(checkpoint, model_files.encoder_shapes(config), all_needed=True)
     reader = tf.train.load_checkpoint(checkpoint)
     values = {name: reader.get_tensor(name) for name in checkpoints.model_shapes_in(checkpoint)}
     tensors = _to_tensors(values, config, checkpoint)
     their_config = _their_config(config, tensors, tokenizer, labels)
-    with records.whole_directory(folder) as temporary:
+    with files.atomic_directory(folder) as temporary:
         safetensors.numpy.save_file(tensors, temporary / WEIGHTS_FILE, metadata={"format": "pt"})
-        records.write_json(temporary / CONFIG_FILE, their_config, indent=2)
+        files.write_json(temporary / CONFIG_FILE, their_config, indent=2)
         settings = {
             "tokenizer_class": "AlbertTokenizer",
             "do_lower_case": do_lower_case,
@@ -187,7 +187,7 @@ def write_huggingface(
             "remove_space": True,
             "model_max_length": config.max_position_embeddings,
         }
-        records.write_json(temporary / TOKENIZER_FILE, settings, indent=2)
+        files.write_json(temporary / TOKENIZER_FILE, settings, indent=2)
         shutil.copyfile(spm_model_file, temporary / SPM_MODEL_FILE)
     return their_config["architectures"][0]
 
@@ -293,11 +293,11 @@ def read_huggingface(huggingface_dir: str, folder: str) -> model_files.ModelFile
     source = Path(huggingface_dir)
     config = _our_config(source / CONFIG_FILE)
     tokenizer = tokenization.FullTokenizer(None, spm_model_file=str(source / SPM_MODEL_FILE))
-    startup.check_vocabulary(
+    model_files.check_vocabulary(
         str(source / SPM_MODEL_FILE), tokenizer, str(source / CONFIG_FILE), config
     )
     values = _to_values(read_tensors(source / WEIGHTS_FILE), config, str(source / WEIGHTS_FILE))
-    with records.whole_directory(folder) as temporary:
+    with files.atomic_directory(folder) as temporary:
         write_checkpoint(str(temporary / checkpoints.BEST_CHECKPOINT), values)
         text = config.to_json_string()
         (temporary / model_files.CONFIG_FILE).write_text(text, encoding="utf-8")

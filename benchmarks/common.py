@@ -1,18 +1,12 @@
-"""What the benchmarks share: where the product is, the inputs, and how a figure is printed."""
+"""What the benchmarks share: the files to measure on, model sizes, and how figures are printed."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-
-SAMPLE = ROOT / "tests/golden/sample"
+SAMPLE = Path(__file__).resolve().parent.parent / "tests/golden/sample"
 
 
 def squad_arguments(description: str) -> argparse.ArgumentParser:
@@ -21,6 +15,12 @@ def squad_arguments(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--squad_file", default=str(SAMPLE / "sample_squad_train.json"))
     parser.add_argument("--spm_model_file", default=str(SAMPLE / "sample.model"))
     return parser
+
+
+def add_size_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags for the size of the model; the default is ALBERT base."""
+    parser.add_argument("--hidden_size", type=int, default=768)
+    parser.add_argument("--layers", type=int, default=12)
 
 
 def report(benchmark: str, **figures: float | int | str | bool) -> None:

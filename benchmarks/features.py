@@ -6,17 +6,25 @@ for every question.
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
+from pathlib import Path
 
-from common import report, squad_arguments  # isort: skip  # finds the product
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # where albert_tf is
+sys.path.insert(0, str(ROOT / "tests"))  # where the plain alignment is
+
+from common import report, squad_arguments
 
 import plain_alignment
 import tokenization
-from albert_tf.records import record_files as records
-from albert_tf.squad import data as squad_data
+from albert_tf.records.manifests import Origin, record_writer
+from albert_tf.records.record_files import serialize_example
+from albert_tf.squad.data import read_squad
+from albert_tf.squad.features import FeatureConverter, FeatureSettings
 
-SETTINGS = squad_data.FeatureSettings(384, 128, 64, do_lower_case=True)
+SETTINGS = FeatureSettings(384, 128, 64, do_lower_case=True)
 PLAIN_QUESTIONS = 200  # as many as the plain alignment is measured on
 
 
@@ -39,23 +47,21 @@ def main() -> None:
 def measure_conversion(squad_file, tokenizer):
     """Reads a file, makes its features, writes their records: questions/s and both numbers."""
     start = time.perf_counter()
-    paragraphs = squad_data.read_squad(squad_file, for_training=True)
-    converter = squad_data.FeatureConverter(tokenizer, SETTINGS)
+    questions = read_squad(squad_file, for_training=True)
+    converter = FeatureConverter(tokenizer, SETTINGS)
     with tempfile.TemporaryDirectory() as directory:
-        with records.record_writer(f"{directory}/features.tfrecord", {}, {}) as writer:
-            for feature in converter.features(paragraphs, for_training=True):
+        with record_writer(f"{directory}/features.tfrecord", Origin({}, {})) as writer:
+            for feature in converter.features(questions, for_training=True):
                 values = feature.record(SETTINGS.max_seq_length, for_training=True)
-                writer.write(records.serialize_example(values))
+                writer.write(serialize_example(values))
     seconds = time.perf_counter() - start
     assert not converter.dropped
-    questions = sum(len(paragraph.questions) for paragraph in paragraphs)
-    return questions / seconds, writer.records, questions
+    return len(questions) / seconds, writer.num_records, len(questions)
 
 
 def measure_plain_alignment(squad_file, tokenizer):
     """Aligns as the original does, characters preprocessed once for each cell: questions/s."""
-    paragraphs = squad_data.read_squad(squad_file, for_training=True)
-    texts = [p.text for p in paragraphs for _ in p.questions]
+    texts = [question.paragraph for question in read_squad(squad_file, for_training=True)]
     texts = texts[:: max(1, len(texts) // PLAIN_QUESTIONS)]
     start = time.perf_counter()
     for text in texts:

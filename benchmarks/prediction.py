@@ -6,6 +6,7 @@ the original does. The weights are random: the time does not depend on them.
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -13,13 +14,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import ROOT, report, squad_arguments  # isort: skip  # finds the product
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # where albert_tf is
 
 import tensorflow.compat.v1 as tf
+from common import add_size_arguments, report, squad_arguments
 
 import modeling
-import run_squad_v1
 import tokenization
+from albert_tf.squad.task import span_logits
 
 MAX_SEQ_LENGTH = 384
 
@@ -28,16 +31,18 @@ def main() -> None:
     """Measures and prints the figures."""
     parser = squad_arguments(__doc__.splitlines()[0])
     parser.add_argument("--questions", type=int, default=300)
+    add_size_arguments(parser)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         directory = Path(directory)
         questions = write_questions(args.squad_file, args.questions, directory / "questions.json")
-        write_random_model(args.spm_model_file, directory)
+        write_random_model(args, directory)
         padded, padded_answers = predict(directory, args.spm_model_file, str(MAX_SEQ_LENGTH))
         bucketed, bucketed_answers = predict(directory, args.spm_model_file, "")
     report(
         "prediction",
-        model="base",
+        hidden_size=args.hidden_size,
+        layers=args.layers,
         max_seq_length=MAX_SEQ_LENGTH,
         questions=questions,
         seconds_padded=padded,
@@ -60,16 +65,20 @@ def write_questions(squad_file: str, limit: int, path: Path) -> int:
     return count
 
 
-def write_random_model(spm_model_file: str, directory: Path) -> None:
-    """Writes the config of ALBERT base and a checkpoint with random weights."""
-    vocab_size = len(tokenization.FullTokenizer(None, True, spm_model_file).vocab)
+def write_random_model(args: argparse.Namespace, directory: Path) -> None:
+    """Writes a config and a checkpoint with random weights."""
+    vocab_size = len(tokenization.FullTokenizer(None, True, args.spm_model_file).vocab)
     config = modeling.AlbertConfig(
-        vocab_size, hidden_size=768, num_attention_heads=12, intermediate_size=3072
+        vocab_size,
+        hidden_size=args.hidden_size,
+        num_hidden_layers=args.layers,
+        num_attention_heads=args.hidden_size // 64,
+        intermediate_size=4 * args.hidden_size,
     )
     (directory / "albert_config.json").write_text(config.to_json_string())
     with tf.Graph().as_default(), tf.Session() as session:
         model = modeling.AlbertModel(config, False, tf.zeros([1, 8], tf.int32))
-        run_squad_v1.span_logits(model.get_sequence_output())
+        span_logits(model.get_sequence_output())
         session.run(tf.global_variables_initializer())
         tf.train.Saver().save(session, str(directory / "model.ckpt"))
 

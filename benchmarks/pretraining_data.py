@@ -18,9 +18,12 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from common import ROOT, SAMPLE, report  # isort: skip  # finds the product
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # where albert_tf is
 
-from albert_tf.records import record_files as records
+from common import SAMPLE, report
+
+from albert_tf.records.record_files import count_records
 
 ORIGINAL_RATE = 122
 LOOP_LENGTH = 5_000_000
@@ -73,7 +76,7 @@ def measure(args: argparse.Namespace, text_file: str, directory: str, num_worker
     start = time.perf_counter()
     subprocess.run([*command, *(f"--{name}={value}" for name, value in flags.items())], check=True)
     seconds = time.perf_counter() - start
-    count = records.count_records(output_file)
+    count = count_records(output_file)
     Path(output_file).unlink()
     return count / seconds
 

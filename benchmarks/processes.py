@@ -16,8 +16,10 @@ import sys
 import time
 from pathlib import Path
 
-from common import ROOT, report  # isort: skip  # finds the product
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # where albert_tf is
 
+from common import add_size_arguments, report
 from training_step import BATCH_SIZE, WARM_UP_STEPS, training_step
 
 from albert_tf.devices import distributed
@@ -37,9 +39,10 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--launcher", choices=list(LAUNCHERS), default="gloo")
     parser.add_argument("--measure", action="store_true", help="be one of the processes")
+    add_size_arguments(parser)
     args = parser.parse_args()
     if args.measure:
-        measure(args.steps)
+        measure(args)
         return
     one, two = [], []
     for _ in range(args.turns):
@@ -48,7 +51,8 @@ def main() -> None:
     ratios = [pair / (2 * single) for single, pair in zip(one, two)]
     report(
         "processes",
-        model="base",
+        hidden_size=args.hidden_size,
+        layers=args.layers,
         launcher=args.launcher,
         batch_size=BATCH_SIZE,
         one_process=statistics.median(one),
@@ -64,6 +68,7 @@ def examples_per_second(args, processes):
     if not shutil.which(LAUNCHERS[args.launcher][0]):
         sys.exit("there is no launcher: `make horovod` builds it (Open MPI: apt-get install it)")
     command = [sys.executable, __file__, "--measure", f"--steps={args.steps}"]
+    command += [f"--hidden_size={args.hidden_size}", f"--layers={args.layers}"]
     result = subprocess.run(
         [*LAUNCHERS[args.launcher], str(processes), *command],
         env={**os.environ, **ONE_THREAD, **AS_ROOT},
@@ -76,19 +81,19 @@ def examples_per_second(args, processes):
     return float(rate)
 
 
-def measure(steps):
+def measure(args):
     """Trains and prints the rate of all processes, which wait for each other in each step."""
     distributed.initialize(True)
-    run_step = training_step(0.0)
+    run_step = training_step(args.hidden_size, args.layers)
     for _ in range(WARM_UP_STEPS):
         run_step()
     distributed.wait_for_all()
     start = time.perf_counter()
-    for _ in range(steps):
+    for _ in range(args.steps):
         run_step()
     seconds = max(distributed.gather(time.perf_counter() - start))
     if distributed.is_chief():
-        print("examples/s", steps * BATCH_SIZE * distributed.size() / seconds, flush=True)
+        print("examples/s", args.steps * BATCH_SIZE * distributed.size() / seconds, flush=True)
 
 
 if __name__ == "__main__":

@@ -9,19 +9,25 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
+from pathlib import Path
+from typing import Callable
 
-from common import report  # isort: skip  # finds the product
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # where albert_tf is
 
 import numpy as np
 import tensorflow.compat.v1 as tf
+from common import add_size_arguments, report
 
 import modeling
 import optimization
-import run_squad_v1
+from albert_tf.devices.choice import find_device
+from albert_tf.devices.device import building_for
+from albert_tf.squad.task import span_logits, span_loss
 
-BATCH_SIZE, LENGTH, WIDTH, LAYERS = 4, 384, 768, 12
-FLOPS_PER_STEP = 3 * BATCH_SIZE * LENGTH * LAYERS * (24 * WIDTH**2 + 4 * LENGTH * WIDTH)
+BATCH_SIZE, LENGTH = 4, 384
 MATMUL_SIZE = 2048
 FLOPS_PER_MATMUL = 2 * MATMUL_SIZE**3
 WARM_UP_STEPS = 2
@@ -32,9 +38,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=15)
     parser.add_argument("--dropout", type=float, default=0.0)
+    add_size_arguments(parser)
     args = parser.parse_args()
 
-    run_step = training_step(args.dropout)
+    run_step = training_step(args.hidden_size, args.layers, args.dropout)
+    step_flops = flops_per_step(args.hidden_size, args.layers)
     run_matmul = plain_matmul()
     for _ in range(WARM_UP_STEPS):
         run_step()
@@ -44,44 +52,53 @@ def main() -> None:
         seconds = seconds_of(run_step)
         matmul_after = median_seconds(run_matmul)
         matmul_rate = 2 * FLOPS_PER_MATMUL / (matmul_before + matmul_after)
-        ratios.append(FLOPS_PER_STEP / seconds / matmul_rate)
+        ratios.append(step_flops / seconds / matmul_rate)
         step_seconds.append(seconds)
         matmul_before = matmul_after
     report(
         "training_step",
-        model="base",
+        hidden_size=args.hidden_size,
+        layers=args.layers,
         batch_size=BATCH_SIZE,
         length=LENGTH,
         dropout=args.dropout,
         steps_per_second=1 / statistics.median(step_seconds),
-        gigaflops=FLOPS_PER_STEP / statistics.median(step_seconds) / 1e9,
+        gigaflops=step_flops / statistics.median(step_seconds) / 1e9,
         ratio=statistics.median(ratios),
         lowest_ratio=min(ratios),
         highest_ratio=max(ratios),
     )
 
 
-def training_step(dropout):
+def flops_per_step(hidden_size: int, layers: int) -> int:
+    """Useful floating-point operations of a training step."""
+    per_token = layers * (24 * hidden_size**2 + 4 * LENGTH * hidden_size)
+    return 3 * BATCH_SIZE * LENGTH * per_token
+
+
+def training_step(hidden_size: int, layers: int, dropout: float = 0.0) -> Callable[[], None]:
     """Builds a SQuAD training step on a full batch, and returns a function that runs it."""
     config = modeling.AlbertConfig(
         30000,
-        hidden_size=WIDTH,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=WIDTH // 64,
-        intermediate_size=4 * WIDTH,
+        hidden_size=hidden_size,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden_size // 64,
+        intermediate_size=4 * hidden_size,
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
     )
     ids = np.random.RandomState(0).randint(5, 30000, [BATCH_SIZE, LENGTH])
     positions = [3, 50, 120, 300]
-    with tf.Graph().as_default():
+    device = find_device("auto")
+    device.start()
+    with tf.Graph().as_default(), building_for(device):
         inputs = [
             tf.placeholder_with_default(np.int32(value), [BATCH_SIZE, LENGTH])
             for value in (ids, np.ones_like(ids), np.zeros_like(ids))
         ]
         model = modeling.AlbertModel(config, True, *inputs, use_einsum=False)
-        logits = run_squad_v1.span_logits(model.get_sequence_output())
-        loss = run_squad_v1.span_loss(*logits, tf.constant(positions), tf.constant(positions))
+        logits = span_logits(model.get_sequence_output())
+        loss = span_loss(*logits, tf.constant(positions), tf.constant(positions))
         train_op = optimization.create_optimizer(loss, 1e-5, 1000, 100, use_tpu=False)
         session = tf.Session()
         session.run(tf.global_variables_initializer())

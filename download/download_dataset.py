@@ -5,236 +5,29 @@ python download/download_dataset.py squad mrpc sts-b
 
 from __future__ import annotations
 
-import functools
-import shutil
-from dataclasses import dataclass
+import sys
 from pathlib import Path
-from typing import Callable
 
-import fetching  # isort: skip  # finds the product
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # where albert_tf is
 
-from absl import flags, logging
-
-from albert_tf.errors import InputError
-from albert_tf.glue import data as glue
-from albert_tf.records import record_files as records
-from albert_tf.runs import training
-from albert_tf.squad import data as squad_data
-
-FLAGS = flags.FLAGS
-fetching.define_flags()
-training.define_string("output_dir", ".", "Where the folder of each data set goes.")
-training.define_string(
-    "squad_url", "https://rajpurkar.github.io/SQuAD-explorer/dataset", "Where SQuAD is."
-)
-training.define_string(
-    "squad_evaluation_url",
-    "https://worksheets.codalab.org/rest/bundles/0xbcd57bee090b421c982906709c8c27e1/contents/blob/",
-    "Where the official evaluation script of SQuAD v1.1 is.",
-)
-training.define_string("glue_url", "https://dl.fbaipublicfiles.com/glue/data", "Where GLUE is.")
-training.define_string(
-    "mrpc_url",
-    "https://dl.fbaipublicfiles.com/senteval/senteval_data",
-    "Where the two files of the paraphrase corpus are, of which MRPC is made.",
-)
-training.define_boolean(
-    "verify_checksums", True, "Whether the files of SQuAD must have their published digests."
-)
-
-# As Hugging Face and TensorFlow publish them in their loaders of the data set.
-_SQUAD_FILES = {
-    "train-v1.1.json": "3527663986b8295af4f7fcdff1ba1ff3f72d07d61a20f487cb238a6ef92fd955",
-    "dev-v1.1.json": "95aa6a52d5d6a735563366753ca50492a658031da74f301ac5238b03966972c9",
-}
-_SQUAD_EVALUATION = "evaluate-v1.1.py"
-_MRPC_TRAIN = "msr_paraphrase_train.txt"
-_MRPC_TEST = "msr_paraphrase_test.txt"
-_MRPC_DEV_IDS = "mrpc_dev_ids.tsv"
-_DIAGNOSTIC = "AX.tsv"
-# The archives whose name is not that of their folder.
-_ARCHIVES = {"qnli": "QNLIv2", "qqp": "QQP-clean"}
+from albert_tf.downloads.data_sets import Source, download_data_sets
+from albert_tf.downloads.settings import DataSetSettings
+from albert_tf.runs.launch import launch
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where data sets come from, and how.
-
-    Attributes:
-      squad_url: address of the folder with the files of SQuAD.
-      squad_evaluation_url: address of its evaluation script.
-      glue_url: address of the folder with the archives of GLUE.
-      mrpc_url: address of the folder with the files that MRPC is made of.
-      verify_checksums: whether files must have their published digests.
-      patience: how long to try.
-    """
-
-    squad_url: str
-    squad_evaluation_url: str
-    glue_url: str
-    mrpc_url: str
-    verify_checksums: bool
-    patience: fetching.Patience
-
-    def fetch(self, url: str, path: Path, sha256: str | None = None) -> Path:
-        """Downloads a file, and returns its path."""
-        fetching.fetch(url, path, self.patience, sha256 if self.verify_checksums else None)
-        return path
-
-
-def main(argv):
-    """Downloads the data sets that are named, and prints where they are."""
+def main(settings: DataSetSettings, names: list[str]) -> None:
+    """Download the data sets that the arguments name, and print where they are."""
     source = Source(
-        FLAGS.squad_url.rstrip("/"),
-        FLAGS.squad_evaluation_url,
-        FLAGS.glue_url.rstrip("/"),
-        FLAGS.mrpc_url.rstrip("/"),
-        FLAGS.verify_checksums,
-        fetching.patience_from_flags(),
+        settings.squad_url.rstrip("/"),
+        settings.squad_evaluation_url,
+        settings.glue_url.rstrip("/"),
+        settings.mrpc_url.rstrip("/"),
+        settings.verify_checksums,
+        settings.retry_policy,
     )
-    output_dir = Path(FLAGS.output_dir)
-    for name, make in [_data_set(name) for name in _names(argv[1:])]:
-        folder = output_dir / name
-        if folder.exists():
-            logging.info("%s is there: it is not downloaded again", folder)
-        else:
-            with fetching.only_one(folder):
-                if not folder.exists():
-                    download(make, folder, source)
+    for folder in download_data_sets(names, settings.output_dir, source):
         print(folder)
 
 
-def _names(arguments):
-    """The names of the data sets that the arguments ask for."""
-    if not arguments:
-        known = ", ".join(["squad", "squad-evaluation", *_glue_names()])
-        raise InputError(f"give the data sets to download: {known}; or glue, for all of its tasks")
-    return [
-        name
-        for argument in arguments
-        for name in (_glue_names() if argument.lower() == "glue" else [argument])
-    ]
-
-
-def _glue_names():
-    return [name for name in glue.TASKS if name != "mismnli"]  # it has the data of mnli
-
-
-def _data_set(name) -> tuple[str, Callable[[Path, Path, Source], None]]:
-    """The folder of a data set, and the function that makes it."""
-    if name.lower() == "squad":
-        return "SQuAD", make_squad
-    if name.lower() == "squad-evaluation":
-        return "SQuAD-evaluation", make_squad_evaluation
-    task = glue.find_task(name)
-    makers = {"mrpc": make_mrpc, "ax": make_diagnostic}
-    return task.folders[0], makers.get(task.name, functools.partial(make_glue, task=task))
-
-
-def download(make: Callable[[Path, Path, Source], None], folder: Path, source: Source) -> None:
-    """Lets the folder of a data set appear when all of its files are there and checked.
-
-    What is downloaded, and not a part of the data set as it is, lies in `<folder>.download`
-    meanwhile, from which a later call goes on.
-
-    Args:
-      make: fills a new folder, the first argument, from what it downloads to the second.
-      folder: the folder.
-      source: where data sets come from.
-    """
-    downloads = folder.with_name(f"{folder.name}.download")
-    downloads.mkdir(parents=True, exist_ok=True)
-    try:
-        with records.whole_directory(folder) as temporary:
-            make(temporary, downloads, source)
-        shutil.rmtree(downloads)
-    except InputError as error:
-        _keep_parts(downloads)
-        message = str(error).replace(f"{temporary}/", "")
-        raise InputError(f"{folder}: {message}") from error
-
-
-def _keep_parts(downloads):
-    """Removes what has been downloaded, as one of the files is not right, but keeps what a later
-    call can go on from."""
-    for path in downloads.iterdir():
-        if ".part" not in path.suffixes:
-            path.unlink()
-    if not any(downloads.iterdir()):
-        downloads.rmdir()
-
-
-def make_squad(folder: Path, downloads: Path, source: Source) -> None:
-    """SQuAD v1.1: the questions to train and to evaluate on."""
-    for name, sha256 in _SQUAD_FILES.items():
-        path = source.fetch(f"{source.squad_url}/{name}", downloads / name, sha256)
-        squad_data.read_squad(str(path), for_training=False)
-    for name in _SQUAD_FILES:
-        (downloads / name).rename(folder / name)
-
-
-def make_squad_evaluation(folder: Path, downloads: Path, source: Source) -> None:
-    """The official evaluation script of SQuAD v1.1."""
-    source.fetch(source.squad_evaluation_url, downloads / _SQUAD_EVALUATION)
-    (downloads / _SQUAD_EVALUATION).rename(folder / _SQUAD_EVALUATION)
-
-
-def make_glue(folder: Path, downloads: Path, source: Source, task: glue.GlueTask) -> None:
-    """A task of GLUE that comes as an archive."""
-    name = f"{_ARCHIVES.get(task.name, task.folders[0])}.zip"
-    archive = source.fetch(f"{source.glue_url}/{name}", downloads / name)
-    fetching.unpack(archive, folder)
-    _check_glue(folder, task)
-
-
-def make_diagnostic(folder: Path, downloads: Path, source: Source) -> None:
-    """The diagnostic set of GLUE."""
-    task = glue.TASKS["ax"]
-    path = source.fetch(f"{source.glue_url}/{_DIAGNOSTIC}", downloads / _DIAGNOSTIC)
-    path.rename(folder / task.test_files[0].name)
-    _check_glue(folder, task)
-
-
-def make_mrpc(folder: Path, downloads: Path, source: Source) -> None:
-    """MRPC: the paraphrase corpus, from whose training file the benchmark takes the pairs of a list
-    of ids as its dev set. Lines are copied byte for byte; test lines get numbers for labels."""
-    train = source.fetch(f"{source.mrpc_url}/{_MRPC_TRAIN}", downloads / _MRPC_TRAIN)
-    test = source.fetch(f"{source.mrpc_url}/{_MRPC_TEST}", downloads / _MRPC_TEST)
-    ids = source.fetch(f"{source.glue_url}/{_MRPC_DEV_IDS}", downloads / _MRPC_DEV_IDS)
-    dev_ids = {tuple(line.split(b"\t")) for line in _lines(ids)}
-    header, *rows = _lines(train)
-    parts = {"train.tsv": [header], "dev.tsv": [header]}
-    for row in rows:
-        pair = tuple(row.split(b"\t")[1:3])
-        parts["dev.tsv" if pair in dev_ids else "train.tsv"].append(row)
-    _, *rows = _lines(test)
-    parts["test.tsv"] = [b"index\t#1 ID\t#2 ID\t#1 String\t#2 String"]
-    for number, row in enumerate(rows):
-        parts["test.tsv"].append(b"\t".join([b"%d" % number, *row.split(b"\t")[1:]]))
-    for name, lines in parts.items():
-        (folder / name).write_bytes(b"\n".join([*lines, b""]))
-    if len(parts["dev.tsv"]) != len(dev_ids) + 1:
-        raise InputError(
-            f"{_MRPC_DEV_IDS} has {len(dev_ids)} pairs, of which {_MRPC_TRAIN} has "
-            f"{len(parts['dev.tsv']) - 1}: the two do not belong together"
-        )
-    _check_glue(folder, glue.TASKS["mrpc"])
-
-
-def _lines(path):
-    """The lines of a file as bytes, without their ends and without those that are empty."""
-    lines = [line.strip() for line in path.read_bytes().split(b"\n")]
-    if not any(lines):
-        raise InputError(f"{path.name}: the file is empty")
-    return [line for line in lines if line]
-
-
-def _check_glue(folder, task):
-    """Reads all files of a task, as training and prediction will."""
-    for split in ("train", "dev", "test"):
-        for file in task.files(split):
-            glue.read_examples(str(folder / file.name), task, split)
-
-
 if __name__ == "__main__":
-    training.launch(main)
+    launch(main, DataSetSettings, takes_arguments=True)

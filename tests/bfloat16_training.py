@@ -16,12 +16,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from albert_tf.runs import training  # noqa: F401, I001  # before TensorFlow: its environment
+from albert_tf.runs.launch import prepare_environment
+
+prepare_environment()  # before TensorFlow, which reads it while it loads
 
 import tensorflow.compat.v1 as tf
 
-from albert_tf.devices import bfloat16
 import optimization
+from albert_tf.devices import bfloat16
 from golden import build
 
 

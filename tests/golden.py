@@ -10,8 +10,8 @@ import tensorflow.compat.v1 as tf
 
 import modeling
 import optimization
-from albert_tf.devices import distributed
-from albert_tf.records import record_files as records
+from albert_tf.devices import reductions
+from albert_tf.records.record_files import serialize_example
 from heads import HEADS
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -53,7 +53,7 @@ def _golden_record(feature, for_training):
         values["start_positions"] = [feature["start_position"]]
         values["end_positions"] = [feature["end_position"]]
         values["is_impossible"] = [int(feature["is_impossible"])]
-    return records.serialize_example(values)
+    return serialize_example(values)
 
 
 def tiny_config() -> modeling.AlbertConfig:
@@ -95,7 +95,7 @@ def build(
 
 
 def train_on_golden_rows(
-    head: str, optimizer: str, rows: range, parts: int, compression: str = "none"
+    head: str, optimizer: str, rows: range, micro_batches: int, compression: str = "none"
 ) -> dict[str, np.ndarray]:
     """The variables of the tiny model after three steps on some rows of the golden inputs.
 
@@ -103,29 +103,30 @@ def train_on_golden_rows(
       head: name of the head.
       optimizer: "adamw" or "lamb".
       rows: the rows of this process; the others of the run have theirs.
-      parts: number of runs that make a step, each on as many rows.
+      micro_batches: number of micro-batches in a step.
       compression: how gradients are sent.
     """
     own = {name: value[rows.start : rows.stop] for name, value in INPUTS.items()}
-    size = len(rows) // parts
-    divisor = np.float32((own["masked_lm_weights"].sum() + 1e-5) / parts)
+    size = len(rows) // micro_batches
+    denominator = np.float32((own["masked_lm_weights"].sum() + 1e-5) / micro_batches)
     with tf.Graph().as_default(), tf.Session() as session:
         inputs = {
             name: tf.placeholder(value.dtype, [size, *value.shape[1:]], name)
             for name, value in own.items()
         }
-        (divisor_of_all,) = distributed.average([tf.constant(divisor)], "divisor")
-        inputs["masked_lm_divisor"] = tf.fill([size], divisor_of_all)
+        (of_all,) = reductions.average([tf.constant(denominator)], "denominator")
+        inputs["masked_lm_denominator"] = of_all
         train_op = optimization.create_optimizer(
             build(head, inputs=inputs)["loss"],
             *(3e-4, 10, 3, False, optimizer),
-            gradient_accumulation_steps=parts,
+            gradient_accumulation_steps=micro_batches,
             horovod_compression=compression,
         )
         session.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
-        for run in range(3 * parts):
-            part = slice(run % parts * size, (run % parts + 1) * size)
-            session.run(train_op, {f"{name}:0": value[part] for name, value in own.items()})
+        for run in range(3 * micro_batches):
+            start = run % micro_batches * size
+            micro_batch = {f"{name}:0": value[start : start + size] for name, value in own.items()}
+            session.run(train_op, micro_batch)
         return session.run({v.op.name: v for v in tf.global_variables()})
 
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 import tensorflow.compat.v1 as tf
 
 import modeling
-import run_classifier
-import run_pretraining
-import run_squad_v1
+from albert_tf.glue import task as glue
+from albert_tf.pretraining import heads as pretraining_heads
+from albert_tf.squad import task as squad_task
 
 
 def squad(config, model, inputs):
     """Scores of start and end, and their loss."""
-    start_logits, end_logits = run_squad_v1.span_logits(model.get_sequence_output())
-    loss = run_squad_v1.span_loss(
+    start_logits, end_logits = squad_task.span_logits(model.get_sequence_output())
+    loss = squad_task.span_loss(
         start_logits, end_logits, inputs["start_positions"], inputs["end_positions"]
     )
     return {"start_logits": start_logits, "end_logits": end_logits, "loss": loss}
@@ -25,19 +25,19 @@ def squad(config, model, inputs):
 def classifier(config, model, inputs):
     """Logits of two labels, and their cross-entropy."""
     logits = modeling.output_layer(model.get_pooled_output(), 2)
-    return _with_losses(run_classifier.head_outputs(logits), inputs["label_ids"])
+    return _with_losses(glue.head_outputs(logits), inputs["label_ids"])
 
 
 def regression(config, model, inputs):
     """One value, and its squared error."""
     score = modeling.output_layer(model.get_pooled_output(), 1)
-    outputs = run_classifier.head_outputs(score)
+    outputs = glue.head_outputs(score)
     assert outputs.pop("predictions") is outputs["logits"]
     return _with_losses(outputs, inputs["label_values"])
 
 
 def _with_losses(outputs, labels):
-    example_losses = run_classifier.example_losses(outputs["logits"], labels)
+    example_losses = glue.example_losses(outputs["logits"], labels)
     return {
         **outputs,
         "per_example_loss": example_losses,
@@ -48,18 +48,18 @@ def _with_losses(outputs, labels):
 def pretraining(config, model, inputs):
     """Masked language model and sentence order, and everything that the encoder gives."""
     layers = model.get_all_encoder_layers()
-    masked_lm = run_pretraining.get_masked_lm_output(
+    masked_lm = pretraining_heads.get_masked_lm_output(
         config,
         model.get_sequence_output(),
         model.get_embedding_table(),
         *(inputs[f"masked_lm_{name}"] for name in ("positions", "ids", "weights")),
     )
-    order = run_pretraining.get_sentence_order_output(
+    order = pretraining_heads.get_sentence_order_output(
         config, model.get_pooled_output(), inputs["sentence_order_labels"]
     )
     features = {**inputs, "next_sentence_labels": inputs["sentence_order_labels"]}
     with tf.variable_scope(tf.get_variable_scope(), reuse=True):
-        loss = run_pretraining.pretraining_loss(config, model, features)
+        loss = pretraining_heads.pretraining_loss(config, model, features)
     figures = ("loss", "example_loss", "log_probs")
     return {
         "word_embedding_output": model.get_word_embedding_output(),

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 from absl import app, logging
 
-from albert_tf.devices import distributed
-from albert_tf.records import record_files as records
+from albert_tf import files
+from albert_tf.devices import distributed, reductions
 from golden import train_on_golden_rows
 
 # Arguments of `train_on_golden_rows`; heads with and without slices among their gradients.
@@ -33,22 +32,20 @@ def main(arguments: list[str]) -> None:
     logging.set_verbosity(logging.INFO)
     distributed.initialize(True)
     rank = distributed.rank()
-    arrays = {"ids": np.arange(rank + 1), "scores": np.full([rank + 1, 2], 0.1 * rank)}
-    joined = distributed.gather_arrays(arrays if rank else {})  # rank 0 has nothing to give
     exchanged = {
         "size": distributed.size(),
         "gathered": distributed.gather({"rank": rank, "text": "ä" * rank}),
         "broadcast": distributed.broadcast(f"from {rank}"),
         "sum_of_earlier": distributed.gather(distributed.sum_of_earlier(lambda: rank + 5)),
-        "joined": {name: value.tolist() for name, value in joined.items()},
     }
     if distributed.is_chief():
-        records.write_json(directory / "exchanged.json", exchanged)
-    for number, (head, optimizer, parts, compression) in enumerate(RUNS):
-        values = train_on_golden_rows(head, optimizer, distributed.own_part(4), parts, compression)
-        of_all = distributed.gather_arrays({k: value[np.newaxis] for k, value in values.items()})
+        files.write_json(directory / "exchanged.json", exchanged)
+    for number, (head, optimizer, micro_batches, compression) in enumerate(RUNS):
+        rows = distributed.own_shard(4)
+        values = train_on_golden_rows(head, optimizer, rows, micro_batches, compression)
+        of_all = distributed.gather({name: value.tolist() for name, value in values.items()})
         if distributed.is_chief():
-            np.savez(directory / f"{number}.npz", **of_all)
+            files.write_json(directory / f"{number}.json", of_all)
     compare_weights(0.0)
     compare_weights(1.0)
     if rank:
@@ -63,7 +60,7 @@ def compare_weights(drift: float) -> None:
         rank = distributed.rank()
         weight = tf.get_variable("weight", initializer=tf.constant([float(rank)]))
         move = tf.assign_add(weight, [drift * rank])
-        with tf.train.MonitoredSession(hooks=distributed.training_hooks()) as session:
+        with tf.train.MonitoredSession(hooks=reductions.training_hooks()) as session:
             session.run(move)
 
 

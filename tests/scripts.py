@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Sequence
 
 import numpy as np
 import pytest
@@ -83,10 +83,12 @@ def command(script: str, flags: dict) -> list[str]:
     return [sys.executable, str(ROOT / script), *given]
 
 
-def run_script(script: str, flags: dict, **options) -> subprocess.CompletedProcess:
+def run_script(
+    script: str, flags: dict, extra: Sequence[str] = (), **options
+) -> subprocess.CompletedProcess:
     """Runs a script to its end; `stderr` of the result is its log."""
     return subprocess.run(
-        command(script, flags),
+        [*command(script, flags), *extra],
         capture_output=True,
         text=True,
         check=False,

@@ -1,54 +1,59 @@
-"""The tasks of the scripts on the sample, and the shapes of what their graphs read."""
+"""The tasks of the scripts on the sample, ready to run, and the shapes that their graphs read."""
 
 from __future__ import annotations
 
-import sys
+from pathlib import Path
+from typing import Any
 
 import tensorflow.compat.v1 as tf
-from absl import flags
 
-import run_classifier
 import run_pretraining
 import run_squad_v1
-from albert_tf.pretraining import heads as pretraining_heads
-from albert_tf.runs import tasks, training
+from albert_tf.devices.device import Device
+from albert_tf.glue.settings import ClassifierSettings
+from albert_tf.glue.task import ClassifierTask
+from albert_tf.pretraining.heads import DENOMINATOR
+from albert_tf.pretraining.task import PretrainingTask
+from albert_tf.runs import startup
+from albert_tf.runs.setup import Setup
+from albert_tf.squad.task import SquadTask
 from scripts import CLASSIFIER_FLAGS, PRETRAINING_FLAGS, SQUAD_FLAGS
 
 _SCRIPTS = {
-    "squad": (SQUAD_FLAGS, run_squad_v1.SquadTask, run_squad_v1.SquadSettings),
-    "classifier": (
-        CLASSIFIER_FLAGS,
-        run_classifier.ClassifierTask,
-        run_classifier.ClassifierSettings,
-    ),
-    "pretraining": (
-        PRETRAINING_FLAGS,
-        run_pretraining.PretrainingTask,
-        run_pretraining.PretrainingSettings,
-    ),
+    "squad": (SQUAD_FLAGS, SquadTask, run_squad_v1.Settings),
+    "classifier": (CLASSIFIER_FLAGS, ClassifierTask, ClassifierSettings),
+    "pretraining": (PRETRAINING_FLAGS, PretrainingTask, run_pretraining.Settings),
 }
 SCRIPTS = tuple(_SCRIPTS)
 
 
-def make_task(script: str, output_dir, **changes) -> tasks.Task:
-    """Makes the task of a script, as its `main` does; the changes are to the flags of `scripts`."""
-    flag_values, task_class, settings_class = _SCRIPTS[script]
-    flag_values = {**flag_values, "output_dir": output_dir, **changes}
-    flags.FLAGS.unparse_flags()
-    flags.FLAGS([sys.argv[0], *(f"--{name}={value}" for name, value in flag_values.items())])
-    return training.checked_task(task_class, settings_class)
+def make_settings(script: str, output_dir: Path, **changes: Any) -> Any:
+    """Settings of a script; the changes are to the flags of `scripts`."""
+    flags, _, settings_class = _SCRIPTS[script]
+    values = {**flags, "output_dir": output_dir, **changes}
+    return settings_class(
+        **{name: str(x) if isinstance(x, Path) else x for name, x in values.items()}
+    )
 
 
-def training_shapes(script: str, task: tasks.Task) -> dict[str, tf.TensorSpec]:
-    """What a training graph reads of a part of a batch, where all shapes are static."""
-    settings = task.settings
+def make_setup(
+    script: str, output_dir: Path, device: Device | None = None, **changes: Any
+) -> Setup:
+    """Check a script's settings, as its `main` does; the changes are to the flags of `scripts`."""
+    _, task_class, _ = _SCRIPTS[script]
+    return startup.check(task_class, make_settings(script, output_dir, **changes), device)
+
+
+def training_shapes(setup: Setup) -> dict[str, tf.TensorSpec]:
+    """Shapes of what a training graph reads of a micro-batch, where all are static."""
+    task, settings = setup.task, setup.settings
     size = settings.train_batch_size // settings.gradient_accumulation_steps
-    spec = dict(task.train_features if script == "squad" else task.features)
-    if script == "pretraining":
-        spec[pretraining_heads.DIVISOR] = tf.io.FixedLenFeature([], tf.float32)
+    fields = dict(task.fields(task.train_set))
+    if isinstance(task, PretrainingTask):
+        fields[DENOMINATOR] = tf.io.FixedLenFeature([], tf.float32)
     return {
         name: tf.TensorSpec(
-            [size, *feature.shape], tf.int32 if feature.dtype == tf.int64 else feature.dtype
+            [size, *field.shape], tf.int32 if field.dtype == tf.int64 else field.dtype
         )
-        for name, feature in spec.items()
+        for name, field in fields.items()
     }

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-import ask
 from albert_tf.errors import InputError
-from albert_tf.squad import data as squad_data
+from albert_tf.squad.data import read_squad
+from albert_tf.squad.question_answering import answer_question, checkpoint_scorer, read_text
 from golden import checkpoint_of, tiny_config
 from scripts import (
+    ROOT,
     SAMPLE_MODEL,
     SAMPLE_PREDICT,
     SQUAD_CHECKPOINT,
@@ -35,21 +38,19 @@ def n_best(tmp_path_factory):
 
 
 def test_answers_are_those_of_a_run(n_best, sample_tokenizer):
-    """For the first question of every paragraph."""
-    scorer = ask.checkpoint_scorer(tiny_config(), str(SQUAD_CHECKPOINT))
-    for paragraph in squad_data.read_squad(str(SAMPLE_PREDICT), False):
-        question = paragraph.questions[0]
-        answers = ask.answer_question(
-            question.text, paragraph.text, sample_tokenizer, scorer, **SETTINGS
-        )
+    """For the last question of every paragraph."""
+    scorer = checkpoint_scorer(tiny_config(), str(SQUAD_CHECKPOINT))
+    questions = read_squad(str(SAMPLE_PREDICT), False)
+    for paragraph, question in {question.paragraph: question for question in questions}.items():
+        answers = answer_question(question.text, paragraph, sample_tokenizer, scorer, **SETTINGS)
         expected = n_best[question.id]
         assert [answer.text for answer in answers] == [entry["text"] for entry in expected]
         assert [answer.probability for answer in answers] == pytest.approx(
             [entry["probability"] for entry in expected], abs=1e-4
         )
         for answer in answers:
-            assert paragraph.text[answer.start : answer.end] == answer.text
-            line = paragraph.text.split("\n")[answer.line - 1]
+            assert paragraph[answer.start : answer.end] == answer.text
+            line = paragraph.split("\n")[answer.line - 1]
             first_line = answer.text.split("\n")[0]
             assert line[answer.column - 1 :].startswith(first_line)
 
@@ -57,10 +58,10 @@ def test_answers_are_those_of_a_run(n_best, sample_tokenizer):
 @pytest.fixture
 def page(tmp_path):
     """A text file of two lines, the second of which is a paragraph of the sample; its question."""
-    paragraph = squad_data.read_squad(str(SAMPLE_PREDICT), False)[0]
-    text = f"\ufeffA title\r\n{paragraph.text}"
+    question = read_squad(str(SAMPLE_PREDICT), False)[0]
+    text = f"\ufeffA title\r\n{question.paragraph}"
     (tmp_path / "page.txt").write_bytes(text.encode())
-    return tmp_path / "page.txt", paragraph.questions[0].text
+    return tmp_path / "page.txt", question.text
 
 
 def ask_by_command(page, **flags):
@@ -117,17 +118,17 @@ def test_flags_that_are_wrong(page, flags, message):
 )
 def test_texts_that_cannot_be_read(path, message):
     with pytest.raises(InputError, match=message):
-        ask.read_text(path)
+        read_text(path)
 
 
 def test_a_checkpoint_of_another_task():
     with pytest.raises(InputError, match=r"classifier/model\.ckpt-best.* cls/squad/output_weights"):
-        ask.checkpoint_scorer(tiny_config(), checkpoint_of("classifier"))
+        checkpoint_scorer(tiny_config(), checkpoint_of("classifier"))
 
 
 def test_no_room_for_the_text(sample_tokenizer):
-    with pytest.raises(InputError, match="--max_seq_length 20 leaves no room for the text"):
-        ask.answer_question("a", "b", sample_tokenizer, None, max_seq_length=20)
+    with pytest.raises(InputError, match="--max_seq_length 20 leaves no room for the paragraph"):
+        answer_question("a", "b", sample_tokenizer, None, max_seq_length=20)
 
 
 def test_no_answer(sample_tokenizer):
@@ -138,4 +139,12 @@ def test_no_answer(sample_tokenizer):
         return scores, scores
 
     question = "who built the tower on the hill by the sea"
-    assert ask.answer_question(question, "he", sample_tokenizer, scorer, n_best_size=3) == []
+    assert answer_question(question, "he", sample_tokenizer, scorer, n_best_size=3) == []
+
+
+def test_importing_the_script_defines_no_flags():
+    code = "import ask; from absl import flags; print('max_seq_length' in flags.FLAGS)"
+    shown = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    assert shown.stdout == "False\n"

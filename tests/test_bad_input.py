@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import tensorflow.compat.v1 as tf
 
-from albert_tf.records import record_files as records
+from albert_tf.records import manifests, record_files
 from golden import GOLDEN, checkpoint_of
 from scripts import SAMPLE_PREDICT, SAMPLE_TRAIN, SQUAD_FLAGS, command, fail, run_squad, succeed
 
@@ -95,7 +95,7 @@ def test_broken_json(tmp_path):
         ({"use_tpu": True}, ["--use_tpu: TPUs are not supported"]),
         ({"output_dir": "/proc/none"}, ["--output_dir /proc/none: No such file or directory"]),
         ({"do_train": False, "do_predict": False}, ["there is nothing to do"]),
-        ({"train_batch_size": 100}, [r"42 questions in batches of 100 .* are no step"]),
+        ({"train_batch_size": 100}, [r"42 examples in batches of 100 .* are no step"]),
         (
             {"do_train": False, "init_checkpoint": None},
             ["there is no checkpoint to predict with; give --init_checkpoint"],
@@ -111,7 +111,8 @@ def test_broken_json(tmp_path):
     ],
 )
 def test_flags(tmp_path, flags, messages):
-    lines = fail(run_squad(flags.pop("output_dir", tmp_path / "run"), **flags))
+    no_gpu = {"CUDA_VISIBLE_DEVICES": "-1"}
+    lines = fail(run_squad(flags.pop("output_dir", tmp_path / "run"), env=no_gpu, **flags))
     assert len(lines) == len(messages), lines
     for line, message in zip(lines, messages):
         assert re.search(message, line)
@@ -215,13 +216,13 @@ def test_lost_records(finished):
     """A file of features and one of windows that do not belong together."""
     (finished / "eval_results.json").unlink()
     path = finished / "predict_features.tfrecord"
-    some = list(records.read_records(str(path)))[:10]
+    some = list(record_files.read_records(str(path)))[:10]
     with tf.io.TFRecordWriter(str(path)) as writer:
         for record in some:
             writer.write(record)
-    records.manifest_path(str(path)).unlink()
+    manifests.manifest_path(str(path)).unlink()
     (line,) = fail(run_squad(finished, train_steps=1))
-    assert re.search(r"do not belong together: 161 windows are in the second only; remove", line)
+    assert re.search(r"do not belong together: the first has 10 records, the second 171;", line)
 
 
 def test_a_pickle_as_left_file(tmp_path):

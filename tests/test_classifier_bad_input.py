@@ -43,7 +43,7 @@ def data_dir(tmp_path):
         ),
         ({"spm_model_file": None}, ["a tokenizer needs a SentencePiece model or a vocabulary"]),
         ({"spm_model_file": "none.model"}, ["none.model: there is no SentencePiece model there"]),
-        ({"max_seq_length": 3}, ["--max_seq_length 3 leaves no room for text beside 3 marks"]),
+        ({"max_seq_length": 3}, ["--max_seq_length 3 leaves no room for text beside 3 special"]),
         ({"max_seq_length": 200}, ["--max_seq_length is 200, but the model .* 128 pieces"]),
         ({"cached_dir": "/proc/none"}, ["--cached_dir /proc/none: No such file or directory"]),
         ({"output_dir": None}, ["--output_dir is missing"]),
@@ -119,7 +119,7 @@ def test_a_vocabulary_of_another_size(tmp_path):
     assert re.search(r"sample\.model: the vocabulary has 420 pieces, but .* vocab_size 30000", line)
 
 
-def test_a_vocabulary_without_marks(tmp_path):
+def test_a_vocabulary_without_special_tokens(tmp_path):
     path = tmp_path / "vocab.txt"
     path.write_text("\n".join(["[PAD]", "[CLS]", *(f"w{n}" for n in range(418))]) + "\n")
     (line,) = fail(run_classifier(tmp_path / "run", spm_model_file=None, vocab_file=path))
@@ -176,8 +176,8 @@ def test_records_of_other_rows(finished, data_dir):
     path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[:-1]))
     (line,) = fail(run_classifier(finished, do_train=False, data_dir=data_dir))
     assert line == (
-        f"error: {finished}/mrpc_eval.tf_record has 5 rows, but {path} has 4: remove the first, "
-        "and it is made again"
+        f"error: {finished}/mrpc_eval.tf_record has 5 examples, but {path} has 4: remove the "
+        "first, and it is made again"
     )
 
 

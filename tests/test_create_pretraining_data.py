@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from albert_tf.records import record_files as records
+from albert_tf.records import manifests, record_files
 from golden import GOLDEN
 from scripts import (
     PRETRAINING_DATA_FLAGS,
@@ -41,7 +41,7 @@ SPEC = {
 
 def parsed(*paths):
     """The features of all records, as arrays by name."""
-    serialized = [record for path in paths for record in records.read_records(str(path))]
+    serialized = [record for path in paths for record in record_files.read_records(str(path))]
     with tf.Graph().as_default(), tf.Session() as session:
         return session.run(tf.io.parse_example(serialized, SPEC))
 
@@ -132,7 +132,7 @@ def test_other_settings_make_the_records_again(corpus, tmp_path):
 def test_permutations_take_twice_the_room(tmp_path):
     path = tmp_path / "records"
     succeed(create_pretraining_data(path, input_file=SAMPLE_CORPUS, do_permutation=True))
-    example = tf.train.Example.FromString(next(records.read_records(str(path))))
+    example = tf.train.Example.FromString(next(record_files.read_records(str(path))))
     assert len(example.features.feature["masked_lm_ids"].int64_list.value) == 20
 
 
@@ -169,7 +169,7 @@ def test_a_killed_run_leaves_no_file_that_looks_whole(tmp_path, corpus):
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "records").exists()
-    assert not records.manifest_path(str(tmp_path / "records")).exists()
+    assert not manifests.manifest_path(str(tmp_path / "records")).exists()
 
 
 @pytest.mark.parametrize(

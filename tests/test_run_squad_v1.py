@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from albert_tf.records import record_files as records
+from albert_tf.records.record_files import read_records
 from albert_tf.runs import checkpoints
 from golden import GOLDEN, checkpoint_of, golden_json, golden_lines, golden_records
 from scripts import (
@@ -72,11 +72,12 @@ def test_the_log_tells_the_run(finished):
         "running on CPU",
         "train_features.tfrecord has been made: 171 records",
         "27 of 27 variables start from",
+        "the loss does not depend on bert/pooler/dense/kernel, bert/pooler/dense/bias: not trained",
         "training for 10 steps",
         "step 1 of 10: loss 4.",
         "step 10 of 10: loss",
-        "predict_features.tfrecord: 171 features to predict on",
-        "171 windows predicted in",
+        "predict_features.tfrecord has been made: 171 records",
+        "171 records predicted in",
         "has predictions.json, nbest_predictions.json, eval_results.txt, eval_results.json",
     ):
         assert log.count(line) == (3 if "predicted in" in line else 1), line
@@ -153,7 +154,7 @@ def test_prediction_alone_takes_the_best_checkpoint(finished, tmp_path):
     for file in directory.glob("model.ckpt-best*"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     log = succeed(run_squad(tmp_path, do_train=False, init_checkpoint=None))
-    assert f"{tmp_path}/model.ckpt-best: 171 windows" in log
+    assert f"{tmp_path}/model.ckpt-best: 171 records" in log
     for name in ("predictions.json", "nbest_predictions.json"):
         assert load(tmp_path / name) == load(directory / name)
 
@@ -223,8 +224,8 @@ def test_record_files_of_the_original_are_read(foreign, finished, tmp_path):
 def test_our_records_are_those_of_the_original(foreign, finished):
     directory, _ = finished
     for split, path in foreign.items():
-        ours = list(records.read_records(str(directory / f"{split}_features.tfrecord")))
-        theirs = list(records.read_records(str(path)))
+        ours = list(read_records(str(directory / f"{split}_features.tfrecord")))
+        theirs = list(read_records(str(path)))
         parsed = [[tf.train.Example.FromString(r) for r in file] for file in (ours, theirs)]
         assert parsed[0] == parsed[1]
 

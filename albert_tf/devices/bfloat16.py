@@ -14,7 +14,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Sequence
+from typing import Any, Sequence
 
 import tensorflow.compat.v1 as tf
 from absl import logging
@@ -161,19 +161,14 @@ def enable_rewrite(session_config: tf.ConfigProto) -> None:
 
 
 def with_conversion(
-    model_fn: Callable[..., tf.estimator.EstimatorSpec], config: ConversionConfig
-) -> Callable[..., tf.estimator.EstimatorSpec]:
-    """A model function with the hook that converts its graphs."""
-
-    def converted(features, labels, mode, params):
-        spec = model_fn(features, labels, mode, params)
-        hook = ConversionHook(config)
-        return spec._replace(
-            training_hooks=[*spec.training_hooks, hook],
-            prediction_hooks=[*spec.prediction_hooks, hook],
-        )
-
-    return converted
+    spec: tf.estimator.EstimatorSpec, config: ConversionConfig
+) -> tf.estimator.EstimatorSpec:
+    """The spec of a model function with the hook that converts its graph."""
+    hook = ConversionHook(config)
+    return spec._replace(
+        training_hooks=[*spec.training_hooks, hook],
+        prediction_hooks=[*spec.prediction_hooks, hook],
+    )
 
 
 class ConversionHook(tf.train.SessionRunHook):

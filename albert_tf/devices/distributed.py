@@ -1,19 +1,16 @@
-"""How many processes train together, which of them this is, and what they tell each other.
+"""The processes of a run: how many there are, this one's rank, and what they tell each other.
 
-Horovod is asked about here and nowhere else. A run on one card has one process, rank 0: every
-function works there too, so that callers need not know whether Horovod is in use.
+Horovod is asked about here and in `reductions` alone. A run on one card has one process, rank 0:
+every function works there too, so that callers need not know whether Horovod is in use.
 
-Functions that say "all processes" must be called by all, in the same order: they wait for each
-other.
+Functions that say "all processes" are collective: all processes must call them, in the same order.
 """
 
 from __future__ import annotations
 
 import collections
 import functools
-import hashlib
 import importlib
-import io
 import json
 import logging as python_logging
 import os
@@ -21,15 +18,13 @@ import re
 import socket
 import sys
 import threading
-from typing import Any, Callable, Mapping, NoReturn, Sequence
+from typing import Any, Callable, NoReturn
 
 import numpy as np
-import tensorflow.compat.v1 as tf
 from absl import logging
 
 from albert_tf.errors import InputError
 
-COMPRESSIONS = ("none", "fp16")
 # Where launchers say how many processes they have started.
 _LAUNCHED_SIZES = ("OMPI_COMM_WORLD_SIZE", "HOROVOD_SIZE", "PMI_SIZE")
 # A process that has been waited for so long never comes: its server has gone, or it hangs.
@@ -42,7 +37,7 @@ _horovod = None  # the module `horovod.tensorflow`, once this process has joined
 
 
 def initialize(use_horovod: bool) -> None:
-    """Joins the other processes of the run; before any session is made.
+    """Join the other processes of the run; before any session is made.
 
     Raises:
       InputError: if Horovod cannot be loaded, or does not see the processes that were started.
@@ -84,7 +79,7 @@ def _load_horovod():
         return importlib.import_module("horovod.tensorflow")
     except ModuleNotFoundError as error:
         raise InputError(f"--use_horovod: Horovod is not installed: {_INSTALL}") from error
-    except (ImportError, OSError, tf.errors.OpError) as error:
+    except Exception as error:  # TensorFlow's own kinds, too, for a library of another version
         reason = str(error).splitlines()[0]
         raise InputError(
             f"--use_horovod: Horovod cannot be loaded ({reason}); it must be built anew after "
@@ -93,7 +88,7 @@ def _load_horovod():
 
 
 def _share_cores(processes):
-    """Gives this process its share of the server's cores, unless the launcher has done so."""
+    """Give this process its share of the server's cores, unless the launcher has done so."""
     cores = os.sched_getaffinity(0)
     if cores == os.sched_getaffinity(os.getppid()):
         threads = max(1, len(cores) // processes)
@@ -101,7 +96,7 @@ def _share_cores(processes):
 
 
 def log_processes() -> None:
-    """Logs on which servers all processes are, if there are several."""
+    """Log the servers of all processes, if there are several."""
     servers = collections.Counter(gather(socket.gethostname()))
     if size() > 1:
         logging.info(
@@ -112,18 +107,23 @@ def log_processes() -> None:
         )
 
 
+def horovod_module() -> Any:
+    """The module `horovod.tensorflow`; None in a run of one process."""
+    return _horovod if size() > 1 else None
+
+
 def rank() -> int:
-    """The number of this process, from 0."""
+    """Rank of this process, from 0."""
     return _horovod.rank() if _horovod else 0
 
 
 def size() -> int:
-    """The number of processes."""
+    """Number of processes."""
     return _horovod.size() if _horovod else 1
 
 
 def local_rank() -> int:
-    """The number of this process among those on the same server, from 0."""
+    """Rank of this process among those on the same server, from 0."""
     return _horovod.local_rank() if _horovod else 0
 
 
@@ -132,32 +132,36 @@ def is_chief() -> bool:
     return rank() == 0
 
 
-def own_part(count: int) -> range:
-    """The numbers of those of `count` things in a row that are for this process."""
-    return part_of(count, rank(), size())
+def own_shard(count: int) -> range:
+    """Indexes of this process's shard of `count` items in a row."""
+    return shard_of(count, rank(), size())
 
 
-def part_of(count: int, rank: int, size: int) -> range:
-    """The numbers of a rank's part of `count` things in a row, dealt out to `size` ranks: each gets
-    a stretch of them, and the first `count % size` ranks get one more than the others."""
+def shard_of(count: int, rank: int, size: int) -> range:
+    """Indexes of one rank's shard of `count` items in a row.
+
+    Shards are contiguous; the first `count % size` ranks get one item more than the others.
+
+    Example: `[shard_of(10, rank, 3) for rank in range(3)]` is 0 to 3, 4 to 6 and 7 to 9.
+    """
     least, remainder = divmod(count, size)
     start = rank * least + min(rank, remainder)
     return range(start, start + least + (rank < remainder))
 
 
 def own_file(path: str) -> str:
-    """The path of this process's part of a file: `<path>_<rank>`, or `path` if it is alone."""
+    """Path of this process's shard of a file: `<path>_<rank>`, or `path` if it is alone."""
     return path if size() == 1 else f"{path}_{rank()}"
 
 
 def own_directory(path: str | None) -> str | None:
-    """The directory that this process works in: `path`, or `path/<rank>` for all but rank 0."""
+    """Directory that this process works in: `path`, or `path/<rank>` for all but rank 0."""
     return path if is_chief() or not path else os.path.join(path, str(rank()))
 
 
-def part_setting() -> dict[str, str]:
-    """What tells the parts of a file apart, as a setting of records; nothing if there is one."""
-    return {} if size() == 1 else {"part": f"{rank() + 1} of {size()}"}
+def shard_setting() -> dict[str, str]:
+    """The setting that tells the shards of a record file apart; empty if there is one shard."""
+    return {} if size() == 1 else {"shard": f"{rank() + 1} of {size()}"}
 
 
 @functools.lru_cache(maxsize=None)
@@ -172,6 +176,8 @@ class _Exchange:
     """
 
     def __init__(self):
+        import tensorflow.compat.v1 as tf  # only Horovod's runs need it here
+
         with tf.Graph().as_default() as graph:
             self._length = tf.placeholder(tf.int64, [1])
             self._bytes = tf.placeholder(tf.uint8, [None])
@@ -181,7 +187,7 @@ class _Exchange:
         self._session = tf.Session(graph=graph, config=config)
 
     def gather(self, data: bytes) -> list[bytes]:
-        """What all processes give, in the order of their ranks."""
+        """Bytes of all processes, in the order of their ranks."""
         lengths = self._session.run(self._lengths, {self._length: [len(data)]})
         own = np.frombuffer(data, np.uint8)
         together = self._session.run(self._all_bytes, {self._bytes: own})
@@ -190,124 +196,32 @@ class _Exchange:
 
 
 def gather(value: Any) -> list[Any]:
-    """The JSON values that all processes give, in the order of their ranks."""
+    """JSON values of all processes, in the order of their ranks."""
     if size() == 1:
         return [value]
     return [json.loads(data) for data in _exchange().gather(json.dumps(value).encode())]
 
 
 def broadcast(value: Any) -> Any:
-    """The JSON value that rank 0 gives; what the others of all processes give is not used."""
+    """The JSON value of rank 0; those of the others of all processes are not used."""
     return gather(value if is_chief() else None)[0]
 
 
-def gather_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Joins the arrays of all processes along their first axis, in the order of the ranks.
-
-    Args:
-      arrays: arrays by name; none from a process that has nothing to give.
-    """
-    if size() == 1:
-        return dict(arrays)
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    parts = []
-    for data in _exchange().gather(buffer.getvalue()):
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            parts.append({name: file[name] for name in file.files})
-    parts = [part for part in parts if part]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
 def sum_of_earlier(count: Callable[[], int]) -> int:
-    """The sum of what the processes with lower ranks count, of all processes; 0 for one alone,
-    which need not count."""
+    """Sum of the counts of all processes with lower ranks.
+
+    A process that is alone need not count, and gets 0.
+    """
     return 0 if size() == 1 else sum(gather(count())[: rank()])
 
 
 def wait_for_all() -> None:
-    """Returns when all processes have come here."""
+    """Return when all processes have come here."""
     gather(None)
 
 
-def average(tensors: Sequence[tf.Tensor], name: str, compression: str = "none") -> list[tf.Tensor]:
-    """The means of tensors over all processes, as a part of a graph that all of them run.
-
-    Args:
-      tensors: dense float tensors of the same shapes in all processes.
-      name: tells these means from others in the graph.
-      compression: "none", or "fp16" to send them as 16-bit floats.
-    """
-    if size() == 1:
-        return list(tensors)
-    return [
-        _horovod.allreduce(
-            tensor,
-            op=_horovod.Average,
-            compression=getattr(_horovod.Compression, compression),
-            name=f"{name}_{number}",
-        )
-        for number, tensor in enumerate(tensors)
-    ]
-
-
-def session_hooks() -> list[tf.train.SessionRunHook]:
-    """Hooks that let the variables of all processes start with the values of rank 0's."""
-    return [] if size() == 1 else [_horovod.BroadcastGlobalVariablesHook(0)]
-
-
-def training_hooks() -> list[tf.train.SessionRunHook]:
-    """`session_hooks`, and one that compares the weights at the start and at the end."""
-    return [] if size() == 1 else [*session_hooks(), _SameWeightsHook()]
-
-
-class _SameWeightsHook(tf.train.SessionRunHook):
-    """Tells whether all processes have the same weights, to the bit."""
-
-    def after_create_session(self, session, coord):
-        self._compare(session, "start from")
-
-    def end(self, session):
-        self._compare(session, "end with")
-
-    def _compare(self, session, verb):
-        sha256 = hashlib.sha256()
-        for value in session.run(tf.trainable_variables()):
-            sha256.update(value.tobytes())
-        digests = gather(sha256.hexdigest())
-        others = [str(rank) for rank, digest in enumerate(digests) if digest != digests[0]]
-        if not others:
-            logging.info("all %d processes %s the same weights", size(), verb)
-        elif is_chief():
-            logging.warning(
-                "rank %s: the weights are not those of rank 0, which count: the servers calculate "
-                "differently; have they the same processors and the same software?",
-                ", ".join(others),
-            )
-
-
-def configure_session(config: tf.ConfigProto, enable_scoped_allocator: bool) -> None:
-    """Changes the configuration of a session for what this process has of its server.
-
-    Args:
-      config: changed in place: with several processes, each sees one GPU.
-      enable_scoped_allocator: whether reductions share buffers, so that fewer are copied; not if
-        the environment variable TF_DISABLE_SCOPED_ALLOCATOR is true.
-    """
-    if size() > 1:
-        config.gpu_options.visible_device_list = str(local_rank())
-    if enable_scoped_allocator and not _environment_is_true("TF_DISABLE_SCOPED_ALLOCATOR"):
-        options = config.graph_options.rewrite_options
-        options.scoped_allocator_optimization = options.ON
-        options.scoped_allocator_opts.enable_op.append("HorovodAllreduce")
-
-
-def _environment_is_true(name):
-    return os.environ.get(name, "").strip().lower() in ("1", "true", "yes")
-
-
 def _warn_only():
-    """Lets this process log warnings and errors alone, each line with its rank."""
+    """Let this process log warnings and errors alone, each line with its rank."""
     handler = logging.get_absl_handler()
     handler.setFormatter(_RankFormatter())
     if logging.get_verbosity() <= logging.INFO:
@@ -331,18 +245,14 @@ def _with_rank(text):
 
 def is_failure_elsewhere(error: Exception) -> bool:
     """Whether an error only says that another process has ended, or cannot be reached."""
-    return (
-        size() > 1
-        and isinstance(error, tf.errors.OpError)
-        and bool(_FAILURE_ELSEWHERE.search(error.message))
-    )
+    return size() > 1 and bool(_FAILURE_ELSEWHERE.search(getattr(error, "message", "")))
 
 
 def exit_with_error(message: str, told_by_chief: bool = False) -> NoReturn:
-    """Ends this process with exit code 1, and by that the run: no process waits for it any more.
+    """End this process with exit code 1, and by that the run: no process waits for it any more.
 
     Args:
-      message: what standard error gets.
+      message: text for standard error.
       told_by_chief: whether all processes end here with the same message, which rank 0 tells.
     """
     if size() == 1:
@@ -359,7 +269,7 @@ def exit_with_error(message: str, told_by_chief: bool = False) -> NoReturn:
 
 
 def _within_seconds(function):
-    """Calls a function, and does not wait long for it to return."""
+    """Call a function, and do not wait long for it to return."""
     thread = threading.Thread(target=function, daemon=True)
     thread.start()
     thread.join(_LEAVE_SECONDS)

@@ -1,7 +1,8 @@
-"""Habana Gaudi cards (HPU): whether graphs are built for one, and the ops that only it has.
+"""Habana Gaudi cards (HPU) and the ops that only they have.
 
 The ops come from the package `habana-tensorflow`, which adds the device "HPU" to TensorFlow. Once
-it has been loaded, a session without a card ends the process, so it is loaded where there is one.
+it has been loaded, a session without a card ends the process, so it is loaded only where the driver
+shows a card.
 """
 
 from __future__ import annotations
@@ -10,77 +11,110 @@ import contextlib
 import importlib.util
 import os
 from pathlib import Path
-from typing import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Sequence
 
-import tensorflow as tf2
-import tensorflow.compat.v1 as tf
-from absl import logging
+from albert_tf.devices.device import Device, MissingDeviceError
 
-from albert_tf.errors import InputError
+if TYPE_CHECKING:
+    import tensorflow.compat.v1 as tf
 
 _CARD_FILE = Path("/sys/class/accel/accel0/device/device_type")  # the driver writes it
-_LOGGED_STEPS = 10  # by the Synapse logger
-
-_habana = None  # the package, once its ops are known to TensorFlow
-_builds_portable_graphs = False
+_PROFILED_RUNS = 10  # of the session, by the Synapse logger
 
 
-def load_habana_module(device: str) -> None:
-    """Makes the HPU known to TensorFlow, if there is one; to be called before any graph is built.
+class Hpu(Device):
+    """A Gaudi card, which compiles its graph anew for each shape and fuses ops itself."""
 
-    The package reads TF_BF16_CONVERSION while it is loaded.
+    name = "hpu"
+    static_shapes = True
+    length_step = 128
+    closed_form_gradients = False
+    has_bfloat16 = True
+    shares_reduction_buffers = True
 
-    Args:
-      device: value of --device: with "auto" it is enough to log why there is no HPU, with "cpu" and
-        "gpu" none is looked for.
+    def __init__(self, habana: Any):
+        """A card, used through the package `habana_frameworks.tensorflow`."""
+        self._habana = habana
 
-    Raises:
-      InputError: with "hpu", if there is none, or the package cannot be used.
-    """
-    if device not in ("auto", "hpu"):
-        return
-    try:
-        _load()
-    except InputError as error:
-        if device == "hpu":
-            raise InputError(
-                f"--device=hpu: {error}; mend that, or run with --device=cpu"
+    @classmethod
+    def find(cls, local_rank: int) -> Hpu:
+        """The cards of this server, once Habana's package is loaded.
+
+        The package reads TF_BF16_CONVERSION while it is loaded.
+
+        Raises:
+          MissingDeviceError: if there is no card, or the package is missing or cannot be loaded.
+        """
+        if importlib.util.find_spec("habana_frameworks") is None:
+            raise MissingDeviceError(
+                "habana-tensorflow is not installed (requirements-hpu.txt, on Python 3.10)"
+            )
+        if not card_type():
+            raise MissingDeviceError(
+                f"habana-tensorflow is installed, but the driver shows no card: {_CARD_FILE} is "
+                "not there"
+            )
+        try:
+            return cls(register_ops())
+        except Exception as error:  # whatever a package of another version fails with
+            raise MissingDeviceError(
+                f"habana-tensorflow cannot be loaded: {error} (requirements-hpu.txt has the "
+                "versions that work together)"
             ) from error
-        logging.info("no HPU: %s", error)
 
+    @property
+    def description(self) -> str:
+        """The device in the words of the log."""
+        return f"HPU: {card_type()}"
 
-def _load():
-    if importlib.util.find_spec("habana_frameworks") is None:
-        raise InputError(
-            "habana-tensorflow is not installed (requirements-hpu.txt, on Python 3.10)"
+    def layer_norm(
+        self,
+        inputs: tf.Tensor,
+        beta: tf.Tensor,
+        gamma: tf.Tensor,
+        axes: Sequence[int],
+        epsilon: float,
+    ) -> tf.Tensor:
+        """Layer normalization as `HabanaLayerNorm`, whose gradient is one op too."""
+        import tensorflow.compat.v1 as tf
+
+        normalized, _, _ = self._habana.habana_ops.habana_layer_norm(
+            x=inputs,
+            beta=beta,
+            gamma=gamma,
+            axes=tf.make_tensor_proto(axes, tf.int32),
+            epsilon=tf.make_tensor_proto(epsilon, tf.float32),
         )
-    if not card_type():
-        raise InputError(
-            f"habana-tensorflow is installed, but the driver shows no card: {_CARD_FILE} is not "
-            "there"
-        )
-    try:
-        register_ops()
-    except Exception as error:  # whatever a package of another version fails with
-        raise InputError(
-            f"habana-tensorflow cannot be loaded: {error} (requirements-hpu.txt has the versions "
-            "that work together)"
-        ) from error
+        return normalized
+
+    def gelu(self, inputs: tf.Tensor) -> tf.Tensor:
+        """GELU in its tanh approximation as `HabanaGelu`: the package replaces `tf.nn.gelu`."""
+        import tensorflow
+
+        return tensorflow.nn.gelu(inputs, approximate=True)
+
+    def training_hooks(self, profile_start: int) -> list[tf.train.SessionRunHook]:
+        """Habana's Synapse logger over ten session runs, with HABANA_SYNAPSE_LOGGER=range."""
+        if os.environ.get("HABANA_SYNAPSE_LOGGER", "").lower() != "range":
+            return []
+        return [_synapse_logger_hook(profile_start)]
 
 
 def card_type() -> str | None:
-    """The type of the cards, such as "GAUDI2", or None if there is none."""
+    """Type of the cards, such as "GAUDI2"; None if there is none."""
     with contextlib.suppress(OSError):
         return _CARD_FILE.read_text(encoding="utf-8").strip() or None
     return None
 
 
-def register_ops() -> None:
-    """Adds Habana's ops and their gradients to TensorFlow: from here on graphs are for an HPU.
+def register_ops() -> Any:
+    """Add Habana's ops and their gradients to TensorFlow, for the whole process.
 
-    Without a card such graphs can be built and looked at, but a session ends the process.
+    Without a card graphs with these ops can be built and looked at, but a session ends the process.
+
+    Returns:
+      The package `habana_frameworks.tensorflow`.
     """
-    global _habana
     import habana_frameworks.tensorflow as habana
 
     try:
@@ -89,106 +123,23 @@ def register_ops() -> None:
         # The last thing it does is to ask for the type of the card.
         if card_type():
             raise
-    _habana = habana
+    return habana
 
 
-def is_hpu() -> bool:
-    """Whether the graph that is being built is for an HPU."""
-    return _habana is not None and not _builds_portable_graphs
+def _synapse_logger_hook(start):
+    """Habana's `SynapseLoggerHook`, which lacks the arguments of a session hook's methods."""
+    import tensorflow.compat.v1 as tf
+    from habana_frameworks.tensorflow import synapse_logger_helpers
 
+    class SynapseLoggerHook(tf.train.SessionRunHook):
+        def __init__(self):
+            runs = list(range(start, start + _PROFILED_RUNS))
+            self._habana_hook = synapse_logger_helpers.SynapseLoggerHook(runs)
 
-@contextlib.contextmanager
-def portable_graphs() -> Iterator[None]:
-    """Within this context graphs have no ops of the HPU, so that they can be served anywhere."""
-    global _builds_portable_graphs
-    before, _builds_portable_graphs = _builds_portable_graphs, True
-    try:
-        yield
-    finally:
-        _builds_portable_graphs = before
+        def before_run(self, run_context):
+            self._habana_hook.before_run()
 
+        def after_run(self, run_context, run_values):
+            self._habana_hook.after_run()
 
-def layer_norm(
-    x: tf.Tensor, beta: tf.Tensor, gamma: tf.Tensor, axes: Sequence[int], epsilon: float
-) -> tf.Tensor:
-    """Layer normalization as one op, `HabanaLayerNorm`, whose gradient is one op too.
-
-    Args:
-      x: float tensor.
-      beta: what is added, of the shape of the normalized axes.
-      gamma: what is multiplied by, of the same shape.
-      axes: the normalized axes, the last of `x`.
-      epsilon: added to the variance.
-
-    Returns:
-      A tensor with the shape and dtype of `x`.
-    """
-    normalized, _, _ = _habana.habana_ops.habana_layer_norm(
-        x=x,
-        beta=beta,
-        gamma=gamma,
-        axes=tf.make_tensor_proto(axes, tf.int32),
-        epsilon=tf.make_tensor_proto(epsilon, tf.float32),
-    )
-    return normalized
-
-
-def gelu(x: tf.Tensor) -> tf.Tensor:
-    """GELU in its tanh approximation as one op, `HabanaGelu`: the package replaces `tf.nn.gelu`."""
-    return tf2.nn.gelu(x, approximate=True)
-
-
-def check_static_shapes(tensors: Mapping[str, tf.Tensor]) -> None:
-    """Checks, for a graph for an HPU, that no shape is left open.
-
-    An HPU compiles its graph anew for each shape, which takes minutes.
-
-    Args:
-      tensors: the inputs of the model by name.
-
-    Raises:
-      ValueError: if the graph is for an HPU and a tensor has a dimension that is not static.
-    """
-    open_shapes = [
-        f"{name} {tensor.shape}"
-        for name, tensor in tensors.items()
-        if not tensor.shape.is_fully_defined()
-    ]
-    if is_hpu() and open_shapes:
-        raise ValueError(
-            f"on an HPU all shapes must be static, but these are not: {', '.join(open_shapes)}"
-        )
-
-
-def profiling_hooks(start: int) -> list[tf.train.SessionRunHook]:
-    """The hooks that HABANA_SYNAPSE_LOGGER=range asks for, in a graph for an HPU.
-
-    Args:
-      start: the first run of the session that is logged, counted from 0 in this process.
-    """
-    is_asked_for = os.environ.get("HABANA_SYNAPSE_LOGGER", "").lower() == "range"
-    return [SynapseLoggerHook(start)] if is_asked_for and is_hpu() else []
-
-
-class SynapseLoggerHook(tf.train.SessionRunHook):
-    """Lets Habana's Synapse logger write a trace of ten runs of the session.
-
-    Habana's hook of the same name has the methods of a session hook, but not their arguments.
-    """
-
-    def __init__(self, start: int):
-        """Makes the hook.
-
-        Args:
-          start: the first run of the session that is logged.
-        """
-        from habana_frameworks.tensorflow import synapse_logger_helpers
-
-        steps = list(range(start, start + _LOGGED_STEPS))
-        self._habana_hook = synapse_logger_helpers.SynapseLoggerHook(steps)
-
-    def before_run(self, run_context):
-        self._habana_hook.before_run()
-
-    def after_run(self, run_context, run_values):
-        self._habana_hook.after_run()
+    return SynapseLoggerHook()

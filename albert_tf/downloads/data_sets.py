@@ -1,7 +1,4 @@
-"""Downloads SQuAD v1.1 and the tasks of GLUE, and checks them.
-
-python download/download_dataset.py squad mrpc sts-b
-"""
+"""SQuAD v1.1 and the tasks of GLUE: downloaded, put together and checked."""
 
 from __future__ import annotations
 
@@ -9,38 +6,17 @@ import functools
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Sequence
 
-import fetching  # isort: skip  # finds the product
+from absl import logging
 
-from absl import flags, logging
-
+from albert_tf import files
+from albert_tf.downloads import archives, fetching
+from albert_tf.downloads.fetching import RetryPolicy
 from albert_tf.errors import InputError
-from albert_tf.glue import data as glue
-from albert_tf.records import record_files as records
-from albert_tf.runs import training
-from albert_tf.squad import data as squad_data
-
-FLAGS = flags.FLAGS
-fetching.define_flags()
-training.define_string("output_dir", ".", "Where the folder of each data set goes.")
-training.define_string(
-    "squad_url", "https://rajpurkar.github.io/SQuAD-explorer/dataset", "Where SQuAD is."
-)
-training.define_string(
-    "squad_evaluation_url",
-    "https://worksheets.codalab.org/rest/bundles/0xbcd57bee090b421c982906709c8c27e1/contents/blob/",
-    "Where the official evaluation script of SQuAD v1.1 is.",
-)
-training.define_string("glue_url", "https://dl.fbaipublicfiles.com/glue/data", "Where GLUE is.")
-training.define_string(
-    "mrpc_url",
-    "https://dl.fbaipublicfiles.com/senteval/senteval_data",
-    "Where the two files of the paraphrase corpus are, of which MRPC is made.",
-)
-training.define_boolean(
-    "verify_checksums", True, "Whether the files of SQuAD must have their published digests."
-)
+from albert_tf.glue.data import TASKS, GlueTask, find_task, read_examples
+from albert_tf.locks import file_lock
+from albert_tf.squad.data import read_squad
 
 # As Hugging Face and TensorFlow publish them in their loaders of the data set.
 _SQUAD_FILES = {
@@ -66,7 +42,7 @@ class Source:
       glue_url: address of the folder with the archives of GLUE.
       mrpc_url: address of the folder with the files that MRPC is made of.
       verify_checksums: whether files must have their published digests.
-      patience: how long to try.
+      retry_policy: how long to try.
     """
 
     squad_url: str
@@ -74,38 +50,40 @@ class Source:
     glue_url: str
     mrpc_url: str
     verify_checksums: bool
-    patience: fetching.Patience
+    retry_policy: RetryPolicy
 
     def fetch(self, url: str, path: Path, sha256: str | None = None) -> Path:
         """Downloads a file, and returns its path."""
-        fetching.fetch(url, path, self.patience, sha256 if self.verify_checksums else None)
+        fetching.fetch(url, path, self.retry_policy, sha256 if self.verify_checksums else None)
         return path
 
 
-def main(argv):
-    """Downloads the data sets that are named, and prints where they are."""
-    source = Source(
-        FLAGS.squad_url.rstrip("/"),
-        FLAGS.squad_evaluation_url,
-        FLAGS.glue_url.rstrip("/"),
-        FLAGS.mrpc_url.rstrip("/"),
-        FLAGS.verify_checksums,
-        fetching.patience_from_flags(),
-    )
-    output_dir = Path(FLAGS.output_dir)
-    for name, make in [_data_set(name) for name in _names(argv[1:])]:
-        folder = output_dir / name
+def download_data_sets(names: Sequence[str], output_dir: str, source: Source) -> list[Path]:
+    """Download data sets, as far as they are not there.
+
+    Args:
+      names: names of data sets; "glue" means all tasks of GLUE.
+      output_dir: directory in which each gets a folder.
+      source: where data sets come from.
+
+    Returns:
+      The folders.
+    """
+    folders = []
+    for name, make in [_data_set(name) for name in _names(names)]:
+        folder = Path(output_dir) / name
         if folder.exists():
             logging.info("%s is there: it is not downloaded again", folder)
         else:
-            with fetching.only_one(folder):
+            with file_lock(folder):
                 if not folder.exists():
                     download(make, folder, source)
-        print(folder)
+        folders.append(folder)
+    return folders
 
 
 def _names(arguments):
-    """The names of the data sets that the arguments ask for."""
+    """Names of the data sets that the arguments ask for."""
     if not arguments:
         known = ", ".join(["squad", "squad-evaluation", *_glue_names()])
         raise InputError(f"give the data sets to download: {known}; or glue, for all of its tasks")
@@ -117,7 +95,7 @@ def _names(arguments):
 
 
 def _glue_names():
-    return [name for name in glue.TASKS if name != "mismnli"]  # it has the data of mnli
+    return [name for name in TASKS if name != "mismnli"]  # it has the data of mnli
 
 
 def _data_set(name) -> tuple[str, Callable[[Path, Path, Source], None]]:
@@ -126,7 +104,7 @@ def _data_set(name) -> tuple[str, Callable[[Path, Path, Source], None]]:
         return "SQuAD", make_squad
     if name.lower() == "squad-evaluation":
         return "SQuAD-evaluation", make_squad_evaluation
-    task = glue.find_task(name)
+    task = find_task(name)
     makers = {"mrpc": make_mrpc, "ax": make_diagnostic}
     return task.folders[0], makers.get(task.name, functools.partial(make_glue, task=task))
 
@@ -145,7 +123,7 @@ def download(make: Callable[[Path, Path, Source], None], folder: Path, source: S
     downloads = folder.with_name(f"{folder.name}.download")
     downloads.mkdir(parents=True, exist_ok=True)
     try:
-        with records.whole_directory(folder) as temporary:
+        with files.atomic_directory(folder) as temporary:
             make(temporary, downloads, source)
         shutil.rmtree(downloads)
     except InputError as error:
@@ -168,7 +146,7 @@ def make_squad(folder: Path, downloads: Path, source: Source) -> None:
     """SQuAD v1.1: the questions to train and to evaluate on."""
     for name, sha256 in _SQUAD_FILES.items():
         path = source.fetch(f"{source.squad_url}/{name}", downloads / name, sha256)
-        squad_data.read_squad(str(path), for_training=False)
+        read_squad(str(path), for_training=False)
     for name in _SQUAD_FILES:
         (downloads / name).rename(folder / name)
 
@@ -179,17 +157,17 @@ def make_squad_evaluation(folder: Path, downloads: Path, source: Source) -> None
     (downloads / _SQUAD_EVALUATION).rename(folder / _SQUAD_EVALUATION)
 
 
-def make_glue(folder: Path, downloads: Path, source: Source, task: glue.GlueTask) -> None:
+def make_glue(folder: Path, downloads: Path, source: Source, task: GlueTask) -> None:
     """A task of GLUE that comes as an archive."""
     name = f"{_ARCHIVES.get(task.name, task.folders[0])}.zip"
     archive = source.fetch(f"{source.glue_url}/{name}", downloads / name)
-    fetching.unpack(archive, folder)
+    archives.unpack(archive, folder)
     _check_glue(folder, task)
 
 
 def make_diagnostic(folder: Path, downloads: Path, source: Source) -> None:
     """The diagnostic set of GLUE."""
-    task = glue.TASKS["ax"]
+    task = TASKS["ax"]
     path = source.fetch(f"{source.glue_url}/{_DIAGNOSTIC}", downloads / _DIAGNOSTIC)
     path.rename(folder / task.test_files[0].name)
     _check_glue(folder, task)
@@ -218,7 +196,7 @@ def make_mrpc(folder: Path, downloads: Path, source: Source) -> None:
             f"{_MRPC_DEV_IDS} has {len(dev_ids)} pairs, of which {_MRPC_TRAIN} has "
             f"{len(parts['dev.tsv']) - 1}: the two do not belong together"
         )
-    _check_glue(folder, glue.TASKS["mrpc"])
+    _check_glue(folder, TASKS["mrpc"])
 
 
 def _lines(path):
@@ -233,8 +211,4 @@ def _check_glue(folder, task):
     """Reads all files of a task, as training and prediction will."""
     for split in ("train", "dev", "test"):
         for file in task.files(split):
-            glue.read_examples(str(folder / file.name), task, split)
-
-
-if __name__ == "__main__":
-    training.launch(main)
+            read_examples(str(folder / file.name), task, split)

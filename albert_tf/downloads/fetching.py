@@ -1,40 +1,26 @@
-"""Downloads that may be cut off, tried again and started twice, and archives that do no harm."""
+"""Downloads that may be cut off and tried again."""
 
 from __future__ import annotations
 
 import base64
-import fcntl
 import hashlib
 import http.client
 import json
-import os
 import re
-import shutil
 import socket
 import ssl
-import sys
-import tarfile
 import time
 import urllib.error
 import urllib.request
-import zipfile
-import zlib
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Iterable, Iterator
+from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from albert_tf.runs import training  # isort: skip  # before TensorFlow, whose log it quiets
-
-from absl import flags, logging
+from absl import logging
 from tqdm import tqdm
 
+from albert_tf import files
 from albert_tf.errors import InputError
-from albert_tf.records import record_files as records
 
-FLAGS = flags.FLAGS
 _BLOCK = 1 << 16  # bytes
 _LONGEST_WAIT = 60.0  # seconds
 _PASSING_STATUS = (408, 425, 429, 500, 502, 503, 504)
@@ -45,11 +31,10 @@ _NETWORK_ERRORS = (
     socket.timeout,
     ssl.SSLError,
 )
-_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError)
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long a download goes on when the network does not.
 
     Attributes:
@@ -63,74 +48,10 @@ class Patience:
     first_wait: float = 1.0
 
 
-def define_flags() -> None:
-    """Defines the flags that the download scripts share."""
-    training.define_float(
-        "timeout", Patience.timeout, "Seconds without a byte after which a connection is lost."
-    )
-    training.define_integer(
-        "retries", Patience.retries, "How often a download is tried again if it gets no further."
-    )
-    training.define_float(
-        "retry_seconds", Patience.first_wait, "Wait before the first retry; doubles with each."
-    )
-
-
-def patience_from_flags() -> Patience:
-    """The values of the flags that `define_flags` defines."""
-    return Patience(FLAGS.timeout, FLAGS.retries, FLAGS.retry_seconds)
-
-
-@contextmanager
-def only_one(path: Path) -> Iterator[None]:
-    """Lets one process at a time make what is to be at `path`; the others wait.
-
-    The lock is held through the operating system: it ends with the process, however that ends, and
-    holds between servers where their common file system knows locks (NFS does).
-
-    Raises:
-      InputError: if the file system knows no locks.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock_path = path.with_name(f"{path.name}.lock")
-    lock = _locked(lock_path)
-    try:
-        yield
-    finally:
-        lock_path.unlink(missing_ok=True)  # before it is released, see `_locked`
-        lock.close()
-
-
-def _locked(lock_path):
-    """Waits for the lock and returns its open file.
-
-    Who had the lock before has removed its file. A lock on a removed file locks out nobody: then
-    it is taken anew.
-    """
-    while True:
-        lock = lock_path.open("a")
-        try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                logging.info("%s: another process is downloading it: waiting", lock_path.stem)
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            if os.path.samestat(os.fstat(lock.fileno()), lock_path.stat()):
-                return lock
-        except FileNotFoundError:
-            pass  # removed by who had the lock
-        except OSError as error:
-            raise InputError(
-                f"{lock_path}: this file system cannot lock files ({error.strerror}); download to "
-                "a local disk and copy"
-            ) from error
-        lock.close()
-
-
 def fetch(
     url: str,
     path: Path,
-    patience: Patience,
+    retry_policy: RetryPolicy,
     sha256: str | None = None,
     size: int | None = None,
 ) -> None:
@@ -138,12 +59,12 @@ def fetch(
 
     What arrives is kept in `<path>.part`, from which a later call goes on if the server still has
     the same file. A file that is at `path` already is used if size and digest are right. Only one
-    process may download to a path at a time: see `only_one`.
+    process may download to a path at a time: see `locks.file_lock`.
 
     Args:
       url: where the file is.
       path: where it goes.
-      patience: how long to try.
+      retry_policy: how long to try.
       sha256: the SHA-256 digest that it must have, in hexadecimal.
       size: the number of bytes that it must have.
 
@@ -155,7 +76,7 @@ def fetch(
     if path.exists() and not _problem(path, size, sha256):
         logging.info("%s is there: it is not downloaded again", path)
         return
-    download = _Download(url, path, patience.timeout, size)
+    download = _Download(url, path, retry_policy.timeout, size)
     failures, furthest = 0, download.received
     while True:
         try:
@@ -164,13 +85,13 @@ def fetch(
         except _NETWORK_ERRORS as error:
             failures = 0 if download.received > furthest else failures + 1
             furthest = max(furthest, download.received)
-            if failures > patience.retries:
+            if failures > retry_policy.retries:
                 raise InputError(
                     f"{url}: the download fails again and again ({_reason(error)}); the "
                     f"{download.received} bytes that have arrived are kept: give the same command "
                     "again"
                 ) from error
-            wait = min(patience.first_wait * 2 ** max(failures - 1, 0), _LONGEST_WAIT)
+            wait = min(retry_policy.first_wait * 2 ** max(failures - 1, 0), _LONGEST_WAIT)
             wait = max(wait, _wanted_wait(error))
             logging.warning("%s: %s; next try in %g s", url, _reason(error), wait)
             time.sleep(wait)
@@ -259,7 +180,7 @@ class _Download:
             "md5": _md5_of(response),
         }
         self.discard()
-        records.write_json(self.state_path, self.state)
+        files.write_json(self.state_path, self.state)
 
     def check(self, sha256):
         """Compares size and digests; a file that differs is removed."""
@@ -351,71 +272,3 @@ def _wanted_wait(error):
     headers = getattr(error, "headers", None)
     value = headers.get("Retry-After", "") if headers else ""
     return min(float(value), _LONGEST_WAIT) if value.isdigit() else 0.0
-
-
-def unpack(archive: Path, directory: Path) -> None:
-    """Unpacks a `.tar.gz` or `.zip` archive; a folder that holds all of it is left out.
-
-    Only plain files are written, and only inside `directory`.
-
-    Args:
-      archive: the archive.
-      directory: an empty directory.
-
-    Raises:
-      InputError: if the archive is damaged, or has a member that is a link or a device, or that
-        would land outside.
-    """
-    members = _zip_members if archive.suffix == ".zip" else _tar_members
-    try:
-        for name, file in members(archive):
-            target = directory / _safe_path(archive, name)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("wb") as output:
-                shutil.copyfileobj(file, output)
-    except _DAMAGED as error:
-        if getattr(error, "errno", None):  # not of the archive, but of the disk
-            raise
-        raise InputError(f"{archive.name}: the archive is damaged: {error}") from error
-    inside = list(directory.iterdir())
-    if len(inside) == 1 and inside[0].is_dir():
-        top = inside[0].rename(directory / f"{inside[0].name}.tmp-{os.getpid()}")
-        for path in top.iterdir():
-            path.rename(directory / path.name)
-        top.rmdir()
-
-
-def _tar_members(archive: Path) -> Iterable[tuple[str, BinaryIO]]:
-    """Yields names and contents of the files of a tar archive."""
-    with tarfile.open(archive, "r:gz") as tar:
-        for member in tar:
-            if member.isreg():
-                yield member.name, tar.extractfile(member)
-            elif not member.isdir():
-                raise _harmful(archive, member.name, "is a link or a device")
-
-
-def _zip_members(archive: Path) -> Iterable[tuple[str, BinaryIO]]:
-    """Yields names and contents of the files of a zip archive, without what macOS adds.
-
-    Links in it are read as files.
-    """
-    with zipfile.ZipFile(archive) as zip_file:
-        for member in zip_file.infolist():
-            if not member.is_dir() and not member.filename.startswith("__MACOSX/"):
-                with zip_file.open(member) as file:
-                    yield member.filename, file
-
-
-def _safe_path(archive, name):
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\0" in name:
-        raise _harmful(archive, name, "would land outside of the folder")
-    return Path(*path.parts)
-
-
-def _harmful(archive, name, reason):
-    return InputError(
-        f"{archive.name}: its member {name!r} {reason}; nothing has been unpacked: do not use this "
-        "archive"
-    )

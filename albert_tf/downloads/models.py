@@ -1,28 +1,21 @@
-"""Downloads a published ALBERT model, checks it, and prints the flags to pass on.
-
-    python download/download_pretrained_model.py https://storage.googleapis.com/albert_models/ \
-        albert_base_v2
-"""
+"""Published ALBERT models: downloaded, unpacked and checked."""
 
 from __future__ import annotations
 
 import json
 import re
 from pathlib import Path
+from typing import Sequence
 
-import fetching  # isort: skip  # finds the product
+from absl import logging
 
-from absl import flags, logging
-
+from albert_tf import files
+from albert_tf.downloads import archives, fetching
+from albert_tf.downloads.fetching import RetryPolicy
 from albert_tf.errors import InputError
-from albert_tf.records import record_files as records
-from albert_tf.runs import model_files, training
-
-FLAGS = flags.FLAGS
-fetching.define_flags()
-training.define_string("output_dir", ".", "Where the folder NAME goes.")
-training.define_string("sha256", None, "SHA-256 digest that the archive must have.")
-training.define_integer("size", None, "Number of bytes that the archive must have.")
+from albert_tf.locks import file_lock
+from albert_tf.runs import model_files
+from albert_tf.runs.model_files import ModelFiles
 
 _USAGE = (
     "two arguments are needed, the address of the models and a name: "
@@ -32,29 +25,44 @@ _USAGE = (
 _SOURCE_FILE = "download.json"
 
 
-def main(argv):
-    """Downloads a model if it is not there, and prints where its files are."""
-    if len(argv) != 3:
+def get_model(
+    arguments: Sequence[str],
+    output_dir: str,
+    retry_policy: RetryPolicy,
+    sha256: str | None = None,
+    size: int | None = None,
+) -> ModelFiles:
+    """Download a published model, if it is not there.
+
+    Args:
+      arguments: address of the models, and name of the model.
+      output_dir: directory in which it gets a folder.
+      retry_policy: how long to try.
+      sha256: SHA-256 digest that the archive must have.
+      size: number of bytes that the archive must have.
+
+    Raises:
+      InputError: if the archive cannot be had, or holds no model whose files belong together.
+    """
+    if len(arguments) != 2:
         raise InputError(_USAGE)
-    url, name = argv[1:]
+    url, name = arguments
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise InputError(f"{name!r} is no name of a model: {_USAGE}")
-    folder = Path(FLAGS.output_dir) / name
-    archive_url = f"{url.rstrip('/')}/{name}.tar.gz"
+    folder = Path(output_dir) / name
     if not folder.exists():
-        with fetching.only_one(folder):
+        with file_lock(folder):
             if not folder.exists():
-                download_model(
-                    archive_url, folder, fetching.patience_from_flags(), FLAGS.sha256, FLAGS.size
-                )
-    check_source(folder, FLAGS.sha256)
-    print("\n".join(model_files.find_model(folder).as_flags()))
+                archive_url = f"{url.rstrip('/')}/{name}.tar.gz"
+                download_model(archive_url, folder, retry_policy, sha256, size)
+    check_source(folder, sha256)
+    return model_files.find_model(folder)
 
 
 def download_model(
     url: str,
     folder: Path,
-    patience: fetching.Patience,
+    retry_policy: RetryPolicy,
     sha256: str | None = None,
     size: int | None = None,
 ) -> None:
@@ -63,7 +71,7 @@ def download_model(
     Args:
       url: address of the archive.
       folder: where the model goes.
-      patience: how long to try.
+      retry_policy: how long to try.
       sha256: the SHA-256 digest that the archive must have.
       size: the number of bytes that the archive must have.
 
@@ -71,14 +79,14 @@ def download_model(
       InputError: if the archive cannot be had, or holds no model whose files belong together.
     """
     archive = folder.with_name(f"{folder.name}.tar.gz")
-    fetching.fetch(url, archive, patience, sha256, size)
+    fetching.fetch(url, archive, retry_policy, sha256, size)
     try:
-        with records.whole_directory(folder) as temporary:
+        with files.atomic_directory(folder) as temporary:
             logging.info("%s: unpacking and checking", archive)
-            fetching.unpack(archive, temporary)
+            archives.unpack(archive, temporary)
             model_files.check_model(model_files.find_model(temporary))
-            source = {"url": url, "sha256": records.digest(str(archive))}
-            records.write_json(temporary / _SOURCE_FILE, source)
+            source = {"url": url, "sha256": files.digest(str(archive))}
+            files.write_json(temporary / _SOURCE_FILE, source)
     except InputError as error:
         message = str(error).replace(f"{temporary}/", "")
         raise InputError(f"{url}: {message}; nothing has been kept") from error
@@ -102,7 +110,3 @@ def check_source(folder: Path, sha256: str | None) -> None:
             f"{folder}: it is there, but comes from an archive with the SHA-256 digest {source}, "
             f"not {sha256}; remove it, and it is downloaded again"
         )
-
-
-if __name__ == "__main__":
-    training.launch(main)

@@ -15,6 +15,14 @@ from absl import logging
 
 import tokenization
 from albert_tf.errors import InputError, listed
+from albert_tf.glue.metrics import (
+    Metric,
+    accuracy,
+    f1,
+    matthews_correlation,
+    pearson,
+    spearman,
+)
 
 HIGHEST_SCORE = 5.0  # of STS-B; the lowest is 0
 
@@ -42,7 +50,7 @@ class GlueTask:
       name: its name on the command line and in the names of record files.
       folders: names that its folder may have.
       texts: names of the columns with the one or two texts.
-      metrics: names of its metrics; the best checkpoint is chosen by the first.
+      metrics: its metrics; the first chooses the best checkpoint.
       labels: its labels, in the order of the model's outputs; none if it asks for a score.
       label_column: name of the column with the label or score.
       train_files: the file to train on, if there is one.
@@ -56,7 +64,7 @@ class GlueTask:
     name: str
     folders: tuple[str, ...]
     texts: tuple[str, ...]
-    metrics: tuple[str, ...]
+    metrics: tuple[Metric, ...]
     labels: tuple[str, ...] = ("0", "1")
     label_column: str = "label"
     train_files: tuple[DataFile, ...] = (DataFile("train.tsv"),)
@@ -98,14 +106,14 @@ TASKS = {
             "cola",
             ("CoLA",),
             ("sentence",),
-            ("matthews_correlation",),
+            (matthews_correlation,),
             columns_of_labelled_files=("source", "label", "annotation", "sentence"),
         ),
         GlueTask(
             "mnli",
             ("MNLI",),
             _SENTENCES,
-            ("accuracy",),
+            (accuracy,),
             _ENTAILED_OR_CONTRADICTED,
             "gold_label",
             dev_files=(
@@ -121,7 +129,7 @@ TASKS = {
             "mismnli",
             ("MNLI",),
             _SENTENCES,
-            ("accuracy",),
+            (accuracy,),
             _ENTAILED_OR_CONTRADICTED,
             "gold_label",
             dev_files=(DataFile("dev_mismatched.tsv"),),
@@ -131,22 +139,22 @@ TASKS = {
             "mrpc",
             ("MRPC",),
             ("#1 String", "#2 String"),
-            ("f1", "accuracy"),
+            (f1, accuracy),
             label_column="Quality",
         ),
-        GlueTask("rte", ("RTE",), _SENTENCES, ("accuracy",), _ENTAILED),
-        GlueTask("sst-2", ("SST-2",), ("sentence",), ("accuracy",)),
-        GlueTask("sts-b", ("STS-B",), _SENTENCES, ("pearson", "spearman"), (), "score"),
+        GlueTask("rte", ("RTE",), _SENTENCES, (accuracy,), _ENTAILED),
+        GlueTask("sst-2", ("SST-2",), ("sentence",), (accuracy,)),
+        GlueTask("sts-b", ("STS-B",), _SENTENCES, (pearson, spearman), (), "score"),
         GlueTask(
             "qqp",
             ("QQP",),
             ("question1", "question2"),
-            ("f1", "accuracy"),
+            (f1, accuracy),
             label_column="is_duplicate",
             has_broken_training_rows=True,
         ),
-        GlueTask("qnli", ("QNLI",), ("question", "sentence"), ("accuracy",), _ENTAILED),
-        GlueTask("wnli", ("WNLI",), _SENTENCES, ("accuracy",)),
+        GlueTask("qnli", ("QNLI",), ("question", "sentence"), (accuracy,), _ENTAILED),
+        GlueTask("wnli", ("WNLI",), _SENTENCES, (accuracy,)),
         GlueTask(
             "ax",
             ("AX", "diagnostic"),

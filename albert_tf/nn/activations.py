@@ -7,7 +7,8 @@ from typing import Callable
 
 import tensorflow.compat.v1 as tf
 
-from albert_tf.devices import fusion, hpu
+from albert_tf.devices import device
+from albert_tf.devices.fusion import fused
 from albert_tf.nn import gradients
 
 _GELU_LINEAR = math.sqrt(2 / math.pi)
@@ -23,23 +24,22 @@ def gelu(x: tf.Tensor) -> tf.Tensor:
     Returns:
       0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), of the shape and dtype of `x`.
     """
-    if hpu.is_hpu():
-        return hpu.gelu(x)
-    return gradients.override("AlbertGelu", _gelu(x), x)
+    native = device.current().gelu(x)
+    return gradients.override(_gelu_gradient, _gelu(x), x) if native is None else native
 
 
-@fusion.fused
+@fused
 def _gelu(x):
     # Products in place of `tf.pow`: a tenth of its time.
     return x * (0.5 + 0.5 * tf.tanh(x * (_GELU_LINEAR + _GELU_CUBIC * tf.square(x))))
 
 
-@gradients.register("AlbertGelu")
+@gradients.ClosedForm
 def _gelu_gradient(upstream, x):
     return [_gelu_slope(upstream, x)]
 
 
-@fusion.fused
+@fused
 def _gelu_slope(upstream, x):
     square = tf.square(x)
     tanh = tf.tanh(x * (_GELU_LINEAR + _GELU_CUBIC * square))
@@ -47,8 +47,11 @@ def _gelu_slope(upstream, x):
     return upstream * (0.5 + 0.5 * tanh + 0.5 * x * (1 - tf.square(tanh)) * argument_slope)
 
 
+_FUNCTIONS = {"": None, "linear": None, "relu": tf.nn.relu, "gelu": gelu, "tanh": tf.tanh}
+
+
 def get_activation(activation: str | Callable | None) -> Callable | None:
-    """The function of an activation's name.
+    """The function with an activation's name.
 
     Args:
       activation: "gelu", "relu", "tanh" or "linear" in any case; None or "" mean linear; a function
@@ -62,8 +65,7 @@ def get_activation(activation: str | Callable | None) -> Callable | None:
     """
     if not isinstance(activation, str):
         return activation
-    functions = {"": None, "linear": None, "relu": tf.nn.relu, "gelu": gelu, "tanh": tf.tanh}
     name = activation.lower()
-    if name not in functions:
+    if name not in _FUNCTIONS:
         raise ValueError(f"hidden_act {activation!r} is not one of gelu, relu, tanh, linear")
-    return functions[name]
+    return _FUNCTIONS[name]

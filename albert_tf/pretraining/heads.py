@@ -11,19 +11,19 @@ from typing import Mapping
 import tensorflow.compat.v1 as tf
 
 import modeling
-from albert_tf.devices import hpu
+from albert_tf.devices import device
 from modeling import AlbertConfig, AlbertModel
 
 # Names of features.
 POSITIONS, IDS, WEIGHTS = "masked_lm_positions", "masked_lm_ids", "masked_lm_weights"
-DIVISOR = "masked_lm_divisor"
+DENOMINATOR = "masked_lm_denominator"
 ORDER = "next_sentence_labels"
 
 _LOSS_EPSILON = 1e-5  # keeps a batch without predictions from dividing by 0
 
 
 def gather_indexes(sequence_tensor: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
-    """The vectors at some positions of each sequence.
+    """Vectors at some positions of each sequence.
 
     Args:
       sequence_tensor: float tensor [B, S, D].
@@ -44,14 +44,14 @@ def get_masked_lm_output(
     label_ids: tf.Tensor,
     label_weights: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The masked language model's loss, and what it says of every position asked for.
+    """Build the masked language model: its loss, and its probabilities at given positions.
 
     Args:
       albert_config: the model's config.
       input_tensor: float tensor [B, S, D], the output of the encoder.
       output_weights: float tensor [V, E], the word embedding table.
       positions: int tensor [B, P].
-      label_ids: int tensor [B, P], the pieces that stood there.
+      label_ids: int tensor [B, P], the pieces before masking.
       label_weights: float tensor [B, P], 0 where there is no prediction.
 
     Returns:
@@ -71,29 +71,29 @@ def masked_lm_loss(
     output_weights: tf.Tensor,
     features: Mapping[str, tf.Tensor],
 ) -> tf.Tensor:
-    """The loss of `get_masked_lm_output`, scalar, with scores only where there is a prediction.
+    """Build the loss of `get_masked_lm_output`, with logits only where there is a prediction.
 
     Args:
       albert_config: the model's config.
       input_tensor: float tensor [B, S, D], the output of the encoder.
       output_weights: float tensor [V, E], the word embedding table.
-      features: `masked_lm_positions`, `masked_lm_ids` and `masked_lm_weights`, [B, P], and if they
-        are a part of a batch `masked_lm_divisor`, [B]: what the sum of its losses is divided by,
-        so that the mean over the parts is the loss of the batch.
+      features: `masked_lm_positions`, `masked_lm_ids` and `masked_lm_weights`, [B, P]. For a
+        micro-batch also `masked_lm_denominator`, scalar: what the sum of its losses is divided by,
+        so that the mean over the micro-batches is the loss of the batch.
     """
     hidden = _transformed(albert_config, gather_indexes(input_tensor, features[POSITIONS]))
     label_ids, weights = (tf.reshape(features[name], [-1]) for name in (IDS, WEIGHTS))
-    if not hpu.is_hpu():  # there a graph is compiled anew for every number of predictions
+    if not device.current().static_shapes:
         used = tf.where(weights > 0)[:, 0]
         hidden, label_ids, weights = (tf.gather(x, used) for x in (hidden, label_ids, weights))
     losses = _cross_entropies(_masked_lm_logits(hidden, output_weights), label_ids)
-    if DIVISOR in features:
-        return tf.reduce_sum(weights * losses) / features[DIVISOR][0]
+    if DENOMINATOR in features:
+        return tf.reduce_sum(weights * losses) / features[DENOMINATOR]
     return _weighted_mean(losses, weights)
 
 
 def _transformed(config, hidden):
-    """The encoder's vectors [N, D] as vectors that are compared with the table's: [N, E]."""
+    """Map the encoder's vectors [N, D] to the space of the word embeddings: [N, E]."""
     with tf.variable_scope("cls/predictions/transform"):
         hidden = modeling.dense_layer(hidden, config.embedding_size, "dense", config)
         activation = modeling.get_activation(config.hidden_act)
@@ -103,7 +103,7 @@ def _transformed(config, hidden):
 
 
 def _masked_lm_logits(hidden, output_weights):
-    """The scores of all pieces, [N, V], of vectors [N, E] by the table [V, E]."""
+    """Logits of all pieces, [N, V], from vectors [N, E] and the table [V, E]."""
     with tf.variable_scope("cls/predictions"):
         bias = tf.get_variable(
             "output_bias", [output_weights.shape[0]], initializer=tf.zeros_initializer()
@@ -118,18 +118,18 @@ def _cross_entropies(logits, labels):
 
 def _weighted_mean(losses, weights):
     weights = tf.reshape(weights, [-1])
-    return tf.reduce_sum(weights * losses) / masked_lm_divisor(weights)
+    return tf.reduce_sum(weights * losses) / masked_lm_denominator(weights)
 
 
-def masked_lm_divisor(weights: tf.Tensor) -> tf.Tensor:
-    """What the weighted sum of losses is divided by for a mean, scalar, by weights of any shape."""
+def masked_lm_denominator(weights: tf.Tensor) -> tf.Tensor:
+    """Denominator of the weighted mean of losses, scalar, from weights of any shape."""
     return tf.reduce_sum(weights) + _LOSS_EPSILON
 
 
 def get_sentence_order_output(
     albert_config: AlbertConfig, input_tensor: tf.Tensor, labels: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The loss of telling whether two segments are in order, label 0, or swapped, label 1.
+    """Build the sentence-order head: whether two segments are in order, label 0, or swapped, 1.
 
     Args:
       albert_config: the model's config.
@@ -149,7 +149,7 @@ def get_sentence_order_output(
 def pretraining_loss(
     albert_config: AlbertConfig, model: AlbertModel, features: Mapping[str, tf.Tensor]
 ) -> tf.Tensor:
-    """The sum of both losses, scalar, of the features of a batch, or of a part of one."""
+    """Sum of both losses, scalar, of the features of a batch or micro-batch."""
     masked_lm = masked_lm_loss(
         albert_config, model.get_sequence_output(), model.get_embedding_table(), features
     )
@@ -159,11 +159,19 @@ def pretraining_loss(
     return masked_lm + sentence_order
 
 
-def example_figures(
+def example_sums(
     albert_config: AlbertConfig, model: AlbertModel, features: Mapping[str, tf.Tensor]
 ) -> dict[str, tf.Tensor]:
-    """What evaluation needs of each example, float [B] by name: sums over its predictions, and
-    what the order of its segments gives."""
+    """Sums over the predictions of each example, and the metrics of the order of its segments.
+
+    Args:
+      albert_config: the model's config.
+      model: the encoder on the batch.
+      features: those of the masked language model, [B, P], and `next_sentence_labels`, [B, 1].
+
+    Returns:
+      Float tensors [B] by name.
+    """
     labels, weights = features[IDS], features[WEIGHTS]
     _, losses, log_probs = get_masked_lm_output(
         albert_config,
@@ -199,7 +207,7 @@ def _sums(values, weights):
 
 
 def log_probabilities(config: AlbertConfig, model: AlbertModel) -> dict[str, tf.Tensor]:
-    """What the model says of every piece [B, S, V], and of the order of the segments [B, 2]."""
+    """Log-probabilities of the pieces [B, S, V], and of the order of the segments [B, 2]."""
     sequence_output = model.get_sequence_output()
     batch_size, length, width = modeling.get_shape_list(sequence_output)
     hidden = _transformed(config, tf.reshape(sequence_output, [-1, width]))

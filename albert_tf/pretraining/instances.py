@@ -21,7 +21,7 @@ import numpy as np
 from albert_tf.errors import InputError
 from tokenization import SPIECE_UNDERLINE, FullTokenizer, padded_inputs
 
-MARKS = 3  # [CLS] segment A [SEP] segment B [SEP]
+SPECIAL_TOKENS = 3  # [CLS] segment A [SEP] segment B [SEP]
 BLOCK_CHARACTERS = 1 << 20
 _FIRST_TRIES = 8  # random places to try for an n-gram before all are looked at
 MASKED_SHARE, KEPT_SHARE = 0.8, 0.1  # of the chosen pieces; the rest become random ones
@@ -302,7 +302,7 @@ class InstanceMaker:
                 yield segment_a, segment_b, 0
 
     def _target_length(self, rng):
-        longest = self.settings.max_seq_length - MARKS
+        longest = self.settings.max_seq_length - SPECIAL_TOKENS
         if rng.random() < self.settings.short_seq_prob:
             return rng.randint(2, longest)
         return longest
@@ -319,7 +319,7 @@ class InstanceMaker:
 
     def _instance(self, segment_a, segment_b, label, rng):
         """An instance of two segments of any length."""
-        room = self.settings.max_seq_length - MARKS
+        room = self.settings.max_seq_length - SPECIAL_TOKENS
         if len(segment_a) + len(segment_b) > room:
             kept_b = min(len(segment_b), max(room // 2, room - len(segment_a)))
             segment_a = self._truncated(segment_a, room - kept_b, rng)

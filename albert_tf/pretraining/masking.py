@@ -51,7 +51,7 @@ class Masker:
 
         Args:
           numbers: int64 tensor [B], the numbers of the records in the run.
-          features: the features of `run_pretraining.record_features` and `token_boundary`.
+          features: those of `task.record_fields`, and `token_boundary`.
 
         Returns:
           The features with other `input_ids` and `masked_lm_*`.

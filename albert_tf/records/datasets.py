@@ -7,7 +7,7 @@ from typing import Callable, Sequence
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from albert_tf.records.record_files import FeatureSpec
+from albert_tf.records.record_files import RecordFields
 
 SHUFFLE_SEED = 12345
 _SHUFFLE_BUFFER = 100_000  # records; they are shuffled before they are parsed
@@ -19,13 +19,13 @@ Prepare = Callable[[tf.Tensor, "dict[str, tf.Tensor]"], "dict[str, tf.Tensor]"]
 
 def training_dataset(
     paths: str | Sequence[str],
-    records: int,
-    feature_spec: FeatureSpec,
+    num_records: int,
+    fields: RecordFields,
     batch_size: int,
     skip_records: int = 0,
     parallel: bool = True,
     prepare: Prepare | None = None,
-    parts: int = 1,
+    micro_batches: int = 1,
     spans: Sequence[range] | None = None,
 ) -> tf.data.Dataset:
     """Batches of record files without end, each pass in another order.
@@ -35,23 +35,24 @@ def training_dataset(
 
     Args:
       paths: paths of the record files, which are read side by side.
-      records: number of the records that are read of all of them.
-      feature_spec: what a record holds.
+      num_records: number of the records that are read of all of them.
+      fields: the fields of a record.
       batch_size: number of records in a batch.
       skip_records: number of records that an earlier run has read.
       parallel: whether more than one thread reads and parses.
       prepare: changes the features of a batch.
-      parts: number of equal parts, one after the other, that a batch is cut into at the end.
+      micro_batches: number of equal micro-batches, one after the other, that a batch is cut into
+        at the end.
       spans: which records are read of each file; all by default.
 
     Returns:
-      A dataset of dictionaries of int32 and float32 tensors [batch_size / parts, ...].
+      A dataset of dictionaries of int32 and float32 tensors [batch_size / micro_batches, ...].
     """
     paths = [paths] if isinstance(paths, str) else list(paths)
     firsts = [span.start for span in spans] if spans else [0] * len(paths)
     counts = [len(span) for span in spans] if spans else [-1] * len(paths)
     threads = tf.data.experimental.AUTOTUNE if parallel else None
-    first_pass = skip_records // records
+    first_pass = skip_records // num_records
 
     def one_pass(number):
         seed = SHUFFLE_SEED + number
@@ -61,18 +62,18 @@ def training_dataset(
             cycle_length=min(len(paths), _FILES_READ_TOGETHER),
             num_parallel_calls=threads,
         )
-        return dataset.shuffle(min(records, _SHUFFLE_BUFFER), seed=seed)
+        return dataset.shuffle(min(num_records, _SHUFFLE_BUFFER), seed=seed)
 
     dataset = tf.data.Dataset.range(first_pass, tf.int64.max).flat_map(one_pass)
-    dataset = dataset.skip(skip_records % records)
-    dataset = _batched(dataset, skip_records, feature_spec, batch_size, threads, prepare, True)
-    if parts > 1:
-        dataset = dataset.flat_map(lambda batch: _parts(batch, batch_size // parts))
+    dataset = dataset.skip(skip_records % num_records)
+    dataset = _batched(dataset, skip_records, fields, batch_size, threads, prepare, True)
+    if micro_batches > 1:
+        dataset = dataset.flat_map(lambda batch: _cut(batch, batch_size // micro_batches))
     return dataset.prefetch(tf.data.experimental.AUTOTUNE)
 
 
-def _parts(batch, size):
-    """Parts of a batch, of some number of records, one after the other."""
+def _cut(batch, size):
+    """Micro-batches of `size` records of a batch, one after the other."""
     return tf.data.Dataset.from_tensor_slices(batch).batch(size, drop_remainder=True)
 
 
@@ -93,7 +94,7 @@ def spans_of(span: range, counts: Sequence[int]) -> list[range]:
 
 def first_batches(
     paths: Sequence[str],
-    feature_spec: FeatureSpec,
+    fields: RecordFields,
     batch_size: int,
     span: range | None = None,
     prepare: Prepare | None = None,
@@ -107,15 +108,15 @@ def first_batches(
     first, count = (span.start, len(span)) if span is not None else (0, -1)
     dataset = tf.data.TFRecordDataset(list(paths)).skip(first).take(count)
     threads = tf.data.experimental.AUTOTUNE
-    dataset = _batched(dataset, first, feature_spec, batch_size, threads, prepare, False)
+    dataset = _batched(dataset, first, fields, batch_size, threads, prepare, False)
     return dataset.prefetch(threads)
 
 
-def _batched(dataset, first, feature_spec, batch_size, threads, prepare, drop_remainder):
+def _batched(dataset, first, fields, batch_size, threads, prepare, drop_remainder):
     """Parsed batches of records that are numbered from `first` on."""
 
     def parse(numbers, serialized):
-        features = parse_examples(serialized, feature_spec)
+        features = parse_examples(serialized, fields)
         return prepare(numbers, features) if prepare else features
 
     dataset = dataset.enumerate(first).batch(batch_size, drop_remainder=drop_remainder)
@@ -124,7 +125,7 @@ def _batched(dataset, first, feature_spec, batch_size, threads, prepare, drop_re
 
 def bucketed_dataset(
     path: str,
-    feature_spec: FeatureSpec,
+    fields: RecordFields,
     batch_size: int,
     buckets: Sequence[int],
     number_name: str | None = None,
@@ -137,7 +138,7 @@ def bucketed_dataset(
 
     Args:
       path: path of the record file.
-      feature_spec: what a record holds; `input_mask` tells its length.
+      fields: the fields of a record; `input_mask` tells its length.
       batch_size: the most records in a batch.
       buckets: the lengths that batches may have, ascending; the last is that of the records.
       number_name: name of a feature to add that tells each record's number.
@@ -148,7 +149,7 @@ def bucketed_dataset(
     """
 
     def without_padding(number, record):
-        features = _with_int32(tf.io.parse_single_example(record, feature_spec))
+        features = _with_int32(tf.io.parse_single_example(record, fields))
         length = tf.reduce_sum(features["input_mask"])
         if number_name:
             features[number_name] = tf.cast(number, tf.int32)
@@ -167,9 +168,9 @@ def bucketed_dataset(
     return dataset.prefetch(tf.data.experimental.AUTOTUNE)
 
 
-def parse_examples(serialized: tf.Tensor, feature_spec: FeatureSpec) -> dict[str, tf.Tensor]:
+def parse_examples(serialized: tf.Tensor, fields: RecordFields) -> dict[str, tf.Tensor]:
     """The features of serialized `tf.train.Example`s, strings [B]: int32 and float32 [B, ...]."""
-    return _with_int32(tf.io.parse_example(serialized, feature_spec))
+    return _with_int32(tf.io.parse_example(serialized, fields))
 
 
 def _with_int32(features):

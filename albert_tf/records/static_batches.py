@@ -1,4 +1,4 @@
-"""Batches of static shapes for prediction on devices that compile a graph anew for each shape.
+"""Batches of static shapes, for prediction on devices that compile a graph anew for each shape.
 
 Where shapes are free, one data set has batches of several lengths, the last of them smaller. Here
 it is read once for each length, and small batches are filled up with copies of their last row,
@@ -12,7 +12,7 @@ from typing import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-_IS_PADDING = "is_padding"  # the feature that marks the copies
+IS_FILLER = "is_filler"  # feature that marks the copies
 
 InputFn = Callable[[], tf.data.Dataset]
 
@@ -43,32 +43,16 @@ def _of_length(dataset, batch_size, length):
         for name, value in filled.items():
             axes = features[name].shape[1:]
             value.set_shape([batch_size, *(length if axis is None else axis for axis in axes)])
-        return {**filled, _IS_PADDING: tf.cast(tf.range(batch_size) >= rows, tf.int32)}
+        return {**filled, IS_FILLER: tf.cast(tf.range(batch_size) >= rows, tf.int32)}
 
     dataset = dataset.filter(is_of_length).map(filled_up)
     return dataset.prefetch(tf.data.experimental.AUTOTUNE)
 
 
-def with_padding_marked(
-    model_fn: Callable[..., tf.estimator.EstimatorSpec],
-) -> Callable[..., tf.estimator.EstimatorSpec]:
-    """A model function whose predictions tell which rows fill up a batch."""
-
-    def marked(features, labels, mode, params):
-        features = dict(features)
-        is_padding = features.pop(_IS_PADDING, None)
-        spec = model_fn(features, labels, mode, params)
-        if is_padding is None:
-            return spec
-        return spec._replace(predictions={**spec.predictions, _IS_PADDING: is_padding})
-
-    return marked
-
-
-def without_padding(predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The predictions of a batch, arrays [rows, ...], without the rows that fill it up."""
+def without_fillers(predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Predictions of a batch, arrays [rows, ...], without the rows that fill it up."""
     predictions = dict(predictions)
-    is_padding = predictions.pop(_IS_PADDING, None)
-    if is_padding is None:
+    is_filler = predictions.pop(IS_FILLER, None)
+    if is_filler is None:
         return predictions
-    return {name: values[is_padding == 0] for name, values in predictions.items()}
+    return {name: values[is_filler == 0] for name, values in predictions.items()}

@@ -12,6 +12,7 @@ import tensorflow.compat.v1 as tf
 from absl import logging
 
 import modeling
+import optimization
 from albert_tf.errors import InputError
 
 BEST_CHECKPOINT = "model.ckpt-best"
@@ -19,7 +20,9 @@ _FILE_SUFFIX = r"\.(index|meta|data-\d{5}-of-\d{5})$"
 # What TensorFlow and `keep_as_best` write before they rename it.
 _UNFINISHED = re.compile(r"(checkpoint|graph\.pbtxt|model\.ckpt-.+)(\.tmp|_temp|\.tempstate)[^.]*$")
 _LISTED_NAMES = 4  # more variables are counted, not listed
-_BOOKKEEPING = re.compile(r"(^|/)(global_step|adam_m|adam_v|beta[12]_power)$")
+_BOOKKEEPING = re.compile(
+    rf"(^|/)({'|'.join(('global_step', *optimization.SLOTS))}|beta[12]_power)$"
+)
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -72,6 +75,17 @@ def latest_checkpoint(directory: str) -> str | None:
         logging.warning("%s is missing: using %s", state.model_checkpoint_path, present[-1])
         tf.train.update_checkpoint_state(directory, present[-1], present)
     return present[-1] if present else None
+
+
+def own_checkpoint(output_dir: str, do_train: bool) -> str | None:
+    """The prefix of the checkpoint in an output directory that a run goes on from, if any.
+
+    Args:
+      output_dir: the directory.
+      do_train: whether the run trains, and goes on from the latest, or predicts with the best.
+    """
+    latest = latest_checkpoint(output_dir)
+    return latest if do_train else best_checkpoint(output_dir) or latest
 
 
 @contextmanager

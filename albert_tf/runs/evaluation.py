@@ -1,34 +1,24 @@
-"""The results of a run's checkpoints: each is evaluated once, and the best is kept."""
+"""The results of a run: of its checkpoints, each evaluated once, and of its test sets."""
 
 from __future__ import annotations
 
+import functools
 import json
 import math
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 from absl import logging
 
-from albert_tf.records import record_files as records
+from albert_tf import files
+from albert_tf.records import manifests
+from albert_tf.records.manifests import Origin
 from albert_tf.runs import checkpoints
 from albert_tf.runs.hooks import write_summary
+from albert_tf.runs.shards import ExampleShard
+from albert_tf.runs.task import Evaluation, Task
 
 _RESULTS_FILE = "eval_results"
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What the evaluation of a checkpoint gives.
-
-    Attributes:
-      metrics: the figures by name; empty if there is nothing to compare with.
-      files: contents of the files to keep if this is the best checkpoint, by file name: text, or
-        values to be written as JSON.
-    """
-
-    metrics: Mapping[str, float]
-    files: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Results:
@@ -37,16 +27,14 @@ class Results:
     Results on other data, and those of checkpoints from elsewhere, are forgotten.
     """
 
-    def __init__(self, output_dir: str, metric: str, evaluated_on: Mapping[str, Any]):
+    def __init__(self, output_dir: str, evaluated_on: Mapping[str, Any]):
         """Reads the results that are there.
 
         Args:
           output_dir: directory of the run.
-          metric: name of the figure by which the best checkpoint is chosen; more is better.
-          evaluated_on: what the figures depend on beside the checkpoint, as JSON values by name.
+          evaluated_on: what the metrics depend on beside the checkpoint, as JSON values by name.
         """
         self._directory = Path(output_dir)
-        self._metric = metric
         self._evaluated_on = dict(evaluated_on)
         self._by_checkpoint = {}
         self._files = []
@@ -106,9 +94,9 @@ class Results:
         return path.name if path.parent.resolve() == self._directory.resolve() else str(path)
 
     def _value(self, name):
-        """The figure to compare by."""
-        value = self._by_checkpoint[name].get(self._metric)
-        return -math.inf if value is None or math.isnan(value) else value
+        """The metric to compare by: the first."""
+        value = next(iter(self._by_checkpoint[name].values()), -math.inf)
+        return -math.inf if math.isnan(value) else value
 
     def _read(self):
         path = self._directory / f"{_RESULTS_FILE}.json"
@@ -116,23 +104,26 @@ class Results:
             return
         try:
             saved = json.loads(path.read_text(encoding="utf-8"))
-            best, names, files = saved["best_checkpoint"], saved["checkpoints"], saved["files"]
+            best, by_checkpoint = saved["best_checkpoint"], saved["checkpoints"]
+            kept_files = saved["files"]
             same_data = saved["evaluated_on"] == self._evaluated_on
         except (KeyError, TypeError, ValueError):
             logging.warning("%s is not a results file of this program: evaluating anew", path)
             return
         if not same_data:
             logging.info("%s holds results on other data: evaluating anew", path)
-        elif best.startswith("model.ckpt-") and all((self._directory / f).exists() for f in files):
-            self._by_checkpoint, self.best, self._files = names, best, files
+        elif best.startswith("model.ckpt-") and all(
+            (self._directory / name).exists() for name in kept_files
+        ):
+            self._by_checkpoint, self.best, self._files = by_checkpoint, best, kept_files
 
     def _write(self):
         best = self._by_checkpoint[self.best]
-        records.write_json(
+        files.write_json(
             self._directory / f"{_RESULTS_FILE}.json",
             {
                 "best_checkpoint": self.best,
-                "metric": self._metric,
+                "metric": next(iter(best), None),
                 **best,
                 "checkpoints": self._by_checkpoint,
                 "files": self._files,
@@ -150,9 +141,49 @@ def _as_text(metrics):
 
 
 def _write(path, content):
-    """Writes text, or a value as JSON, whole or not at all."""
-    if isinstance(content, str):
-        with records.whole_file(path) as temporary:
-            temporary.write_text(content, encoding="utf-8")
-    else:
-        records.write_json(path, content)
+    """Write text, or a value as JSON, atomically."""
+    (files.write_text if isinstance(content, str) else files.write_json)(path, content)
+
+
+class PredictedFiles:
+    """The files that tell the answers of a checkpoint to a test set.
+
+    A manifest beside the first tells what made them, so that nothing is predicted twice.
+    """
+
+    def __init__(self, task: Task, shard: ExampleShard, checkpoint: str):
+        """Takes the task, the test set and the prefix of the checkpoint."""
+        self._task = task
+        self._shard = shard
+        self._checkpoint = checkpoint
+        self._directory = Path(task.settings.output_dir)
+        self._names = shard.data_set.predicted_names
+
+    @property
+    def _manifest_of(self):
+        return str(self._directory / self._names[0])
+
+    @functools.cached_property
+    def _origin(self):
+        index = f"{self._checkpoint}.index"
+        return Origin(
+            {**self._task.feature_settings, **self._task.answer_settings},
+            {**self._shard.fingerprint, "checkpoint": files.digest(index)},
+        )
+
+    def are_there(self) -> bool:
+        """Whether the files have been written for this checkpoint and these inputs."""
+        paths = [self._directory / name for name in self._names]
+        if not all(path.exists() for path in [*paths, manifests.manifest_path(self._manifest_of)]):
+            return False
+        return manifests.usable_manifest(self._manifest_of, self._origin) is not None
+
+    def write(self, answers: Sequence[Any]) -> None:
+        """Write the files for the answers to all examples."""
+        manifests.manifest_path(self._manifest_of).unlink(missing_ok=True)
+        texts = self._task.predicted_files(self._shard.data_set, answers)
+        for name in reversed(self._names):
+            files.write_text(self._directory / name, texts[name])
+        manifests.write_manifest(self._manifest_of, len(answers), self._origin)
+        paths = ", ".join(str(self._directory / name) for name in self._names)
+        logging.info("%s: predictions are in %s", self._checkpoint, paths)

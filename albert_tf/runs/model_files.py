@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Sequence
 
 import sentencepiece
 import tensorflow.compat.v1 as tf
 
-import modeling
 import tokenization
 from albert_tf.errors import InputError
-from albert_tf.runs import checkpoints, startup
+from albert_tf.nn.config import AlbertConfig
+from albert_tf.runs import checkpoints
+from albert_tf.runs.settings import TextSettings
+from modeling import AlbertModel
 
 CONFIG_FILE = "albert_config.json"
 SPM_MODEL_FILE = "30k-clean.model"
@@ -81,6 +84,61 @@ def beside_checkpoint(
     return str(paths["albert_config_file"]), str(paths["spm_model_file"])
 
 
+def load_tokenizer(
+    settings: TextSettings, needed_pieces: Sequence[str] = ("[CLS]", "[SEP]")
+) -> tokenization.FullTokenizer:
+    """Load the tokenizer that settings name.
+
+    Args:
+      settings: the settings.
+      needed_pieces: pieces that the vocabulary must have.
+
+    Raises:
+      InputError: if there is no vocabulary, or it lacks a piece.
+    """
+    tokenizer = tokenization.FullTokenizer(
+        settings.vocab_file, settings.do_lower_case, settings.spm_model_file
+    )
+    _check_pieces(settings.vocabulary, tokenizer, needed_pieces)
+    return tokenizer
+
+
+def _check_pieces(vocabulary, tokenizer, needed_pieces):
+    if not tokenizer.sp_model:
+        needed_pieces = [*needed_pieces, tokenization.UNKNOWN_TOKEN]
+    missing = [piece for piece in needed_pieces if piece not in tokenizer.vocab]
+    if missing:
+        raise InputError(
+            f"{vocabulary}: the vocabulary has no {', '.join(missing)}; give the one that comes "
+            "with the model"
+        )
+
+
+def check_vocabulary(
+    vocabulary: str,
+    tokenizer: tokenization.FullTokenizer,
+    config_file: str | None,
+    config: AlbertConfig | None,
+) -> None:
+    """Check that a vocabulary has the pieces that a model needs, and as many as its config says.
+
+    Args:
+      vocabulary: path of the SentencePiece model or vocabulary.
+      tokenizer: the tokenizer made of it.
+      config_file: path of the model's config.
+      config: the config; None if it could not be read.
+
+    Raises:
+      InputError: if the vocabulary is not that of the model.
+    """
+    _check_pieces(vocabulary, tokenizer, ("[CLS]", "[SEP]"))
+    if config and len(tokenizer.vocab) != config.vocab_size:
+        raise InputError(
+            f"{vocabulary}: the vocabulary has {len(tokenizer.vocab)} pieces, but {config_file} "
+            f"has vocab_size {config.vocab_size}; give the two that belong together"
+        )
+
+
 def write_vocab(path: Path, sp_model: sentencepiece.SentencePieceProcessor) -> None:
     """Writes the pieces of a SentencePiece model with their scores, a line each."""
     pieces = range(sp_model.get_piece_size())
@@ -94,9 +152,9 @@ def check_model(model: ModelFiles) -> None:
     Raises:
       InputError: if they do not, or if the checkpoint is damaged.
     """
-    config = modeling.AlbertConfig.from_json_file(model.albert_config_file)
+    config = AlbertConfig.from_json_file(model.albert_config_file)
     tokenizer = tokenization.FullTokenizer(None, spm_model_file=model.spm_model_file)
-    startup.check_vocabulary(model.spm_model_file, tokenizer, model.albert_config_file, config)
+    check_vocabulary(model.spm_model_file, tokenizer, model.albert_config_file, config)
     if tokenization.load_vocab(model.vocab_file) != tokenizer.vocab:
         raise InputError(
             f"{model.vocab_file}: its pieces are not those of {model.spm_model_file}; give the two "
@@ -111,8 +169,8 @@ def check_model(model: ModelFiles) -> None:
         raise InputError(f"{model.checkpoint}: the checkpoint is damaged: {error}") from error
 
 
-def encoder_shapes(config: modeling.AlbertConfig) -> dict[str, list[int]]:
+def encoder_shapes(config: AlbertConfig) -> dict[str, list[int]]:
     """The shapes of the encoder's variables by name."""
     with tf.Graph().as_default():
-        modeling.AlbertModel(config, False, tf.placeholder(tf.int32, [None, None]))
+        AlbertModel(config, False, tf.placeholder(tf.int32, [None, None]))
         return {v.op.name: v.shape.as_list() for v in tf.trainable_variables()}

@@ -13,8 +13,10 @@ from typing import Any, Callable, Mapping, Sequence
 
 import tensorflow.compat.v1 as tf
 
+from albert_tf import files
 from albert_tf.errors import InputError
-from albert_tf.records import record_files as records
+from albert_tf.records import datasets
+from albert_tf.records.record_files import RecordFields
 from albert_tf.runs import model_files
 
 ASSETS = "assets.extra"
@@ -45,12 +47,26 @@ def ids_or_examples(names: Sequence[str]) -> tf.estimator.export.ServingInputRec
     )
 
 
+def records(fields: RecordFields) -> tf.estimator.export.ServingInputReceiver:
+    """Inputs of an exported model that takes records.
+
+    Args:
+      fields: the fields of a record that the model reads.
+
+    Returns:
+      The receiver of one signature: "input", strings [batch], serialized `tf.train.Example`s.
+    """
+    serialized = tf.placeholder(tf.string, [None], "serialized_example")
+    features = datasets.parse_examples(serialized, fields)
+    return tf.estimator.export.ServingInputReceiver(features, serialized)
+
+
 def export(
     estimator: tf.estimator.Estimator,
     export_dir: str,
     receiver: Callable[[], tf.estimator.export.ServingInputReceiver],
     checkpoint: str,
-    files: Mapping[str, str],
+    assets: Mapping[str, str],
     settings: Mapping[str, Any],
 ) -> str:
     """Exports a checkpoint as a SavedModel with all that belongs to it.
@@ -60,7 +76,7 @@ def export(
       export_dir: directory in which a new one is made for the model, named by the time.
       receiver: makes the inputs.
       checkpoint: prefix of the checkpoint.
-      files: paths of files to copy to `assets.extra/`, by the names that they get there.
+      assets: paths of files to copy to `assets.extra/`, by the names that they get there.
       settings: what text goes through on its way to the model; JSON values by name.
 
     Returns:
@@ -68,10 +84,12 @@ def export(
     """
     with tempfile.TemporaryDirectory() as directory:
         settings_file = Path(directory) / SETTINGS_FILE
-        records.write_json(settings_file, dict(settings))
-        assets = {**files, SETTINGS_FILE: str(settings_file)}
+        files.write_json(settings_file, dict(settings))
         path = estimator.export_saved_model(
-            export_dir, receiver, assets_extra=assets, checkpoint_path=checkpoint
+            export_dir,
+            receiver,
+            assets_extra={**assets, SETTINGS_FILE: str(settings_file)},
+            checkpoint_path=checkpoint,
         )
     return path.decode()
 

@@ -1,313 +1,328 @@
-"""A task: what a script brings to a run, and the two halves of its model function."""
+"""The shard of a data set that this process reads, as record files.
+
+The examples of a data set are dealt out to the processes in contiguous shards. Each process
+converts its own to records, in files that it uses again while settings and inputs stay the same.
+Record files that the user gives are dealt out whole, or record by record if there are fewer files
+than processes.
+"""
 
 from __future__ import annotations
 
-import abc
-import itertools
-import time
+import functools
+import json
+from pathlib import Path
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 from absl import logging
-from tqdm import tqdm
 
-import optimization
-from albert_tf.devices import distributed, hpu
+from albert_tf import files
+from albert_tf.devices import distributed
 from albert_tf.errors import InputError
-from albert_tf.records import datasets
-from albert_tf.records import record_files as records
-from albert_tf.records.static_batches import InputFn, static_input_fns, without_padding
-from albert_tf.runs import checkpoints, serving
-from albert_tf.runs.evaluation import Evaluation
-from albert_tf.runs.hooks import ProgressHook
-from albert_tf.runs.startup import Problems, RunSettings, Start
-from modeling import AlbertModel
+from albert_tf.records import datasets, manifests, record_files
+from albert_tf.records.manifests import Manifest, Origin
+from albert_tf.runs.task import DataSet, RecordFiles, Task
 
-MODEL_INPUTS = ("input_ids", "input_mask", "segment_ids")
+InputFn = Callable[[], tf.data.Dataset]
+
+NUMBER = "record_number"  # feature that tells a record's place in its shard
+IS_REAL = "is_real_example"  # field that is 0 in records that only fill up a file, for TPUs
 
 
-class Task(abc.ABC):
-    """What a script brings to a run: its inputs, its model and how the model is judged.
+def digests(settings, inputs: Mapping[str, str]) -> dict[str, str]:
+    """Digests of input files, given by name, and of the vocabulary."""
+    flag = "spm_model_file" if settings.spm_model_file else "vocab_file"
+    paths = {**inputs, flag: getattr(settings, flag)}
+    return {name: files.digest(path) for name, path in paths.items() if path}
+
+
+class ExampleShard:
+    """This process's shard of a data set whose examples are converted to records.
 
     Attributes:
-      settings: the shared settings.
-      start: what the run starts from.
-      num_train_steps: the step at which training ends.
-      metric: name of the figure by which the best checkpoint is chosen; more is better.
-      expects_checkpoint: whether training from random weights deserves a warning.
-      init_groups: number of groups that start from a checkpoint's group 0; 0 for its own groups.
+      examples: the examples of the shard.
+      num_records: number of their records; known after `prepare`.
+      paths: paths of the shard's files.
     """
 
-    metric: str
-    num_train_steps = 0
-    expects_checkpoint = True
-    init_groups = 0
+    def __init__(self, task: Task, data_set: DataSet):
+        """Finds the shard; `prepare` makes its files."""
+        self.task = task
+        self.data_set = data_set
+        self.num_records = 0
+        span = distributed.own_shard(len(data_set.examples))
+        self.examples = data_set.examples[span.start : span.stop]
+        self._path = self._own_path(data_set.record_file, data_set.record_name)
+        self._companion_path = None
+        if data_set.companion_name:
+            self._companion_path = self._own_path(data_set.companion_file, data_set.companion_name)
+        self.paths = [path for path in (self._path, self._companion_path) if path]
+        self._is_prepared = False
 
-    def __init__(self, settings: RunSettings, start: Start):
-        """Makes the task; `read_inputs` completes it."""
-        self.settings = settings
-        self.start = start
+    def _own_path(self, given, name):
+        directory = self.data_set.record_dir or self.task.settings.output_dir or ""
+        return distributed.own_file(given or str(Path(directory) / name))
 
-    @staticmethod
-    def needs_tokenizer(own_settings: Any) -> bool:
-        """Whether the task, with the script's own settings, needs a vocabulary."""
-        return True
+    @functools.cached_property
+    def fingerprint(self) -> dict[str, Any]:
+        """What tells the whole data set from others, as JSON values: digests by input."""
+        return digests(self.task.settings, self.data_set.inputs)
 
-    @property
-    def has_model(self) -> bool:
-        """Whether enough is known to build the model."""
-        return self.start.config is not None
-
-    @abc.abstractmethod
-    def read_inputs(self, problems: Problems) -> None:
-        """Reads the inputs, and adds to `problems` what is wrong with them or with the flags."""
-
-    @property
-    @abc.abstractmethod
-    def record_files(self) -> list[str]:
-        """Paths of the record files that the run reads."""
-
-    @property
-    @abc.abstractmethod
-    def evaluated_on(self) -> dict[str, Any] | None:
-        """What results depend on beside the checkpoint, as JSON values; None for no evaluation."""
-
-    @property
-    @abc.abstractmethod
-    def inputs(self) -> dict[str, Any]:
-        """What all processes must have read alike, as JSON values: digests by flag, and so on."""
-
-    @abc.abstractmethod
-    def model_fn(self, features, labels, mode, params) -> tf.estimator.EstimatorSpec:
-        """The Estimator's model function, for training and prediction."""
-
-    @abc.abstractmethod
-    def train_input_fn(self, start_step: int) -> Callable[[], tf.data.Dataset]:
-        """The Estimator's input function for training from `start_step` on, on this process's part
-        of the examples; may first do the slow work of making record files."""
-
-    @abc.abstractmethod
-    def evaluate(self, estimator: tf.estimator.Estimator, checkpoint: str) -> Evaluation:
-        """Predicts with a checkpoint, each process its part, and judges what all predict."""
-
-    def predict(self, estimator: tf.estimator.Estimator, checkpoint: str) -> None:  # noqa: B027
-        """Predicts, with the checkpoint that the run ends with, what cannot be judged; nothing if
-        the task has no such data."""
-
-    def serving_input_receiver(self) -> tf.estimator.export.ServingInputReceiver:
-        """The inputs of an exported model: those of the model, [batch, length], or records."""
-        return serving.ids_or_examples(MODEL_INPUTS)
-
-    @property
-    def exported_settings(self) -> dict[str, Any]:
-        """How text becomes the inputs of an exported model."""
-        return {
-            "max_seq_length": self.settings.max_seq_length,
-            "do_lower_case": self.settings.do_lower_case,
-        }
-
-    @property
-    def sequence_features(self) -> records.FeatureSpec:
-        """What the model reads of a record."""
-        sequence = tf.io.FixedLenFeature([self.settings.max_seq_length], tf.int64)
-        return dict.fromkeys(MODEL_INPUTS, sequence)
-
-    def encoder(self, features: Mapping[str, tf.Tensor], is_training: bool) -> AlbertModel:
-        """The encoder of the model inputs among the features that a graph reads.
-
-        Raises:
-          ValueError: on an HPU, if one of them has no static shape.
-        """
-        hpu.check_static_shapes(features)
-        return AlbertModel(
-            self.start.config,
-            is_training,
-            *(features[name] for name in MODEL_INPUTS),
-            use_einsum=self.settings.use_einsum,
+    def prepare(self) -> None:
+        """Make the record files, unless they are there."""
+        if self._is_prepared:
+            return
+        origin = Origin(
+            {**self.task.feature_settings, **distributed.shard_setting()},
+            self.fingerprint,
         )
+        manifest = manifests.usable_manifest(self._path, origin, self._fields)
+        companion = self._companion_path and manifests.usable_manifest(self._companion_path, origin)
+        is_complete = manifest and (companion or not self._companion_path)
+        first_number = self._first_number(manifest if is_complete else None)
+        if is_complete or (manifest and not manifest.origin):  # another program has made the file
+            self.num_records = manifest.num_records
+            if self._companion_path:
+                num_companions = (
+                    companion.num_records
+                    if companion
+                    else self._write_companions(origin, first_number)
+                )
+                self._check_belong_together(num_companions)
+        elif self._companion_path:
+            self._write_both(origin, first_number)
+        else:
+            rows = (record.values for record in self._records(first_number))
+            self.num_records = manifests.write_records(self._path, origin, rows)
+        self._is_prepared = True
 
-    def digests(self, **inputs: str) -> dict[str, str]:
-        """The digests of input files, given by name, and of the vocabulary."""
-        flag = "spm_model_file" if self.settings.spm_model_file else "vocab_file"
-        paths = {**inputs, flag: getattr(self.settings, flag)}
-        return {name: records.digest(path) for name, path in paths.items()}
-
-    def training_input_fn(
-        self,
-        paths: str | Sequence[str],
-        num_records: int,
-        feature_spec: records.FeatureSpec,
-        start_step: int,
-        prepare: datasets.Prepare | None = None,
-        spans: Sequence[range] | None = None,
-    ) -> Callable[[], tf.data.Dataset]:
-        """The Estimator's input function that reads record files from `start_step` on.
-
-        Raises:
-          InputError: if there is no record.
-        """
-        if not num_records:
+    def _check_belong_together(self, num_companions):
+        if num_companions != self.num_records:
             raise InputError(
-                f"{paths}: there is no example for this process to train on; start fewer processes"
+                f"{self._path} and {self._companion_path} do not belong together: the first has "
+                f"{self.num_records} records, the second {num_companions}; remove both and they "
+                "are made again"
             )
-        batch_size = self.settings.train_batch_size
-        return lambda: datasets.training_dataset(
-            paths,
-            num_records,
-            feature_spec,
-            batch_size,
-            skip_records=start_step * batch_size,
-            parallel=not self.settings.deterministic_run,
-            prepare=prepare,
-            parts=self.settings.gradient_accumulation_steps,
-            spans=spans,
-        )
-
-    def prediction_input_fns(
-        self, input_fn: InputFn, batch_size: int, lengths: Sequence[int]
-    ) -> list[InputFn]:
-        """What `predicted_batches` reads: an input function, on an HPU one for each length.
-
-        The arguments are those of `static_input_fns`.
-        """
-        if not self.needs_static_shapes:
-            return [input_fn]
-        return static_input_fns(input_fn, batch_size, lengths)
 
     @property
-    def needs_static_shapes(self) -> bool:
-        """Whether the graphs are compiled anew for each shape."""
-        return hpu.is_hpu()
+    def _fields(self):
+        return self.task.fields(self.data_set)
 
-    def train_spec(
-        self,
-        loss: tf.Tensor,
-        num_warmup_steps: int,
-        optimizer: str = "adamw",
-        poly_power: float = 1.0,
-        start_warmup_step: int = 0,
-    ) -> tf.estimator.EstimatorSpec:
-        """The training half of a model function.
+    def _records(self, first_number):
+        return self.task.records(self.data_set, self.examples, first_number)
+
+    def _first_number(self, manifest: Manifest | None) -> int:
+        """Number of the shard's first record in the data set, if the task wants to know it.
+
+        A file that is there saves counting its records.
+        """
+        if not self.task.counts_records:
+            return 0
+
+        def count():
+            return manifest.num_records if manifest else sum(1 for _ in self._records(0))
+
+        return distributed.sum_of_earlier(count)
+
+    def _write_both(self, origin, first_number):
+        with manifests.record_writer(self._companion_path, origin) as companion_writer:
+            with manifests.record_writer(self._path, origin) as writer:
+                for record in self._records(first_number):
+                    writer.write(record_files.serialize_example(record.values))
+                    companion_writer.write(json.dumps(record.companion).encode())
+        self.num_records = writer.num_records
+        logging.info("%s has been made: %d records", self._path, self.num_records)
+
+    def _write_companions(self, origin, first_number):
+        with manifests.record_writer(self._companion_path, origin) as writer:
+            for record in self._records(first_number):
+                writer.write(json.dumps(record.companion).encode())
+        return writer.num_records
+
+    def companions(self) -> Iterator[Any]:
+        """Yield what the companion file holds for each record, in their order; None without one."""
+        if not self._companion_path:
+            yield from (None for _ in range(self.num_records))
+            return
+        for companion in record_files.read_records(self._companion_path):
+            yield json.loads(companion)
+
+    def check_answers(self, answers: Sequence[Any]) -> None:
+        """Check that each example has its answer.
+
+        Raises:
+          InputError: if a record file from elsewhere has other examples.
+        """
+        if len(answers) != len(self.examples):
+            raise InputError(
+                f"{self._path} has {len(answers)} examples, but "
+                f"{', '.join(self.data_set.inputs.values())} has {len(self.examples)}: remove the "
+                "first, and it is made again"
+            )
+
+    def training_dataset(self, start_step: int) -> tf.data.Dataset:
+        """Batches to train on from a step on, without end."""
+        return _training_dataset(
+            self.task, self.data_set, [self._path], self.num_records, start_step
+        )
+
+    def prediction_dataset(self, lengths: Sequence[int]) -> tf.data.Dataset:
+        """Batches to predict, padded to the least of some lengths, with the feature `NUMBER`."""
+        return datasets.bucketed_dataset(
+            self._path, self._fields, self.data_set.batch_size, lengths, NUMBER
+        )
+
+
+class FileShard:
+    """This process's shard of the record files that the user gives.
+
+    Attributes:
+      num_records: number of the records of the shard.
+      paths: paths of the files.
+      counts: number of records by file, of all processes.
+    """
+
+    def __init__(self, task: Task, data_set: RecordFiles, known_counts: dict[str, int]):
+        """Counts the records.
 
         Args:
-          loss: scalar float tensor: with --gradient_accumulation_steps or several processes that
-            of a part of a batch, such that the mean over the parts is the loss of the batch.
-          num_warmup_steps: length of the warm-up in steps.
-          optimizer: "adamw" or "lamb".
-          poly_power: power of the polynomial decay of the learning rate.
-          start_warmup_step: the step at which the warm-up begins.
+          task: the task.
+          data_set: the files.
+          known_counts: numbers of records of files that have been checked; completed here.
+
+        Raises:
+          InputError: if a file is truncated, does not fit the settings, or was made with another
+            vocabulary than the model's.
         """
-        settings = self.settings
-        if self.start.init_checkpoint and not checkpoints.latest_checkpoint(settings.output_dir):
-            checkpoints.initialize_from(self.start.init_checkpoint, self.init_groups)
-        train_op = optimization.create_optimizer(
-            loss,
-            settings.learning_rate * distributed.size(),
-            self.num_train_steps,
-            num_warmup_steps,
-            use_tpu=False,
-            optimizer=optimizer,
-            poly_power=poly_power,
-            start_warmup_step=start_warmup_step,
-            gradient_accumulation_steps=settings.gradient_accumulation_steps,
-            horovod_compression=settings.horovod_compression,
+        self.task = task
+        self.data_set = data_set
+        self.paths = data_set.paths
+        for path in data_set.paths:
+            if path not in known_counts:
+                known_counts[path] = _checked_count(task, data_set, path)
+        self.counts = {path: known_counts[path] for path in data_set.paths}
+
+    @property
+    def examples(self) -> range:
+        """Numbers of the records to predict, counted through all files."""
+        total = sum(self.counts.values())
+        most = total if self.data_set.max_records is None else self.data_set.max_records
+        return distributed.own_shard(min(total, most))
+
+    @functools.cached_property
+    def fingerprint(self) -> dict[str, Any]:
+        """What tells the whole data set from others, as JSON values: names, numbers of records and
+        sizes. Digests of all that is read would take too long."""
+        files_read = [
+            [Path(path).name, count, Path(path).stat().st_size]
+            for path, count in self.counts.items()
+        ]
+        return {self.data_set.flag: files_read}
+
+    def prepare(self) -> None:
+        """Nothing: the files are there."""
+
+    def companions(self) -> Iterator[None]:
+        """Yield None for each record to predict."""
+        return (None for _ in self.examples)
+
+    def check_answers(self, answers: Sequence[Any]) -> None:
+        """Nothing: the records are the examples."""
+
+    def training_dataset(self, start_step: int) -> tf.data.Dataset:
+        """Batches to train on from a step on, without end."""
+        counts = list(self.counts.values())
+        if len(counts) >= distributed.size():
+            own = set(distributed.own_shard(len(counts)))
+            spans = [range(n if number in own else 0) for number, n in enumerate(counts)]
+        else:
+            spans = datasets.spans_of(distributed.own_shard(sum(counts)), counts)
+        spans = {path: span for path, span in zip(self.counts, spans) if span}
+        logging.info("%d records in %d files", sum(counts), len(counts))
+        return _training_dataset(
+            self.task,
+            self.data_set,
+            list(spans),
+            sum(map(len, spans.values())),
+            start_step,
+            list(spans.values()),
         )
-        progress = ProgressHook(
-            loss,
-            tf.get_default_graph().get_tensor_by_name("learning_rate:0"),
-            self.num_train_steps,
-            settings.train_batch_size * distributed.size(),
-            settings.output_dir if distributed.is_chief() else None,
-            settings.save_summary_steps,
-            settings.gradient_accumulation_steps,
-        )
-        return tf.estimator.EstimatorSpec(
-            tf.estimator.ModeKeys.TRAIN,
-            loss=loss,
-            train_op=train_op,
-            training_hooks=[
-                *distributed.training_hooks(),
-                *hpu.profiling_hooks(settings.synapse_logger_start),
-                progress,
-            ],
+
+    def prediction_dataset(self, lengths: Sequence[int]) -> tf.data.Dataset:
+        """Batches to predict, padded to the full length, with the feature `NUMBER`."""
+        first = self.examples.start
+
+        def prepare(numbers, features):
+            features = self.task.prepare(numbers, features)
+            return {**features, NUMBER: tf.cast(numbers - first, tf.int32)}
+
+        return datasets.first_batches(
+            self.paths,
+            self.task.fields(self.data_set),
+            self.data_set.batch_size,
+            self.examples,
+            prepare,
         )
 
 
-def model_inputs() -> dict[str, tf.Tensor]:
-    """Placeholders for the inputs of a model: a batch of any size and length."""
-    return {name: tf.placeholder(tf.int32, [None, None], name) for name in MODEL_INPUTS}
-
-
-def predicted_batches(
-    estimator: tf.estimator.Estimator,
-    checkpoint: str,
-    input_fns: Sequence[InputFn],
-    unit: str,
-) -> Iterator[dict[str, np.ndarray]]:
-    """Yields the predictions of a checkpoint batch by batch, and logs the speed at the end.
-
-    All processes predict, each on its part; only rank 0 reads the checkpoint.
-
-    Args:
-      estimator: the Estimator.
-      checkpoint: prefix of the checkpoint.
-      input_fns: the Estimator's input functions for this process's part, by
-        `Task.prediction_input_fns`.
-      unit: what is predicted: "windows".
-    """
-    start_time, count = time.time(), 0
-    own_checkpoint = checkpoint if distributed.is_chief() else None
-    with tqdm(desc="predicting", unit=f" {unit}", disable=None) as bar:
-        for batch in itertools.chain.from_iterable(
-            estimator.predict(input_fn, checkpoint_path=own_checkpoint, yield_single_examples=False)
-            for input_fn in input_fns
+def _checked_count(task, data_set, path):
+    """Number of the records of a given file, whose ids must fit the model's vocabulary."""
+    manifest = manifests.checked_manifest(path, task.fields(data_set))
+    if task.config:
+        made_with = manifest.origin.settings.get("vocab_size") if manifest.origin else None
+        largest = max(record_files.first_values(path, data_set.id_fields))
+        if (made_with or largest + 1) > task.config.vocab_size or (
+            made_with and made_with != task.config.vocab_size
         ):
-            batch = without_padding(batch)
-            yield batch
-            batch_size = len(next(iter(batch.values())))
-            bar.update(batch_size)
-            count += batch_size
-    count = sum(distributed.gather(count))
-    seconds = time.time() - start_time
-    logging.info(
-        "%s: %d %s predicted in %.1f s (%.1f %s/s)",
-        *(checkpoint, count, unit, seconds, count / seconds, unit),
+            raise InputError(
+                f"{path}: the records were made with a vocabulary of "
+                f"{made_with or f'at least {largest + 1}'} pieces, but "
+                f"{task.settings.albert_config_file} has vocab_size {task.config.vocab_size}; make "
+                "the records with the vocabulary of the model"
+            )
+    return manifest.num_records
+
+
+def _training_dataset(task, data_set, paths, num_records, start_step, spans=None):
+    settings = task.settings
+    if not num_records:
+        raise InputError(
+            f"{', '.join(paths or data_set.paths)}: there is no example for this process to train "
+            "on; start fewer processes"
+        )
+    micro_batches = settings.gradient_accumulation_steps
+
+    def prepare(numbers, features):
+        # No two processes use the same numbers.
+        numbers_of_all = numbers * distributed.size() + distributed.rank()
+        features = task.prepare(numbers_of_all, features)
+        denominators = {
+            name: tf.fill(tf.shape(numbers), value / micro_batches)
+            for name, value in task.denominators(features).items()
+        }
+        return {**features, **denominators}
+
+    return datasets.training_dataset(
+        paths,
+        num_records,
+        task.fields(data_set),
+        settings.train_batch_size,
+        skip_records=start_step * settings.train_batch_size,
+        parallel=not settings.deterministic_run,
+        prepare=prepare,
+        micro_batches=micro_batches,
+        spans=spans,
     )
 
 
-def predicted_arrays(
-    estimator: tf.estimator.Estimator,
-    checkpoint: str,
-    input_fns: Sequence[InputFn],
-    unit: str,
-) -> dict[str, np.ndarray]:
-    """What all processes predict with a checkpoint: arrays [examples, ...] by name, in the order of
-    the ranks. The arguments are those of `predicted_batches`."""
-    batches = list(predicted_batches(estimator, checkpoint, input_fns, unit))
-    names = batches[0] if batches else ()
-    return distributed.gather_arrays(
-        {name: np.concatenate([batch[name] for batch in batches]) for name in names}
-    )
+def open_shard(
+    task: Task, data_set: DataSet | RecordFiles, known_counts: dict[str, int]
+) -> ExampleShard | FileShard:
+    """This process's shard of a data set; the arguments are those of `FileShard`.
 
-
-def prediction_spec(predictions: Mapping[str, tf.Tensor]) -> tf.estimator.EstimatorSpec:
-    """The prediction half of a model function.
-
-    Only the model's variables are restored: published checkpoints have no global step.
+    Raises:
+      InputError: if given record files cannot be used.
     """
-    variables = tf.trainable_variables()
-    scaffold = tf.train.Scaffold(
-        saver=tf.train.Saver(variables),
-        ready_for_local_init_op=tf.constant([], tf.string),  # nothing is left uninitialized
-        local_init_op=tf.group(
-            tf.train.Scaffold.default_local_init_op(),
-            tf.train.get_or_create_global_step().initializer,
-        ),
-    )
-    return tf.estimator.EstimatorSpec(
-        tf.estimator.ModeKeys.PREDICT,
-        predictions=dict(predictions),
-        scaffold=scaffold,
-        prediction_hooks=distributed.session_hooks(),
-    )
+    if isinstance(data_set, DataSet):
+        return ExampleShard(task, data_set)
+    return FileShard(task, data_set, known_counts)

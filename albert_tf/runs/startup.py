@@ -1,285 +1,161 @@
-"""What a run starts from: the files and devices that the shared flags name, read and checked."""
+"""The checks before a run starts: everything that its settings name is read, or found wrong."""
 
 from __future__ import annotations
 
-import glob
-import os
-import socket
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Iterator, Sequence
+import dataclasses
 
-import tensorflow.compat.v1 as tf
 from absl import logging
 
-import tokenization
-from albert_tf.devices import bfloat16, distributed, hpu
-from albert_tf.errors import InputError, SharedInputError
-from albert_tf.records import record_files as records
-from albert_tf.runs import checkpoints
-from modeling import AlbertConfig
-
-_BUCKET_STEP = 32  # pieces
-_HPU_BUCKET_STEP = 128  # an HPU compiles its graph anew for each length
-_NEEDED_PIECES = ("[CLS]", "[SEP]")
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """The values of the shared flags; `training.define_flags` tells what each is for."""
-
-    albert_config_file: str | None
-    vocab_file: str | None
-    spm_model_file: str | None
-    output_dir: str | None
-    init_checkpoint: str | None
-    max_seq_length: int
-    do_lower_case: bool
-    do_train: bool
-    train_batch_size: int
-    gradient_accumulation_steps: int
-    learning_rate: float
-    save_checkpoints_steps: int
-    save_summary_steps: int
-    keep_checkpoint_max: int
-    use_einsum: bool
-    horovod_compression: str
-    enable_scoped_allocator: bool
-    deterministic_run: bool
-    use_tpu: bool
-    device: str
-    length_buckets: list[str] | None
-    synapse_logger_start: int
-    export_dir: str | None
+from albert_tf import files
+from albert_tf.devices import bfloat16, choice, distributed
+from albert_tf.devices.device import PORTABLE, Device
+from albert_tf.errors import InputError
+from albert_tf.nn.config import AlbertConfig
+from albert_tf.runs import checkpoints, model_files
+from albert_tf.runs.model import model_shapes
+from albert_tf.runs.problems import Problems
+from albert_tf.runs.settings import RunSettings
+from albert_tf.runs.setup import Setup
+from albert_tf.runs.shards import open_shard
+from albert_tf.runs.task import DataSet, Task
 
 
-class Problems:
-    """Collects what is wrong with a run before it starts, to tell all of it at once.
+def check(task_class: type[Task], settings: RunSettings, device: Device | None = None) -> Setup:
+    """Read and check all that a run needs.
 
-    Every process of the run collects what it finds.
+    Args:
+      task_class: the task.
+      settings: settings of the run and of the task.
+      device: device to run on; by default the one that the settings name.
+
+    Raises:
+      InputError: with all that is wrong with the settings and the files that they name.
     """
-
-    def __init__(self):
-        self._messages = []
-
-    def add(self, message: str) -> None:
-        """Adds a problem."""
-        self._messages.append(message)
-
-    @contextmanager
-    def collected(self) -> Iterator[None]:
-        """Adds the `InputError` that ends the block, if one does."""
-        try:
-            yield
-        except InputError as error:
-            self.add(str(error))
-
-    def raise_all(self) -> None:
-        """Raises `SharedInputError` with the problems of all processes, a line each, if there are
-        any. What rank 0 has found too is told once."""
-        first, *others = distributed.gather(self._messages)
-        messages = list(first)
-        for rank, found in enumerate(others, 1):
-            messages += [f"rank {rank}: {message}" for message in found if message not in first]
-        if messages:
-            raise SharedInputError("\n".join(messages))
-
-
-@dataclass
-class Start:
-    """What a run starts from, read and checked.
-
-    Attributes:
-      config: the model's config.
-      tokenizer: the tokenizer.
-      init_checkpoint: prefix of the checkpoint to start from, or None; only rank 0 reads it.
-      length_buckets: the lengths to which prediction pads, ascending.
-      bfloat16: which ops work in bfloat16; None for none.
-    """
-
-    config: AlbertConfig | None = None
-    tokenizer: tokenization.FullTokenizer | None = None
-    init_checkpoint: str | None = None
-    length_buckets: list[int] | None = None
-    bfloat16: bfloat16.ConversionConfig | None = None
-
-
-def check_start(settings: RunSettings, problems: Problems, needs_tokenizer: bool = True) -> Start:
-    """Reads what the shared flags name, and collects what is wrong with it.
-
-    What could not be read is None in the result; `problems` has an entry for it. Without
-    `needs_tokenizer` a vocabulary is read only if one is given.
-    """
-    start = Start()
-    max_seq_length = settings.max_seq_length
+    problems = Problems()
     with problems.collected():
-        start.bfloat16 = bfloat16.config_from_environment()
-        hpu.load_habana_module(settings.device)
-        _check_device(settings.device, start.bfloat16 is not None)
-    parts = settings.gradient_accumulation_steps
-    if settings.train_batch_size % parts:
+        distributed.initialize(settings.use_horovod)
+    own_directory = distributed.own_directory(settings.output_dir)
+    settings = dataclasses.replace(settings, output_dir=own_directory)
+    conversion, device = _check_device(settings, device, problems)
+    _check_numbers(settings, problems)
+    config = _read_config(settings, problems)
+    tokenizer = _load_tokenizer(task_class, settings, config, problems)
+    init_checkpoint = None
+    with problems.collected():
+        if settings.init_checkpoint and distributed.is_chief():
+            init_checkpoint = checkpoints.find_checkpoint(settings.init_checkpoint)
+    length_buckets = []
+    with problems.collected():
+        length_buckets = _length_buckets(settings, device)
+    with problems.collected():
+        _check_output_dir(settings)
+
+    task = task_class(settings, config, tokenizer)
+    task.read_inputs(problems)
+    schedule = None
+    with problems.collected():
+        schedule = _resolved_schedule(task)
+    train_sets, known_counts = [task.train_set] if task.train_set else [], {}
+    setup = Setup(
+        task=task,
+        device=device,
+        bfloat16=conversion,
+        init_checkpoint=init_checkpoint,
+        length_buckets=length_buckets,
+        schedule=schedule,
+        train_shards=_open_shards(task, train_sets, known_counts, problems),
+        eval_shards=_open_shards(task, task.eval_sets, known_counts, problems),
+        test_shards=_open_shards(task, task.test_sets, known_counts, problems),
+    )
+    if config and task.has_head and settings.output_dir and distributed.is_chief():
+        with problems.collected():
+            _check_first_weights(setup)
+    problems.raise_all()
+    distributed.log_processes()
+    _check_same_inputs(setup, problems)
+    return setup
+
+
+def _check_device(settings, device, problems):
+    """The conversion to bfloat16, and the device: `device` if it is given."""
+    conversion = None
+    with problems.collected():
+        conversion = bfloat16.config_from_environment()
+        device = device or choice.find_device(settings.device, distributed.local_rank())
+        logging.info("running on %s", device.description)
+        if conversion and not device.has_bfloat16:
+            logging.warning(
+                "%s does nothing on %s, where TensorFlow has no rewrite to bfloat16: the run is in "
+                "float32",
+                *(bfloat16.VARIABLE, device.description),
+            )
+    return conversion, device or PORTABLE
+
+
+def _check_numbers(settings, problems):
+    micro_batches = settings.gradient_accumulation_steps
+    if settings.train_batch_size % micro_batches:
         problems.add(
             f"--train_batch_size {settings.train_batch_size} cannot be divided into "
-            f"--gradient_accumulation_steps {parts} equal parts: give a multiple of it"
+            f"--gradient_accumulation_steps {micro_batches} equal micro-batches: give a multiple "
+            "of it"
         )
     if settings.use_tpu:
         problems.add("--use_tpu: TPUs are not supported; run on CPU, GPU or HPU")
+
+
+def _read_config(settings, problems):
     with problems.collected():
         if not settings.albert_config_file:
             raise InputError("--albert_config_file is missing: give the model's JSON config")
-        start.config = AlbertConfig.from_json_file(settings.albert_config_file)
-        if max_seq_length > start.config.max_position_embeddings:
+        config = AlbertConfig.from_json_file(settings.albert_config_file)
+        if settings.max_seq_length > config.max_position_embeddings:
             raise InputError(
-                f"--max_seq_length is {max_seq_length}, but the model of "
+                f"--max_seq_length is {settings.max_seq_length}, but the model of "
                 f"{settings.albert_config_file} reads no more than "
-                f"{start.config.max_position_embeddings} pieces (max_position_embeddings)"
+                f"{config.max_position_embeddings} pieces (max_position_embeddings)"
             )
         if settings.deterministic_run:
-            start.config.hidden_dropout_prob = start.config.attention_probs_dropout_prob = 0.0
+            config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
+        return config
+    return None
+
+
+def _load_tokenizer(task_class, settings, config, problems):
+    """The tokenizer, if the task needs one or a vocabulary is given."""
     with problems.collected():
-        if needs_tokenizer or settings.vocab_file or settings.spm_model_file:
-            start.tokenizer = tokenization.FullTokenizer(
-                settings.vocab_file, settings.do_lower_case, settings.spm_model_file
+        if task_class.needs_tokenizer(settings) or settings.vocabulary:
+            tokenizer = model_files.load_tokenizer(settings)
+            model_files.check_vocabulary(
+                settings.vocabulary, tokenizer, settings.albert_config_file, config
             )
-            check_vocabulary(
-                vocabulary_path(settings),
-                start.tokenizer,
-                settings.albert_config_file,
-                start.config,
-            )
-    with problems.collected():
-        if settings.init_checkpoint and distributed.is_chief():
-            start.init_checkpoint = checkpoints.find_checkpoint(settings.init_checkpoint)
-    with problems.collected():
-        start.length_buckets = _length_buckets(settings.length_buckets, max_seq_length)
-    with problems.collected():
-        if not settings.output_dir:
-            raise InputError("--output_dir is missing: give the directory of the run")
-        check_writable("output_dir", settings.output_dir)
-        _check_is_not_trained_in(settings.output_dir)
-    return start
+            return tokenizer
+    return None
 
 
-def load_tokenizer(settings, needed_pieces: Sequence[str]) -> tokenization.FullTokenizer:
-    """Loads the tokenizer that the flags of `define_text_flags` tell of.
-
-    Args:
-      settings: an object with their values.
-      needed_pieces: what the vocabulary must have.
-
-    Raises:
-      InputError: if there is no vocabulary, or not the right one.
-    """
-    tokenizer = tokenization.FullTokenizer(
-        settings.vocab_file, settings.do_lower_case, settings.spm_model_file
-    )
-    _check_pieces(vocabulary_path(settings), tokenizer, needed_pieces)
-    return tokenizer
-
-
-def vocabulary_path(settings) -> str | None:
-    """The file that makes the tokenizer, of an object with the flags of `define_text_flags`."""
-    return settings.spm_model_file or settings.vocab_file
-
-
-def _check_pieces(vocabulary, tokenizer, needed_pieces):
-    if not tokenizer.sp_model:
-        needed_pieces = [*needed_pieces, tokenization.UNKNOWN_TOKEN]
-    missing = [piece for piece in needed_pieces if piece not in tokenizer.vocab]
-    if missing:
-        raise InputError(
-            f"{vocabulary}: the vocabulary has no {', '.join(missing)}; give the one that comes "
-            "with the model"
-        )
-
-
-def check_vocabulary(
-    vocabulary: str | None,
-    tokenizer: tokenization.FullTokenizer,
-    config_file: str | None,
-    config: AlbertConfig | None,
-) -> None:
-    """Checks that a vocabulary has the pieces that a model needs, and as many as its config says.
-
-    Args:
-      vocabulary: path of the SentencePiece model or vocabulary.
-      tokenizer: the tokenizer made of it.
-      config_file: path of the model's config.
-      config: the config; None if it could not be read.
-
-    Raises:
-      InputError: if the vocabulary is not that of the model.
-    """
-    _check_pieces(vocabulary, tokenizer, _NEEDED_PIECES)
-    if config and len(tokenizer.vocab) != config.vocab_size:
-        raise InputError(
-            f"{vocabulary}: the vocabulary has {len(tokenizer.vocab)} pieces, but {config_file} "
-            f"has vocab_size {config.vocab_size}; give the two that belong together"
-        )
-
-
-def matching_files(flag: str, patterns: str | None) -> list[str]:
-    """The files that a flag names, in order: comma-separated paths, or patterns such as "*.txt".
-
-    Manifests, and files that are still being written, are left out.
-
-    Raises:
-      InputError: if the flag is missing, or no file matches one of its patterns.
-    """
-    if not patterns:
-        raise InputError(f"--{flag} is missing: give files, separated by commas, or *-patterns")
-    found = []
-    for pattern in patterns.split(","):
-        paths = glob.glob(os.path.expanduser(pattern.strip()), recursive=True)
-        paths = [p for p in paths if Path(p).is_file() and not records.is_companion(p)]
-        if not paths:
-            raise InputError(f"--{flag} {pattern}: there is no such file; correct the path")
-        found += sorted(paths)
-    return list(dict.fromkeys(found))
-
-
-def _check_device(device, in_bfloat16):
-    """Raises `InputError` if there is no such device, and logs what the run uses."""
-    if hpu.is_hpu():
-        logging.info("running on HPU: %s", hpu.card_type())
-        return
-    gpus = tf.config.list_physical_devices("GPU")
-    if device == "gpu" and not gpus:
-        raise InputError(
-            "--device=gpu: TensorFlow sees no GPU; check the driver and the CUDA libraries, or run "
-            "with --device=cpu"
-        )
-    if gpus and device != "cpu":
-        if distributed.local_rank() >= len(gpus):
-            raise InputError(
-                f"there are more processes on {socket.gethostname()} than GPUs, {len(gpus)}: start "
-                "one process for each"
-            )
-        logging.info("running on GPU: %s", ", ".join(gpu.name for gpu in gpus))
-        if in_bfloat16:
-            logging.warning(
-                "%s does nothing on a GPU, where TensorFlow has no rewrite to bfloat16: the run is "
-                "in float32",
-                bfloat16.VARIABLE,
-            )
-    else:
-        logging.info("running on CPU: %d cores", len(os.sched_getaffinity(0)))
-
-
-def check_writable(flag: str, directory: str) -> None:
-    """Makes the directory that a flag names; `InputError` if nothing can be written there."""
+def _length_buckets(settings, device):
+    """The lengths that prediction pads to, ascending."""
+    values, longest = settings.length_buckets, settings.max_seq_length
+    if not values:
+        return [*range(device.length_step, longest, device.length_step), longest]
     try:
-        path = Path(distributed.own_file(os.path.join(directory, "writable")))
-        with records.whole_file(path) as temporary:
-            temporary.touch()
-        path.unlink()
-    except OSError as error:
-        raise InputError(f"--{flag} {directory}: {error.strerror}") from error
+        lengths = {int(value) for value in values}
+    except ValueError as error:
+        raise InputError(f"--length_buckets {','.join(values)}: not whole numbers") from error
+    if min(lengths) < 1 or max(lengths) > longest:
+        raise InputError(
+            f"--length_buckets {','.join(values)}: they must lie between 1 and --max_seq_length "
+            f"{longest}"
+        )
+    return sorted(lengths | {longest})
 
 
-def _check_is_not_trained_in(directory):
-    """Raises `InputError` if a rank that has no checkpoints would go on from some."""
+def _check_output_dir(settings):
+    """Check that the run can write there, and that a rank without checkpoints finds none."""
+    directory = settings.output_dir
+    if not directory:
+        raise InputError("--output_dir is missing: give the directory of the run")
+    files.check_writable("output_dir", directory)
     if not distributed.is_chief() and checkpoints.latest_checkpoint(directory):
         raise InputError(
             f"{directory}: there are checkpoints of another run; remove them, or give another "
@@ -287,18 +163,71 @@ def _check_is_not_trained_in(directory):
         )
 
 
-def _length_buckets(values, max_seq_length):
-    """The lengths to which prediction pads, ascending."""
-    if not values:
-        step = _HPU_BUCKET_STEP if hpu.is_hpu() else _BUCKET_STEP
-        return [*range(step, max_seq_length, step), max_seq_length]
-    try:
-        lengths = {int(value) for value in values}
-    except ValueError as error:
-        raise InputError(f"--length_buckets {','.join(values)}: not whole numbers") from error
-    if min(lengths) < 1 or max(lengths) > max_seq_length:
+def _open_shards(task, data_sets, known_counts, problems):
+    """This process's shards of data sets, as far as they can be used."""
+    shards = []
+    for data_set in data_sets:
+        with problems.collected():
+            shards.append(open_shard(task, data_set, known_counts))
+    return shards
+
+
+def _resolved_schedule(task):
+    """The task's schedule in steps of this run."""
+    settings, num_examples, num_cards = task.settings, 0, distributed.size()
+    if isinstance(task.train_set, DataSet):
+        num_examples = len(task.train_set.examples)
+    schedule = task.schedule.resolve(num_examples, settings.train_batch_size, num_cards)
+    if settings.do_train and task.train_set and schedule.steps < 1:
+        if task.schedule.steps is None:
+            raise InputError(
+                f"{', '.join(task.train_set.inputs.values())}: {num_examples} examples in batches "
+                f"of {settings.train_batch_size * num_cards} for {task.schedule.epochs} epochs are "
+                "no step: lower --train_batch_size"
+            )
         raise InputError(
-            f"--length_buckets {','.join(values)}: they must lie between 1 and --max_seq_length "
-            f"{max_seq_length}"
+            f"{task.schedule.steps} steps, divided by the number of cards {num_cards}, are no "
+            "step: give more steps"
         )
-    return sorted(lengths | {max_seq_length})
+    return schedule
+
+
+def _check_first_weights(setup):
+    """Check that the checkpoint that the run starts from is there and fits the model."""
+    settings, init_checkpoint = setup.settings, setup.init_checkpoint
+    shapes = model_shapes(setup.task)
+    own = checkpoints.own_checkpoint(settings.output_dir, settings.do_train)
+    if own:
+        checkpoints.check_fits(own, shapes, all_needed=True)
+    elif init_checkpoint:
+        checkpoints.check_fits(init_checkpoint, shapes, all_needed=not settings.do_train)
+    elif settings.do_train and not setup.task.expects_checkpoint:
+        logging.info("no --init_checkpoint: training starts from random weights")
+    elif settings.do_train:
+        logging.warning(
+            "NO --init_checkpoint: TRAINING STARTS FROM RANDOM WEIGHTS, and will not reach the "
+            "published accuracy"
+        )
+    else:
+        raise InputError(
+            f"{settings.output_dir}: there is no checkpoint to predict with; give "
+            "--init_checkpoint, or train first (--do_train)"
+        )
+
+
+def _check_same_inputs(setup, problems):
+    """Raise `InputError` if the processes have read different inputs: they would wait for each
+    other in vain."""
+    own = {}
+    for shard in setup.shards:
+        own.update(shard.fingerprint)
+    own["num_train_steps"] = setup.schedule.steps
+    first, *others = distributed.gather(own)
+    for rank, other in enumerate(others, 1):
+        different = [name for name, value in first.items() if other.get(name) != value]
+        if different:
+            problems.add(
+                f"rank {rank}: {', '.join(different)}: not the same as of rank 0; give all servers "
+                "the same files and flags"
+            )
+    problems.raise_all()

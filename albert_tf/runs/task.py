@@ -1,313 +1,327 @@
-"""A task: what a script brings to a run, and the two halves of its model function."""
+"""A task: what a script brings to a run.
+
+A task knows its domain. It reads and checks its inputs, turns examples into records, builds its
+head on an encoder, and turns the head's outputs into answers and metrics. The run knows the rest:
+record files, ranks, devices, checkpoints, results, export.
+"""
 
 from __future__ import annotations
 
 import abc
-import itertools
-import time
-from typing import Any, Callable, Iterator, Mapping, Sequence
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-from absl import logging
-from tqdm import tqdm
 
-import optimization
-from albert_tf.devices import distributed, hpu
-from albert_tf.errors import InputError
-from albert_tf.records import datasets
-from albert_tf.records import record_files as records
-from albert_tf.records.static_batches import InputFn, static_input_fns, without_padding
-from albert_tf.runs import checkpoints, serving
-from albert_tf.runs.evaluation import Evaluation
-from albert_tf.runs.hooks import ProgressHook
-from albert_tf.runs.startup import Problems, RunSettings, Start
+from albert_tf.nn.config import AlbertConfig
+from albert_tf.records.record_files import RecordFields, RecordValues
+from albert_tf.runs import serving
+from albert_tf.runs.problems import Problems
+from albert_tf.runs.settings import RunSettings
 from modeling import AlbertModel
+from tokenization import FullTokenizer
 
 MODEL_INPUTS = ("input_ids", "input_mask", "segment_ids")
 
 
-class Task(abc.ABC):
-    """What a script brings to a run: its inputs, its model and how the model is judged.
+@dataclass
+class DataSet:
+    """Examples of the task, which the run converts to records.
 
     Attributes:
-      settings: the shared settings.
-      start: what the run starts from.
-      num_train_steps: the step at which training ends.
-      metric: name of the figure by which the best checkpoint is chosen; more is better.
-      expects_checkpoint: whether training from random weights deserves a warning.
-      init_groups: number of groups that start from a checkpoint's group 0; 0 for its own groups.
+      record_name: file name of the records.
+      inputs: paths of the files that the examples come from, by the names that messages give them.
+      examples: the examples, in the order of their file.
+      batch_size: number of records in a batch of prediction.
+      record_file: path of the record file, if the user has given one.
+      record_dir: directory of the record file; the run's output directory if not given.
+      companion_name: file name of what answers need beside the records; none if they need nothing.
+      companion_file: path of that file, if the user has given one.
+      predicted_names: names of the files that tell the answers to a test set.
+      part: what tells the metrics of several evaluation sets apart, behind their names.
     """
 
-    metric: str
-    num_train_steps = 0
-    expects_checkpoint = True
-    init_groups = 0
+    record_name: str
+    inputs: Mapping[str, str]
+    examples: Sequence[Any]
+    batch_size: int = 0
+    record_file: str | None = None
+    record_dir: str | None = None
+    companion_name: str | None = None
+    companion_file: str | None = None
+    predicted_names: tuple[str, ...] = ()
+    part: str = ""
 
-    def __init__(self, settings: RunSettings, start: Start):
+
+@dataclass
+class RecordFiles:
+    """Record files that the user gives instead of examples.
+
+    Attributes:
+      flag: name of the flag that gives them.
+      paths: paths of the files.
+      batch_size: number of records in a batch of prediction.
+      max_records: most records to predict on; None for all.
+      id_fields: fields whose values are ids of pieces, to be checked against the vocabulary's size.
+    """
+
+    flag: str
+    paths: list[str]
+    batch_size: int = 0
+    max_records: int | None = None
+    id_fields: tuple[str, ...] = ("input_ids",)
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record of an example, and what its answer needs beside what the model gives.
+
+    Attributes:
+      values: the record's values by field.
+      companion: JSON value for the data set's companion file.
+    """
+
+    values: RecordValues
+    companion: Any = None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Outputs of the head for one record.
+
+    Attributes:
+      number: number of the record among those of the examples, from 0.
+      outputs: arrays by name, without the batch axis.
+      companion: what the record's companion file holds for it.
+    """
+
+    number: int
+    outputs: Mapping[str, np.ndarray]
+    companion: Any = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The answers of a checkpoint, judged.
+
+    Attributes:
+      metrics: metrics by name; the first chooses the best checkpoint, more is better. Empty if
+        there is nothing to compare with.
+      files: contents of the files to keep if this is the best checkpoint, by file name: text, or
+        values to write as JSON.
+    """
+
+    metrics: Mapping[str, float]
+    files: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Length of training, and course of the learning rate.
+
+    Attributes:
+      steps: steps of training; with None `epochs` counts.
+      epochs: passes over the training examples.
+      warmup_steps: steps of warm-up; with None `warmup_proportion` counts.
+      warmup_proportion: share of the steps in which the learning rate rises.
+      is_divided: whether `steps` and `warmup_steps` are divided by the number of cards.
+      optimizer: "adamw" or "lamb".
+      poly_power: power of the polynomial decay of the learning rate.
+      start_warmup_step: global step at which warm-up starts.
+    """
+
+    steps: int | None = None
+    epochs: float = 0.0
+    warmup_steps: int | None = None
+    warmup_proportion: float = 0.0
+    is_divided: bool = False
+    optimizer: str = "adamw"
+    poly_power: float = 1.0
+    start_warmup_step: int = 0
+
+    def resolve(self, num_examples: int, batch_size: int, num_cards: int) -> Schedule:
+        """The same schedule with its `steps` and `warmup_steps` in steps of this run.
+
+        Args:
+          num_examples: number of training examples.
+          batch_size: examples in a step, per card.
+          num_cards: number of cards.
+        """
+        divisor = num_cards if self.is_divided else 1
+        if self.steps is None:
+            steps = int(num_examples / (batch_size * num_cards) * self.epochs)
+        else:
+            steps = self.steps // divisor
+        if self.warmup_steps is None:
+            warmup_steps = int(steps * self.warmup_proportion)
+        else:
+            warmup_steps = self.warmup_steps // divisor
+        return dataclasses.replace(self, steps=steps, warmup_steps=warmup_steps)
+
+
+class Task(abc.ABC):
+    """Base class of tasks.
+
+    Attributes:
+      settings: settings of the run and of the task.
+      config: config of the model; None if it could not be read.
+      tokenizer: the tokenizer; None if it could not be read, or is not needed.
+      train_set: what to train on; None without training.
+      eval_sets: what to evaluate checkpoints on.
+      test_sets: what to predict with the final checkpoint, without judging it.
+    """
+
+    expects_checkpoint = True  # whether training from random weights deserves a warning
+    shares_group_0 = False  # whether groups that a checkpoint lacks start from its group 0
+    counts_records = False  # whether `records` depends on the numbers of its records
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        config: AlbertConfig | None,
+        tokenizer: FullTokenizer | None,
+    ):
         """Makes the task; `read_inputs` completes it."""
         self.settings = settings
-        self.start = start
+        self.config = config
+        self.tokenizer = tokenizer
+        self.train_set: DataSet | RecordFiles | None = None
+        self.eval_sets: list[DataSet | RecordFiles] = []
+        self.test_sets: list[DataSet] = []
 
-    @staticmethod
-    def needs_tokenizer(own_settings: Any) -> bool:
-        """Whether the task, with the script's own settings, needs a vocabulary."""
+    @classmethod
+    def needs_tokenizer(cls, settings: RunSettings) -> bool:
+        """Whether the task needs a vocabulary."""
         return True
 
     @property
-    def has_model(self) -> bool:
-        """Whether enough is known to build the model."""
-        return self.start.config is not None
+    def has_head(self) -> bool:
+        """Whether the inputs tell enough to build the head."""
+        return True
 
     @abc.abstractmethod
     def read_inputs(self, problems: Problems) -> None:
-        """Reads the inputs, and adds to `problems` what is wrong with them or with the flags."""
+        """Read the data sets, and collect what is wrong with them and with the task's settings."""
 
     @property
     @abc.abstractmethod
-    def record_files(self) -> list[str]:
-        """Paths of the record files that the run reads."""
+    def schedule(self) -> Schedule:
+        """Length of training, and course of the learning rate."""
 
     @property
-    @abc.abstractmethod
-    def evaluated_on(self) -> dict[str, Any] | None:
-        """What results depend on beside the checkpoint, as JSON values; None for no evaluation."""
-
-    @property
-    @abc.abstractmethod
-    def inputs(self) -> dict[str, Any]:
-        """What all processes must have read alike, as JSON values: digests by flag, and so on."""
-
-    @abc.abstractmethod
-    def model_fn(self, features, labels, mode, params) -> tf.estimator.EstimatorSpec:
-        """The Estimator's model function, for training and prediction."""
-
-    @abc.abstractmethod
-    def train_input_fn(self, start_step: int) -> Callable[[], tf.data.Dataset]:
-        """The Estimator's input function for training from `start_step` on, on this process's part
-        of the examples; may first do the slow work of making record files."""
-
-    @abc.abstractmethod
-    def evaluate(self, estimator: tf.estimator.Estimator, checkpoint: str) -> Evaluation:
-        """Predicts with a checkpoint, each process its part, and judges what all predict."""
-
-    def predict(self, estimator: tf.estimator.Estimator, checkpoint: str) -> None:  # noqa: B027
-        """Predicts, with the checkpoint that the run ends with, what cannot be judged; nothing if
-        the task has no such data."""
-
-    def serving_input_receiver(self) -> tf.estimator.export.ServingInputReceiver:
-        """The inputs of an exported model: those of the model, [batch, length], or records."""
-        return serving.ids_or_examples(MODEL_INPUTS)
-
-    @property
-    def exported_settings(self) -> dict[str, Any]:
-        """How text becomes the inputs of an exported model."""
+    def feature_settings(self) -> dict[str, Any]:
+        """Settings that records depend on beside the inputs; JSON values by name."""
         return {
             "max_seq_length": self.settings.max_seq_length,
             "do_lower_case": self.settings.do_lower_case,
         }
 
     @property
-    def sequence_features(self) -> records.FeatureSpec:
-        """What the model reads of a record."""
+    def answer_settings(self) -> dict[str, Any]:
+        """Further settings that answers depend on; JSON values by name."""
+        return {}
+
+    @property
+    def exported_settings(self) -> dict[str, Any]:
+        """Settings that an exported model carries for its users; JSON values by name."""
+        return {**self.feature_settings, **self.answer_settings}
+
+    @property
+    def sequence_fields(self) -> RecordFields:
+        """Fields of the encoder's inputs."""
         sequence = tf.io.FixedLenFeature([self.settings.max_seq_length], tf.int64)
         return dict.fromkeys(MODEL_INPUTS, sequence)
 
-    def encoder(self, features: Mapping[str, tf.Tensor], is_training: bool) -> AlbertModel:
-        """The encoder of the model inputs among the features that a graph reads.
+    @abc.abstractmethod
+    def fields(self, data_set: DataSet | RecordFiles) -> RecordFields:
+        """Fields of the records of a data set."""
 
-        Raises:
-          ValueError: on an HPU, if one of them has no static shape.
-        """
-        hpu.check_static_shapes(features)
-        return AlbertModel(
-            self.start.config,
-            is_training,
-            *(features[name] for name in MODEL_INPUTS),
-            use_einsum=self.settings.use_einsum,
-        )
-
-    def digests(self, **inputs: str) -> dict[str, str]:
-        """The digests of input files, given by name, and of the vocabulary."""
-        flag = "spm_model_file" if self.settings.spm_model_file else "vocab_file"
-        paths = {**inputs, flag: getattr(self.settings, flag)}
-        return {name: records.digest(path) for name, path in paths.items()}
-
-    def training_input_fn(
-        self,
-        paths: str | Sequence[str],
-        num_records: int,
-        feature_spec: records.FeatureSpec,
-        start_step: int,
-        prepare: datasets.Prepare | None = None,
-        spans: Sequence[range] | None = None,
-    ) -> Callable[[], tf.data.Dataset]:
-        """The Estimator's input function that reads record files from `start_step` on.
-
-        Raises:
-          InputError: if there is no record.
-        """
-        if not num_records:
-            raise InputError(
-                f"{paths}: there is no example for this process to train on; start fewer processes"
-            )
-        batch_size = self.settings.train_batch_size
-        return lambda: datasets.training_dataset(
-            paths,
-            num_records,
-            feature_spec,
-            batch_size,
-            skip_records=start_step * batch_size,
-            parallel=not self.settings.deterministic_run,
-            prepare=prepare,
-            parts=self.settings.gradient_accumulation_steps,
-            spans=spans,
-        )
-
-    def prediction_input_fns(
-        self, input_fn: InputFn, batch_size: int, lengths: Sequence[int]
-    ) -> list[InputFn]:
-        """What `predicted_batches` reads: an input function, on an HPU one for each length.
-
-        The arguments are those of `static_input_fns`.
-        """
-        if not self.needs_static_shapes:
-            return [input_fn]
-        return static_input_fns(input_fn, batch_size, lengths)
-
-    @property
-    def needs_static_shapes(self) -> bool:
-        """Whether the graphs are compiled anew for each shape."""
-        return hpu.is_hpu()
-
-    def train_spec(
-        self,
-        loss: tf.Tensor,
-        num_warmup_steps: int,
-        optimizer: str = "adamw",
-        poly_power: float = 1.0,
-        start_warmup_step: int = 0,
-    ) -> tf.estimator.EstimatorSpec:
-        """The training half of a model function.
+    def records(
+        self, data_set: DataSet, examples: Sequence[Any], first_number: int
+    ) -> Iterator[Record]:
+        """Yield the records of examples, in order.
 
         Args:
-          loss: scalar float tensor: with --gradient_accumulation_steps or several processes that
-            of a part of a batch, such that the mean over the parts is the loss of the batch.
-          num_warmup_steps: length of the warm-up in steps.
-          optimizer: "adamw" or "lamb".
-          poly_power: power of the polynomial decay of the learning rate.
-          start_warmup_step: the step at which the warm-up begins.
+          data_set: the data set.
+          examples: its examples, or a contiguous shard of them.
+          first_number: number of the first record in the data set, if `counts_records`.
         """
-        settings = self.settings
-        if self.start.init_checkpoint and not checkpoints.latest_checkpoint(settings.output_dir):
-            checkpoints.initialize_from(self.start.init_checkpoint, self.init_groups)
-        train_op = optimization.create_optimizer(
-            loss,
-            settings.learning_rate * distributed.size(),
-            self.num_train_steps,
-            num_warmup_steps,
-            use_tpu=False,
-            optimizer=optimizer,
-            poly_power=poly_power,
-            start_warmup_step=start_warmup_step,
-            gradient_accumulation_steps=settings.gradient_accumulation_steps,
-            horovod_compression=settings.horovod_compression,
-        )
-        progress = ProgressHook(
-            loss,
-            tf.get_default_graph().get_tensor_by_name("learning_rate:0"),
-            self.num_train_steps,
-            settings.train_batch_size * distributed.size(),
-            settings.output_dir if distributed.is_chief() else None,
-            settings.save_summary_steps,
-            settings.gradient_accumulation_steps,
-        )
-        return tf.estimator.EstimatorSpec(
-            tf.estimator.ModeKeys.TRAIN,
-            loss=loss,
-            train_op=train_op,
-            training_hooks=[
-                *distributed.training_hooks(),
-                *hpu.profiling_hooks(settings.synapse_logger_start),
-                progress,
-            ],
-        )
+        raise NotImplementedError
 
+    def prepare(self, numbers: tf.Tensor, features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Change the features of a batch while it is read.
 
-def model_inputs() -> dict[str, tf.Tensor]:
-    """Placeholders for the inputs of a model: a batch of any size and length."""
-    return {name: tf.placeholder(tf.int32, [None, None], name) for name in MODEL_INPUTS}
+        Args:
+          numbers: int64 tensor [B], unique numbers of the records in the run.
+          features: tensors [B, ...] by field.
+        """
+        return features
 
+    def denominators(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """What sums over a batch are divided by in the loss, for losses that are no plain mean.
 
-def predicted_batches(
-    estimator: tf.estimator.Estimator,
-    checkpoint: str,
-    input_fns: Sequence[InputFn],
-    unit: str,
-) -> Iterator[dict[str, np.ndarray]]:
-    """Yields the predictions of a checkpoint batch by batch, and logs the speed at the end.
+        The run computes them over the whole batch, of all micro-batches and cards, and `loss` gets
+        them among its features, so that the mean of the micro-batches' losses is the batch's loss.
 
-    All processes predict, each on its part; only rank 0 reads the checkpoint.
+        Args:
+          features: tensors [B, ...] by field.
 
-    Args:
-      estimator: the Estimator.
-      checkpoint: prefix of the checkpoint.
-      input_fns: the Estimator's input functions for this process's part, by
-        `Task.prediction_input_fns`.
-      unit: what is predicted: "windows".
-    """
-    start_time, count = time.time(), 0
-    own_checkpoint = checkpoint if distributed.is_chief() else None
-    with tqdm(desc="predicting", unit=f" {unit}", disable=None) as bar:
-        for batch in itertools.chain.from_iterable(
-            estimator.predict(input_fn, checkpoint_path=own_checkpoint, yield_single_examples=False)
-            for input_fn in input_fns
-        ):
-            batch = without_padding(batch)
-            yield batch
-            batch_size = len(next(iter(batch.values())))
-            bar.update(batch_size)
-            count += batch_size
-    count = sum(distributed.gather(count))
-    seconds = time.time() - start_time
-    logging.info(
-        "%s: %d %s predicted in %.1f s (%.1f %s/s)",
-        *(checkpoint, count, unit, seconds, count / seconds, unit),
-    )
+        Returns:
+          Scalar float tensors by name.
+        """
+        return {}
 
+    @abc.abstractmethod
+    def loss(self, encoder: AlbertModel, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Build the head and its loss for training.
 
-def predicted_arrays(
-    estimator: tf.estimator.Estimator,
-    checkpoint: str,
-    input_fns: Sequence[InputFn],
-    unit: str,
-) -> dict[str, np.ndarray]:
-    """What all processes predict with a checkpoint: arrays [examples, ...] by name, in the order of
-    the ranks. The arguments are those of `predicted_batches`."""
-    batches = list(predicted_batches(estimator, checkpoint, input_fns, unit))
-    names = batches[0] if batches else ()
-    return distributed.gather_arrays(
-        {name: np.concatenate([batch[name] for batch in batches]) for name in names}
-    )
+        Args:
+          encoder: the encoder on the batch.
+          features: int32 and float32 tensors [B, ...] by field, and `denominators`.
 
+        Returns:
+          Scalar float tensor, the mean over the batch.
+        """
 
-def prediction_spec(predictions: Mapping[str, tf.Tensor]) -> tf.estimator.EstimatorSpec:
-    """The prediction half of a model function.
+    @abc.abstractmethod
+    def outputs(
+        self, encoder: AlbertModel, features: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """Build the head for prediction.
 
-    Only the model's variables are restored: published checkpoints have no global step.
-    """
-    variables = tf.trainable_variables()
-    scaffold = tf.train.Scaffold(
-        saver=tf.train.Saver(variables),
-        ready_for_local_init_op=tf.constant([], tf.string),  # nothing is left uninitialized
-        local_init_op=tf.group(
-            tf.train.Scaffold.default_local_init_op(),
-            tf.train.get_or_create_global_step().initializer,
-        ),
-    )
-    return tf.estimator.EstimatorSpec(
-        tf.estimator.ModeKeys.PREDICT,
-        predictions=dict(predictions),
-        scaffold=scaffold,
-        prediction_hooks=distributed.session_hooks(),
-    )
+        Args:
+          encoder: the encoder on the batch.
+          features: tensors [B, ...] by field; in an exported model those of the encoder alone.
+
+        Returns:
+          Tensors [B, ...] by name.
+        """
+
+    def answers(self, examples: Sequence[Any], predictions: Iterable[Prediction]) -> list[Any]:
+        """Turn outputs into an answer for each example: a JSON value, in the order of the examples.
+
+        By default the answer is the outputs of the example's only record, by name.
+
+        Args:
+          examples: the examples; for `RecordFiles` a range of the records' numbers.
+          predictions: outputs for their records, in any order.
+        """
+        answers = {
+            prediction.number: {name: x.tolist() for name, x in prediction.outputs.items()}
+            for prediction in predictions
+        }
+        return [answers[number] for number in sorted(answers)]
+
+    @abc.abstractmethod
+    def evaluate(self, data_set: DataSet | RecordFiles, answers: Sequence[Any]) -> Evaluation:
+        """Compare the answers to all examples of a data set with the truth."""
+
+    def predicted_files(self, data_set: DataSet, answers: Sequence[Any]) -> dict[str, str]:
+        """Texts of the files that tell the answers to a test set, by `predicted_names`."""
+        return {}
+
+    def serving_input_receiver(self) -> tf.estimator.export.ServingInputReceiver:
+        """Inputs of an exported model: ids [batch, length], or serialized examples."""
+        return serving.ids_or_examples(MODEL_INPUTS)

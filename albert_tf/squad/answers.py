@@ -1,4 +1,4 @@
-"""SQuAD v1.1: from scores to answers, and from answers to exact match and F1.
+"""SQuAD: from the scores of windows to the best answers of each question.
 
 This file does not load TensorFlow.
 """
@@ -7,17 +7,12 @@ from __future__ import annotations
 
 import collections
 import math
-import re
-import string
 from dataclasses import dataclass
-from typing import Iterable, Mapping, Sequence
+from typing import Sequence
 
 import numpy as np
 
-from albert_tf.squad.data import Question, Window
-
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
-_WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
+from albert_tf.squad.features import Window
 
 
 @dataclass(frozen=True)
@@ -47,7 +42,7 @@ NO_ANSWER = Candidate("empty", 0.0, 0.0)
 
 
 class AnswerCollector:
-    """Takes the scores of windows, in any order, and keeps the best answers of each question."""
+    """Takes the scores of windows, in any order, and keeps the best answers to each question."""
 
     def __init__(self, n_best_size: int, max_answer_length: int):
         """Makes a collector.
@@ -58,40 +53,54 @@ class AnswerCollector:
         """
         self.n_best_size = n_best_size
         self.max_answer_length = max_answer_length
-        self._ranked = collections.defaultdict(
-            list
-        )  # question index → (rank, candidate), best first
+        self._ranked = collections.defaultdict(list)  # question → (rank, candidate), best first
 
     def add(
         self, window: Window, paragraph: str, start_scores: np.ndarray, end_scores: np.ndarray
     ) -> None:
-        """Adds the scores of one window.
+        """Add the scores of one window.
 
         Args:
           window: the window.
-          paragraph: the text that it is cut from.
-          start_scores: float [S], for each position the score of an answer that starts there.
-            Every position that has a score takes part in the choice of the best: padding should
-            have none.
-          end_scores: float [S], the same for the end.
+          paragraph: text of its paragraph.
+          start_scores: float [S], score of each position as the start of an answer. All positions
+            take part in the choice of the best: leave padding out.
+          end_scores: float [S], likewise for the end.
         """
         candidates = window_candidates(
             window, paragraph, start_scores, end_scores, self.n_best_size, self.max_answer_length
         )
         # With equal scores the earlier window goes first, and in it the earlier candidate.
-        ranked = self._ranked[window.question_index] + [
-            ((-candidate.score, window.doc_span_index, place), candidate)
+        ranked = self._ranked[window.question] + [
+            ((-candidate.score, window.index, place), candidate)
             for place, candidate in enumerate(candidates)
         ]
         ranked.sort(key=lambda pair: pair[0])
-        self._ranked[window.question_index] = _distinct(
+        self._ranked[window.question] = _distinct(
             ranked, lambda pair: pair[1].text, self.n_best_size
         )
 
-    def n_best(self, question_index: int) -> list[Candidate]:
+    def n_best(self, question: int) -> list[Candidate]:
         """The best answers to a question, best first, no text twice; never empty."""
-        candidates = [candidate for _, candidate in self._ranked.get(question_index, ())]
-        return candidates or [NO_ANSWER]
+        return [candidate for _, candidate in self._ranked.get(question, ())] or [NO_ANSWER]
+
+    def n_best_entries(self, question: int) -> list[dict]:
+        """The best answers as `nbest_predictions.json` holds them.
+
+        Each entry has its text, its probability among the n best, and its scores, under the names
+        that users' tools expect.
+        """
+        candidates = self.n_best(question)
+        probabilities = softmax([candidate.score for candidate in candidates])
+        return [
+            {
+                "text": candidate.text,
+                "probability": probability,
+                "start_log_prob": candidate.start_score,
+                "end_log_prob": candidate.end_score,
+            }
+            for candidate, probability in zip(candidates, probabilities)
+        ]
 
 
 def window_candidates(
@@ -102,7 +111,7 @@ def window_candidates(
     n_best_size: int,
     max_answer_length: int,
 ) -> list[Candidate]:
-    """The best answers in one window.
+    """Find the best answers in one window.
 
     Of the best starts and ends, those pairs are kept that lie in the paragraph, start where this
     window shows the most context, and are in order and not too long. The arguments are those of
@@ -151,84 +160,9 @@ def _distinct(items, key, count):
     return kept
 
 
-def predictions_json(
-    questions: Sequence[Question], collector: AnswerCollector, first_question: int = 0
-) -> tuple[dict[str, str], dict[str, list[dict]]]:
-    """The contents of `predictions.json` and `nbest_predictions.json`.
-
-    Args:
-      questions: the questions, in the order of their indexes.
-      collector: holds the candidates of all their windows.
-      first_question: index of the first question.
-
-    Returns:
-      The best answer by question id; and by question id the n-best list, each entry with its text,
-      its probability among the n best, and its scores, under the names that users' tools expect.
-    """
-    predictions, n_best_predictions = {}, {}
-    for index, question in enumerate(questions, first_question):
-        candidates = collector.n_best(index)
-        predictions[question.id] = candidates[0].text
-        n_best_predictions[question.id] = [
-            {
-                "text": candidate.text,
-                "probability": probability,
-                "start_log_prob": candidate.start_score,
-                "end_log_prob": candidate.end_score,
-            }
-            for candidate, probability in zip(
-                candidates, softmax([candidate.score for candidate in candidates])
-            )
-        ]
-    return predictions, n_best_predictions
-
-
 def softmax(scores: Sequence[float]) -> list[float]:
     """Probabilities in proportion to the exponentials of scores."""
     highest = max(scores)
     exponentials = [math.exp(score - highest) for score in scores]
     total = sum(exponentials)
     return [value / total for value in exponentials]
-
-
-def squad_metrics(
-    questions: Iterable[Question], predictions: Mapping[str, str]
-) -> dict[str, float]:
-    """Exact match and F1 of SQuAD v1.1 (Rajpurkar et al. 2016, section 6.1), in percent.
-
-    Args:
-      questions: the questions with their answers.
-      predictions: the predicted answers by question id; a question without one counts 0.
-
-    Returns:
-      "exact_match" and "f1": means over the questions of the best value over a question's answers.
-    """
-    exact_match = f1 = count = 0
-    for question in questions:
-        count += 1
-        prediction = predictions.get(question.id)
-        if prediction is not None and question.answers:
-            truths = [answer.text for answer in question.answers]
-            exact_match += max(
-                normalize_answer(prediction) == normalize_answer(truth) for truth in truths
-            )
-            f1 += max(f1_score(prediction, truth) for truth in truths)
-    return {"exact_match": 100.0 * exact_match / count, "f1": 100.0 * f1 / count}
-
-
-def normalize_answer(text: str) -> str:
-    """An answer in lower case, without punctuation, articles and superfluous white space."""
-    text = text.lower().translate(_WITHOUT_PUNCTUATION)
-    return " ".join(_ARTICLES.sub(" ", text).split())
-
-
-def f1_score(prediction: str, truth: str) -> float:
-    """The harmonic mean of precision and recall of a prediction's words, from 0 to 1."""
-    predicted_words = normalize_answer(prediction).split()
-    true_words = normalize_answer(truth).split()
-    common = collections.Counter(predicted_words) & collections.Counter(true_words)
-    shared = sum(common.values())
-    if not shared:
-        return 0.0
-    precision, recall = shared / len(predicted_words), shared / len(true_words)
-    return 2 * precision * recall / (precision + recall)

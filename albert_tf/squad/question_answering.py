@@ -1,51 +1,25 @@
-"""Answers a question about a text file with a model that run_squad_v1.py trained or exported.
-
-python ask.py --model=exported --text_file=page.txt --question="Who built the tower?"
-"""
+"""Answers to a question in a text of any length, by a checkpoint or an exported model."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+import inspect
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Mapping
 
-from albert_tf.runs import training  # isort: skip  # before TensorFlow, whose log it quiets
-
 import numpy as np
 import tensorflow.compat.v1 as tf
-from absl import flags
 
-import run_squad_v1  # defines the flags that are the same here
 import tokenization
 from albert_tf.errors import InputError
-from albert_tf.runs import checkpoints, model_files, serving, startup, tasks
-from albert_tf.squad import data as squad_data
-from albert_tf.squad import metrics as squad_metrics
+from albert_tf.runs import checkpoints, model_files, serving
+from albert_tf.runs.model import model_inputs
+from albert_tf.squad import features as squad_features
+from albert_tf.squad.answers import NO_ANSWER, AnswerCollector, softmax
+from albert_tf.squad.data import Question
+from albert_tf.squad.features import FeatureConverter, FeatureSettings
+from albert_tf.squad.task import span_logits
 from modeling import AlbertConfig, AlbertModel
-
-FLAGS = flags.FLAGS
-training.define_string(
-    "model",
-    None,
-    "A SavedModel, or the --export_dir that holds it; or the output directory of a run, or a "
-    "checkpoint.",
-)
-training.define_string("text_file", None, "The text, UTF-8.")
-training.define_string("question", None, "The question.")
-training.define_integer("num_answers", 1, "How many answers are shown.", lower_bound=1)
-training.define_boolean("json", False, "Whether the answers are printed as JSON.")
-# A SavedModel brings these with it.
-_SETTINGS = (
-    "max_seq_length",
-    "do_lower_case",
-    "doc_stride",
-    "max_query_length",
-    "n_best_size",
-    "max_answer_length",
-)
-for name in ("albert_config_file", "spm_model_file", "predict_batch_size", *_SETTINGS):
-    flags.declare_key_flag(name)
 
 Inputs = Mapping[str, np.ndarray]
 Scorer = Callable[[Inputs], "tuple[np.ndarray, np.ndarray]"]
@@ -72,52 +46,74 @@ class FoundAnswer:
     end: int
 
 
-def main(_):
-    """Answers the question that the flags ask."""
-    for name in ("model", "text_file", "question"):
-        if not (FLAGS[name].value or "").strip():
-            raise InputError(f"--{name} is missing")
-    text = read_text(FLAGS.text_file)
-    saved_model = serving.find_saved_model(FLAGS.model)
+@dataclass(frozen=True)
+class Model:
+    """A model that answers questions.
+
+    Attributes:
+      tokenizer: its tokenizer, with a SentencePiece model.
+      scorer: its scores of windows.
+      settings: keyword arguments of `answer_question`.
+    """
+
+    tokenizer: tokenization.FullTokenizer
+    scorer: Scorer
+    settings: Mapping[str, int | bool]
+
+    def answer(self, question: str, text: str, batch_size: int = 8) -> list[FoundAnswer]:
+        """Find the answers to a question in a text: see `answer_question`."""
+        return answer_question(
+            question, text, self.tokenizer, self.scorer, batch_size, **self.settings
+        )
+
+
+def load_model(
+    path: str,
+    albert_config_file: str | None = None,
+    spm_model_file: str | None = None,
+    settings: Mapping[str, int | bool] | None = None,
+) -> Model:
+    """Load a model that answers questions.
+
+    Example:
+
+      model = load_model("exported")
+      model.answer("Who built the tower?", text)[0].text
+
+    Args:
+      path: a SavedModel or the directory that holds it; or a checkpoint or its directory.
+      albert_config_file: config of the model; by default the one beside the checkpoint.
+      spm_model_file: SentencePiece model; by default the one beside the checkpoint.
+      settings: values of settings of `answer_question` by name; by default those that the model was
+        exported with. Other names are passed over.
+
+    Raises:
+      InputError: if files are missing or do not belong together.
+    """
+    saved_model = serving.find_saved_model(path)
     if saved_model:
         checkpoint = str(Path(saved_model) / serving.ASSETS / checkpoints.BEST_CHECKPOINT)
-        settings = serving.settings_of(saved_model)
+        exported = serving.settings_of(saved_model)
     else:
-        checkpoint, settings = checkpoints.find_checkpoint(FLAGS.model), {}
+        checkpoint, exported = checkpoints.find_checkpoint(path), {}
     config_file, spm_model_file = model_files.beside_checkpoint(
-        checkpoint, FLAGS.albert_config_file, FLAGS.spm_model_file
+        checkpoint, albert_config_file, spm_model_file
     )
-    settings = {name: _setting(name, settings) for name in _SETTINGS}
     config = AlbertConfig.from_json_file(config_file)
     tokenizer = tokenization.FullTokenizer(None, spm_model_file=spm_model_file)
-    startup.check_vocabulary(spm_model_file, tokenizer, config_file, config)
-    scorer = (
-        saved_model_scorer(saved_model) if saved_model else checkpoint_scorer(config, checkpoint)
-    )
-    answers = answer_question(
-        FLAGS.question, text, tokenizer, scorer, FLAGS.predict_batch_size, **settings
-    )
-    _print_answers(answers[: FLAGS.num_answers])
-
-
-def _setting(name, settings):
-    """The value of a setting: the flag's, if it was given, or else the exported model's."""
-    flag = FLAGS[name]
-    return flag.value if flag.present else settings.get(name, flag.value)
-
-
-def _print_answers(answers):
-    if FLAGS.json:
-        print(json.dumps([asdict(answer) for answer in answers], ensure_ascii=False, indent=2))
-        return
-    for answer in answers:
-        print(answer.text)
-        print(
-            f"  probability {answer.probability:.3f}; {FLAGS.text_file}, line {answer.line}, "
-            f"column {answer.column} (characters {answer.start} to {answer.end})"
-        )
-    if not answers:
-        print("There is no answer in the text.")
+    model_files.check_vocabulary(spm_model_file, tokenizer, config_file, config)
+    if saved_model:
+        scorer = saved_model_scorer(saved_model)
+    else:
+        scorer = checkpoint_scorer(config, checkpoint)
+    known = inspect.signature(answer_question).parameters
+    merged = {**exported, **(settings or {})}
+    in_use = {
+        name: merged[name]
+        for name, parameter in known.items()
+        if parameter.kind == parameter.KEYWORD_ONLY and name in merged
+    }
+    return Model(tokenizer, scorer, in_use)
 
 
 def read_text(path: str) -> str:
@@ -162,9 +158,9 @@ def checkpoint_scorer(config: AlbertConfig, checkpoint: str) -> Scorer:
       InputError: if the checkpoint is not one of SQuAD, or damaged.
     """
     with tf.Graph().as_default():
-        inputs = tasks.model_inputs()
+        inputs = model_inputs()
         encoder = AlbertModel(config, False, *inputs.values())
-        outputs = run_squad_v1.span_logits(encoder.get_sequence_output())
+        outputs = span_logits(encoder.get_sequence_output())
         variables = tf.trainable_variables()
         shapes = {variable.op.name: variable.shape.as_list() for variable in variables}
         checkpoints.check_fits(checkpoint, shapes, all_needed=True)
@@ -213,21 +209,14 @@ def answer_question(
     Raises:
       InputError: if the text cannot be aligned with its pieces.
     """
-    if max_seq_length < max_query_length + 4:
-        raise InputError(
-            f"--max_seq_length {max_seq_length} leaves no room for the text beside "
-            f"--max_query_length {max_query_length} and 3 marks"
-        )
-    settings = squad_data.FeatureSettings(
-        max_seq_length, doc_stride, max_query_length, do_lower_case
-    )
-    converter = squad_data.FeatureConverter(tokenizer, settings)
-    paragraph = squad_data.Paragraph(text, (squad_data.Question("question", question, ()),))
-    features = list(converter.features([paragraph], for_training=False))
+    squad_features.check_room(max_seq_length, max_query_length)
+    settings = FeatureSettings(max_seq_length, doc_stride, max_query_length, do_lower_case)
+    converter = FeatureConverter(tokenizer, settings)
+    features = list(converter.features([Question("question", question, text)], for_training=False))
     if converter.dropped:
         raise InputError("the text differs too much from its pieces in the vocabulary")
 
-    collector = squad_metrics.AnswerCollector(n_best_size, max_answer_length)
+    collector = AnswerCollector(n_best_size, max_answer_length)
     for start in range(0, len(features), batch_size):
         batch = features[start : start + batch_size]
         scores = scorer(_padded(batch))
@@ -235,9 +224,9 @@ def answer_question(
             length = feature.window.num_positions
             collector.add(feature.window, text, start_scores[:length], end_scores[:length])
     candidates = collector.n_best(0)
-    if candidates == [squad_metrics.NO_ANSWER]:
+    if candidates == [NO_ANSWER]:
         return []
-    probabilities = squad_metrics.softmax([candidate.score for candidate in candidates])
+    probabilities = softmax([candidate.score for candidate in candidates])
     return [_found(text, *pair) for pair in zip(candidates, probabilities)]
 
 
@@ -261,7 +250,3 @@ def _found(text, candidate, probability):
         start=candidate.start,
         end=candidate.start + len(candidate.text),
     )
-
-
-if __name__ == "__main__":
-    training.launch(main)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from albert_tf.devices import distributed
+from albert_tf.devices import distributed, reductions
 from albert_tf.records import datasets
 from scripts import SQUAD_FLAGS, fail, run_script
 
@@ -26,14 +25,14 @@ def run_squad(output_dir, use_horovod, **environment):
         (5, 1, [range(0, 5)]),
     ],
 )
-def test_parts(count, size, expected):
-    assert [distributed.part_of(count, rank, size) for rank in range(size)] == expected
+def test_shards(count, size, expected):
+    assert [distributed.shard_of(count, rank, size) for rank in range(size)] == expected
 
 
-def test_parts_of_files():
+def test_shards_of_files():
     """Ten records of three files for three ranks: 4, 3 and 3, each once."""
     counts = [5, 1, 4]
-    spans = [datasets.spans_of(distributed.part_of(10, rank, 3), counts) for rank in range(3)]
+    spans = [datasets.spans_of(distributed.shard_of(10, rank, 3), counts) for rank in range(3)]
     assert spans == [
         [range(0, 4), range(0, 0), range(0, 0)],
         [range(4, 5), range(0, 1), range(0, 1)],
@@ -44,28 +43,23 @@ def test_parts_of_files():
 def test_one_process():
     assert (distributed.rank(), distributed.size(), distributed.local_rank()) == (0, 1, 0)
     assert distributed.is_chief()
-    assert distributed.own_part(7) == range(7)
+    assert distributed.own_shard(7) == range(7)
     assert distributed.own_file("x.tfrecord") == "x.tfrecord"
     assert distributed.own_directory("out") == "out"
-    assert distributed.part_setting() == {}
+    assert distributed.shard_setting() == {}
     assert distributed.gather({"a": 1}) == [{"a": 1}]
     assert distributed.broadcast("b") == "b"
     assert distributed.sum_of_earlier(lambda: 1 // 0) == 0
-    arrays = {"c": np.arange(3)}
-    assert distributed.gather_arrays(arrays) == arrays
     tensor = tf.constant([1.0])
-    assert distributed.average([tensor], "mean", "fp16") == [tensor]
-    assert distributed.training_hooks() == []
+    assert reductions.average([tensor], "mean", "fp16") == [tensor]
+    assert reductions.training_hooks() == []
 
 
-@pytest.mark.parametrize(
-    ("flag", "disabled", "enabled"),
-    [(True, "", True), (True, "0", True), (True, "True", False), (False, "", False)],
-)
-def test_the_scoped_allocator(monkeypatch, flag, disabled, enabled):
+@pytest.mark.parametrize(("disabled", "enabled"), [("", True), ("0", True), ("True", False)])
+def test_the_scoped_allocator(monkeypatch, disabled, enabled):
     monkeypatch.setenv("TF_DISABLE_SCOPED_ALLOCATOR", disabled)
     config = tf.ConfigProto()
-    distributed.configure_session(config, flag)
+    reductions.share_buffers(config)
     options = config.graph_options.rewrite_options
     ops = list(options.scoped_allocator_opts.enable_op)
     assert ops == (["HorovodAllreduce"] if enabled else [])

@@ -6,6 +6,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from albert_tf.devices import hpu
+from albert_tf.devices.device import current
 from scripts import ROOT, fail, run_squad, succeed
 
 NOT_INSTALLED = "habana-tensorflow is not installed (requirements-hpu.txt, on Python 3.10)"
@@ -25,9 +26,10 @@ def test_no_package_under_hpu(tmp_path):
 
 def test_graphs_are_not_for_an_hpu(graph, monkeypatch):
     monkeypatch.setenv("HABANA_SYNAPSE_LOGGER", "range")
-    assert not hpu.is_hpu()
-    assert hpu.profiling_hooks(start=0) == []
-    hpu.check_static_shapes({"input_ids": tf.placeholder(tf.int32, [None, None])})
+    device = current()
+    assert not device.static_shapes
+    assert device.training_hooks(profile_start=0) == []
+    device.check_shapes({"input_ids": tf.placeholder(tf.int32, [None, None])})
 
 
 @pytest.mark.parametrize("content", [None, "", "GAUDI2\n"])

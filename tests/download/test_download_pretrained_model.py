@@ -9,21 +9,18 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import tarfile
 import threading
 import time
 
 import pytest
 
+from albert_tf.downloads.fetching import RetryPolicy
+from albert_tf.downloads.models import download_model
 from albert_tf.errors import InputError
 from file_server import Fault, FileServer
 from golden import GOLDEN
-from scripts import ROOT, SAMPLE_MODEL, TINY_CONFIG, command, fail, run_script, succeed
-
-sys.path.append(str(ROOT / "download"))
-from download_pretrained_model import download_model
-from fetching import Patience
+from scripts import SAMPLE_MODEL, TINY_CONFIG, command, fail, run_script, succeed
 
 SCRIPT = "download/download_pretrained_model.py"
 CHECKPOINT = GOLDEN / "tiny_model/pretraining"
@@ -218,7 +215,7 @@ def test_archives_that_hold_no_whole_model(tmp_path, members, message):
     folder = tmp_path / "models" / NAME
     with FileServer({"/x.tar.gz": archive_of(members)}) as server:
         with pytest.raises(InputError) as raised:
-            download_model(f"{server.url}/x.tar.gz", folder, Patience())
+            download_model(f"{server.url}/x.tar.gz", folder, RetryPolicy())
     assert str(raised.value).startswith(f"{server.url}/x.tar.gz: ")
     assert message in str(raised.value)
     assert str(raised.value).endswith("; nothing has been kept")

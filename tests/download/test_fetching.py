@@ -5,23 +5,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import sys
 import tarfile
 import threading
 import zipfile
 
 import pytest
 
+from albert_tf.downloads import archives, fetching
 from albert_tf.errors import InputError
+from albert_tf.locks import file_lock
 from file_server import Fault, FileServer
-from scripts import ROOT
-
-sys.path.append(str(ROOT / "download"))
-import fetching
 
 CONTENT = bytes(range(256)) * 4000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-PATIENCE = fetching.Patience(timeout=0.5, retries=2, first_wait=0.01)
+RETRY_POLICY = fetching.RetryPolicy(timeout=0.5, retries=2, first_wait=0.01)
 
 
 @pytest.fixture
@@ -37,7 +34,7 @@ def fetch(server, tmp_path):
 
     def fetch_it(name="a.bin", **checks):
         path = tmp_path / "new" / name
-        fetching.fetch(f"{server.url}/{name}", path, PATIENCE, **checks)
+        fetching.fetch(f"{server.url}/{name}", path, RETRY_POLICY, **checks)
         assert [p.name for p in path.parent.iterdir()] == [name]
         return path.read_bytes()
 
@@ -140,13 +137,13 @@ def test_no_server(tmp_path):
     with FileServer({}) as server:
         url = f"{server.url}/a.bin"
     with pytest.raises(InputError, match=r"again and again .*refused"):
-        fetching.fetch(url, tmp_path / "a.bin", PATIENCE)
+        fetching.fetch(url, tmp_path / "a.bin", RETRY_POLICY)
 
 
 @pytest.mark.parametrize("url", ["storage/a.bin", "ftp2://host/a.bin"])
 def test_no_address(url, tmp_path):
     with pytest.raises(InputError):
-        fetching.fetch(url, tmp_path / "a.bin", fetching.Patience(1, 0, 0))
+        fetching.fetch(url, tmp_path / "a.bin", fetching.RetryPolicy(1, 0, 0))
 
 
 @pytest.mark.parametrize(
@@ -191,7 +188,7 @@ def test_one_at_a_time(tmp_path):
 
     def count():
         for _ in range(20):
-            with fetching.only_one(path):
+            with file_lock(path):
                 value = int(path.read_text())
                 path.write_text(str(value + 1))
 
@@ -226,7 +223,7 @@ def zip_of(path, *members):
 def test_unpack(tmp_path, make, suffix):
     archive = make(tmp_path / f"a.{suffix}", ("top/top", b"1"), ("top/sub/b", b"2"))
     (tmp_path / "out").mkdir()
-    fetching.unpack(archive, tmp_path / "out")
+    archives.unpack(archive, tmp_path / "out")
     files = {p.relative_to(tmp_path / "out"): p for p in (tmp_path / "out").rglob("*")}
     assert sorted(map(str, files)) == ["sub", "sub/b", "top"]
     assert (tmp_path / "out/sub/b").read_bytes() == b"2"
@@ -238,7 +235,7 @@ def test_members_that_would_land_outside(tmp_path, make, suffix, name):
     archive = make(tmp_path / f"a.{suffix}", ("top/a", b"1"), (name, b"2"))
     (tmp_path / "out").mkdir()
     with pytest.raises(InputError, match="evil' would land outside"):
-        fetching.unpack(archive, tmp_path / "out")
+        archives.unpack(archive, tmp_path / "out")
     assert not (tmp_path / "evil").exists()
 
 
@@ -249,7 +246,7 @@ def test_links_and_devices(tmp_path, kind):
     archive = tar_of(tmp_path / "a.tar.gz", (link, b""))
     (tmp_path / "out").mkdir()
     with pytest.raises(InputError, match="'top/link' is a link or a device"):
-        fetching.unpack(archive, tmp_path / "out")
+        archives.unpack(archive, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -261,4 +258,4 @@ def test_damaged_archives(tmp_path, make, suffix):
     for damaged in (content[: len(content) // 2], b"<html>no archive</html>", b""):
         archive.write_bytes(damaged)
         with pytest.raises(InputError, match="the archive is damaged"):
-            fetching.unpack(archive, tmp_path / "out")
+            archives.unpack(archive, tmp_path / "out")

@@ -9,13 +9,13 @@ import sys
 import pytest
 
 from albert_tf.errors import InputError
-from albert_tf.glue import data as glue
+from albert_tf.glue.data import TASKS, Example, find_task, make_feature, read_examples
 from golden import GOLDEN, golden_lines
 from scripts import ROOT
 
 SPLITS = ("train", "dev", "test")
 HEADER = "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String"
-MRPC = glue.TASKS["mrpc"]
+MRPC = TASKS["mrpc"]
 PUBLISHED_HEADERS = {
     "mnli": (
         "index\tpromptID\tpairID\tgenre\tsentence1_binary_parse\tsentence2_binary_parse\t"
@@ -36,20 +36,20 @@ PUBLISHED_HEADERS = {
 
 @pytest.mark.parametrize("name", ["cola", "mrpc", "sts-b"])
 def test_features_are_golden(name, sample_tokenizer):
-    task = glue.TASKS[name]
+    task = TASKS[name]
     features = []
     for split in SPLITS:
         path = task.path(str(GOLDEN / "sample/glue"), task.files(split)[0])
-        for example in glue.read_examples(path, task, split):
-            feature = glue.make_feature(example, sample_tokenizer, 40, do_lower_case=True)
+        for example in read_examples(path, task, split):
+            feature = make_feature(example, sample_tokenizer, 40, do_lower_case=True)
             features.append((split, feature.input_ids, feature.segment_ids, feature.label))
     keys = ("split", "input_ids", "segment_ids", "label_id")
     assert features == [tuple(line[key] for key in keys) for line in golden_lines(f"glue_{name}")]
 
 
 def test_records_are_padded(sample_tokenizer):
-    example = glue.Example("0", ("Hail", "broke"), 1)
-    feature = glue.make_feature(example, sample_tokenizer, 16, do_lower_case=True)
+    example = Example("0", ("Hail", "broke"), 1)
+    feature = make_feature(example, sample_tokenizer, 16, do_lower_case=True)
     length = len(feature.input_ids)
     record = feature.record(16)
     assert record["input_ids"] == feature.input_ids + [0] * (16 - length)
@@ -61,8 +61,8 @@ def test_records_are_padded(sample_tokenizer):
 
 def test_the_longer_text_is_cut(sample_tokenizer):
     def texts_of(a, b, max_seq_length):
-        example = glue.Example("0", ("a " * a, "b " * b), 0)
-        feature = glue.make_feature(example, sample_tokenizer, max_seq_length, True)
+        example = Example("0", ("a " * a, "b " * b), 0)
+        feature = make_feature(example, sample_tokenizer, max_seq_length, True)
         assert len(feature.input_ids) <= max_seq_length
         return feature.segment_ids.count(0) - 2, feature.segment_ids.count(1) - 1
 
@@ -73,7 +73,8 @@ def test_the_longer_text_is_cut(sample_tokenizer):
 
 
 def test_the_text_half_does_not_load_tensorflow():
-    code = "import sys; from albert_tf.glue import data, metrics; sys.exit('tensorflow' in sys.modules)"
+    names = "albert_tf.glue.data, albert_tf.glue.metrics"
+    code = f"import sys, {names}; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
@@ -89,16 +90,16 @@ def test_the_text_half_does_not_load_tensorflow():
         ("MNLI_mismatched", "mismnli"),
         ("mnli-m", "mnli"),
         ("diagnostic", "ax"),
-        *((name, name) for name in glue.TASKS),
+        *((name, name) for name in TASKS),
     ],
 )
 def test_task_names(name, task):
-    assert glue.find_task(name) is glue.TASKS[task]
+    assert find_task(name) is TASKS[task]
 
 
 def test_an_unknown_task():
     with pytest.raises(InputError, match=r"--task_name squad: .* known are cola, mnli, mismnli, "):
-        glue.find_task("squad")
+        find_task("squad")
 
 
 @pytest.mark.parametrize("name", ["MRPC", "mrpc", "Mrpc"])
@@ -112,13 +113,13 @@ def test_the_folder_of_a_task(tmp_path, name):
 
 @pytest.mark.parametrize("name", PUBLISHED_HEADERS)
 def test_files_in_the_published_layout(tmp_path, name):
-    task, columns = glue.TASKS[name], PUBLISHED_HEADERS[name].split("\t")
+    task, columns = TASKS[name], PUBLISHED_HEADERS[name].split("\t")
     lines = [PUBLISHED_HEADERS[name]]
     for number, label in enumerate(task.labels):
         row = {column: f"{column} of {number}" for column in columns}
         lines.append("\t".join({**row, task.label_column: label}.values()))
     (tmp_path / "x.tsv").write_text("\n".join(lines) + "\n")
-    examples = glue.read_examples(str(tmp_path / "x.tsv"), task, "train")
+    examples = read_examples(str(tmp_path / "x.tsv"), task, "train")
     for number, example in enumerate(examples):
         assert example.texts == tuple(f"{column} of {number}" for column in task.texts)
         assert example.label == number
@@ -128,22 +129,22 @@ def test_files_in_the_published_layout(tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "header", "row", "expected"),
     [
-        ("cola", "index\tsentence", "7\tx", glue.Example("7", ("x",), 0)),
-        ("sst-2", "index\tsentence", "7\tx", glue.Example("7", ("x",), 0)),
-        ("qqp", "id\tquestion1\tquestion2", "7\tx\ty", glue.Example("7", ("x", "y"), 0)),
-        ("ax", "index\tsentence1\tsentence2", "7\tx\ty", glue.Example("7", ("x", "y"), 0)),
-        ("sst-2", "sentence\tlabel", "x\tlabels are not read", glue.Example("0", ("x",), 0)),
+        ("cola", "index\tsentence", "7\tx", Example("7", ("x",), 0)),
+        ("sst-2", "index\tsentence", "7\tx", Example("7", ("x",), 0)),
+        ("qqp", "id\tquestion1\tquestion2", "7\tx\ty", Example("7", ("x", "y"), 0)),
+        ("ax", "index\tsentence1\tsentence2", "7\tx\ty", Example("7", ("x", "y"), 0)),
+        ("sst-2", "sentence\tlabel", "x\tlabels are not read", Example("0", ("x",), 0)),
     ],
 )
 def test_test_files(tmp_path, name, header, row, expected):
     (tmp_path / "x.tsv").write_text(f"{header}\n{row}\n")
-    assert glue.read_examples(str(tmp_path / "x.tsv"), glue.TASKS[name], "test") == [expected]
+    assert read_examples(str(tmp_path / "x.tsv"), TASKS[name], "test") == [expected]
 
 
 def read_mrpc(tmp_path, content, split="dev"):
     path = tmp_path / "x.tsv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return glue.read_examples(str(path), MRPC, split)
+    return read_examples(str(path), MRPC, split)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +160,7 @@ def read_mrpc(tmp_path, content, split="dev"):
     ids=["plain", "no last line end", "mark", "CRLF", "empty lines", "other order"],
 )
 def test_marks_and_line_ends(tmp_path, content):
-    assert read_mrpc(tmp_path, content) == [glue.Example("0", ("a", "b"), 1)]
+    assert read_mrpc(tmp_path, content) == [Example("0", ("a", "b"), 1)]
 
 
 @pytest.mark.parametrize(
@@ -191,19 +192,19 @@ def test_bad_files(tmp_path, content, message):
 
 @pytest.mark.parametrize("score", ["x", "", "nan", "inf", "-0.1", "5.1", "2012"])
 def test_bad_scores(tmp_path, score):
-    task, path = glue.TASKS["sts-b"], tmp_path / "x.tsv"
+    task, path = TASKS["sts-b"], tmp_path / "x.tsv"
     path.write_text(f"index\tsentence1\tsentence2\tscore\n0\ta\tb\t3.2\n1\ta\tb\t{score}\n")
     message = f"line 3: the score '{score}' is no number between 0 and 5"
     with pytest.raises(InputError, match=message):
-        glue.read_examples(str(path), task, "dev")
+        read_examples(str(path), task, "dev")
 
 
 def test_broken_rows_of_the_published_qqp_are_left_out_aloud(tmp_path, caplog):
-    task, path = glue.TASKS["qqp"], tmp_path / "train.tsv"
+    task, path = TASKS["qqp"], tmp_path / "train.tsv"
     path.write_text(f"{PUBLISHED_HEADERS['qqp']}\n1\t1\t2\ta\n2\tb\t0\n3\t1\t2\tc\td\t1\n")
     with caplog.at_level(logging.WARNING, logger="absl"):
-        assert glue.read_examples(str(path), task, "train") == [glue.Example("3", ("c", "d"), 1)]
+        assert read_examples(str(path), task, "train") == [Example("3", ("c", "d"), 1)]
     assert "2 rows are left out" in caplog.text
     assert "line 2 has 4 columns, not 6; line 3 has 3 columns, not 6" in caplog.text
     with pytest.raises(InputError, match="line 2 has 4 columns, not 6"):
-        glue.read_examples(str(path), task, "dev")
+        read_examples(str(path), task, "dev")

@@ -7,6 +7,14 @@ be made any more: so these tests have a run of pytest of their own, in the envir
 
 from __future__ import annotations
 
-from albert_tf.devices import hpu
+import pytest
 
-hpu.register_ops()
+from albert_tf.devices.hpu import Hpu, register_ops
+
+_HABANA = register_ops()
+
+
+@pytest.fixture(scope="session")
+def hpu():
+    """A card, as far as graphs can tell."""
+    return Hpu(_HABANA)

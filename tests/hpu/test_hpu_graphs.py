@@ -10,12 +10,13 @@ import tensorflow.compat.v1 as tf
 
 import custom_layer_norm
 import modeling
-import task_factory
-from albert_tf.devices import bfloat16, hpu
-from albert_tf.runs import checkpoints, startup
+from albert_tf.devices import bfloat16
+from albert_tf.devices.device import PORTABLE, building_for
+from albert_tf.runs import checkpoints
+from albert_tf.runs.model import make_model_fn
 from golden import checkpoint_of, tiny_config
 from scripts import ROOT
-from task_factory import SCRIPTS
+from task_factory import SCRIPTS, make_setup, training_shapes
 
 PREDICT, TRAIN = tf.estimator.ModeKeys.PREDICT, tf.estimator.ModeKeys.TRAIN
 LAYERS = tiny_config().num_hidden_layers
@@ -23,14 +24,13 @@ NUMBERS = (tf.float32, tf.bfloat16, tf.int32)
 
 
 @pytest.fixture
-def make_task(request, tmp_path, monkeypatch):
-    """Makes the task of a script, as its `main` does, but for the search for a card."""
-    monkeypatch.setattr(hpu, "load_habana_module", lambda device: None)
+def setup_of(request, tmp_path, hpu):
+    """Sets up the run of a script, as its `main` does, but for the search for a card."""
 
     def make(script, **changes):
         if script == "pretraining":
             changes["input_file"] = request.getfixturevalue("pretraining_records")
-        return task_factory.make_task(script, tmp_path, **changes)
+        return make_setup(script, tmp_path, hpu, **changes)
 
     return make
 
@@ -39,9 +39,9 @@ def placeholders(specs):
     return {name: tf.placeholder(spec.dtype, spec.shape, name) for name, spec in specs.items()}
 
 
-def training_graph(script, task):
-    features = placeholders(task_factory.training_shapes(script, task))
-    return task.model_fn(features, None, TRAIN, None)
+def training_graph(setup):
+    features = placeholders(training_shapes(setup))
+    return make_model_fn(setup, setup.device)(features, None, TRAIN, None)
 
 
 def counts(graph):
@@ -57,8 +57,8 @@ def counts(graph):
         ("pretraining", 2 + 2 * LAYERS),
     ],
 )
-def test_training_graphs(graph, make_task, script, layer_norms):
-    spec = training_graph(script, make_task(script))
+def test_training_graphs(graph, setup_of, script, layer_norms):
+    spec = training_graph(setup_of(script))
     count = counts(graph)
     assert count["HabanaLayerNorm"] == count["HabanaLayerNormGrad"] == layer_norms
     gelus = LAYERS + (script == "pretraining")
@@ -84,8 +84,8 @@ def expected_gradients(script, gradients, variables):
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_checkpoints_have_the_same_names(graph, make_task, script):
-    training_graph(script, make_task(script))
+def test_checkpoints_have_the_same_names(graph, setup_of, script):
+    training_graph(setup_of(script))
     trained = {v.op.name: v.shape.as_list() for v in tf.trainable_variables()}
     published = checkpoints.shapes_in(checkpoint_of(script))
     assert trained == {name: list(shape) for name, shape in published.items() if name in trained}
@@ -106,49 +106,52 @@ def open_shapes(ops):
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_no_dynamic_dimension_in_training(graph, make_task, script):
-    spec = training_graph(script, make_task(script))
+def test_no_dynamic_dimension_in_training(graph, setup_of, script):
+    spec = training_graph(setup_of(script))
     assert open_shapes([spec.train_op, spec.loss.op]) == []
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
 @pytest.mark.parametrize("length", [32, 40])
-def test_no_dynamic_dimension_in_prediction(graph, make_task, script, length):
-    task = make_task(script)
-    assert task.needs_static_shapes
-    specs = {name: tf.TensorSpec([4, length], tf.int32) for name in task.sequence_features}
+def test_no_dynamic_dimension_in_prediction(graph, setup_of, script, length):
+    setup = setup_of(script)
+    assert setup.device.static_shapes
+    specs = {name: tf.TensorSpec([4, length], tf.int32) for name in setup.task.sequence_fields}
     features = placeholders(specs)
-    predictions = task.model_fn(features, None, PREDICT, None).predictions
+    predictions = make_model_fn(setup, setup.device)(features, None, PREDICT, None).predictions
     assert counts(graph)["HabanaLayerNorm"] == 1 + 2 * LAYERS + (script == "pretraining")
     assert predictions
     assert open_shapes([tensor.op for tensor in predictions.values()]) == []
 
 
-def test_few_lengths():
-    assert startup._length_buckets(None, 384) == [128, 256, 384]
-    assert startup._length_buckets(None, 200) == [128, 200]
-    assert startup._length_buckets(["64"], 200) == [64, 200]
+@pytest.mark.parametrize(
+    ("given", "max_seq_length", "lengths"),
+    [(None, 128, [128]), (None, 96, [96]), (["64"], 96, [64, 96])],
+)
+def test_few_lengths(setup_of, given, max_seq_length, lengths):
+    setup = setup_of("squad", length_buckets=given, max_seq_length=max_seq_length)
+    assert setup.length_buckets == lengths
 
 
-def test_dynamic_shapes_are_refused(graph, make_task):
-    task = make_task("squad")
-    features = {name: tf.placeholder(tf.int32, [None, 96], name) for name in task.sequence_features}
+def test_dynamic_shapes_are_refused(graph, setup_of):
+    setup = setup_of("squad")
+    names = setup.task.sequence_fields
+    features = {name: tf.placeholder(tf.int32, [None, 96], name) for name in names}
     with pytest.raises(ValueError, match=r"must be static, but .*: input_ids \(.*, 96\), input_m"):
-        task.model_fn(features, None, PREDICT, None)
+        make_model_fn(setup, setup.device)(features, None, PREDICT, None)
 
 
-def test_exported_graphs_are_portable(graph, make_task):
-    task = make_task("squad")
-    with hpu.portable_graphs():
-        receiver = task.serving_input_receiver()
-        task.model_fn(receiver.features, None, PREDICT, None)
+def test_exported_graphs_are_portable(graph, setup_of):
+    setup = setup_of("squad")
+    receiver = setup.task.serving_input_receiver()
+    make_model_fn(setup, PORTABLE)(receiver.features, None, PREDICT, None)
     assert not [op.type for op in graph.get_operations() if "Habana" in op.type]
-    assert hpu.is_hpu()
 
 
-def test_layer_norm_op(graph):
+def test_layer_norm_op(graph, hpu):
     x = tf.zeros([2, 3, 4])
-    outputs = custom_layer_norm.custom_layer_norm(x, begin_norm_axis=-1)
+    with building_for(hpu):
+        outputs = custom_layer_norm.custom_layer_norm(x, begin_norm_axis=-1)
     (op,) = [op for op in graph.get_operations() if op.type == "HabanaLayerNorm"]
     assert outputs is op.outputs[0]
     assert tf.make_ndarray(op.get_attr("axes")).tolist() == [2]
@@ -160,35 +163,37 @@ def test_layer_norm_op(graph):
     ]
 
 
-def test_other_layer_norms_stay_portable(graph):
+def test_other_layer_norms_stay_portable(graph, hpu):
     """The op has one `beta` and `gamma` for all that is normalized."""
-    custom_layer_norm.custom_layer_norm(tf.zeros([2, 3, 4]), begin_norm_axis=1)
-    custom_layer_norm.custom_layer_norm(tf.zeros([2, 4]), center=False)
+    with building_for(hpu):
+        custom_layer_norm.custom_layer_norm(tf.zeros([2, 3, 4]), begin_norm_axis=1)
+        custom_layer_norm.custom_layer_norm(tf.zeros([2, 4]), center=False)
     assert counts(graph)["HabanaLayerNorm"] == 0
     assert counts(graph)["Rsqrt"] == 2
 
 
-def test_gelu_has_no_op_of_the_hpu_in_portable_graphs(graph):
+def test_gelu_has_an_op_of_the_hpu_in_its_graphs_alone(graph, hpu):
     modeling.gelu(tf.zeros([2, 3]))
-    with hpu.portable_graphs():
+    assert counts(graph)["HabanaGelu"] == 0
+    with building_for(hpu):
         modeling.gelu(tf.zeros([2, 3]))
     assert counts(graph)["HabanaGelu"] == 1
 
 
-def test_types_of_the_config_are_ops_of_the_package():
+def test_types_of_the_config_are_ops_of_the_package(hpu):
     known = {name for name in dir(hpu._habana.habana_ops.ops) if name.startswith("Habana")}
     config = bfloat16.read_config(str(ROOT / "bf16_config/albert.json"))
     named = {name for name in config.allowlist if name.startswith("Habana")}
     assert {"HabanaLayerNorm", "HabanaGelu"} <= named <= known
 
 
-def test_synapse_logger_hook(monkeypatch):
+def test_synapse_logger_hook(monkeypatch, hpu):
     monkeypatch.setenv("HABANA_SYNAPSE_LOGGER", "range")
-    (hook,) = hpu.profiling_hooks(start=100)
+    (hook,) = hpu.training_hooks(profile_start=100)
     assert hook._habana_hook._steps_to_log == list(range(100, 110))
     for _ in range(100):  # up to where it would talk to a card
         hook.before_run(tf.train.SessionRunContext(None, None))
         hook.after_run(None, None)
     assert hook._habana_hook._step_cnt == 100
     monkeypatch.setenv("HABANA_SYNAPSE_LOGGER", "false")
-    assert hpu.profiling_hooks(start=100) == []
+    assert hpu.training_hooks(profile_start=100) == []

@@ -11,13 +11,15 @@ import pytest
 
 import tokenization
 from albert_tf.errors import InputError
-from albert_tf.pretraining import instances as pretraining_data
 from albert_tf.pretraining.instances import (
     EncodedBlock,
+    Instance,
     InstanceMaker,
     InstanceSettings,
     NgramChooser,
     Vocabulary,
+    read_blocks,
+    starts_word,
 )
 from golden import GOLDEN
 
@@ -29,7 +31,7 @@ CLS, SEP, MASK = 2, 3, 4
 @pytest.fixture(scope="module")
 def documents(corpus, sample_tokenizer):
     """The documents of the generated corpus, made longer: each is two of them."""
-    (block,) = pretraining_data.read_blocks([corpus])
+    (block,) = read_blocks([corpus])
     documents = EncodedBlock.from_text(block, sample_tokenizer, do_lower_case=True).documents
     return [first + second for first, second in zip(documents[::2], documents[1::2])]
 
@@ -241,7 +243,7 @@ def test_random_next_sentences(documents, vocabulary):
 
 
 def test_record(vocabulary):
-    instance = pretraining_data.Instance(
+    instance = Instance(
         input_ids=[CLS, 9, SEP, MASK, SEP],
         segment_ids=[0, 0, 0, 1, 1],
         token_boundary=[1, 1, 1, 0, 1],
@@ -288,14 +290,14 @@ def test_record(vocabulary):
     ],
 )
 def test_where_words_begin_in_a_sentencepiece_vocabulary(piece, starts):
-    assert pretraining_data.starts_word(piece, is_sentencepiece=True) is starts
+    assert starts_word(piece, is_sentencepiece=True) is starts
 
 
 @pytest.mark.parametrize(
     ("piece", "starts"), [("un", True), ("##able", False), ("##1", False), (",", True)]
 )
 def test_where_words_begin_in_a_wordpiece_vocabulary(piece, starts):
-    assert pretraining_data.starts_word(piece, is_sentencepiece=False) is starts
+    assert starts_word(piece, is_sentencepiece=False) is starts
 
 
 def test_words_of_a_sentence(sample_tokenizer, vocabulary):
@@ -349,12 +351,12 @@ def test_blocks(tmp_path):
     (tmp_path / "a").write_bytes(b"\xef\xbb\xbfone\n two \r\n\n\n\nthree\n\t\nfour")
     (tmp_path / "b").write_text("five\n")
     whole = [["one", "two"], ["three"], ["four"], ["five"]]
-    assert list(pretraining_data.read_blocks(paths)) == [whole]
-    assert list(pretraining_data.read_blocks(paths, block_characters=8)) == [
+    assert list(read_blocks(paths)) == [whole]
+    assert list(read_blocks(paths, block_characters=8)) == [
         [["one", "two"], ["three"]],
         [["four"], ["five"]],
     ]
-    assert list(pretraining_data.read_blocks(paths, block_characters=4)) == [
+    assert list(read_blocks(paths, block_characters=4)) == [
         *([["one", "two"]], [["three"]]),
         *([["four"]], [["five"]]),
     ]
@@ -364,8 +366,8 @@ def test_text_that_is_not_utf8(tmp_path):
     path = tmp_path / "text"
     path.write_bytes(b"one\ntw\xffo\n")
     with pytest.raises(InputError, match=f"{path}, line 2: not UTF-8 .*--input_file_mode=rb"):
-        list(pretraining_data.read_blocks([str(path)]))
-    assert list(pretraining_data.read_blocks([str(path)], strict=False)) == [[["one", "two"]]]
+        list(read_blocks([str(path)]))
+    assert list(read_blocks([str(path)], strict=False)) == [[["one", "two"]]]
 
 
 def test_encoded_blocks(sample_tokenizer):
@@ -387,7 +389,7 @@ def test_wordpiece_vocabularies(tmp_path):
 
 
 def test_the_sample_corpus_has_no_single_sentences(sample_tokenizer):
-    (block,) = pretraining_data.read_blocks([str(GOLDEN / "sample/sample_corpus.txt")])
+    (block,) = read_blocks([str(GOLDEN / "sample/sample_corpus.txt")])
     encoded = EncodedBlock.from_text(block, sample_tokenizer, True)
     assert encoded.num_single_sentences == 0
     assert len(encoded.documents) == len(block)

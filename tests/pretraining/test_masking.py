@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-import run_pretraining
-from albert_tf.pretraining import instances as pretraining_data
 from albert_tf.pretraining import masking
 from albert_tf.pretraining.instances import (
     EncodedBlock,
     InstanceMaker,
     InstanceSettings,
     Vocabulary,
+    read_blocks,
 )
+from albert_tf.pretraining.task import record_fields
 from albert_tf.records import datasets
-from albert_tf.records import record_files as records
+from albert_tf.records.record_files import serialize_example
 
 LENGTH, ROOM, MASK = 64, 10, 4
 
@@ -26,7 +26,7 @@ LENGTH, ROOM, MASK = 64, 10, 4
 @pytest.fixture(scope="module")
 def instances(corpus, sample_tokenizer):
     """Instances that have been masked beforehand."""
-    (block,) = pretraining_data.read_blocks([corpus])
+    (block,) = read_blocks([corpus])
     documents = EncodedBlock.from_text(block, sample_tokenizer, True).documents
     maker = InstanceMaker(InstanceSettings(LENGTH, ROOM), Vocabulary(sample_tokenizer), 1)
     return maker.block_instances(documents, 0, 0)
@@ -41,11 +41,10 @@ def original(instance):
 def masked(instances, tokenizer, first_number=0, budget=ROOM):
     """The features of instances after they have been masked anew."""
     serialized = [
-        records.serialize_example(instance.record(InstanceSettings(LENGTH, ROOM)))
-        for instance in instances
+        serialize_example(instance.record(InstanceSettings(LENGTH, ROOM))) for instance in instances
     ]
     with tf.Graph().as_default(), tf.Session() as session:
-        spec = run_pretraining.record_features(LENGTH, ROOM)
+        spec = record_fields(LENGTH, ROOM)
         spec["token_boundary"] = spec["input_ids"]
         features = datasets.parse_examples(tf.constant(serialized), spec)
         numbers = tf.range(first_number, first_number + len(instances), dtype=tf.int64)

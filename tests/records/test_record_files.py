@@ -13,24 +13,25 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from albert_tf import files
 from albert_tf.devices import distributed
 from albert_tf.errors import InputError
-from albert_tf.records import datasets
-from albert_tf.records import record_files as records
+from albert_tf.records import datasets, manifests, record_files
+from albert_tf.records.manifests import Origin
 
 LENGTH = 8
-SPEC = {
+FIELDS = {
     "unique_ids": tf.io.FixedLenFeature([], tf.int64),
     "input_ids": tf.io.FixedLenFeature([LENGTH], tf.int64),
     "input_mask": tf.io.FixedLenFeature([LENGTH], tf.int64),
     "weights": tf.io.FixedLenFeature([2], tf.float32),
 }
-MADE_FROM = ({"max_seq_length": LENGTH}, {"train_file": "abc"})
+ORIGIN = Origin({"max_seq_length": LENGTH}, {"train_file": "abc"})
 
 
 def record(number, size=LENGTH):
     used = 1 + number % LENGTH
-    return records.serialize_example(
+    return record_files.serialize_example(
         {
             "unique_ids": [number],
             "input_ids": [number] * used + [0] * (size - used),
@@ -41,7 +42,7 @@ def record(number, size=LENGTH):
 
 
 def write(path, count=20):
-    with records.record_writer(path, *MADE_FROM) as writer:
+    with manifests.record_writer(path, ORIGIN) as writer:
         for number in range(count):
             writer.write(record(number))
 
@@ -68,7 +69,7 @@ def run_through(make_dataset, batches=None):
 
 
 def test_manifest(path):
-    manifest = json.loads(records.manifest_path(path).read_text())
+    manifest = json.loads(manifests.manifest_path(path).read_text())
     assert manifest == {
         "records": 20,
         "bytes": 20 * (16 + len(record(1))),
@@ -78,7 +79,7 @@ def test_manifest(path):
 
 
 def fail_to_write(path):
-    with records.record_writer(path, *MADE_FROM) as writer:
+    with manifests.record_writer(path, ORIGIN) as writer:
         writer.write(record(1))
         raise RuntimeError
 
@@ -99,8 +100,8 @@ def test_a_failure_leaves_the_old_file(path):
 def test_a_killed_writer_leaves_no_file(tmp_path):
     code = (
         "import os, sys\n"
-        "from albert_tf.records import record_files as records\n"
-        "with records.record_writer(sys.argv[1], {}, {}) as writer:\n"
+        "from albert_tf.records.manifests import Origin, record_writer\n"
+        "with record_writer(sys.argv[1], Origin({}, {})) as writer:\n"
         "    writer.write(b'x' * 100000)\n"
         "    os.kill(os.getpid(), 9)\n"
     )
@@ -108,22 +109,22 @@ def test_a_killed_writer_leaves_no_file(tmp_path):
     done = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
     assert done.returncode == -9
     assert not path.exists()
-    assert not records.manifest_path(str(path)).exists()
+    assert not manifests.manifest_path(str(path)).exists()
     of_a_running_one = tmp_path / f"{path.name}.tmp-{os.getppid()}"
     of_a_running_one.touch()
-    with records.record_writer(str(path), {}, {}):
+    with manifests.record_writer(str(path), Origin({}, {})):
         pass
     assert set(tmp_path.iterdir()) == {
         path,
-        records.manifest_path(str(path)),
+        manifests.manifest_path(str(path)),
         of_a_running_one,
     }
 
 
 def test_a_matching_file_is_used_again(path):
-    manifest = records.usable_manifest(path, *MADE_FROM, SPEC)
-    assert manifest.records == 20
-    assert not manifest.is_foreign
+    manifest = manifests.usable_manifest(path, ORIGIN, FIELDS)
+    assert manifest.num_records == 20
+    assert manifest.origin == ORIGIN
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_a_matching_file_is_used_again(path):
 )
 def test_another_file_is_made_again(path, caplog, settings, inputs, message):
     caplog.set_level("INFO")
-    assert records.usable_manifest(path, settings, inputs, SPEC) is None
+    assert manifests.usable_manifest(path, Origin(settings, inputs), FIELDS) is None
     assert f"{path} is made again: {message}" in caplog.text
 
 
@@ -144,25 +145,25 @@ def test_a_cut_file_is_made_again(path, caplog):
     caplog.set_level("INFO")
     with Path(path).open("r+b") as file:
         file.truncate(1000)
-    assert records.usable_manifest(path, *MADE_FROM, SPEC) is None
+    assert manifests.usable_manifest(path, ORIGIN, FIELDS) is None
     assert "its size is 1000 bytes, was" in caplog.text
 
 
 def test_no_file_is_made(tmp_path):
-    assert records.usable_manifest(str(tmp_path / "none"), *MADE_FROM, SPEC) is None
+    assert manifests.usable_manifest(str(tmp_path / "none"), ORIGIN, FIELDS) is None
 
 
 def test_a_broken_manifest_is_refused(path):
-    records.manifest_path(path).write_text('{"records": 3')
+    manifests.manifest_path(path).write_text('{"records": 3')
     with pytest.raises(InputError, match="not a manifest"):
-        records.usable_manifest(path, *MADE_FROM, SPEC)
+        manifests.usable_manifest(path, ORIGIN, FIELDS)
 
 
 def test_a_foreign_file_is_used_if_it_fits(path, caplog):
     caplog.set_level("INFO")
-    records.manifest_path(path).unlink()
-    manifest = records.usable_manifest(path, *MADE_FROM, SPEC)
-    assert (manifest.records, manifest.is_foreign) == (20, True)
+    manifests.manifest_path(path).unlink()
+    manifest = manifests.usable_manifest(path, ORIGIN, FIELDS)
+    assert (manifest.num_records, manifest.origin is None) == (20, True)
     assert "has no manifest; its first record fits: 20 records" in caplog.text
 
 
@@ -171,51 +172,51 @@ def test_a_foreign_file_of_another_length_is_refused(tmp_path):
     with tf.io.TFRecordWriter(path) as writer:
         writer.write(record(1, size=16))
     with pytest.raises(InputError, match="record 1 has 16 values of input_ids, this run needs 8"):
-        records.usable_manifest(path, *MADE_FROM, SPEC)
+        manifests.usable_manifest(path, ORIGIN, FIELDS)
 
 
 def test_a_foreign_file_of_another_task_is_refused(tmp_path):
     path = str(tmp_path / "foreign")
     with tf.io.TFRecordWriter(path) as writer:
-        writer.write(records.serialize_example({"unique_ids": [1]}))
+        writer.write(record_files.serialize_example({"unique_ids": [1]}))
     with pytest.raises(InputError, match="record 1 has no 'input_ids'"):
-        records.usable_manifest(path, *MADE_FROM, SPEC)
+        manifests.usable_manifest(path, ORIGIN, FIELDS)
 
 
 def test_a_cut_foreign_file_is_refused(path):
-    records.manifest_path(path).unlink()
+    manifests.manifest_path(path).unlink()
     with Path(path).open("r+b") as file:
         file.truncate(3 * (16 + len(record(1))) + 5)
     with pytest.raises(InputError, match="record 4 is cut off"):
-        records.usable_manifest(path, *MADE_FROM, SPEC)
+        manifests.usable_manifest(path, ORIGIN, FIELDS)
 
 
 def test_pickles_are_refused_and_not_run(tmp_path):
     path = tmp_path / "left"
     path.write_bytes(pickle.dumps({"a": list(range(1000))}))
     with pytest.raises(InputError, match="no TFRecord file"):
-        records.usable_manifest(str(path), *MADE_FROM, SPEC)
+        manifests.usable_manifest(str(path), ORIGIN, FIELDS)
     with pytest.raises(InputError, match="no manifest beside it"):
-        records.usable_manifest(str(path), *MADE_FROM)
+        manifests.usable_manifest(str(path), ORIGIN)
 
 
 def test_an_empty_foreign_file_is_refused(tmp_path):
     (tmp_path / "empty").touch()
     with pytest.raises(InputError, match="there is no record in the file"):
-        records.usable_manifest(str(tmp_path / "empty"), *MADE_FROM, SPEC)
+        manifests.usable_manifest(str(tmp_path / "empty"), ORIGIN, FIELDS)
 
 
 def test_damaged_records_are_named(path):
     with Path(path).open("r+b") as file:
         file.seek(2 * (16 + len(record(1))) + 40)
         file.write(b"\xff\x00\xff")
-    assert records.count_records(path) == 20
+    assert record_files.count_records(path) == 20
     with pytest.raises(InputError, match="record 3 is damaged"):
-        records.raise_if_damaged([path])
+        record_files.check_readable([path])
 
 
 def test_training_batches_hold_every_record_once_per_pass(path):
-    batches = run_through(lambda: datasets.training_dataset(path, 20, SPEC, 4), batches=10)
+    batches = run_through(lambda: datasets.training_dataset(path, 20, FIELDS, 4), batches=10)
     assert batches[0]["input_ids"].dtype == np.int32
     assert batches[0]["input_ids"].shape == (4, LENGTH)
     assert batches[0]["weights"].dtype == np.float32
@@ -229,12 +230,12 @@ def test_ranks_read_each_record_once(path):
     """Of two files of 20 records, for three ranks: 14, 13 and 13 records."""
     ids = []
     for rank in range(3):
-        spans = datasets.spans_of(distributed.part_of(40, rank, 3), [20, 20])
+        spans = datasets.spans_of(distributed.shard_of(40, rank, 3), [20, 20])
         count = sum(map(len, spans))
         assert count == (14, 13, 13)[rank]
         batches = run_through(
             lambda spans=spans, count=count: datasets.training_dataset(
-                [path, path], count, SPEC, 1, spans=spans
+                [path, path], count, FIELDS, 1, spans=spans
             ),
             batches=count,
         )
@@ -246,7 +247,7 @@ def test_ranks_read_each_record_once(path):
 def test_training_goes_on_with_the_records_not_read_yet(path, parallel):
     def ids(skip, batches):
         values = run_through(
-            lambda: datasets.training_dataset(path, 20, SPEC, 3, skip, parallel), batches
+            lambda: datasets.training_dataset(path, 20, FIELDS, 3, skip, parallel), batches
         )
         return [list(batch["unique_ids"]) for batch in values]
 
@@ -255,7 +256,7 @@ def test_training_goes_on_with_the_records_not_read_yet(path, parallel):
 
 
 def test_buckets_cut_padding(path):
-    batches = run_through(lambda: datasets.bucketed_dataset(path, SPEC, 3, [2, 5, 8]))
+    batches = run_through(lambda: datasets.bucketed_dataset(path, FIELDS, 3, [2, 5, 8]))
     seen = []
     for batch in batches:
         length = batch["input_ids"].shape[1]
@@ -270,37 +271,22 @@ def test_buckets_cut_padding(path):
 
 
 def test_a_single_bucket_keeps_file_and_order(path):
-    batches = run_through(lambda: datasets.bucketed_dataset(path, SPEC, 8, [LENGTH]))
+    batches = run_through(lambda: datasets.bucketed_dataset(path, FIELDS, 8, [LENGTH]))
     assert [batch["input_ids"].shape for batch in batches] == [(8, 8), (8, 8), (4, 8)]
     assert list(np.concatenate([b["unique_ids"] for b in batches])) == list(range(20))
 
 
 def test_records_are_numbered_by_their_place_in_the_file(path):
     batches = run_through(
-        lambda: datasets.bucketed_dataset(path, SPEC, 3, [2, 5, 8], number_name="place")
+        lambda: datasets.bucketed_dataset(path, FIELDS, 3, [2, 5, 8], number_name="place")
     )
     for batch in batches:
         assert batch["place"].dtype == np.int32
         assert list(batch["place"]) == list(batch["unique_ids"])
 
 
-def test_records_are_made_once(tmp_path):
-    path, calls = str(tmp_path / "made"), []
-
-    def rows():
-        calls.append("made")
-        return [{"unique_ids": [number]} for number in range(3)]
-
-    spec = {"unique_ids": tf.io.FixedLenFeature([], tf.int64)}
-    for _ in range(2):
-        assert records.make_records(path, *MADE_FROM, spec, rows) == 3
-    assert calls == ["made"]
-    assert records.make_records(path, {"max_seq_length": 9}, {}, spec, rows) == 3
-    assert calls == ["made", "made"]
-
-
 def test_write_json(tmp_path):
-    records.write_json(tmp_path / "new" / "value.json", {"é": [1]})
+    files.write_json(tmp_path / "new" / "value.json", {"é": [1]})
     assert (tmp_path / "new" / "value.json").read_text() == (
         '{\n    "\\u00e9": [\n        1\n    ]\n}\n'
     )

@@ -8,7 +8,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from albert_tf.runs import checkpoints
-from albert_tf.runs.evaluation import Evaluation, Results
+from albert_tf.runs.evaluation import Results
+from albert_tf.runs.task import Evaluation
 
 DATA = {"predict_file": "abc", "n_best_size": 20}
 
@@ -26,11 +27,11 @@ def output_dir(tmp_path, graph):
 
 
 def results(output_dir, data=DATA):
-    return Results(str(output_dir), "f1", data)
+    return Results(str(output_dir), data)
 
 
 def add(results, output_dir, step, f1, keep_best=True):
-    evaluation = Evaluation({"exact_match": 1.0, "f1": f1}, {"predictions.json": {"step": step}})
+    evaluation = Evaluation({"f1": f1, "exact_match": 1.0}, {"predictions.json": {"step": step}})
     results.add(str(output_dir / f"model.ckpt-{step}"), evaluation, keep_best)
 
 
@@ -61,14 +62,14 @@ def test_the_best_is_kept_with_its_files(output_dir):
         "evaluated_on": DATA,
     }
     assert (output_dir / "eval_results.txt").read_text() == (
-        "exact_match = 1.0\n"
         "f1 = 70.0\n"
+        "exact_match = 1.0\n"
         "best checkpoint = model.ckpt-20\n"
         "\n"
         "all checkpoints:\n"
-        "  model.ckpt-10: exact_match 1.0000, f1 50.0000\n"
-        "  model.ckpt-20: exact_match 1.0000, f1 70.0000\n"
-        "  model.ckpt-30: exact_match 1.0000, f1 60.0000\n"
+        "  model.ckpt-10: f1 50.0000, exact_match 1.0000\n"
+        "  model.ckpt-20: f1 70.0000, exact_match 1.0000\n"
+        "  model.ckpt-30: f1 60.0000, exact_match 1.0000\n"
     )
 
 

@@ -5,11 +5,28 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from absl import flags
 
-from scripts import ROOT
+import run_pretraining
+import run_squad_v1
+from albert_tf.runs import flags as run_flags
+from albert_tf.runs.settings import setting
+from scripts import ROOT, fail, run_script
+
+SCRIPTS_WITH_HELP = (
+    "run_squad_v1.py",
+    "run_classifier.py",
+    "run_pretraining.py",
+    "create_pretraining_data.py",
+    "ask.py",
+    "convert_checkpoint.py",
+    "download/download_dataset.py",
+    "download/download_pretrained_model.py",
+)
 
 SHARED = {
     "albert_config_file": None,
@@ -121,16 +138,23 @@ PRETRAINING_DATA = {
 LIST_FLAGS = """
 import json, sys
 from absl import flags
-script = __import__(sys.argv[1])
-modules = ("albert_tf.runs.training", script.__name__)
-defined = [flag for module in modules for flag in flags.FLAGS.get_flags_for_module(module)]
-print(json.dumps({flag.name: flag.default for flag in defined}))
+from albert_tf.runs import flags as run_flags
+script, settings = sys.argv[1:]
+settings_class = getattr(__import__(script), settings)
+defined = set(flags.FLAGS)
+run_flags.define(settings_class)
+print(json.dumps({
+    "at import": sorted(set(flags.FLAGS) & set(vars(run_flags.read(settings_class))) & defined),
+    "defaults": vars(run_flags.read(settings_class)),
+    "tensorflow": "tensorflow" in sys.modules,
+}))
 """
 
 
-def flags_of(script):
+def flags_of(script, settings="Settings"):
+    """Flags that importing a script defines, and the defaults of all, by name."""
     listed = subprocess.run(
-        [sys.executable, "-c", LIST_FLAGS, script],
+        [sys.executable, "-c", LIST_FLAGS, script, settings],
         cwd=ROOT,
         check=True,
         capture_output=True,
@@ -140,25 +164,100 @@ def flags_of(script):
 
 
 @pytest.mark.parametrize(
-    ("script", "own"),
-    [("run_squad_v1", SQUAD), ("run_classifier", CLASSIFIER), ("run_pretraining", PRETRAINING)],
+    ("script", "settings", "own"),
+    [
+        ("run_squad_v1", "Settings", SQUAD),
+        ("run_classifier", "ClassifierSettings", CLASSIFIER),
+        ("run_pretraining", "Settings", PRETRAINING),
+    ],
 )
-def test_flags(script, own):
-    assert flags_of(script) == {**SHARED, **own, "save_summary_steps": 100}
+def test_flags(script, settings, own):
+    flags = flags_of(script, settings)
+    assert flags["defaults"] == {**SHARED, **own, "save_summary_steps": 100}
+    assert not flags["tensorflow"]
+    # Existing programs import run_pretraining and set its flags; the others define none.
+    expected = sorted(flags["defaults"]) if script == "run_pretraining" else []
+    assert flags["at import"] == expected
 
 
 def test_flags_of_create_pretraining_data():
-    assert flags_of("create_pretraining_data") == PRETRAINING_DATA
+    flags = flags_of("create_pretraining_data", "RecordSettings")
+    assert flags["defaults"] == PRETRAINING_DATA
+    assert not flags["tensorflow"]
 
 
-def test_scripts_can_be_imported_together():
-    """The flags that both have are then those of the last."""
-    code = "import run_squad_v1, run_classifier; from absl import flags; print(%s)"
-    shown = subprocess.run(
-        [sys.executable, "-c", code % "flags.FLAGS['max_seq_length'].default"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert shown.stdout == "512\n"
+def test_each_script_has_its_defaults_whichever_defines_a_flag():
+    values = flags.FlagValues()
+    run_flags.define(run_pretraining.Settings, values)
+    run_flags.define(run_squad_v1.Settings, values)
+    values(["test", "--learning_rate=1e-3"])
+    squad = run_flags.read(run_squad_v1.Settings, values)
+    assert (squad.max_seq_length, squad.train_batch_size, squad.learning_rate) == (384, 32, 1e-3)
+    pretraining = run_flags.read(run_pretraining.Settings, values)
+    assert (pretraining.max_seq_length, pretraining.train_batch_size) == (512, 4096)
+
+
+@dataclass(frozen=True)
+class ToySettings:
+    """One setting of each kind."""
+
+    count: int = setting(3, "A number.", lower=1, upper=5)
+    share: float = setting(0.5, "A share.", lower=0)
+    name: str | None = setting(None, "A name.")
+    kind: str = setting("a", "A kind.", choices=("a", "b"))
+    is_on: bool = setting(True, "A switch.")
+    words: list[str] | None = setting(None, "Some words.")
+
+
+def read_toy(*arguments):
+    values = flags.FlagValues()
+    run_flags.define(ToySettings, values)
+    values(["test", *arguments])
+    return run_flags.read(ToySettings, values)
+
+
+def test_values_of_each_kind():
+    assert read_toy() == ToySettings()
+    arguments = ("--count=4", "--share=2", "--name=x", "--kind=b", "--nois_on", "--words=p,q")
+    assert read_toy(*arguments) == ToySettings(4, 2.0, "x", "b", False, ["p", "q"])
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--count=0", "range \\[1, 5\\]"),
+        ("--count=x", "invalid literal for int"),
+        ("--share=-1", "non-negative"),
+        ("--kind=c", "should be one of <a\\|b>"),
+    ],
+)
+def test_values_out_of_bounds_are_refused(argument, message):
+    with pytest.raises(flags.IllegalFlagValueError, match=message):
+        read_toy(argument)
+
+
+def test_undeclared_fields_are_refused():
+    @dataclass
+    class Undeclared:
+        count: int = 3
+
+    with pytest.raises(TypeError, match="count is not declared by `setting`"):
+        run_flags.define(Undeclared, flags.FlagValues())
+
+
+def test_words_that_are_no_flags_are_refused(tmp_path):
+    """absl takes "--do_train false" for a flag and a word."""
+    result = run_script("run_squad_v1.py", {"output_dir": tmp_path}, extra=["--do_train", "false"])
+    (line,) = fail(result)
+    assert line.startswith("error: false: not a flag; values follow their flag behind an equals")
+
+
+def test_help_needs_no_tensorflow(tmp_path):
+    """With a TensorFlow that cannot be imported."""
+    (tmp_path / "tensorflow").mkdir()
+    (tmp_path / "tensorflow/__init__.py").write_text("raise ImportError('loaded')")
+    for script in SCRIPTS_WITH_HELP:
+        result = run_script(script, {}, extra=["--help"], env={"PYTHONPATH": str(tmp_path)})
+        assert result.returncode == 1  # absl's code for --help
+        assert result.stdout.count("\n  --") > 5
+        assert "loaded" not in result.stderr

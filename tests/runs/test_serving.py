@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import ask
-from albert_tf.records import record_files as records
+from albert_tf.records.record_files import serialize_example
+from albert_tf.squad import question_answering
 from golden import golden_lines, tiny_config
 from scripts import SQUAD_CHECKPOINT, SQUAD_FLAGS, run_classifier, succeed
 
@@ -45,7 +45,7 @@ def padded(rows):
 
 @pytest.fixture(scope="module")
 def scores_of_checkpoint():
-    return ask.checkpoint_scorer(tiny_config(), str(SQUAD_CHECKPOINT))
+    return question_answering.checkpoint_scorer(tiny_config(), str(SQUAD_CHECKPOINT))
 
 
 @pytest.mark.parametrize("length", [24, 60])
@@ -62,7 +62,7 @@ def test_both_signatures_give_the_scores_of_the_checkpoint(
     by_ids = model.signatures["serving_default"]
     from_ids = by_ids(**{name: tf.constant(value) for name, value in inputs.items()})
     by_examples = model.signatures["examples:serving_default"]
-    serialized = [records.serialize_example(row) for row in rows]
+    serialized = [serialize_example(row) for row in rows]
     from_examples = by_examples(input=tf.constant(serialized))
     for outputs in (from_ids, from_examples):
         assert set(outputs) == {"start_log_prob", "end_log_prob"}
@@ -110,5 +110,5 @@ def test_a_classifier_is_loaded_too(tmp_path):
     assert settings == {"max_seq_length": 40, "do_lower_case": True}
     signature = tf.saved_model.load(str(path)).signatures["serving_default"]
     row = {name: [1] * 40 for name in NAMES}
-    outputs = signature(input=tf.constant([records.serialize_example(row)] * 3))
+    outputs = signature(input=tf.constant([serialize_example(row)] * 3))
     assert outputs["probabilities"].shape == (3, 2)

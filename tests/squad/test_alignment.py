@@ -7,8 +7,8 @@ import random
 import pytest
 
 import tokenization
-from albert_tf.squad import data as squad_data
 from albert_tf.squad.alignment import align, nearest_counterpart
+from albert_tf.squad.data import read_squad
 from golden import GOLDEN
 from plain_alignment import plain_align
 
@@ -43,11 +43,11 @@ def test_random_texts(alphabet):
 
 @pytest.mark.parametrize("lower", [False, True])
 def test_every_paragraph_of_the_sample(sample_model, lower):
-    paragraphs = squad_data.read_squad(str(GOLDEN / "sample/sample_squad.json"), False)
-    for paragraph in paragraphs:
-        text = tokenization.preprocess_text(paragraph.text, lower=lower)
+    questions = read_squad(str(GOLDEN / "sample/sample_squad.json"), False)
+    for paragraph in {question.paragraph for question in questions}:
+        text = tokenization.preprocess_text(paragraph, lower=lower)
         pieces = "".join(tokenization.encode_pieces(sample_model, text)).replace("▁", " ")
-        chars = [tokenization.preprocess_text(char, False, lower) for char in paragraph.text]
+        chars = [tokenization.preprocess_text(char, False, lower) for char in paragraph]
         pairs = align(chars, pieces)
         assert pairs == plain_align(chars, pieces)
         assert len(pairs) > 0.8 * len(chars)

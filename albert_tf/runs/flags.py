@@ -1,0 +1,77 @@
+"""Flags from the fields of a settings dataclass, and the dataclass from the flags' values.
+
+Only scripts call `define`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import TypeVar
+
+from absl import flags
+
+Settings = TypeVar("Settings")
+
+_PARSERS = {
+    "int": (flags.IntegerParser, flags.ArgumentSerializer()),
+    "float": (flags.FloatParser, flags.ArgumentSerializer()),
+    "str": (flags.ArgumentParser, flags.ArgumentSerializer()),
+    "list[str]": (flags.ListParser, flags.CsvListSerializer(",")),
+}
+
+
+def define(settings_class: type, flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Define a flag for each field of a settings dataclass.
+
+    A flag that is there already is left as it is. Its default may be that of another script, so
+    `read` does not use the defaults of flags.
+
+    Args:
+      settings_class: a dataclass; see `settings.setting`.
+      flag_values: the flags to add to.
+    """
+    for field in dataclasses.fields(settings_class):
+        if field.name not in flag_values:
+            _define_flag(field, _metadata(settings_class, field.name), flag_values)
+
+
+def _metadata(settings_class, name):
+    """Declaration of a field by `setting`, here or in the class that this one inherits from."""
+    for owner in settings_class.__mro__:
+        field = getattr(owner, "__dataclass_fields__", {}).get(name)
+        if field is not None and field.metadata:
+            return field.metadata
+    raise TypeError(f"{settings_class.__name__}.{name} is not declared by `setting`")
+
+
+def _define_flag(field, metadata, flag_values):
+    name, default, text = field.name, field.default, metadata["help"]
+    kind = field.type.split(" ")[0]  # "int", of "int | None"
+    if metadata["choices"]:
+        flag = flags.EnumFlag(name, default, text, list(metadata["choices"]))
+    elif kind == "bool":
+        flag = flags.BooleanFlag(name, default, text)
+    else:
+        parser, serializer = _PARSERS[kind]
+        if kind in ("int", "float"):
+            parser = parser(metadata["lower"], metadata["upper"])
+        else:
+            parser = parser()
+        flag = flags.Flag(parser, serializer, name, default, text)
+    # The name of the main module, whose flags --help shows.
+    flags.DEFINE_flag(flag, flag_values, module_name=sys.argv[0])
+
+
+def read(settings_class: type[Settings], flag_values: flags.FlagValues = flags.FLAGS) -> Settings:
+    """Make a settings object of the flags' values.
+
+    A flag that has its default gives the field's: that of the script, whichever script has defined
+    the flag.
+    """
+    given = {}
+    for field in dataclasses.fields(settings_class):
+        flag = flag_values[field.name]
+        if not flag.using_default_value:
+            given[field.name] = flag.value
+    return settings_class(**given)

@@ -1,0 +1,53 @@
+"""Everything that a run needs, read and checked before it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from albert_tf.devices.bfloat16 import ConversionConfig
+from albert_tf.devices.device import Device
+from albert_tf.runs.settings import RunSettings
+from albert_tf.runs.shards import ExampleShard, FileShard
+from albert_tf.runs.task import Schedule, Task
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A task and what a run of it needs.
+
+    Attributes:
+      task: the task.
+      device: device that the run trains and predicts on.
+      bfloat16: op types that work in bfloat16; None for none.
+      init_checkpoint: prefix of the checkpoint to start from, or None; only rank 0 reads it.
+      length_buckets: lengths that prediction pads to, ascending.
+      schedule: the task's schedule, in steps of this run.
+      train_shards: this process's shard of the training set; none without training.
+      eval_shards: its shards of the sets to evaluate on.
+      test_shards: its shards of the sets to predict alone.
+    """
+
+    task: Task
+    device: Device
+    bfloat16: ConversionConfig | None
+    init_checkpoint: str | None
+    length_buckets: list[int]
+    schedule: Schedule
+    train_shards: list[ExampleShard | FileShard]
+    eval_shards: list[ExampleShard | FileShard]
+    test_shards: list[ExampleShard | FileShard]
+
+    @property
+    def settings(self) -> RunSettings:
+        """Settings of the run and of the task."""
+        return self.task.settings
+
+    @property
+    def shards(self) -> list[ExampleShard | FileShard]:
+        """All shards of this process."""
+        return [*self.train_shards, *self.eval_shards, *self.test_shards]
+
+    @property
+    def record_paths(self) -> list[str]:
+        """Paths of all record files of this process."""
+        return [path for shard in self.shards for path in shard.paths]

@@ -1,0 +1,89 @@
+"""A task of a few lines: tells which of two texts is the longer one.
+
+python tests/toy_task.py --albert_config_file=… --spm_model_file=… --pairs=pairs.json --do_train …
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # where albert_tf is
+
+from albert_tf.runs.launch import launch, prepare_environment
+from albert_tf.runs.settings import RunSettings, setting
+
+prepare_environment()  # before TensorFlow, which reads it while it loads
+
+import tensorflow.compat.v1 as tf
+
+import modeling
+from albert_tf.runs.loop import run
+from albert_tf.runs.task import DataSet, Evaluation, Record, Schedule, Task
+from tokenization import padded_inputs
+
+
+@dataclass(frozen=True)
+class Settings(RunSettings):
+    """The pairs, and the length of training."""
+
+    pairs: str | None = setting(None, "JSON file with a list of pairs of texts.")
+    steps: int = setting(10, "Steps of training.")
+
+
+class LongerTextTask(Task):
+    """The longer of two texts."""
+
+    def read_inputs(self, problems):
+        path = self.settings.pairs
+        with problems.collected():
+            pairs = json.loads(Path(path).read_text(encoding="utf-8"))
+            data = {"inputs": {"pairs": path}, "examples": pairs, "batch_size": 8}
+            self.train_set = DataSet("train.tfrecord", **data) if self.settings.do_train else None
+            self.eval_sets = [DataSet("dev.tfrecord", **data)]
+            self.test_sets = [DataSet("test.tfrecord", **data, predicted_names=("longer.txt",))]
+
+    @property
+    def schedule(self):
+        return Schedule(steps=self.settings.steps, warmup_proportion=0.1)
+
+    def fields(self, data_set):
+        return {**self.sequence_fields, "label": tf.io.FixedLenFeature([], tf.int64)}
+
+    def records(self, data_set, examples, first_number):
+        cls, sep = self.tokenizer.convert_tokens_to_ids(["[CLS]", "[SEP]"])
+        for first, second in examples:
+            a, b = (self.tokenizer.ids_of_text(text, True) for text in (first, second))
+            segments = [0] * (len(a) + 2) + [1] * (len(b) + 1)
+            inputs = padded_inputs([cls, *a, sep, *b, sep], segments, self.settings.max_seq_length)
+            yield Record({**inputs, "label": [int(len(second) > len(first))]})
+
+    def _logits(self, encoder):
+        return modeling.output_layer(encoder.get_pooled_output(), 2)
+
+    def loss(self, encoder, features):
+        return tf.reduce_mean(
+            tf.nn.sparse_softmax_cross_entropy_with_logits(
+                labels=features["label"], logits=self._logits(encoder)
+            )
+        )
+
+    def outputs(self, encoder, features):
+        return {"second_is_longer": tf.argmax(self._logits(encoder), axis=-1)}
+
+    def evaluate(self, data_set, answers):
+        truth = [int(len(second) > len(first)) for first, second in data_set.examples]
+        hits = sum(a["second_is_longer"] == label for a, label in zip(answers, truth))
+        return Evaluation({"accuracy": hits / len(truth)})
+
+    def predicted_files(self, data_set, answers):
+        chosen = (
+            pair[answer["second_is_longer"]] for pair, answer in zip(data_set.examples, answers)
+        )
+        return {"longer.txt": "".join(f"{text}\n" for text in chosen)}
+
+
+if __name__ == "__main__":
+    launch(lambda settings: run(LongerTextTask, settings), Settings)
