@@ -26,7 +26,7 @@ def custom_layer_norm(
     begin_params_axis: int = -1,
     scope: str | None = None,
 ) -> tf.Tensor:
-    """Normalizes `inputs` to mean 0 and variance 1 over its trailing axes, then scales and shifts.
+    """Normalize `inputs` to mean 0 and variance 1 over its trailing axes, then scale and shift.
 
     The arguments are those of TF1's `tf.contrib.layers.layer_norm`. A device may have a native op,
     which is taken if `beta` and `gamma` have the axes that are normalized.

@@ -63,7 +63,7 @@ class AlbertModel:
         use_einsum: bool = True,
         scope: str | None = None,
     ):
-        """Builds the graph.
+        """Build the graph.
 
         Args:
           config: the sizes of the model.
@@ -137,7 +137,7 @@ class AlbertModel:
 
 
 def _word_embeddings(input_ids, config, use_one_hot_embeddings):
-    """Looks up the pieces: ([B, S, E], the table [vocab_size, E])."""
+    """Look up the pieces: ([B, S, E], the table [vocab_size, E])."""
     table = tf.get_variable(
         "word_embeddings",
         [config.vocab_size, config.embedding_size],
@@ -155,7 +155,7 @@ def _look_up(table, ids, use_one_hot_embeddings):
 
 
 def _add_token_types_and_positions(words, token_type_ids, config, use_one_hot_embeddings):
-    """Adds the token-type and position embeddings, normalizes, drops out: [B, S, E]."""
+    """Add the token-type and position embeddings, normalize, drop out: [B, S, E]."""
     length = words.shape.as_list()[1]
     if length is None:
         length = tf.shape(words)[1]
@@ -181,7 +181,7 @@ def _add_token_types_and_positions(words, token_type_ids, config, use_one_hot_em
 
 
 def _encode(embeddings, input_mask, config, use_einsum):
-    """Runs the layers on `embeddings` [B, S, E]: the list of their outputs [B, S, D]."""
+    """Run the layers on `embeddings` [B, S, E]: the list of their outputs [B, S, D]."""
     hidden = embeddings
     if config.embedding_size != config.hidden_size:
         hidden = dense_layer(
@@ -333,7 +333,7 @@ def _linear(inputs, kernel, bias, use_einsum):
 
 
 def einsum_via_matmul(input_tensor: tf.Tensor, w: tf.Tensor, num_inner_dims: int) -> tf.Tensor:
-    """Contracts the last axes of a tensor with the first axes of another in one matrix product.
+    """Contract the last axes of a tensor with the first axes of another in one matrix product.
 
     Args:
       input_tensor: tensor [outer..., inner...] with `num_inner_dims` inner axes.
@@ -362,7 +362,10 @@ def layer_norm(input_tensor: tf.Tensor, name: str | None = None) -> tf.Tensor:
 
 
 def dropout(input_tensor: tf.Tensor, dropout_prob: float | None) -> tf.Tensor:
-    """Sets a share `dropout_prob` of the values to 0 and scales up the rest; 0 or None: none."""
+    """Dropout: set a share `dropout_prob` of the values to 0 and scale up the rest.
+
+    Without `dropout_prob` the result is the input.
+    """
     if not dropout_prob:
         return input_tensor
     return tf.nn.dropout(input_tensor, rate=dropout_prob)
@@ -419,7 +422,7 @@ def get_shape_list(
 
 
 def assert_rank(tensor: tf.Tensor, expected_rank: int | list[int], name: str | None = None) -> None:
-    """Raises `ValueError` if the rank of `tensor` is not `expected_rank` or one of them."""
+    """Raise `ValueError` if the rank of `tensor` is not `expected_rank` or one of them."""
     expected = [expected_rank] if isinstance(expected_rank, int) else list(expected_rank)
     rank = tensor.shape.ndims
     if rank not in expected:
@@ -432,7 +435,7 @@ def assert_rank(tensor: tf.Tensor, expected_rank: int | list[int], name: str | N
 def get_assignment_map_from_checkpoint(
     tvars: list[tf.Variable], init_checkpoint: str, num_of_group: int = 0
 ) -> tuple[dict[str, str] | list[dict[str, str]], dict[str, int]]:
-    """Matches the variables of a graph with those of a checkpoint by name.
+    """Match the variables of a graph with those of a checkpoint by name.
 
     Args:
       tvars: the variables to initialize.

@@ -280,7 +280,7 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
         exclude_from_weight_decay: Sequence[str] | None = None,
         name: str = "AdamWeightDecayOptimizer",
     ):
-        """Makes the optimizer.
+        """Make the optimizer.
 
         Args:
           learning_rate: number or scalar float tensor.
@@ -384,7 +384,7 @@ class LAMBOptimizer(AdamWeightDecayOptimizer):
         exclude_from_layer_adaptation: Sequence[str] | None = None,
         name: str = "LAMBOptimizer",
     ):
-        """Makes the optimizer.
+        """Make the optimizer.
 
         Args:
           learning_rate, weight_decay_rate, beta_1, beta_2, epsilon, exclude_from_weight_decay,

@@ -22,7 +22,7 @@ _SAMPLE_ALPHA = 0.1
 
 
 def preprocess_text(inputs: str | bytes, remove_space: bool = True, lower: bool = False) -> str:
-    """Normalizes text the way ALBERT's vocabulary was made.
+    """Normalize text the way ALBERT's vocabulary was made.
 
     Args:
       inputs: any text.
@@ -47,7 +47,7 @@ def encode_pieces(
     return_unicode: bool = True,
     sample: bool = False,
 ) -> list[str] | list[bytes]:
-    """Splits text into SentencePiece pieces, and digits from a comma behind them.
+    """Split text into SentencePiece pieces, and digits from a comma behind them.
 
     A piece such as "▁1911," is made into "▁1911" and ",", so that a number is the same pieces with
     and without a comma.
@@ -104,7 +104,7 @@ def printable_text(text: str | bytes) -> str:
 
 
 def load_vocab(vocab_file: str) -> dict[str, int]:
-    """Reads a vocabulary with a token per line; what follows behind white space is left out.
+    """Read a vocabulary with a token per line; what follows behind white space is left out.
 
     Args:
       vocab_file: path of a WordPiece vocabulary, or of a SentencePiece `.vocab` file.
@@ -141,7 +141,7 @@ def convert_ids_to_tokens(inv_vocab: dict[int, str], ids: Iterable[int]) -> list
 def padded_inputs(
     input_ids: list[int], segment_ids: list[int], max_seq_length: int
 ) -> dict[str, list[int]]:
-    """What the model reads of a sequence, padded, by the names that record files give it.
+    """Model inputs of a sequence, padded, by their names in record files.
 
     Args:
       input_ids: ids of the pieces.
@@ -165,7 +165,7 @@ class FullTokenizer:
         do_lower_case: bool = True,
         spm_model_file: str | None = None,
     ):
-        """Loads the model.
+        """Load the model.
 
         Args:
           vocab_file: path of a vocabulary; read only if there is no SentencePiece model.
@@ -193,11 +193,11 @@ class FullTokenizer:
     def from_scratch(
         cls, vocab_file: str | None, do_lower_case: bool, spm_model_file: str | None
     ) -> FullTokenizer:
-        """Makes a tokenizer from local files."""
+        """Make a tokenizer from local files."""
         return cls(vocab_file, do_lower_case, spm_model_file)
 
     def tokenize(self, text: str | bytes) -> list[str]:
-        """Splits text into tokens."""
+        """Split text into tokens."""
         if self.sp_model:
             return encode_pieces(self.sp_model, text)
         return [
@@ -231,7 +231,7 @@ class FullTokenizer:
 
 
 def load_sentencepiece_model(path: str) -> sentencepiece.SentencePieceProcessor:
-    """Loads a SentencePiece model; `InputError` if the file is missing or is none."""
+    """Load a SentencePiece model; `InputError` if the file is missing or is none."""
     if not Path(path).is_file():
         raise InputError(
             f"{path}: there is no SentencePiece model there; it comes with the published model "
@@ -246,14 +246,14 @@ def load_sentencepiece_model(path: str) -> sentencepiece.SentencePieceProcessor:
 
 
 class BasicTokenizer:
-    """Splits text at white space and punctuation, and Chinese text into characters."""
+    """Tokenizer that splits at white space and punctuation, and Chinese text into characters."""
 
     def __init__(self, do_lower_case: bool = True):
         """With `do_lower_case`, accents are taken off too."""
         self.do_lower_case = do_lower_case
 
     def tokenize(self, text: str | bytes) -> list[str]:
-        """Splits text into words and punctuation marks."""
+        """Split text into words and punctuation marks."""
         cleaned = "".join(
             f" {char} " if _is_chinese(char) else " " if _is_whitespace(char) else char
             for char in convert_to_unicode(text)
@@ -268,7 +268,13 @@ class BasicTokenizer:
 
 
 class WordpieceTokenizer:
-    """Splits words into the longest pieces of a vocabulary, from left to right."""
+    """Tokenizer that splits words into the longest pieces of a vocabulary, from left to right.
+
+    Example:
+
+      tokenizer = WordpieceTokenizer({"[UNK]": 0, "un": 1, "##aff": 2, "##able": 3})
+      tokenizer.tokenize("unaffable cat")  # ["un", "##aff", "##able", "[UNK]"]
+    """
 
     def __init__(
         self,
@@ -276,7 +282,7 @@ class WordpieceTokenizer:
         unk_token: str = UNKNOWN_TOKEN,
         max_input_chars_per_word: int = _LONGEST_WORD,
     ):
-        """Makes the tokenizer.
+        """Make the tokenizer.
 
         Args:
           vocab: the pieces; those that go on within a word begin with "##".
@@ -288,7 +294,7 @@ class WordpieceTokenizer:
         self.max_input_chars_per_word = max_input_chars_per_word
 
     def tokenize(self, text: str | bytes) -> list[str]:
-        """Splits text, already split into words by spaces, into pieces: "unaffable" to "un",
+        """Split text, already split into words by spaces, into pieces: "unaffable" to "un",
         "##aff", "##able"."""
         return [
             piece for word in convert_to_unicode(text).split() for piece in self._split_word(word)
@@ -317,7 +323,7 @@ def _strip_accents(text):
 
 
 def _split_at_punctuation(word):
-    """Makes every punctuation mark a token of its own."""
+    """Make every punctuation mark a token of its own."""
     tokens, in_word = [], False
     for char in word:
         is_punctuation = _is_punctuation(char)

@@ -152,7 +152,7 @@ def write_huggingface(
     do_lower_case: bool = True,
     labels: Sequence[str] = (),
 ) -> str:
-    """Writes a checkpoint as a folder for transformers.
+    """Write a checkpoint as a folder for transformers.
 
     Args:
       folder: the new folder.
@@ -278,7 +278,7 @@ def _their_config(config, tensors, tokenizer, labels):
 
 
 def read_huggingface(huggingface_dir: str, folder: str) -> model_files.ModelFiles:
-    """Writes a folder of transformers as a folder of a model of ours.
+    """Convert a folder of transformers to the folder of a model.
 
     Args:
       huggingface_dir: the folder with `config.json`, `model.safetensors` and `spiece.model`.
@@ -307,7 +307,7 @@ def read_huggingface(huggingface_dir: str, folder: str) -> model_files.ModelFile
 
 
 def _our_config(path: Path) -> AlbertConfig:
-    """Reads a `config.json`."""
+    """Read a `config.json`."""
     try:
         their_config = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -347,7 +347,7 @@ def _our_config(path: Path) -> AlbertConfig:
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """Reads a `.safetensors` file; bfloat16 becomes float32, as NumPy has none.
+    """Read a `.safetensors` file; bfloat16 becomes float32, as NumPy has none.
 
     Raises:
       InputError: if the file is missing or damaged.
@@ -404,7 +404,7 @@ def _full_name(name):
 
 
 def _untie(tensors, place):
-    """Removes what stands in a file a second time under another name."""
+    """Remove tensors that a file holds a second time under another name."""
     if _TIED_BIAS in tensors:
         tensors.setdefault(_MASKED_LM[-1].theirs, tensors[_TIED_BIAS])
     for copy, original in ((_TIED_WORDS, _WORDS.theirs), (_TIED_BIAS, _MASKED_LM[-1].theirs)):
@@ -416,7 +416,7 @@ def _untie(tensors, place):
 
 
 def _add_pooler(tensors, config, place):
-    """Makes the pooler that models are saved without that do not need it, as a new model's."""
+    """Add a newly initialized pooler to a model that was saved without one."""
     kernel, bias = _POOLER
     if kernel.theirs not in tensors and bias.theirs not in tensors:
         logging.info("%s has no pooler, and does without: it starts anew", place)
@@ -427,7 +427,7 @@ def _add_pooler(tensors, config, place):
 
 
 def _remove_mapping(values, place):
-    """Takes away the mapping between equal widths, which there is not here; it must do nothing."""
+    """Remove the mapping between equal widths, which must be the identity: there is none here."""
     kernel, bias = (values.pop(weight.ours) for weight in _MAPPING_IN)
     if not np.array_equal(kernel, np.eye(*kernel.shape)) or bias.any():
         raise InputError(
@@ -437,7 +437,7 @@ def _remove_mapping(values, place):
 
 
 def _check_shapes(values, config, place):
-    """Checks the shapes against those of the model that the config describes."""
+    """Check the shapes against those of the model that the config describes."""
     shapes = model_files.encoder_shapes(config)
     width, vocab_size, embedding_size = config.hidden_size, config.vocab_size, config.embedding_size
     kernel, *vectors, bias = (weight.ours for weight in _MASKED_LM)
@@ -458,7 +458,7 @@ def _check_shapes(values, config, place):
 
 
 def write_checkpoint(prefix: str, values: Arrays) -> None:
-    """Writes a TensorFlow checkpoint.
+    """Write a TensorFlow checkpoint.
 
     Args:
       prefix: prefix of its files.

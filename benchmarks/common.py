@@ -1,4 +1,4 @@
-"""What the benchmarks share: the files to measure on, model sizes, and how figures are printed."""
+"""Shared parts of the benchmarks: files to measure on, model sizes, output."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def squad_arguments(description: str) -> argparse.ArgumentParser:
 
 
 def add_size_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags for the size of the model; the default is ALBERT base."""
+    """Add the flags for the size of the model; the default is ALBERT base."""
     parser.add_argument("--hidden_size", type=int, default=768)
     parser.add_argument("--layers", type=int, default=12)
 
 
 def report(benchmark: str, **figures: float | int | str | bool) -> None:
-    """Prints the figures of a benchmark as one line of JSON."""
+    """Print the figures of a benchmark as one line of JSON."""
     rounded = {k: round(v, 4) if isinstance(v, float) else v for k, v in figures.items()}
     print(json.dumps({"benchmark": benchmark, **rounded}), flush=True)

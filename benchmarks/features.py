@@ -29,7 +29,7 @@ PLAIN_QUESTIONS = 200  # as many as the plain alignment is measured on
 
 
 def main() -> None:
-    """Measures and prints the figures."""
+    """Measure and print the figures."""
     args = squad_arguments(__doc__.splitlines()[0]).parse_args()
     tokenizer = tokenization.FullTokenizer(None, True, args.spm_model_file)
     rate, features, questions = measure_conversion(args.squad_file, tokenizer)
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def measure_conversion(squad_file, tokenizer):
-    """Reads a file, makes its features, writes their records: questions/s and both numbers."""
+    """Read a file, make its features, write their records: questions/s, features and questions."""
     start = time.perf_counter()
     questions = read_squad(squad_file, for_training=True)
     converter = FeatureConverter(tokenizer, SETTINGS)
@@ -60,7 +60,7 @@ def measure_conversion(squad_file, tokenizer):
 
 
 def measure_plain_alignment(squad_file, tokenizer):
-    """Aligns as the original does, characters preprocessed once for each cell: questions/s."""
+    """Align as the original does, characters preprocessed once for each cell: questions/s."""
     texts = [question.paragraph for question in read_squad(squad_file, for_training=True)]
     texts = texts[:: max(1, len(texts) // PLAIN_QUESTIONS)]
     start = time.perf_counter()

@@ -28,7 +28,7 @@ MAX_SEQ_LENGTH = 384
 
 
 def main() -> None:
-    """Measures and prints the figures."""
+    """Measure and print the figures."""
     parser = squad_arguments(__doc__.splitlines()[0])
     parser.add_argument("--questions", type=int, default=300)
     add_size_arguments(parser)
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def write_questions(squad_file: str, limit: int, path: Path) -> int:
-    """Writes the first paragraphs of a SQuAD file up to a number of questions; the number."""
+    """Write the first paragraphs of a SQuAD file up to a number of questions; the number."""
     count = 0
     articles = json.loads(Path(squad_file).read_text(encoding="utf-8"))["data"]
     for article in articles:
@@ -66,7 +66,7 @@ def write_questions(squad_file: str, limit: int, path: Path) -> int:
 
 
 def write_random_model(args: argparse.Namespace, directory: Path) -> None:
-    """Writes a config and a checkpoint with random weights."""
+    """Write a config and a checkpoint with random weights."""
     vocab_size = len(tokenization.FullTokenizer(None, True, args.spm_model_file).vocab)
     config = modeling.AlbertConfig(
         vocab_size,
@@ -84,7 +84,7 @@ def write_random_model(args: argparse.Namespace, directory: Path) -> None:
 
 
 def predict(directory: Path, spm_model_file: str, length_buckets: str) -> tuple[float, list]:
-    """Runs the script: the seconds that it takes, and the answers and texts of the n-best lists."""
+    """Run the script: the seconds that it takes, and the answers and texts of the n-best lists."""
     flags = {
         "albert_config_file": directory / "albert_config.json",
         "spm_model_file": spm_model_file,

@@ -30,7 +30,7 @@ LOOP_LENGTH = 5_000_000
 
 
 def main() -> None:
-    """Measures and prints the figures."""
+    """Measure and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--text_file", help="one sentence per line; generated if not given")
     parser.add_argument("--spm_model_file", default=str(SAMPLE / "sample.model"))
@@ -62,7 +62,7 @@ def generated_text(directory: str) -> str:
 
 
 def measure(args: argparse.Namespace, text_file: str, directory: str, num_workers: int) -> float:
-    """Runs the script: records per second, from its start to its end."""
+    """Run the script: records per second, from its start to its end."""
     output_file = f"{directory}/records-{num_workers}"
     flags = {
         "input_file": text_file,
@@ -90,7 +90,7 @@ def loop_rate(num_processes: int) -> float:
 
 
 def plain_loop(_) -> int:
-    """Adds up numbers."""
+    """Add up numbers."""
     total = 0
     for number in range(LOOP_LENGTH):
         total += number

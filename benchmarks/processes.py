@@ -33,7 +33,7 @@ LAUNCHERS = {
 
 
 def main() -> None:
-    """Measures and prints the figures."""
+    """Measure and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=6, help="steps that are measured in a turn")
     parser.add_argument("--turns", type=int, default=3)
@@ -82,7 +82,7 @@ def examples_per_second(args, processes):
 
 
 def measure(args):
-    """Trains and prints the rate of all processes, which wait for each other in each step."""
+    """Train and print the rate of all processes, which wait for each other in each step."""
     distributed.initialize(True)
     run_step = training_step(args.hidden_size, args.layers)
     for _ in range(WARM_UP_STEPS):

@@ -17,7 +17,7 @@ WITHOUT_QUESTIONS = ("training_step.py", "pretraining_data.py", "processes.py")
 
 
 def main() -> None:
-    """Runs one after the other."""
+    """Run one after the other."""
     squad_arguments(__doc__.splitlines()[0]).parse_args()
     directory = Path(__file__).parent
     for name in WITH_QUESTIONS:

@@ -34,7 +34,7 @@ WARM_UP_STEPS = 2
 
 
 def main() -> None:
-    """Measures and prints the figures."""
+    """Measure and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=15)
     parser.add_argument("--dropout", type=float, default=0.0)
@@ -77,7 +77,7 @@ def flops_per_step(hidden_size: int, layers: int) -> int:
 
 
 def training_step(hidden_size: int, layers: int, dropout: float = 0.0) -> Callable[[], None]:
-    """Builds a SQuAD training step on a full batch, and returns a function that runs it."""
+    """Build a SQuAD training step on a full batch; the result runs it."""
     config = modeling.AlbertConfig(
         30000,
         hidden_size=hidden_size,

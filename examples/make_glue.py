@@ -24,10 +24,10 @@ SIMILARITY_COLUMNS = (
 
 
 class PairWriter:
-    """Makes pairs of sentences of random choices."""
+    """Maker of pairs of sentences of random choices."""
 
     def __init__(self, rng: random.Random):
-        """Takes what makes the choices."""
+        """Take the random generator."""
         self._rng = rng
         self._words = Writer(rng, name_stems())
 
@@ -71,7 +71,7 @@ def _sentence(wording, name, answer):
 
 
 def write_paraphrases(path: Path, pairs: list[tuple[str, str, str]], has_labels: bool) -> None:
-    """Writes a file of MRPC."""
+    """Write a file of MRPC."""
     first_column = "Quality" if has_labels else "index"
     rows = [(first_column, *PARAPHRASE_COLUMNS)]
     for number, (first, second, label) in enumerate(pairs):
@@ -81,7 +81,7 @@ def write_paraphrases(path: Path, pairs: list[tuple[str, str, str]], has_labels:
 
 
 def write_similarities(path: Path, pairs: list[tuple[str, str, str]], has_labels: bool) -> None:
-    """Writes a file of STS-B."""
+    """Write a file of STS-B."""
     rows = [SIMILARITY_COLUMNS + ("score",) * has_labels]
     for number, (first, second, score) in enumerate(pairs):
         source = ("main-made", "made", "2020", f"{number:04}", "none", "none")
@@ -100,7 +100,7 @@ def make_task(
     rows: int,
     heldout: int,
 ) -> None:
-    """Writes `train.tsv`, `dev.tsv` and `test.tsv` of a task.
+    """Write `train.tsv`, `dev.tsv` and `test.tsv` of a task.
 
     Args:
       directory: where to; it is made if need be.
@@ -115,7 +115,7 @@ def make_task(
 
 
 def main() -> None:
-    """Makes the files from the command line."""
+    """Make the files from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("directory", type=Path, help="where MRPC/ and STS-B/ are written")
     parser.add_argument("--rows", type=int, default=2000, help="training rows of each task")

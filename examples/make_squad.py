@@ -166,7 +166,7 @@ HELDOUT_STEMS = 80  # of the 756 that two syllables make
 
 
 def name_stems() -> list[str]:
-    """What names are made from: all pairs of syllables."""
+    """All pairs of syllables, which names begin with."""
     return ["".join(pair).capitalize() for pair in itertools.permutations(SYLLABLES.split(), 2)]
 
 
@@ -227,7 +227,7 @@ class Writer:
 
 
 def make_files(directory: str | Path, paragraphs: int, heldout: int, seed: int) -> None:
-    """Writes `train.json`, `heldout.json` and `corpus.txt`.
+    """Write `train.json`, `heldout.json` and `corpus.txt`.
 
     Args:
       directory: where to; it is made if need be.
@@ -253,7 +253,7 @@ def make_files(directory: str | Path, paragraphs: int, heldout: int, seed: int) 
 
 
 def main() -> None:
-    """Makes the files from the command line."""
+    """Make the files from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("directory", help="where the files are written")
     parser.add_argument("--paragraphs", type=int, default=2000, help="training paragraphs")

@@ -51,7 +51,7 @@ SHOWN_QUESTIONS = 6
 
 
 def main() -> None:
-    """Makes the data, trains, and prints what has been learned."""
+    """Make the data, train, and print answers and metrics."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("directory", nargs="?", type=Path, default=ROOT / "quickstart")
     parser.add_argument("--paragraphs", type=int, default=4000, help="to train on")
@@ -68,14 +68,14 @@ def main() -> None:
 
 
 def make_inputs(directory: Path, paragraphs: int) -> None:
-    """Makes the data, the vocabulary and the config of a tiny model."""
+    """Make the data, the vocabulary and the config of a tiny model."""
     make_files(directory, paragraphs, heldout=100, seed=1)
     train_sentencepiece(directory)
     (directory / "albert_config.json").write_text(json.dumps(TINY_CONFIG, indent=2) + "\n")
 
 
 def train_sentencepiece(directory: Path) -> None:
-    """Trains `sentencepiece.model` on the generated text, with ALBERT's special pieces."""
+    """Train `sentencepiece.model` on the generated text, with ALBERT's special pieces."""
     data = json.loads((directory / "train.json").read_text(encoding="utf-8"))["data"]
     paragraphs = [paragraph for article in data for paragraph in article["paragraphs"]]
     text = [paragraph["context"] for paragraph in paragraphs]
@@ -96,7 +96,7 @@ def train_sentencepiece(directory: Path) -> None:
 
 
 def run_squad(directory: Path, output: str, **flags: object) -> None:
-    """Runs `run_squad_v1.py` on the generated files, as a user would, and shows the command."""
+    """Run `run_squad_v1.py` on the generated files, as a user would, and show the command."""
     flags = {
         "albert_config_file": directory / "albert_config.json",
         "spm_model_file": directory / "sentencepiece.model",
@@ -110,7 +110,7 @@ def run_squad(directory: Path, output: str, **flags: object) -> None:
 
 
 def run_script(script: str, flags: Mapping[str, object]) -> None:
-    """Runs a script, as a user would, and shows the command; if it fails, this program ends too."""
+    """Run a script, as a user would, and show the command; end this program too if it fails."""
     command = [sys.executable, str(ROOT / script)]
     command += [f"--{name}={value}" for name, value in flags.items()]
     print("\n" + " \\\n  ".join([f"python {script}", *command[2:]]), flush=True)
@@ -120,7 +120,7 @@ def run_script(script: str, flags: Mapping[str, object]) -> None:
 
 
 def show_answers(directory: Path) -> None:
-    """Prints some held-out questions with the predicted and the true answers."""
+    """Print some held-out questions with the predicted and the true answers."""
     predictions = json.loads((directory / "trained/predictions.json").read_text(encoding="utf-8"))
     articles = json.loads((directory / "heldout.json").read_text(encoding="utf-8"))["data"]
     for article in articles[:SHOWN_QUESTIONS]:
@@ -133,7 +133,7 @@ def show_answers(directory: Path) -> None:
 
 
 def show_metrics(directory: Path, *outputs: str) -> None:
-    """Prints exact match and F1 of some runs on the held-out part."""
+    """Print exact match and F1 of some runs on the held-out part."""
     print()
     for output in outputs:
         results = json.loads((directory / output / "eval_results.json").read_text())

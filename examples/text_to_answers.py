@@ -37,7 +37,7 @@ RANDOM_LEARNING_RATE, PRETRAINED_LEARNING_RATE = 5e-4, 2e-4
 
 
 def main() -> None:
-    """Makes the data, pre-trains, fine-tunes twice, and prints what pre-training has gained."""
+    """Make the data, pre-train, fine-tune twice, and print both metrics."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("directory", nargs="?", type=Path, default=ROOT / "text_to_answers")
     parser.add_argument("--paragraphs", type=int, default=4000, help="to train on")
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def make_records(directory: Path) -> None:
-    """Makes the pre-training records of the text."""
+    """Make the pre-training records of the text."""
     flags = {
         "input_file": directory / "corpus.txt",
         "output_file": directory / "pretraining.tfrecord",
@@ -71,7 +71,7 @@ def make_records(directory: Path) -> None:
 
 
 def pretrain(directory: Path, steps: int) -> None:
-    """Pre-trains on the records.
+    """Pre-train on the records.
 
     The weights start smaller than those of the quickstart: the word embeddings are the weights of
     the masked language model's last layer too, and from 0.1 on it learns next to nothing.

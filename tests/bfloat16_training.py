@@ -28,7 +28,7 @@ from golden import build
 
 
 def main() -> None:
-    """Trains and prints."""
+    """Train and print."""
     head, optimizer = sys.argv[1:]
     config = bfloat16.config_from_environment()
     session_config, hooks = tf.ConfigProto(), []

@@ -43,7 +43,7 @@ class FileServer:
     """
 
     def __init__(self, files: dict[str, bytes]):
-        """Starts the server."""
+        """Start the server."""
         self.files = dict(files)
         self.faults = []
         self.knows_ranges = True

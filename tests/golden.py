@@ -69,7 +69,7 @@ def checkpoint_of(head: str) -> str:
 def build(
     head: str, use_einsum: bool = False, is_training: bool = True, inputs: dict | None = None
 ) -> dict[str, tf.Tensor]:
-    """Builds the tiny model with one of the heads on the golden inputs, or others, in the default
+    """Build the tiny model with one of the heads on the golden inputs, or others, in the default
     graph.
 
     Returns the tensors that the golden forward file has, by name. The variables start from the

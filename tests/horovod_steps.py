@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> None:
 
 
 def compare_weights(drift: float) -> None:
-    """Lets the ranks start with different weights, which rank 0's replace, and drift apart."""
+    """Let the ranks start with different weights, which rank 0's replace, and drift apart."""
     with tf.Graph().as_default():
         rank = distributed.rank()
         weight = tf.get_variable("weight", initializer=tf.constant([float(rank)]))

@@ -47,7 +47,7 @@ def _find(program, remedy):
 
 
 def start(command: list[str], **options) -> subprocess.Popen:
-    """Starts a command line of `started_by`; its standard error goes to a pipe."""
+    """Start a command line of `started_by`; its standard error goes to a pipe."""
     environment = {**os.environ, **_ENVIRONMENT, **options.pop("env", {})}
     return subprocess.Popen(
         command,
@@ -60,7 +60,7 @@ def start(command: list[str], **options) -> subprocess.Popen:
 
 
 def finish(process: subprocess.Popen) -> subprocess.CompletedProcess:
-    """Waits for the end of what was started."""
+    """Wait for the end of what was started."""
     try:
         stdout, stderr = process.communicate(timeout=TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired:
@@ -73,5 +73,5 @@ def finish(process: subprocess.Popen) -> subprocess.CompletedProcess:
 def launch(
     launcher: str, processes: int, command: list[str], **options
 ) -> subprocess.CompletedProcess:
-    """Starts several processes of a command and waits for their end."""
+    """Start several processes of a command and wait for their end."""
     return finish(start(started_by(launcher, processes, command), **options))

@@ -86,7 +86,7 @@ def command(script: str, flags: dict) -> list[str]:
 def run_script(
     script: str, flags: dict, extra: Sequence[str] = (), **options
 ) -> subprocess.CompletedProcess:
-    """Runs a script to its end; `stderr` of the result is its log."""
+    """Run a script to its end; `stderr` of the result is its log."""
     return subprocess.run(
         [*command(script, flags), *extra],
         capture_output=True,
@@ -98,24 +98,24 @@ def run_script(
 
 
 def run_squad(output_dir, env=None, **flags) -> subprocess.CompletedProcess:
-    """Runs run_squad_v1.py on the sample; the flags change those of `SQUAD_FLAGS`."""
+    """Run run_squad_v1.py on the sample; the flags change those of `SQUAD_FLAGS`."""
     flags = {**SQUAD_FLAGS, "output_dir": output_dir, **flags}
     return run_script("run_squad_v1.py", flags, env=env or {})
 
 
 def run_classifier(output_dir, **flags) -> subprocess.CompletedProcess:
-    """Runs run_classifier.py on the sample; the flags change those of `CLASSIFIER_FLAGS`."""
+    """Run run_classifier.py on the sample; the flags change those of `CLASSIFIER_FLAGS`."""
     return run_script("run_classifier.py", {**CLASSIFIER_FLAGS, "output_dir": output_dir, **flags})
 
 
 def create_pretraining_data(output_file, **flags) -> subprocess.CompletedProcess:
-    """Runs create_pretraining_data.py; the flags change those of `PRETRAINING_DATA_FLAGS`."""
+    """Run create_pretraining_data.py; the flags change those of `PRETRAINING_DATA_FLAGS`."""
     flags = {**PRETRAINING_DATA_FLAGS, "output_file": output_file, **flags}
     return run_script("create_pretraining_data.py", flags)
 
 
 def run_pretraining(output_dir, **flags) -> subprocess.CompletedProcess:
-    """Runs run_pretraining.py; the flags change those of `PRETRAINING_FLAGS`."""
+    """Run run_pretraining.py; the flags change those of `PRETRAINING_FLAGS`."""
     return run_script(
         "run_pretraining.py", {**PRETRAINING_FLAGS, "output_dir": output_dir, **flags}
     )

@@ -1,4 +1,4 @@
-"""What differs from device to device: CPU, GPU and HPU, bfloat16, and the processes of Horovod.
+"""Devices: CPU, GPU and HPU, bfloat16, and the processes of Horovod.
 
 Imports nothing of the project but `errors`. Everything that builds a graph may import it.
 """

@@ -40,7 +40,7 @@ Exceptions = Sequence[Sequence[str]]  # pairs: regular expression of the name, o
 
 @dataclass(frozen=True)
 class ConversionConfig:
-    """What a conversion file says.
+    """Contents of a conversion file.
 
     Attributes:
       allowlist: types of ops that are converted.
@@ -58,7 +58,7 @@ class ConversionConfig:
 
 
 def config_from_environment() -> ConversionConfig | None:
-    """Reads and logs the file that TF_BF16_CONVERSION names; None if the variable is 0 or not set.
+    """Read and log the file that TF_BF16_CONVERSION names; None if the variable is 0 or not set.
 
     Raises:
       InputError: if the file cannot be used.
@@ -73,7 +73,7 @@ def config_from_environment() -> ConversionConfig | None:
 
 
 def read_config(path: str) -> ConversionConfig:
-    """Reads a conversion file.
+    """Read a conversion file.
 
     Raises:
       InputError: if the file cannot be read, or has a list, an op type or a regular expression that
@@ -95,7 +95,7 @@ def read_config(path: str) -> ConversionConfig:
 
 
 def _problems(lists):
-    """What is wrong with the value of a conversion file."""
+    """Problems of the value of a conversion file."""
     names = [field.name for field in dataclasses.fields(ConversionConfig)]
     if not isinstance(lists, dict):
         return [f"it should be an object with {', '.join(names)}"]
@@ -142,7 +142,7 @@ def _tensorflow_ops():
 
 
 def enable_rewrite(session_config: tf.ConfigProto) -> None:
-    """Lets sessions rewrite graphs, with the lists that `ConversionHook` sets.
+    """Enable TensorFlow's graph rewrite, with the lists that `ConversionHook` sets.
 
     The rewrite is part of oneDNN in TensorFlow, which must have been on when TensorFlow loaded.
 
@@ -172,7 +172,7 @@ def with_conversion(
 
 
 class ConversionHook(tf.train.SessionRunHook):
-    """Tells TensorFlow's rewrite the op types to convert, and keeps it off the exceptions.
+    """Session hook that gives TensorFlow's rewrite the op types to convert, and its exceptions.
 
     The rewrite leaves an op as it is if a run asks for it. So the hook asks, in each run, for the
     exceptions among the ops that run anyway. For an op that is to be converted by its name, its
@@ -180,7 +180,7 @@ class ConversionHook(tf.train.SessionRunHook):
     """
 
     def __init__(self, config: ConversionConfig):
-        """Makes the hook."""
+        """Make the hook."""
         self._config = config
         self._kept_by_fetches = {}
 
@@ -217,7 +217,7 @@ class ConversionHook(tf.train.SessionRunHook):
 
 
 def _set_list(tensorflow_name: str, types: set[str]) -> None:
-    """Makes one of TensorFlow's lists be these op types, whatever it is by default."""
+    """Set one of TensorFlow's lists to these op types, whatever it is by default."""
     variable = f"{_TENSORFLOW_VARIABLE}{tensorflow_name}"
     os.environ[f"{variable}_ADD"] = ",".join(sorted(types))
     os.environ[f"{variable}_REMOVE"] = ",".join(sorted(_tensorflow_ops() - types))

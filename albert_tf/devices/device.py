@@ -26,7 +26,7 @@ class MissingDeviceError(InputError):
     """
 
     def __init__(self, message: str, is_told: bool = True):
-        """Takes what is missing."""
+        """Take the message."""
         super().__init__(message)
         self.is_told = is_told
 

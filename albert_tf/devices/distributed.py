@@ -170,7 +170,7 @@ def _exchange():
 
 
 class _Exchange:
-    """Moves bytes between the processes, in a small graph of its own.
+    """All-gather of bytes between the processes, in a small graph of its own.
 
     Its session has no device but the CPU: an accelerator belongs to the model.
     """

@@ -1,4 +1,4 @@
-"""What the processes of a run do together in their graphs: mean gradients, equal weights.
+"""The collective parts of graphs: mean gradients over all processes, equal weights.
 
 In a run of one process nothing is added to a graph.
 """
@@ -65,7 +65,7 @@ def training_hooks() -> list[tf.train.SessionRunHook]:
 
 
 class _SameWeightsHook(tf.train.SessionRunHook):
-    """Checks that all processes have the same weights, to the bit."""
+    """Session hook that checks that all processes have the same weights, to the bit."""
 
     def after_create_session(self, session, coord):
         self._compare(session, "start from")

@@ -16,7 +16,7 @@ _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError)
 
 
 def unpack(archive: Path, directory: Path) -> None:
-    """Unpacks a `.tar.gz` or `.zip` archive; a folder that holds all of it is left out.
+    """Unpack a `.tar.gz` or `.zip` archive; a folder that holds all of it is left out.
 
     Only plain files are written, and only inside `directory`.
 
@@ -48,7 +48,7 @@ def unpack(archive: Path, directory: Path) -> None:
 
 
 def _tar_members(archive: Path) -> Iterable[tuple[str, BinaryIO]]:
-    """Yields names and contents of the files of a tar archive."""
+    """Yield names and contents of the files of a tar archive."""
     with tarfile.open(archive, "r:gz") as tar:
         for member in tar:
             if member.isreg():
@@ -58,7 +58,7 @@ def _tar_members(archive: Path) -> Iterable[tuple[str, BinaryIO]]:
 
 
 def _zip_members(archive: Path) -> Iterable[tuple[str, BinaryIO]]:
-    """Yields names and contents of the files of a zip archive, without what macOS adds.
+    """Yield names and contents of the files of a zip archive, without what macOS adds.
 
     Links in it are read as files.
     """

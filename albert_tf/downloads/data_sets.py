@@ -34,7 +34,7 @@ _ARCHIVES = {"qnli": "QNLIv2", "qqp": "QQP-clean"}
 
 @dataclass(frozen=True)
 class Source:
-    """Where data sets come from, and how.
+    """Sources of the data sets.
 
     Attributes:
       squad_url: address of the folder with the files of SQuAD.
@@ -53,7 +53,7 @@ class Source:
     retry_policy: RetryPolicy
 
     def fetch(self, url: str, path: Path, sha256: str | None = None) -> Path:
-        """Downloads a file, and returns its path."""
+        """Download a file and return its path."""
         fetching.fetch(url, path, self.retry_policy, sha256 if self.verify_checksums else None)
         return path
 
@@ -110,7 +110,7 @@ def _data_set(name) -> tuple[str, Callable[[Path, Path, Source], None]]:
 
 
 def download(make: Callable[[Path, Path, Source], None], folder: Path, source: Source) -> None:
-    """Lets the folder of a data set appear when all of its files are there and checked.
+    """Make the folder of a data set atomically, once all of its files are there and checked.
 
     What is downloaded, and not a part of the data set as it is, lies in `<folder>.download`
     meanwhile, from which a later call goes on.
@@ -133,8 +133,7 @@ def download(make: Callable[[Path, Path, Source], None], folder: Path, source: S
 
 
 def _keep_parts(downloads):
-    """Removes what has been downloaded, as one of the files is not right, but keeps what a later
-    call can go on from."""
+    """Remove whole downloads, as one of them is wrong; keep those that a later call resumes."""
     for path in downloads.iterdir():
         if ".part" not in path.suffixes:
             path.unlink()
@@ -208,7 +207,7 @@ def _lines(path):
 
 
 def _check_glue(folder, task):
-    """Reads all files of a task, as training and prediction will."""
+    """Read all files of a task, as training and prediction will."""
     for split in ("train", "dev", "test"):
         for file in task.files(split):
             read_examples(str(folder / file.name), task, split)

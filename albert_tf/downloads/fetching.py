@@ -35,7 +35,7 @@ _NETWORK_ERRORS = (
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long a download goes on when the network does not.
+    """Limits of a download over a network that fails.
 
     Attributes:
       timeout: seconds without a byte after which a connection counts as lost.
@@ -55,7 +55,7 @@ def fetch(
     sha256: str | None = None,
     size: int | None = None,
 ) -> None:
-    """Downloads a file; it appears at `path` when it is whole and has been checked.
+    """Download a file; it appears at `path` when it is whole and has been checked.
 
     What arrives is kept in `<path>.part`, from which a later call goes on if the server still has
     the same file. A file that is at `path` already is used if size and digest are right. Only one
@@ -128,7 +128,7 @@ class _Download:
         return state
 
     def run(self):
-        """Fetches what is missing; one of `_NETWORK_ERRORS` if not all of it arrives."""
+        """Fetch the missing bytes; raises one of `_NETWORK_ERRORS` if some do not arrive."""
         headers = {"User-Agent": "albert-download"}
         if self.received:
             headers["Range"] = f"bytes={self.received}-"
@@ -183,7 +183,7 @@ class _Download:
         files.write_json(self.state_path, self.state)
 
     def check(self, sha256):
-        """Compares size and digests; a file that differs is removed."""
+        """Compare size and digests; a file that differs is removed."""
         problem = _problem(self.part, self.size, sha256, self.state.get("md5"))
         if problem:
             self.discard()
@@ -193,18 +193,18 @@ class _Download:
             )
 
     def finish(self):
-        """Gives the file its name."""
+        """Give the whole file its final name."""
         self.part.replace(self.path)
         self.state_path.unlink()
 
     def discard(self):
-        """Removes what is there."""
+        """Remove the bytes received so far."""
         self.part.unlink(missing_ok=True)
         self.state_path.unlink(missing_ok=True)
 
 
 def _problem(path, size, sha256, md5=None):
-    """What is wrong with a file, or None."""
+    """Problem of a file, or None."""
     found = path.stat().st_size
     if size is not None and found != size:
         return f"it has {found} bytes, but {size} are expected"
@@ -242,7 +242,7 @@ def _md5_of(response):
 
 
 def _copy(response, file, start, total, name):
-    """Copies a response to a file block by block, as the blocks arrive."""
+    """Copy a response to a file block by block, as the blocks arrive."""
     begin = time.time()
     with tqdm(
         desc=name, initial=start, total=total, unit="B", unit_scale=True, disable=None

@@ -66,7 +66,7 @@ def download_model(
     sha256: str | None = None,
     size: int | None = None,
 ) -> None:
-    """Downloads and unpacks a model; the folder appears when all of it is there and checked.
+    """Download and unpack a model; the folder appears when all of it is there and checked.
 
     Args:
       url: address of the archive.
@@ -95,7 +95,7 @@ def download_model(
 
 
 def check_source(folder: Path, sha256: str | None) -> None:
-    """Checks that a folder that is there came from an archive with a digest, if one is given."""
+    """Check that a folder that is there came from an archive with a digest, if one is given."""
     if not sha256:
         return
     try:

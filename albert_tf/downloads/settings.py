@@ -10,7 +10,7 @@ from albert_tf.runs.settings import setting
 
 @dataclass(frozen=True)
 class DownloadSettings:
-    """Where downloads go, and how long to try."""
+    """Output folder and retry policy of downloads."""
 
     output_dir: str = setting(".", "Directory in which each download gets a folder.")
     timeout: float = setting(
@@ -25,13 +25,13 @@ class DownloadSettings:
 
     @property
     def retry_policy(self) -> RetryPolicy:
-        """How long to try."""
+        """Limits for a network that fails."""
         return RetryPolicy(self.timeout, self.retries, self.retry_seconds)
 
 
 @dataclass(frozen=True)
 class ModelDownloadSettings(DownloadSettings):
-    """What the archive of a model must be."""
+    """Digest and size of the archive of a model."""
 
     sha256: str | None = setting(None, "SHA-256 digest that the archive must have.")
     size: int | None = setting(None, "Number of bytes that the archive must have.")
@@ -39,7 +39,7 @@ class ModelDownloadSettings(DownloadSettings):
 
 @dataclass(frozen=True)
 class DataSetSettings(DownloadSettings):
-    """Where data sets come from."""
+    """Sources of the data sets."""
 
     squad_url: str = setting(
         "https://rajpurkar.github.io/SQuAD-explorer/dataset", "Folder with the files of SQuAD."

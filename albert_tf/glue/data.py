@@ -75,7 +75,7 @@ class GlueTask:
 
     @property
     def is_regression(self) -> bool:
-        """Whether the task asks for a score, and not for one of some labels."""
+        """Whether the task asks for a score instead of a label."""
         return not self.labels
 
     def files(self, split: str) -> tuple[DataFile, ...]:
@@ -210,7 +210,7 @@ class Example:
 
 
 def read_examples(path: str, task: GlueTask, split: str) -> list[Example]:
-    """Reads and checks a file of a task; empty lines are passed over.
+    """Read and check a file of a task; empty lines are passed over.
 
     Args:
       path: path of the file.
@@ -251,7 +251,7 @@ def read_examples(path: str, task: GlueTask, split: str) -> list[Example]:
 
 
 def _lines(path, task):
-    """Yields the lines with their numbers. Only a line feed ends one: the other characters that
+    """Yield the lines with their numbers. Only a line feed ends one: the other characters that
     `str.splitlines` splits at may stand in a sentence."""
     number = 0
     try:
@@ -280,7 +280,7 @@ def _check_header(path, number, task, columns, split):
 
 
 def _example(row, row_number, task, split):
-    """Makes an example of a row; `ValueError` if its label is none."""
+    """Make an example of a row; `ValueError` if its label is none."""
     label = 0.0 if task.is_regression else 0
     if split != "test":
         label = _label(row[task.label_column], task)
@@ -305,7 +305,7 @@ def _label(text, task):
 
 @dataclass(frozen=True)
 class Feature:
-    """What the model reads of an example.
+    """Model inputs and label of an example.
 
     Attributes:
       input_ids: ids of the pieces, not padded.
@@ -332,7 +332,7 @@ def make_feature(
     max_seq_length: int,
     do_lower_case: bool,
 ) -> Feature:
-    """Makes `[CLS] text [SEP]` or `[CLS] text [SEP] text [SEP]` of an example.
+    """Make `[CLS] text [SEP]` or `[CLS] text [SEP] text [SEP]` of an example.
 
     Args:
       example: the example.

@@ -75,14 +75,14 @@ class AlbertConfig:
 
     @classmethod
     def from_dict(cls, json_object: dict) -> AlbertConfig:
-        """Makes a config of a dictionary; keys that are missing get their defaults."""
+        """Make a config from a dictionary; missing keys get their defaults."""
         config = cls(vocab_size=None)
         vars(config).update(json_object)
         return config
 
     @classmethod
     def from_json_file(cls, json_file: str) -> AlbertConfig:
-        """Reads a config file.
+        """Read a config file.
 
         Raises:
           InputError: if the file is missing, is not JSON, or describes no possible model.
@@ -102,7 +102,7 @@ class AlbertConfig:
 
     @classmethod
     def checked(cls, values: dict, file: str) -> AlbertConfig:
-        """Makes a config of the values that a file holds.
+        """Make a config from the values of a file, and check it.
 
         Raises:
           InputError: if they describe no possible model.
@@ -122,7 +122,7 @@ class AlbertConfig:
         return json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n"
 
     def _problem(self) -> str | None:
-        """What makes this config impossible, or None."""
+        """Problem that makes this config impossible, or None."""
         for name in (
             "vocab_size",
             "embedding_size",

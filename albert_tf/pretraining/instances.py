@@ -34,7 +34,7 @@ Document = Sequence[Sequence[int]]  # the ids of the pieces of each sentence
 
 @dataclass(frozen=True)
 class InstanceSettings:
-    """What instances depend on beside the text, the vocabulary and the seed.
+    """Settings of instances, beside the text, the vocabulary and the seed.
 
     Attributes:
       max_seq_length: longest instance, in pieces, with its three marks.
@@ -92,7 +92,7 @@ def starts_word(piece: str, is_sentencepiece: bool) -> bool:
 
 
 class Vocabulary:
-    """What instances need to know of a vocabulary, by the ids of its pieces.
+    """Properties of the pieces of a vocabulary, by their ids.
 
     Attributes:
       cls_id: id of [CLS].
@@ -104,7 +104,7 @@ class Vocabulary:
     """
 
     def __init__(self, tokenizer: FullTokenizer):
-        """Reads the vocabulary of a tokenizer, which has [CLS], [SEP] and [MASK]."""
+        """Read the vocabulary of a tokenizer, which has [CLS], [SEP] and [MASK]."""
         pieces = [
             tokenizer.inv_vocab.get(index, "") for index in range(max(tokenizer.inv_vocab) + 1)
         ]
@@ -120,7 +120,7 @@ class Vocabulary:
 def read_blocks(
     paths: Sequence[str], strict: bool = True, block_characters: int = BLOCK_CHARACTERS
 ) -> Iterator[list[list[str]]]:
-    """Yields blocks of documents, each a list of sentences, while the files are read.
+    """Yield blocks of documents, each a list of sentences, while the files are read.
 
     A document ends at an empty line or with its file. One that is longer than a block is cut
     between two sentences.
@@ -151,7 +151,7 @@ def read_blocks(
 
 
 def _read_lines(path, strict):
-    """Yields the lines of a file without the white space at their ends."""
+    """Yield the lines of a file without the white space at their ends."""
     number = 0
     try:
         with Path(path).open("rb") as file:
@@ -186,7 +186,7 @@ class EncodedBlock:
     def from_text(
         cls, block: Sequence[Sequence[str]], tokenizer: FullTokenizer, do_lower_case: bool
     ) -> EncodedBlock:
-        """Encodes the sentences of a block; those without any piece are left out."""
+        """Encode the sentences of a block; those without any piece are left out."""
         ids, sentence_lengths, document_lengths = [], [], []
         for document in block:
             sentences = [tokenizer.ids_of_text(text, do_lower_case) for text in document]
@@ -248,10 +248,10 @@ class Instance:
 
 
 class InstanceMaker:
-    """Makes the instances of blocks of documents."""
+    """Maker of the instances of blocks of documents."""
 
     def __init__(self, settings: InstanceSettings, vocabulary: Vocabulary, seed: int):
-        """Makes the maker; the same `seed` makes the same instances."""
+        """Take the settings; the same `seed` makes the same instances."""
         self.settings = settings
         self.vocabulary = vocabulary
         self.seed = seed
@@ -271,7 +271,7 @@ class InstanceMaker:
         return instances
 
     def _pairs(self, documents, index, rng):
-        """Yields the pairs of segments of a document, with their labels.
+        """Yield the pairs of segments of a document, with their labels.
 
         A pair takes sentences up to the target length, but at least two. A last sentence that is
         left alone goes with the one before it.
@@ -345,7 +345,7 @@ class InstanceMaker:
         return segment[front : front + length]
 
     def _mask(self, ids, rng):
-        """Masks and permutes pieces in place: the positions and the pieces that stood there."""
+        """Mask and permute pieces in place; the positions, and the pieces before masking."""
         settings = self.settings
         if not settings.masked_lm_prob:
             return [], []
@@ -367,7 +367,7 @@ class InstanceMaker:
         return positions, [labels[position] for position in positions]
 
     def _replacement(self, piece, rng):
-        """What stands in the input for a piece that is to be predicted (BERT, section 3.1)."""
+        """Input piece in place of a masked one (BERT, section 3.1)."""
         draw = rng.random()
         if draw < MASKED_SHARE:
             return self.vocabulary.mask_id
@@ -397,12 +397,12 @@ def _joined(sentences):
 
 
 class NgramChooser:
-    """Chooses n-grams of words that do not overlap."""
+    """Random choice of n-grams of words that do not overlap."""
 
     def __init__(
         self, words: Sequence[tuple[int, int]], limits: Sequence[float], rng: random.Random
     ):
-        """Makes the chooser.
+        """Make the chooser.
 
         Args:
           words: where words begin and end (exclusive); an n-gram does not go over a gap.
@@ -422,7 +422,7 @@ class NgramChooser:
         return positions
 
     def ngrams(self, budget: int) -> Iterator[range]:
-        """Yields n-grams of up to `budget` pieces in all, as ranges of words."""
+        """Yield n-grams of up to `budget` pieces in all, as ranges of words."""
         while budget > 0:
             draw = self._rng.random()
             size = 1 + sum(draw >= limit for limit in self._limits)

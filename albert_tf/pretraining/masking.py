@@ -18,7 +18,7 @@ _ROUNDS = 3  # in which n-grams are taken until the next does not fit into the b
 
 
 class Masker:
-    """Masks the features of records.
+    """Dynamic masking of the features of records.
 
     Words are told by `token_boundary`. The sequence is cut into n-grams of 1 to `ngram` words; they
     are taken in random order as long as they fit into the budget.
@@ -27,7 +27,7 @@ class Masker:
     def __init__(
         self, tokenizer: FullTokenizer, budget: int, ngram: int = 3, masked_lm_prob: float = 0.15
     ):
-        """Makes the masker.
+        """Make the masker.
 
         Args:
           tokenizer: its vocabulary has [CLS], [SEP] and [MASK].
@@ -47,7 +47,7 @@ class Masker:
     def mask_batch(
         self, numbers: tf.Tensor, features: dict[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        """Masks the records of a batch anew.
+        """Mask the records of a batch anew.
 
         Args:
           numbers: int64 tensor [B], the numbers of the records in the run.
@@ -64,7 +64,7 @@ class Masker:
         )
 
     def mask(self, number: tf.Tensor, features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Masks a record: `mask_batch` without the first axis."""
+        """Mask a record: `mask_batch` without the first axis."""
         ids = _restored(features)
         length = ids.shape[0]
         draws = tf.random.stateless_uniform([4, length], seed=tf.stack([_SEED, number]))
@@ -91,7 +91,7 @@ class Masker:
         return {**features, **predictions, "input_ids": replaced}
 
     def _may_be_masked(self, ids, words, input_mask):
-        """Which pieces belong to a word without special pieces: bool [S]."""
+        """Mask of the pieces of words without special pieces: bool [S]."""
         is_special = tf.gather(tf.constant(self._is_special), ids)
         is_special = tf.logical_or(is_special, tf.equal(input_mask, 0))
         num_special = tf.math.unsorted_segment_sum(
@@ -110,7 +110,7 @@ class Masker:
         return tf.cumsum(tf.pad(tf.cast(is_new, tf.int32), [[1, 0]]))
 
     def _replacements(self, ids, kinds, pieces):
-        """What stands for each piece if it is masked: int32 [S]."""
+        """Input piece in place of each piece, if it is masked: int32 [S]."""
         numbers = tf.cast(pieces * len(self._ordinary_ids), tf.int32)
         random_ids = tf.gather(tf.constant(self._ordinary_ids, tf.int32), numbers)
         others = tf.where(kinds < MASKED_SHARE + KEPT_SHARE, ids, random_ids)
@@ -126,7 +126,7 @@ def _restored(features):
 
 
 def _chosen(sizes, draws, budget):
-    """Which n-grams are masked: bool [S], by their sizes in pieces [S] (0 for none) and draws."""
+    """Choose the n-grams to mask, bool [S], by their sizes in pieces [S] (0: none) and draws."""
     order = tf.argsort(draws)
     sizes = tf.gather(sizes, order)
     chosen = tf.zeros_like(sizes, tf.bool)

@@ -152,7 +152,7 @@ class BlockStore:
     """Encoded blocks in a file, to be read again in any order."""
 
     def __init__(self, file: BinaryIO):
-        """Makes the store in an open file."""
+        """Make the store in an open file."""
         self._file = file
         self._places = []  # of each block: where it begins, and the lengths of its arrays
         self.num_documents = self.num_single_sentences = self.num_pieces = 0
@@ -161,7 +161,7 @@ class BlockStore:
         return len(self._places)
 
     def append(self, block: EncodedBlock) -> None:
-        """Adds a block."""
+        """Add a block."""
         arrays = dataclasses.astuple(block)
         self._places.append((self._file.tell(), [len(array) for array in arrays]))
         for array in arrays:
@@ -179,7 +179,7 @@ class BlockStore:
 
 
 def _encoded_blocks(job: Job) -> Iterator[EncodedBlock]:
-    """Yields the blocks of the text as ids."""
+    """Yield the blocks of the text as ids."""
     settings = job.settings
 
     def encode(block):
@@ -211,7 +211,7 @@ def _made_records(maker, block, block_number, pass_number) -> list[bytes]:
 
 
 def _write(made: Iterable[list[bytes]], writers, num_tasks) -> int:
-    """Writes records to the writers in turn; returns their number."""
+    """Write records to the writers in turn and return their number."""
     count = 0
     in_turn = itertools.cycle(writers)
     for block_records in _with_progress(made, "making records", "records", len, num_tasks):
@@ -222,7 +222,7 @@ def _write(made: Iterable[list[bytes]], writers, num_tasks) -> int:
 
 
 def _with_progress(items, description, unit, size, total=None):
-    """Yields items; tells how far it is, and the rate."""
+    """Yield items, and log progress and rate."""
     start, count, done = time.time(), 0, 0
     throughput, timer = Throughput(0, start), ReportTimer(start)
     with tqdm(desc=description, total=total, unit=" blocks", disable=None) as bar:

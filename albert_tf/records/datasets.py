@@ -78,7 +78,7 @@ def _cut(batch, size):
 
 
 def spans_of(span: range, counts: Sequence[int]) -> list[range]:
-    """Which records of each file some records are, if all files are numbered together.
+    """Ranges of records by file, of a range of records numbered through all files.
 
     Args:
       span: the numbers of the records.

@@ -28,7 +28,7 @@ from albert_tf.records.record_files import (
 
 @dataclass(frozen=True)
 class Origin:
-    """What a record file is made from.
+    """Settings and inputs that a record file is made from.
 
     Attributes:
       settings: settings that the records depend on, by name.
@@ -53,7 +53,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is known of a record file.
+    """Facts about a record file.
 
     Attributes:
       num_records: number of records.

@@ -16,14 +16,14 @@ RecordValues = Mapping[str, "Sequence[int] | Sequence[float]"]
 
 
 class RecordWriter:
-    """Writes records to a file and counts them.
+    """Writer of records that counts them.
 
     Attributes:
       num_records: number of the records written.
     """
 
     def __init__(self, path: str | Path):
-        """Opens the file."""
+        """Open the file."""
         self.num_records = 0
         self._writer = tf.io.TFRecordWriter(str(path))
 

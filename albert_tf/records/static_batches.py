@@ -18,7 +18,7 @@ InputFn = Callable[[], tf.data.Dataset]
 
 
 def static_input_fns(input_fn: InputFn, batch_size: int, lengths: Sequence[int]) -> list[InputFn]:
-    """Splits an Estimator's input function into one for each length.
+    """Split an Estimator's input function into one for each length.
 
     Args:
       input_fn: returns a data set of dictionaries with `input_ids` [up to batch_size, a length].

@@ -1,4 +1,4 @@
-"""Work done by several processes, with results in the order of the tasks."""
+"""Worker processes, with results in the order of the tasks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _function = None  # what a worker process calls
 def ordered_map(
     function: Callable[[Task], Result], tasks: Iterable[Task], num_workers: int
 ) -> Iterator[Result]:
-    """Yields the results of a function for tasks, in the order of the tasks.
+    """Yield the results of a function for tasks, in the order of the tasks.
 
     Tasks are asked for only as fast as results are taken, so that memory does not grow with their
     number.
@@ -72,7 +72,7 @@ def _start_worker(function, parent):
 
 
 def _end_with_parent(parent):
-    """Ends a worker whose parent was killed; it would wait for tasks for ever."""
+    """End a worker whose parent was killed; it would wait for tasks for ever."""
     while os.getppid() == parent:
         time.sleep(_PARENT_CHECK_SECONDS)
     os._exit(1)

@@ -1,4 +1,4 @@
-"""What every run shares: flags, checks, train, evaluate, export, checkpoints, results.
+"""The run: flags, checks, train, evaluate, export, checkpoints, results.
 
 Knows tasks by the interface in `tasks.py` alone. Imported by tasks, for that interface, and by
 scripts.

@@ -28,7 +28,7 @@ Shapes = Mapping[str, Sequence[int]]
 
 
 def find_checkpoint(path: str) -> str:
-    """Finds the checkpoint that a path means.
+    """Find the checkpoint that a path stands for.
 
     Args:
       path: a checkpoint's prefix, one of its files, or a directory, which means its
@@ -90,7 +90,7 @@ def own_checkpoint(output_dir: str, do_train: bool) -> str | None:
 
 @contextmanager
 def named_if_damaged(prefix: str | None) -> Iterator[None]:
-    """Turns a failure to restore variables in the block into an `InputError` with the prefix."""
+    """Turn a failure to restore variables in the block into an `InputError` with the prefix."""
     try:
         yield
     except tf.errors.OpError as error:
@@ -119,7 +119,7 @@ def step_of(prefix: str) -> int | None:
 
 
 def keep_as_best(prefix: str) -> None:
-    """Copies a checkpoint to `model.ckpt-best` beside it.
+    """Copy a checkpoint to `model.ckpt-best` beside it.
 
     The old index is removed first and the new one comes last, so that there is no best checkpoint
     while its files are not all there.
@@ -138,7 +138,7 @@ def keep_as_best(prefix: str) -> None:
 
 
 def remove_unfinished(directory: str) -> None:
-    """Removes what a training run that was killed left half-written in its directory."""
+    """Remove half-written files that a killed training run left in its directory."""
     for path in Path(directory).iterdir() if Path(directory).is_dir() else ():
         if _UNFINISHED.match(path.name):
             logging.info("%s: removed; a run that was killed left it half-written", path)
@@ -169,7 +169,7 @@ def model_shapes_in(prefix: str) -> dict[str, list[int]]:
 
 
 def check_fits(prefix: str, model: Shapes, all_needed: bool) -> None:
-    """Checks that a checkpoint holds a model's variables in the right shapes.
+    """Check that a checkpoint holds a model's variables in the right shapes.
 
     Args:
       prefix: the checkpoint.
@@ -208,8 +208,8 @@ def _listed(items):
 
 
 def initialize_from(prefix: str, num_of_group: int = 0) -> None:
-    """Lets the trainable variables of the current graph start from a checkpoint, as far as it has
-    them, and logs which do not.
+    """Initialize the trainable variables of the current graph from a checkpoint, as far as it has
+    them, and log the others.
 
     Args:
       prefix: the checkpoint.

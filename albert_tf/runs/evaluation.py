@@ -1,4 +1,4 @@
-"""The results of a run: of its checkpoints, each evaluated once, and of its test sets."""
+"""The results of a run: metrics of its checkpoints, and answers to its test sets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Results:
     """
 
     def __init__(self, output_dir: str, evaluated_on: Mapping[str, Any]):
-        """Reads the results that are there.
+        """Read the results of earlier runs.
 
         Args:
           output_dir: directory of the run.
@@ -49,7 +49,7 @@ class Results:
         )
 
     def add(self, checkpoint: str, evaluation: Evaluation, keep_best: bool) -> None:
-        """Takes the result of a checkpoint, and writes its files if it is the best.
+        """Take the result of a checkpoint, and write its files if it is the best.
 
         The files come first and the result last, so that a checkpoint whose files a killed run has
         not all written is evaluated again.
@@ -83,13 +83,13 @@ class Results:
             write_summary(self._directory / "eval", step, values)
 
     def log(self) -> None:
-        """Logs the best result and where it is."""
+        """Log the best result and its files."""
         logging.info("%s: %s", self.best, _as_text(self._by_checkpoint[self.best]))
         written = ", ".join([*self._files, f"{_RESULTS_FILE}.txt", f"{_RESULTS_FILE}.json"])
         logging.info("%s has %s", self._directory, written)
 
     def _name(self, checkpoint):
-        """Names a checkpoint: by its file name if it is in the output directory."""
+        """Name a checkpoint: by its file name if it is in the output directory."""
         path = Path(checkpoint)
         return path.name if path.parent.resolve() == self._directory.resolve() else str(path)
 
@@ -152,7 +152,7 @@ class PredictedFiles:
     """
 
     def __init__(self, task: Task, shard: ExampleShard, checkpoint: str):
-        """Takes the task, the test set and the prefix of the checkpoint."""
+        """Take the task, the test set and the prefix of the checkpoint."""
         self._task = task
         self._shard = shard
         self._checkpoint = checkpoint

@@ -1,4 +1,4 @@
-"""Session hooks: what a training run tells while it goes."""
+"""Session hooks: the progress of a training run, in the log and in TensorBoard."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Throughput:
     """Steps per second, over the whole run and since the last time it was asked for."""
 
     def __init__(self, step: int, now: float):
-        """Starts to count at `step`; times are in seconds."""
+        """Start to count at `step`; times are in seconds."""
         self._start = self._last = (step, now)
 
     def since_last(self, step: int, now: float) -> float:
@@ -33,10 +33,10 @@ class Throughput:
 
 
 class ReportTimer:
-    """Tells when the log is due for a line: after 10 s, then ever more slowly, up to a minute."""
+    """Timer of log lines: due after 10 s, then ever more slowly, up to a minute."""
 
     def __init__(self, now: float):
-        """Starts to count; times are in seconds."""
+        """Start to count; times are in seconds."""
         self._pause = _FIRST_PAUSE_SECONDS
         self._next_report = now + self._pause
 
@@ -45,7 +45,7 @@ class ReportTimer:
         return now >= self._next_report
 
     def restart(self, now: float) -> None:
-        """Sets the time of the next line, after one has been logged."""
+        """Set the time of the next line, after one has been logged."""
         self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS)
         self._next_report = now + self._pause
 
@@ -55,7 +55,7 @@ def _rate(start, end):
 
 
 class ProgressHook(tf.train.SessionRunHook):
-    """Tells loss, learning rate, throughput and remaining time.
+    """Session hook that logs loss, learning rate, throughput and remaining time.
 
     The log gets a line after the first step, then after 10 s and, ever more slowly, up to every
     minute, and after the last step. The first step, which includes work on the graph, does not
@@ -73,7 +73,7 @@ class ProgressHook(tf.train.SessionRunHook):
         summary_steps: int = 100,
         runs_per_step: int = 1,
     ):
-        """Makes the hook.
+        """Make the hook.
 
         Args:
           loss: scalar float tensor.
@@ -166,7 +166,7 @@ class ProgressHook(tf.train.SessionRunHook):
 
 
 def write_summary(summary_dir: str, step: int, values: dict[str, float]) -> None:
-    """Writes figures of a step to the TensorBoard events of a directory."""
+    """Write figures of a step to the TensorBoard events of a directory."""
     values = [tf.Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
     with tf.Graph().as_default():  # the writer refuses to be made in eager mode
         writer = tf.summary.FileWriterCache.get(str(summary_dir))

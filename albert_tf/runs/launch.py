@@ -71,7 +71,7 @@ def prepare_environment() -> None:
 
 
 def explain(error: Exception) -> str | None:
-    """What an error means to the user; None if it is not one that a user can mend."""
+    """Message for the user; None for an error that a user cannot mend."""
     text = str(error)
     if isinstance(error, InputError):
         return text

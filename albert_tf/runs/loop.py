@@ -120,7 +120,7 @@ def _evaluation(setup, estimator, checkpoint):
 
 
 def _evaluated_on(setup) -> dict[str, Any]:
-    """What results depend on beside the checkpoint."""
+    """Inputs and settings that results depend on, beside the checkpoint."""
     inputs = {}
     for shard in setup.eval_shards:
         inputs.update(shard.fingerprint)

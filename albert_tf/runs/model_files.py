@@ -48,7 +48,7 @@ class ModelFiles:
 
 
 def find_model(directory: str | Path) -> ModelFiles:
-    """Finds the files of a model in its folder.
+    """Find the files of a model in its folder.
 
     Raises:
       InputError: if one is missing.
@@ -140,14 +140,14 @@ def check_vocabulary(
 
 
 def write_vocab(path: Path, sp_model: sentencepiece.SentencePieceProcessor) -> None:
-    """Writes the pieces of a SentencePiece model with their scores, a line each."""
+    """Write the pieces of a SentencePiece model with their scores, a line each."""
     pieces = range(sp_model.get_piece_size())
     lines = [f"{sp_model.id_to_piece(i)}\t{sp_model.get_score(i):g}\n" for i in pieces]
     path.write_text("".join(lines), encoding="utf-8")
 
 
 def check_model(model: ModelFiles) -> None:
-    """Checks that the files of a model belong together, and that all of the checkpoint is there.
+    """Check that the files of a model belong together, and that all of the checkpoint is there.
 
     Raises:
       InputError: if they do not, or if the checkpoint is damaged.

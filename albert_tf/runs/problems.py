@@ -1,4 +1,4 @@
-"""What is wrong with a run before it starts, collected to tell all of it at once."""
+"""Problems of a run before it starts, collected to report all of them at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from albert_tf.errors import InputError, SharedInputError
 
 
 class Problems:
-    """Collects problems. Every process of the run collects what it finds.
+    """Collection of problems. Every process of the run has its own.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Exported models: what a SavedModel takes, and what it carries beside the graph.
+"""Exported models: the inputs of a SavedModel, and the files that it carries beside the graph.
 
 A SavedModel of this project holds in `assets.extra/` all that is needed to make ids of text: the
 config, the vocabulary, and the settings that it was trained with.
@@ -69,7 +69,7 @@ def export(
     assets: Mapping[str, str],
     settings: Mapping[str, Any],
 ) -> str:
-    """Exports a checkpoint as a SavedModel with all that belongs to it.
+    """Export a checkpoint as a SavedModel with all that belongs to it.
 
     Args:
       estimator: the Estimator.

@@ -37,7 +37,7 @@ def setting(
 
 @dataclass(frozen=True)
 class TextSettings:
-    """How text becomes ids."""
+    """Vocabulary, length and case of text."""
 
     vocab_file: str | None = setting(None, "Vocabulary that comes with the model.")
     spm_model_file: str | None = setting(None, "SentencePiece model that comes with the model.")
@@ -67,7 +67,7 @@ class TpuSettings:
 
 @dataclass(frozen=True)
 class DeviceSettings:
-    """On what a run trains and predicts."""
+    """Device and processes of a run."""
 
     device: str = setting(
         "auto", "Device to run on; auto takes the best there is.", choices=choice.NAMES
@@ -93,7 +93,7 @@ class DeviceSettings:
 
 @dataclass(frozen=True)
 class RunSettings(TextSettings, DeviceSettings, TpuSettings):
-    """What a run reads and writes, how it trains, and how it predicts."""
+    """Files of a run, training and prediction."""
 
     albert_config_file: str | None = setting(None, "Config of the model: a JSON file.")
     output_dir: str | None = setting(None, "Directory of the run: checkpoints, features, results.")

@@ -46,7 +46,7 @@ class ExampleShard:
     """
 
     def __init__(self, task: Task, data_set: DataSet):
-        """Finds the shard; `prepare` makes its files."""
+        """Find the shard; `prepare` makes its files."""
         self.task = task
         self.data_set = data_set
         self.num_records = 0
@@ -65,7 +65,7 @@ class ExampleShard:
 
     @functools.cached_property
     def fingerprint(self) -> dict[str, Any]:
-        """What tells the whole data set from others, as JSON values: digests by input."""
+        """Identity of the whole data set, as JSON values: digests by input."""
         return digests(self.task.settings, self.data_set.inputs)
 
     def prepare(self) -> None:
@@ -183,7 +183,7 @@ class FileShard:
     """
 
     def __init__(self, task: Task, data_set: RecordFiles, known_counts: dict[str, int]):
-        """Counts the records.
+        """Count the records.
 
         Args:
           task: the task.
@@ -211,8 +211,10 @@ class FileShard:
 
     @functools.cached_property
     def fingerprint(self) -> dict[str, Any]:
-        """What tells the whole data set from others, as JSON values: names, numbers of records and
-        sizes. Digests of all that is read would take too long."""
+        """Identity of the whole data set, as JSON values: names, numbers of records and sizes.
+
+        Digests of all files would take too long.
+        """
         files_read = [
             [Path(path).name, count, Path(path).stat().st_size]
             for path, count in self.counts.items()

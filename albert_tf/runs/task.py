@@ -183,7 +183,7 @@ class Task(abc.ABC):
         config: AlbertConfig | None,
         tokenizer: FullTokenizer | None,
     ):
-        """Makes the task; `read_inputs` completes it."""
+        """Make the task; `read_inputs` completes it."""
         self.settings = settings
         self.config = config
         self.tokenizer = tokenizer
@@ -260,7 +260,7 @@ class Task(abc.ABC):
         return features
 
     def denominators(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """What sums over a batch are divided by in the loss, for losses that are no plain mean.
+        """Denominators of the loss, if it is not a plain mean over the examples.
 
         The run computes them over the whole batch, of all micro-batches and cards, and `loss` gets
         them among its features, so that the mean of the micro-batches' losses is the batch's loss.

@@ -1,4 +1,4 @@
-"""Which characters of a text became which characters of its pieces.
+"""Alignment of the characters of a text with those of its pieces.
 
 Normalization drops, adds and changes characters, so the two are aligned by their longest common
 subsequence near the diagonal. The result is that of the original's cell-by-cell dynamic program. A
@@ -15,7 +15,7 @@ _LEAST_SHARED = 0.8  # of the text's characters
 
 
 def align(text: Sequence[str], pieces: str) -> list[tuple[int, int]] | None:
-    """Pairs the characters of a text with those of its pieces.
+    """Pair the characters of a text with those of its pieces.
 
     Only pairs (i, j) with i - d <= j < i + d are looked at, where d is the difference of the
     lengths plus 5. If they cover no more than 0.8 of the text, d is doubled once.

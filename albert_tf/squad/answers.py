@@ -42,10 +42,10 @@ NO_ANSWER = Candidate("empty", 0.0, 0.0)
 
 
 class AnswerCollector:
-    """Takes the scores of windows, in any order, and keeps the best answers to each question."""
+    """The best answers to each question, from the scores of windows in any order."""
 
     def __init__(self, n_best_size: int, max_answer_length: int):
-        """Makes a collector.
+        """Make a collector.
 
         Args:
           n_best_size: number of starts, of ends and of answers to keep.

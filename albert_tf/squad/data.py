@@ -78,7 +78,7 @@ def read_squad(path: str, for_training: bool) -> list[Question]:
 
 
 class _SquadReader:
-    """Reads the articles of one file.
+    """Reader of the articles of one file.
 
     Attributes:
       place: article and paragraph that it is at.
@@ -127,7 +127,7 @@ def _string(entry, key):
 
 
 def _training_problem(question):
-    """What keeps a question from being trained on, or None."""
+    """Problem of a question that is to be trained on, or None."""
     context = question.paragraph
     if not question.answers or not question.answers[0].text.strip():
         return (

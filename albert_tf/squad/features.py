@@ -116,14 +116,14 @@ def check_room(max_seq_length: int, max_query_length: int) -> None:
 
 
 class FeatureConverter:
-    """Makes features of questions, and counts what it has to leave out.
+    """Converter of questions to features, which names the questions it has to leave out.
 
     Attributes:
       dropped: ids of the questions whose paragraph cannot be aligned with its pieces.
     """
 
     def __init__(self, tokenizer: tokenization.FullTokenizer, settings: FeatureSettings):
-        """Makes a converter.
+        """Make a converter.
 
         Args:
           tokenizer: a tokenizer with a SentencePiece model.

@@ -117,7 +117,7 @@ def load_model(
 
 
 def read_text(path: str) -> str:
-    """Reads a text file.
+    """Read a text file.
 
     Raises:
       InputError: if it cannot be read, is not UTF-8, or holds nothing.
@@ -134,7 +134,7 @@ def read_text(path: str) -> str:
 
 
 def saved_model_scorer(path: str) -> Scorer:
-    """Loads an exported model.
+    """Load an exported model.
 
     Returns:
       A function from the model's inputs, int32 [B, S] by name, to the scores of starts and ends,
@@ -152,7 +152,7 @@ def saved_model_scorer(path: str) -> Scorer:
 
 
 def checkpoint_scorer(config: AlbertConfig, checkpoint: str) -> Scorer:
-    """Builds the model and restores a checkpoint; returns the same as `saved_model_scorer`.
+    """Build the model and restore a checkpoint; the result is like that of `saved_model_scorer`.
 
     Raises:
       InputError: if the checkpoint is not one of SQuAD, or damaged.
@@ -188,7 +188,7 @@ def answer_question(
     n_best_size: int = 20,
     max_answer_length: int = 30,
 ) -> list[FoundAnswer]:
-    """Finds the answers to a question in a text.
+    """Find the answers to a question in a text.
 
     Args:
       question: the question.

@@ -11,7 +11,7 @@ from scripts import SQUAD_FLAGS, fail, run_script
 
 
 def run_squad(output_dir, use_horovod, **environment):
-    """Runs run_squad_v1.py with changes of the environment."""
+    """Run run_squad_v1.py with changes of the environment."""
     flags = {**SQUAD_FLAGS, "output_dir": output_dir, "use_horovod": use_horovod}
     return run_script("run_squad_v1.py", flags, env=environment)
 

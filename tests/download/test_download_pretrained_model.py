@@ -149,7 +149,7 @@ def test_a_killed_download_goes_on_where_it_stopped(server, tmp_path):
 
 
 def wait_until_one_waits(*processes):
-    """Returns when one of the processes logs that it waits for another."""
+    """Return when one of the processes logs that it waits for another."""
     found = threading.Event()
 
     def read(process):

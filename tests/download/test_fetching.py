@@ -42,7 +42,7 @@ def fetch(server, tmp_path):
 
 
 def left(tmp_path):
-    """Names of what a failed download leaves behind."""
+    """Names of the files that a failed download leaves behind."""
     return sorted(path.name for path in (tmp_path / "new").iterdir())
 
 
@@ -202,7 +202,7 @@ def test_one_at_a_time(tmp_path):
 
 
 def tar_of(path, *members):
-    """Writes a tar archive of names, or `TarInfo`s, with a content."""
+    """Write a tar archive of names, or `TarInfo`s, with a content."""
     with tarfile.open(path, "w:gz") as tar:
         for member, content in members:
             info = member if isinstance(member, tarfile.TarInfo) else tarfile.TarInfo(member)
@@ -212,7 +212,7 @@ def tar_of(path, *members):
 
 
 def zip_of(path, *members):
-    """Writes a zip archive of names with a content."""
+    """Write a zip archive of names with a content."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         for name, content in members:
             file.writestr(name, content)

@@ -25,7 +25,7 @@ NUMBERS = (tf.float32, tf.bfloat16, tf.int32)
 
 @pytest.fixture
 def setup_of(request, tmp_path, hpu):
-    """Sets up the run of a script, as its `main` does, but for the search for a card."""
+    """Set up the run of a script, as its `main` does, but for the search for a card."""
 
     def make(script, **changes):
         if script == "pretraining":

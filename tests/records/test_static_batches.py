@@ -88,7 +88,7 @@ def run_task(script, output_dir, is_static, **changes):
 
 
 def run_both(script, tmp_path, **changes):
-    """Runs a task with free and with static shapes; the two output directories."""
+    """Run a task with free and with static shapes; the two output directories."""
     for name in ("free", "static"):
         run_task(script, tmp_path / name, name == "static", **changes)
     return tmp_path / "free", tmp_path / "static"
