@@ -1,4 +1,4 @@
-"""Answers a question about a text file with a model that run_squad_v1.py trained or exported.
+"""Answers a question about a text file with a model trained or exported by run_squad_v1.py.
 
 python ask.py --model=exported --text_file=page.txt --question="Who built the tower?"
 """
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings(AnswerSettings):
-    """The model, the text and the question.
+    """Model, text and question.
 
-    Settings of text and answers that are None are those of the exported model.
+    Settings of text and answers that are None come from the exported model.
     """
 
     model: str | None = setting(
         None,
-        "A SavedModel, or the --export_dir that holds it; or the output directory of a run, or a "
-        "checkpoint.",
+        "SavedModel, the --export_dir that contains it, a checkpoint, or the output directory of a "
+        "run.",
     )
     albert_config_file: str | None = setting(
-        None, "Config of a checkpoint. Default: beside the checkpoint."
+        None, "Config of a checkpoint. Default: albert_config.json next to the checkpoint."
     )
-    text_file: str | None = setting(None, "The text, UTF-8.")
-    question: str | None = setting(None, "The question.")
-    num_answers: int = setting(1, "Answers to show.", lower=1)
+    text_file: str | None = setting(None, "Text file, in UTF-8.")
+    question: str | None = setting(None, "Question about the text.")
+    num_answers: int = setting(1, "Number of answers to show, best first.", lower=1)
     json: bool = setting(False, "Whether to print the answers as JSON.")
     max_seq_length: int | None = None
     do_lower_case: bool | None = None
@@ -46,11 +46,11 @@ class Settings(AnswerSettings):
 
 
 def main(settings: Settings) -> None:
-    """Answer the question, and print the answers with their places."""
+    """Answer the question, and print the answers with their locations."""
     for name in ("model", "text_file", "question"):
         if not (getattr(settings, name) or "").strip():
-            raise InputError(f"--{name} is missing")
-    from albert_tf.squad import question_answering  # loads TensorFlow
+            raise InputError(f"--{name} is missing: give --model, --text_file and --question")
+    from albert_tf.squad import question_answering  # imports TensorFlow
 
     text = question_answering.read_text(settings.text_file)
     given = {name: value for name, value in asdict(settings).items() if value is not None}
@@ -73,7 +73,7 @@ def _print_answers(answers: list[FoundAnswer], text_file: str) -> None:
             f"{answer.column} (characters {answer.start} to {answer.end})"
         )
     if not answers:
-        print("There is no answer in the text.")
+        print("No answer found in the text.")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Converts models between TensorFlow checkpoints and the format of Hugging Face's transformers.
 
-The direction follows from the flags: --huggingface_dir is converted to a TensorFlow checkpoint,
---init_checkpoint to a folder for transformers.
+--huggingface_dir is converted to a TensorFlow checkpoint, --init_checkpoint to a folder for
+transformers.
 """
 
 from __future__ import annotations
@@ -18,34 +18,38 @@ from albert_tf.runs.settings import setting
 
 @dataclass(frozen=True)
 class Settings:
-    """The model to convert, and where it goes."""
+    """The model to convert, and the output folder."""
 
-    huggingface_dir: str | None = setting(None, "Folder of transformers to convert.")
+    huggingface_dir: str | None = setting(None, "Folder of a transformers model to convert.")
     init_checkpoint: str | None = setting(
         None,
-        "Checkpoint to convert: a prefix, one of its files, or a directory (its model.ckpt-best or "
-        "its latest).",
+        "Checkpoint to convert: a prefix, one of its files, or a directory (model.ckpt-best in it, "
+        "or else the latest).",
     )
-    albert_config_file: str | None = setting(None, "Its config. Default: beside the checkpoint.")
+    albert_config_file: str | None = setting(
+        None, "Config of the checkpoint. Default: albert_config.json next to the checkpoint."
+    )
     spm_model_file: str | None = setting(
-        None, "Its SentencePiece model. Default: beside the checkpoint."
+        None, "SentencePiece model. Default: 30k-clean.model next to the checkpoint."
     )
-    do_lower_case: bool = setting(True, "Whether the tokenizer lower-cases text.")
-    task_name: str | None = setting(None, "GLUE task of a classifier, whose labels are then named.")
-    output_dir: str | None = setting(None, "The new folder.")
+    do_lower_case: bool = setting(True, "Whether the tokenizer of transformers lower-cases text.")
+    task_name: str | None = setting(
+        None, "GLUE task of a classifier, for the names of its labels in config.json."
+    )
+    output_dir: str | None = setting(None, "Folder to create.")
 
 
 def main(settings: Settings) -> None:
-    """Convert in the direction that the settings tell, and print how to load the result."""
+    """Convert the model, and print how to load the result."""
     if bool(settings.huggingface_dir) == bool(settings.init_checkpoint):
         raise InputError(
-            "give either --huggingface_dir, to make a TensorFlow checkpoint of it, or "
-            "--init_checkpoint, to make a folder for transformers"
+            "give either --huggingface_dir, to make a TensorFlow checkpoint, or --init_checkpoint, "
+            "to make a folder for transformers"
         )
     if not settings.output_dir:
-        raise InputError("--output_dir is missing: give the new folder")
+        raise InputError("--output_dir is missing: give a folder to create")
     if settings.huggingface_dir:
-        from albert_tf import huggingface  # loads TensorFlow
+        from albert_tf import huggingface  # imports TensorFlow
 
         model = huggingface.read_huggingface(settings.huggingface_dir, settings.output_dir)
         print("\n".join(model.as_flags()))
@@ -65,7 +69,7 @@ def _to_huggingface(settings):
     architecture = huggingface.write_huggingface(
         settings.output_dir, config_file, spm_model_file, checkpoint, settings.do_lower_case, labels
     )
-    logging.info("%s has been made of %s", settings.output_dir, checkpoint)
+    logging.info("converted %s to %s", checkpoint, settings.output_dir)
     print(f'transformers.{architecture}.from_pretrained("{settings.output_dir}")')
 
 

@@ -1,6 +1,6 @@
-"""Makes the records that `run_pretraining.py` reads from plain text.
+"""Makes records for `run_pretraining.py` from plain text.
 
-Text has one sentence per line and an empty line between documents.
+The text has one sentence per line and an empty line between documents.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from albert_tf.runs.launch import launch
 
 
 def main(settings: RecordSettings) -> None:
-    """Make the records, unless they are there."""
-    from albert_tf.pretraining.writing import make_records  # loads TensorFlow
+    """Make the records, unless they exist already."""
+    from albert_tf.pretraining.writing import make_records  # imports TensorFlow
 
     make_records(settings)
 

@@ -28,28 +28,28 @@ def custom_layer_norm(
 ) -> tf.Tensor:
     """Normalize `inputs` to mean 0 and variance 1 over its trailing axes, then scale and shift.
 
-    The arguments are those of TF1's `tf.contrib.layers.layer_norm`. A device may have a native op,
-    which is taken if `beta` and `gamma` have the axes that are normalized.
+    The arguments match `tf.contrib.layers.layer_norm` of TF1. If the normalized axes are also the
+    axes of `beta` and `gamma`, a device may use its native op.
 
     Args:
-      inputs: float tensor of any rank; the axes from `begin_params_axis` on must be static.
+      inputs: float tensor of any rank, with static axes from `begin_params_axis` on.
       center: whether to add the variable `beta`.
       scale: whether to multiply by the variable `gamma`.
-      activation_fn: applied to the result, if given.
-      reuse: whether the variables are taken from an earlier call in the same scope.
-      variables_collections: graph collections that the variables are added to.
-      outputs_collections: graph collections that the result is added to.
-      trainable: whether the variables are trained.
-      begin_norm_axis: the first axis of those that are normalized.
-      begin_params_axis: the first axis of those that `beta` and `gamma` have.
-      scope: the variable scope, "LayerNorm" if not given.
+      activation_fn: function applied to the result, if given.
+      reuse: whether to reuse the variables of an earlier call in the same scope.
+      variables_collections: graph collections for the variables.
+      outputs_collections: graph collections for the result.
+      trainable: whether the variables are trainable.
+      begin_norm_axis: first axis to normalize.
+      begin_params_axis: first axis of `beta` and `gamma`.
+      scope: variable scope, "LayerNorm" by default.
 
     Returns:
-      A tensor with the shape and dtype of `inputs`.
+      Tensor with the shape and dtype of `inputs`.
 
     Raises:
-      ValueError: if the rank of `inputs`, or an axis that the variables need, is unknown, or if an
-        axis argument is out of range.
+      ValueError: if the rank of `inputs` or a required static axis is unknown, or if an axis
+        argument is out of range.
     """
     norm_axes, params_shape = _axes(inputs, begin_norm_axis, begin_params_axis)
 
@@ -65,7 +65,7 @@ def custom_layer_norm(
 
     with tf.variable_scope(scope, "LayerNorm", [inputs], reuse=reuse):
         epsilon = _EPSILON_FLOAT16 if inputs.dtype.base_dtype == tf.float16 else _EPSILON
-        # beta comes first: that is the order of the variables in published checkpoints.
+        # beta before gamma, the order of the variables in published checkpoints.
         beta = variable("beta", tf.zeros_initializer()) if center else None
         gamma = variable("gamma", tf.ones_initializer()) if scale else None
         outputs = None
@@ -83,10 +83,10 @@ def custom_layer_norm(
 
 
 def _axes(inputs, begin_norm_axis, begin_params_axis):
-    """The axes that are normalized, and the shape of the variables."""
+    """Axes to normalize, and the shape of the variables."""
     rank = inputs.shape.ndims
     if rank is None:
-        raise ValueError(f"{inputs.name}: layer normalization needs inputs of a known rank")
+        raise ValueError(f"{inputs.name}: layer normalization needs an input of known rank")
     if not (-rank <= begin_norm_axis < rank and -rank <= begin_params_axis < rank):
         raise ValueError(
             f"{inputs.name} has rank {rank}: begin_norm_axis {begin_norm_axis} or "
@@ -94,15 +94,14 @@ def _axes(inputs, begin_norm_axis, begin_params_axis):
         )
     params_shape = inputs.shape[begin_params_axis % rank :]
     if not params_shape.is_fully_defined():
-        raise ValueError(f"{inputs.name}: the axes {params_shape} of its variables are not static")
+        raise ValueError(f"{inputs.name}: the shape {params_shape} of beta and gamma is not static")
     return list(range(begin_norm_axis % rank, rank)), params_shape
 
 
 def _standardize(inputs: tf.Tensor, axes: list[int], epsilon: float) -> tf.Tensor:
-    """(x - mean) / sqrt(variance + epsilon) over some axes.
+    """Compute (x - mean) / sqrt(variance + epsilon) over some axes.
 
-    Its gradient in closed form takes half of the passes over memory that differentiating op by op
-    takes.
+    The closed-form gradient takes half as many passes over memory as op-by-op differentiation.
     """
     axes = tf.constant(axes)
     centered = inputs - _mean(inputs, axes)

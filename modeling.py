@@ -1,9 +1,8 @@
 """The ALBERT encoder: embeddings, transformer with shared weights, pooler.
 
 "ALBERT: A Lite BERT for Self-supervised Learning of Language Representations", Lan et al. 2019
-(https://arxiv.org/abs/1909.11942). Shapes are written with B batch, S sequence length, N attention
-heads, H size of one head, E embedding width, D = N * H hidden width, F width of the feed-forward
-layer.
+(https://arxiv.org/abs/1909.11942). Notation for shapes: batch size B, sequence length S, number of
+attention heads N, head size H, embedding width E, hidden width D = N * H, feed-forward width F.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from albert_tf.nn.activations import gelu, get_activation
 from albert_tf.nn.config import AlbertConfig
 from custom_layer_norm import custom_layer_norm
 
-# What users of `modeling` find here, though three of the names are at home in smaller files.
+# The public API, including three names defined in `albert_tf.nn`.
 __all__ = [
     "AlbertConfig",
     "AlbertModel",
@@ -41,7 +40,7 @@ _MASKED_SCORE = -10000.0  # added to the attention scores of padding before the 
 
 
 class AlbertModel:
-    """The encoder as a TensorFlow graph.
+    """ALBERT encoder as a TensorFlow graph (Lan et al. 2019, section 3.1).
 
     Example:
 
@@ -66,20 +65,19 @@ class AlbertModel:
         """Build the graph.
 
         Args:
-          config: the sizes of the model.
-          is_training: whether dropout is applied.
-          input_ids: int tensor [B, S], the pieces' ids.
-          input_mask: int tensor [B, S], 1 where there is a piece and 0 where there is padding; all
-            1 if not given.
-          token_type_ids: int tensor [B, S], 0 in the first segment and 1 in the second; all 0 if
-            not given.
-          use_one_hot_embeddings: whether words and token types are looked up by a product with
-            one-hot vectors, and not by gathering rows.
-          use_einsum: whether projections are written as `tf.einsum`, and not as matrix products.
-          scope: the variable scope, "bert" if not given: the name in published checkpoints.
+          config: sizes of the model.
+          is_training: whether to apply dropout.
+          input_ids: int tensor [B, S], ids of the pieces.
+          input_mask: int tensor [B, S], 1 for pieces and 0 for padding; all 1 by default.
+          token_type_ids: int tensor [B, S], 0 in the first segment and 1 in the second; all 0 by
+            default.
+          use_one_hot_embeddings: whether to look up words and token types by multiplying with
+            one-hot vectors instead of gathering rows.
+          use_einsum: whether to compute projections with `tf.einsum` instead of `tf.matmul`.
+          scope: variable scope; by default "bert", as in published checkpoints.
 
         Raises:
-          ValueError: if an input is not of rank 2, or longer than the model's position embeddings.
+          ValueError: if `input_ids` is not of rank 2, or S exceeds `max_position_embeddings`.
         """
         config = copy.deepcopy(config)
         if not is_training:
@@ -112,32 +110,32 @@ class AlbertModel:
                 )
 
     def get_pooled_output(self) -> tf.Tensor:
-        """The tanh layer on the first token: float [B, D]."""
+        """Output of the pooler, a dense tanh layer on the first token: float tensor [B, D]."""
         return self.pooled_output
 
     def get_sequence_output(self) -> tf.Tensor:
-        """The output of the last layer: float [B, S, D]."""
+        """Output of the last layer: float tensor [B, S, D]."""
         return self.sequence_output
 
     def get_all_encoder_layers(self) -> list[tf.Tensor]:
-        """The output of each layer, first to last: floats [B, S, D]."""
+        """Outputs of all layers, from first to last: float tensors [B, S, D]."""
         return self.all_encoder_layers
 
     def get_word_embedding_output(self) -> tf.Tensor:
-        """The word embeddings, before token types and positions are added: float [B, S, E]."""
+        """Word embeddings, without token types and positions: float tensor [B, S, E]."""
         return self.word_embedding_output
 
     def get_embedding_output(self) -> tf.Tensor:
-        """The input of the encoder: the sum of all embeddings, normalized: float [B, S, E]."""
+        """Input of the encoder, the normalized sum of all embeddings: float tensor [B, S, E]."""
         return self.embedding_output
 
     def get_embedding_table(self) -> tf.Variable:
-        """The word embedding table: float [vocab_size, E]."""
+        """Word embedding table: float variable [vocab_size, E]."""
         return self.embedding_table
 
 
 def _word_embeddings(input_ids, config, use_one_hot_embeddings):
-    """Look up the pieces: ([B, S, E], the table [vocab_size, E])."""
+    """Word embeddings [B, S, E], and their table [vocab_size, E]."""
     table = tf.get_variable(
         "word_embeddings",
         [config.vocab_size, config.embedding_size],
@@ -147,7 +145,7 @@ def _word_embeddings(input_ids, config, use_one_hot_embeddings):
 
 
 def _look_up(table, ids, use_one_hot_embeddings):
-    """Rows of `table` [vocabulary, E] by `ids` [B, S]: [B, S, E]."""
+    """Rows [B, S, E] of `table` [vocabulary size, E] for `ids` [B, S]."""
     if not use_one_hot_embeddings:
         return tf.gather(table, ids)
     one_hot = tf.one_hot(ids, depth=table.shape[0], dtype=table.dtype.base_dtype)
@@ -155,13 +153,13 @@ def _look_up(table, ids, use_one_hot_embeddings):
 
 
 def _add_token_types_and_positions(words, token_type_ids, config, use_one_hot_embeddings):
-    """Add the token-type and position embeddings, normalize, drop out: [B, S, E]."""
+    """Add token-type and position embeddings, normalize, apply dropout: [B, S, E]."""
     length = words.shape.as_list()[1]
     if length is None:
         length = tf.shape(words)[1]
     elif length > config.max_position_embeddings:
         raise ValueError(
-            f"the inputs have {length} positions, the model has position embeddings for "
+            f"the inputs have {length} positions, but max_position_embeddings is "
             f"{config.max_position_embeddings}"
         )
     token_type_table = tf.get_variable(
@@ -181,18 +179,18 @@ def _add_token_types_and_positions(words, token_type_ids, config, use_one_hot_em
 
 
 def _encode(embeddings, input_mask, config, use_einsum):
-    """Run the layers on `embeddings` [B, S, E]: the list of their outputs [B, S, D]."""
+    """Apply all layers to `embeddings` [B, S, E]; return the list of their outputs [B, S, D]."""
     hidden = embeddings
     if config.embedding_size != config.hidden_size:
         hidden = dense_layer(
             embeddings, config.hidden_size, "embedding_hidden_mapping_in", config, use_einsum
         )
-    # [B, 1, 1, S]: the same for every head and every query.
+    # [B, 1, 1, S], broadcast over heads and queries.
     padding = 1 - tf.cast(input_mask[:, tf.newaxis, tf.newaxis, :], hidden.dtype)
     mask_scores = _MASKED_SCORE * padding
 
     layers = []
-    projections = {}  # concatenated once for all layers of a group
+    projections = {}  # shared by all layers of a group
     with tf.variable_scope("transformer", reuse=tf.AUTO_REUSE):
         for layer in range(config.num_hidden_layers):
             group = layer * config.num_hidden_groups // config.num_hidden_layers
@@ -209,7 +207,7 @@ def _encode(embeddings, input_mask, config, use_einsum):
 
 
 def _block(hidden, mask_scores, projection, config, use_einsum):
-    """Self-attention and feed-forward, each with a residual connection: [B, S, D] to [B, S, D]."""
+    """Self-attention and feed-forward with residual connections, from [B, S, D] to [B, S, D]."""
     width = config.hidden_size
     with tf.variable_scope("attention_1"):
         with tf.name_scope("self"):
@@ -231,9 +229,9 @@ def _block(hidden, mask_scores, projection, config, use_einsum):
 
 
 def _attention_projection(config):
-    """The dense layers of query, key and value as one: the kernel [D, 3 D] and the bias [3 D].
+    """Combined dense layer for query, key and value: kernel [D, 3 D] and bias [3 D].
 
-    The query's part is scaled by 1 / sqrt(H), which spares scaling the queries of every layer.
+    The weights of the query are scaled by 1 / sqrt(H), to save scaling the queries in every layer.
     """
     width = config.hidden_size
     with tf.variable_scope("attention_1"), tf.variable_scope("self"):
@@ -247,7 +245,7 @@ def _attention_projection(config):
 
 
 def _self_attention(hidden, mask_scores, projection, config, use_einsum):
-    """Multi-head attention of `hidden` [B, S, D] on itself: [B, S, D]."""
+    """Multi-head self-attention, from [B, S, D] to [B, S, D]."""
     batch_size, length, width = get_shape_list(hidden)
     heads = config.num_attention_heads
     projected = _linear(hidden, *projection, use_einsum)
@@ -258,8 +256,10 @@ def _self_attention(hidden, mask_scores, projection, config, use_einsum):
 
 
 def _attend(query, key, value, mask_scores, dropout_prob):
-    """Attention of `query` on `key` and `value`, all [B, N, S, H], with `mask_scores` [B, 1, 1, S]
-    added to the scores: [B, N, S, H]."""
+    """Attention output [B, N, S, H] for `query`, `key` and `value`, all [B, N, S, H].
+
+    `query` must be scaled by 1 / sqrt(H). `mask_scores` [B, 1, 1, S] are added to the scores.
+    """
     scores = tf.matmul(query, key, transpose_b=True) + mask_scores  # [B, N, S, S]
     weights = tf.nn.softmax(scores)
     if dropout_prob:
@@ -272,8 +272,8 @@ def _attend(query, key, value, mask_scores, dropout_prob):
 
 @gradients.ClosedForm
 def _attention_gradient(upstream, query, key, value, mask_scores, weights, context):
-    # The softmax's gradient needs the sum of weights * weights_gradient over the keys. It equals
-    # that of context * upstream, which is S / H times shorter (Dao et al. 2022, appendix B.2).
+    # The gradient of the softmax needs the sum of weights * weights_gradient over the S keys. It
+    # equals the sum of context * upstream over H (Dao et al. 2022, appendix B.2), which is cheaper.
     weights_gradient = tf.matmul(upstream, value, transpose_b=True)
     mean = tf.reduce_sum(upstream * context, axis=-1, keepdims=True)
     scores_gradient = _softmax_gradient(weights, weights_gradient, mean)
@@ -295,14 +295,14 @@ def _softmax_gradient(softmax, upstream, mean):
 def dense_layer(
     inputs: tf.Tensor, output_width: int, name: str, config: AlbertConfig, use_einsum: bool = False
 ) -> tf.Tensor:
-    """A dense layer over the last axis, without activation.
+    """Apply a dense layer, without activation, to the last axis.
 
     Args:
-      inputs: float tensor [..., width].
+      inputs: float tensor [..., input width].
       output_width: number of outputs.
-      name: variable scope of its `kernel` and `bias`.
-      config: tells how the kernel is initialized.
-      use_einsum: whether to write an einsum and not a matrix product.
+      name: variable scope of `kernel` and `bias`.
+      config: config with the `initializer_range` of the kernel.
+      use_einsum: whether to use `tf.einsum` instead of `tf.matmul`.
 
     Returns:
       Float tensor [..., output_width].
@@ -312,7 +312,7 @@ def dense_layer(
 
 
 def _dense_variables(input_width, output_width, name, config):
-    """The kernel [input_width, output_width] and the bias [output_width] of a dense layer."""
+    """Kernel [input_width, output_width] and bias [output_width] of a dense layer."""
     with tf.variable_scope(name):
         kernel = tf.get_variable(
             "kernel",
@@ -324,7 +324,7 @@ def _dense_variables(input_width, output_width, name, config):
 
 
 def _linear(inputs, kernel, bias, use_einsum):
-    """inputs [..., I] @ kernel [I, O] + bias [O]: [..., O]."""
+    """Compute inputs [..., I] @ kernel [I, O] + bias [O] as [..., O]."""
     if use_einsum:
         product = tf.einsum("...i,io->...o", inputs, kernel)
     else:
@@ -333,15 +333,15 @@ def _linear(inputs, kernel, bias, use_einsum):
 
 
 def einsum_via_matmul(input_tensor: tf.Tensor, w: tf.Tensor, num_inner_dims: int) -> tf.Tensor:
-    """Contract the last axes of a tensor with the first axes of another in one matrix product.
+    """Contract the last axes of one tensor with the first axes of another by one `tf.matmul`.
 
     Args:
       input_tensor: tensor [outer..., inner...] with `num_inner_dims` inner axes.
-      w: tensor [inner..., result...] with the same, static, inner axes.
+      w: tensor [inner..., result...] with the same inner axes, and a static shape.
       num_inner_dims: number of axes to contract.
 
     Returns:
-      A tensor [outer..., result...].
+      Tensor [outer..., result...].
     """
     inner, result = w.shape.as_list()[:num_inner_dims], w.shape.as_list()[num_inner_dims:]
     matrix, w_matrix = input_tensor, w
@@ -357,14 +357,29 @@ def einsum_via_matmul(input_tensor: tf.Tensor, w: tf.Tensor, num_inner_dims: int
 
 
 def layer_norm(input_tensor: tf.Tensor, name: str | None = None) -> tf.Tensor:
-    """Layer normalization over the last axis, with variables `beta` and `gamma` in scope `name`."""
+    """Apply layer normalization to the last axis.
+
+    Args:
+      input_tensor: float tensor [..., width].
+      name: variable scope of `beta` and `gamma`, "LayerNorm" by default.
+
+    Returns:
+      Tensor with the shape and dtype of `input_tensor`.
+    """
     return custom_layer_norm(input_tensor, begin_norm_axis=-1, begin_params_axis=-1, scope=name)
 
 
 def dropout(input_tensor: tf.Tensor, dropout_prob: float | None) -> tf.Tensor:
-    """Dropout: set a share `dropout_prob` of the values to 0 and scale up the rest.
+    """Apply dropout.
 
-    Without `dropout_prob` the result is the input.
+    Args:
+      input_tensor: float tensor of any shape.
+      dropout_prob: probability of setting a value to 0; with None or 0, the input is returned
+        unchanged.
+
+    Returns:
+      Tensor with the shape and dtype of `input_tensor`, remaining values scaled by
+      1 / (1 - dropout_prob).
     """
     if not dropout_prob:
         return input_tensor
@@ -372,21 +387,27 @@ def dropout(input_tensor: tf.Tensor, dropout_prob: float | None) -> tf.Tensor:
 
 
 def create_initializer(initializer_range: float = 0.02) -> tf.Initializer:
-    """A normal distribution of that standard deviation, cut off at two of them."""
+    """Truncated normal initializer.
+
+    Args:
+      initializer_range: standard deviation, before truncation at two standard deviations.
+    """
     return tf.truncated_normal_initializer(stddev=initializer_range)
 
 
 def output_layer(inputs: tf.Tensor, num_outputs: int, initializer_range: float = 0.02) -> tf.Tensor:
-    """The last layer of a task's head: scores, by `output_weights` [num_outputs, D] and
-    `output_bias` [num_outputs] in the current variable scope.
+    """Apply the output layer of a task's head.
+
+    Its variables, `output_weights` [num_outputs, D] and `output_bias` [num_outputs], are in the
+    current variable scope.
 
     Args:
       inputs: float tensor [B, D].
-      num_outputs: number of scores.
-      initializer_range: standard deviation of the weights at the start.
+      num_outputs: number of logits.
+      initializer_range: standard deviation of the initial weights.
 
     Returns:
-      Float tensor [B, num_outputs], raw logits.
+      Logits, float tensor [B, num_outputs].
     """
     weights = tf.get_variable(
         "output_weights",
@@ -402,12 +423,15 @@ def get_shape_list(
     expected_rank: int | list[int] | None = None,
     name: str | None = None,
 ) -> list:
-    """The shape of a tensor: an int where an axis is static, else a scalar int tensor.
+    """Shape of a tensor, preferring static sizes.
 
     Args:
-      tensor: any tensor.
-      expected_rank: the rank, or the ranks, that it may have.
-      name: how errors name the tensor, its own name if not given.
+      tensor: any tensor of known rank.
+      expected_rank: allowed rank or ranks; any by default.
+      name: name of the tensor in errors; its own name by default.
+
+    Returns:
+      For each axis an int if its size is static, otherwise a scalar int32 tensor.
 
     Raises:
       ValueError: if the rank is not among the expected ones.
@@ -422,7 +446,16 @@ def get_shape_list(
 
 
 def assert_rank(tensor: tf.Tensor, expected_rank: int | list[int], name: str | None = None) -> None:
-    """Raise `ValueError` if the rank of `tensor` is not `expected_rank` or one of them."""
+    """Check the rank of a tensor.
+
+    Args:
+      tensor: any tensor.
+      expected_rank: allowed rank or ranks.
+      name: name of the tensor in errors; its own name by default.
+
+    Raises:
+      ValueError: if the rank is not among the expected ones.
+    """
     expected = [expected_rank] if isinstance(expected_rank, int) else list(expected_rank)
     rank = tensor.shape.ndims
     if rank not in expected:
@@ -438,16 +471,16 @@ def get_assignment_map_from_checkpoint(
     """Match the variables of a graph with those of a checkpoint by name.
 
     Args:
-      tvars: the variables to initialize.
-      init_checkpoint: path of a TensorFlow checkpoint.
-      num_of_group: 0 to match equal names only. More than 0 lets a model of that many groups start
-        from a checkpoint of one group: weights of a group that the checkpoint lacks come from its
+      tvars: variables to initialize.
+      init_checkpoint: path (prefix) of a TensorFlow checkpoint.
+      num_of_group: 0 to match equal names only. A positive value initializes a model with that many
+        groups from a checkpoint with one: groups missing in the checkpoint are initialized from
         group 0.
 
     Returns:
-      A map of checkpoint names to variable names, for `tf.train.init_from_checkpoint`; with
-      `num_of_group`, a list of such maps, one for each group, to be applied one after the other.
-      And the names of all variables that are matched, with and without ":0", each with the value 1.
+      A map from checkpoint names to variable names for `tf.train.init_from_checkpoint`, or with
+      `num_of_group` a list of such maps, one per group, to apply one after the other; and a
+      dictionary with the names of all matched variables, with and without ":0", each with value 1.
     """
     in_checkpoint = {name for name, _ in tf.train.list_variables(init_checkpoint)}
     maps = [{} for _ in range(max(1, num_of_group))]

@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from albert_tf.devices import distributed, reductions
 
-SLOTS = ("adam_m", "adam_v")  # names of an optimizer's variables, behind that of a variable
+SLOTS = ("adam_m", "adam_v")  # suffixes of the moment variables' names
 
 _CLIP_NORM = 1.0
 _WEIGHT_DECAY_RATE = 0.01
@@ -19,12 +19,13 @@ _EXCLUDED_FROM_DECAY = ("LayerNorm", "layer_norm", "bias")
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """One step of training in a graph.
+    """Training step of a graph.
 
     Attributes:
-      op: the operation that runs the step, or with gradient accumulation a micro-batch of it.
-      learning_rate: scalar float tensor, the learning rate of the step.
-      untrained: trainable variables that the loss does not depend on; the step leaves them alone.
+      op: operation that runs the step, or with gradient accumulation one micro-batch.
+      learning_rate: learning rate of the step, scalar float tensor.
+      untrained: trainable variables that the loss does not depend on, which the step leaves
+        unchanged.
     """
 
     op: tf.Operation
@@ -53,16 +54,17 @@ def create_optimizer(
 
     Args:
       loss: scalar float tensor.
-      use_tpu: must be false: TPUs are not supported.
+      use_tpu: must be False, as TPUs are not supported.
       init_lr, num_train_steps, num_warmup_steps, optimizer, poly_power, start_warmup_step,
         colocate_gradients_with_ops, gradient_accumulation_steps, horovod_compression: see
         `training_step`.
 
     Returns:
-      The operation that runs the step.
+      Operation that runs the step, or with gradient accumulation one micro-batch.
 
     Raises:
-      ValueError: if the optimizer is not known, or a TPU is asked for.
+      ValueError: if the optimizer is unknown, `use_tpu` is set, or the loss depends on no trainable
+        variable.
     """
     if use_tpu:
         raise ValueError("TPUs are not supported: train on CPU, GPU or HPU, with use_tpu=False")
@@ -95,27 +97,26 @@ def training_step(
 ) -> TrainingStep:
     """Build one training step for `loss` over all trainable variables.
 
-    With several processes the step is that of the mean of their losses. Gradients are clipped to a
-    global norm of 1. The step with number k (from 0) uses the learning rate `schedule(k)`, and the
-    global step advances after the variables are updated.
+    With several processes, the step minimizes the mean of their losses. Gradients are clipped to a
+    global norm of 1. Step k, from 0, uses the learning rate `learning_rate_schedule(k)`. The global
+    step is incremented after the update of the variables.
 
     Args:
       loss: scalar float tensor.
       init_lr: peak learning rate, at the end of warm-up.
       num_train_steps: global step at which the learning rate reaches 0.
-      num_warmup_steps: length of warm-up in steps; 0 for none.
+      num_warmup_steps: number of warm-up steps; 0 for none.
       optimizer: "adamw" or "lamb".
       poly_power: power of the polynomial decay.
       start_warmup_step: global step at which warm-up starts.
-      colocate_gradients_with_ops: whether gradients are placed on the devices of their ops.
-      gradient_accumulation_steps: number of micro-batches in a step. The operation runs one of
-        them; in the last the variables are updated by the mean of the gradients of all. A loss
-        that is a mean over examples then gives the step of one large batch.
-      horovod_compression: format of the gradients on their way from process to process, "none" or
-        "fp16".
+      colocate_gradients_with_ops: whether to place gradients on the devices of their ops.
+      gradient_accumulation_steps: number of micro-batches in a step. Each run of the operation
+        computes one micro-batch; the last one updates the variables with the mean gradient. For a
+        loss that is a mean over examples, the step equals that of one large batch.
+      horovod_compression: format of the gradients in the all-reduce, "none" or "fp16".
 
     Raises:
-      ValueError: if the optimizer is not known, or if the loss depends on no variable.
+      ValueError: if the optimizer is unknown, or the loss depends on no trainable variable.
     """
     global_step = tf.train.get_or_create_global_step()
     learning_rate = learning_rate_schedule(
@@ -147,7 +148,7 @@ def training_step(
 
 
 def _make_optimizer(name, learning_rate):
-    """The optimizer with a name."""
+    """Create the optimizer with a name."""
     optimizers = {"adamw": AdamWeightDecayOptimizer, "lamb": LAMBOptimizer}
     if name not in optimizers:
         raise ValueError(f"optimizer {name!r} is not one of {', '.join(optimizers)}")
@@ -159,7 +160,7 @@ def _make_optimizer(name, learning_rate):
 
 
 def _update_by_means(gradients, update, micro_batches, compression):
-    """Call `update` with the mean of the gradients of all processes and micro-batches."""
+    """Call `update` with the mean gradients over all processes and micro-batches."""
     num_summands = micro_batches * distributed.size()
     is_sliced = [isinstance(gradient, tf.IndexedSlices) for gradient in gradients]
 
@@ -177,20 +178,20 @@ def _update_by_means(gradients, update, micro_batches, compression):
 
 
 def _slices_square(gradients):
-    """Sum of the squares of all slices among the gradients of a micro-batch.
+    """Sum of squares over all sparse gradients (`tf.IndexedSlices`) of a micro-batch.
 
-    The global norm counts the slices of an embedding table's gradient one by one, as
-    `tf.global_norm` does for a single batch, and not the table that they add up to.
+    Like `tf.global_norm` on a single batch, the global norm counts every slice of an embedding
+    table's gradient, even if several slices belong to the same row.
     """
     sliced = [gradient for gradient in gradients if isinstance(gradient, tf.IndexedSlices)]
     return tf.add_n([tf.constant(0.0), *(tf.reduce_sum(tf.square(g.values)) for g in sliced)])
 
 
 def _accumulated(summands, update, micro_batches):
-    """An operation that adds up tensors, and calls `update` with their means in every run with a
-    number divisible by `micro_batches`.
+    """Operation that sums up tensors, and updates with their means every `micro_batches` runs.
 
-    The sums are local variables: they are zero between steps, when checkpoints are written.
+    The sums are local variables, not saved in checkpoints: checkpoints are written between steps,
+    when the sums are zero.
     """
     with tf.variable_scope("gradient_accumulation"):
         runs = _local_variable("runs", [], tf.int32)
@@ -210,7 +211,7 @@ def _accumulated(summands, update, micro_batches):
 
 
 def _local_variable(name, shape, dtype=tf.float32):
-    """A variable of zeros that checkpoints do not hold."""
+    """Variable initialized to zeros and not saved in checkpoints."""
     return tf.get_variable(
         name,
         shape,
@@ -232,15 +233,15 @@ def learning_rate_schedule(
     """Linear warm-up from 0, then polynomial decay to 0.
 
     Args:
-      global_step: scalar int tensor, the number k of the step, from 0.
+      global_step: scalar int tensor, step k, from 0.
       init_lr: peak learning rate, at the end of warm-up.
       num_train_steps: global step at which the learning rate reaches 0.
-      num_warmup_steps: length of warm-up in steps; 0 for none.
+      num_warmup_steps: number of warm-up steps; 0 for none.
       poly_power: power of the polynomial decay.
       start_warmup_step: global step at which warm-up starts.
 
     Returns:
-      Scalar float tensor: init_lr * (k - start) / warm-up during warm-up; after it
+      Scalar float tensor: init_lr * (k - start_warmup_step) / num_warmup_steps during warm-up, then
       init_lr * (1 - k / num_train_steps) ^ poly_power, and 0 from `num_train_steps` on.
     """
     learning_rate = tf.train.polynomial_decay(
@@ -260,9 +261,9 @@ def learning_rate_schedule(
 class AdamWeightDecayOptimizer(tf.train.Optimizer):
     """Adam with decoupled weight decay and without bias correction.
 
-    Loshchilov & Hutter 2017 (https://arxiv.org/abs/1711.05101), algorithm 2, as BERT uses it: the
-    moment estimates are not corrected for their start at zero. The estimates are stored in the
-    variables `<variable>/adam_m` and `<variable>/adam_v`.
+    Loshchilov & Hutter 2017 (https://arxiv.org/abs/1711.05101), algorithm 2, as in BERT: without
+    the correction of the moment estimates for their initialization at zero. The estimates are
+    stored in the variables `<variable>/adam_m` and `<variable>/adam_v`.
 
     Example:
 
@@ -280,16 +281,16 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
         exclude_from_weight_decay: Sequence[str] | None = None,
         name: str = "AdamWeightDecayOptimizer",
     ):
-        """Make the optimizer.
+        """Create the optimizer.
 
         Args:
           learning_rate: number or scalar float tensor.
-          weight_decay_rate: share of a weight that a step with learning rate 1 takes away.
-          beta_1: decay rate of the mean of the gradients.
-          beta_2: decay rate of the mean of their squares.
-          epsilon: added to the root of the mean square.
-          exclude_from_weight_decay: regular expressions; variables whose name one of them is found
-            in do not decay.
+          weight_decay_rate: weight decay per step, as a fraction of a weight, at learning rate 1.
+          beta_1: decay rate of the moving average of the gradients.
+          beta_2: decay rate of the moving average of the squared gradients.
+          epsilon: constant added to the square root of the second moment.
+          exclude_from_weight_decay: regular expressions for the names of variables without weight
+            decay, matched by `re.search`.
           name: name of the optimizer.
         """
         super().__init__(use_locking=False, name=name)
@@ -302,7 +303,11 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
         self._moments = {}
 
     def create_slots(self, variables: Iterable[tf.Variable]) -> None:
-        """Make the moment estimates of variables that have none yet."""
+        """Create the moment variables of variables that have none yet.
+
+        Args:
+          variables: trainable variables.
+        """
         for variable in variables:
             name = _name(variable)
             if name not in self._moments:
@@ -326,12 +331,13 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
         """Update each variable once.
 
         Args:
-          grads_and_vars: pairs of a gradient and its variable; pairs without gradient are skipped.
-          global_step: not advanced: `create_optimizer` does that after the update.
+          grads_and_vars: pairs of a gradient and its variable; pairs without a gradient are
+            skipped.
+          global_step: unused; `create_optimizer` increments it after the update.
           name: name of the operation.
 
         Returns:
-          The operation that makes all updates.
+          Operation that updates all variables.
         """
         assignments = []
         for gradient, variable in grads_and_vars:
@@ -341,7 +347,7 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
         return tf.group(*assignments, name=name)
 
     def _update(self, gradient, variable):
-        """Assignments of one step to a variable and its two moment estimates."""
+        """Assignments to a variable and its moment variables in one step."""
         variable_name = _name(variable)
         mean, mean_square = self._moments[variable_name]
         next_mean = self.beta_1 * mean + (1.0 - self.beta_1) * gradient
@@ -357,15 +363,15 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
         ]
 
     def _trust_ratio(self, variable_name, variable, update):
-        """Factor of the learning rate for one variable: always 1 in AdamW."""
+        """Factor of the learning rate for one variable, always 1 in AdamW."""
         return 1.0
 
 
 class LAMBOptimizer(AdamWeightDecayOptimizer):
-    """AdamW whose steps are scaled to the norm of each variable, for large batches.
+    """LAMB: AdamW with layer-wise scaling of the steps, for large batches.
 
-    You et al. 2019 (https://arxiv.org/abs/1904.00962), algorithm 2, with the identity for its
-    function phi, and without bias correction.
+    You et al. 2019 (https://arxiv.org/abs/1904.00962), algorithm 2, with the identity as scaling
+    function phi and without bias correction.
 
     Example:
 
@@ -384,13 +390,13 @@ class LAMBOptimizer(AdamWeightDecayOptimizer):
         exclude_from_layer_adaptation: Sequence[str] | None = None,
         name: str = "LAMBOptimizer",
     ):
-        """Make the optimizer.
+        """Create the optimizer.
 
         Args:
           learning_rate, weight_decay_rate, beta_1, beta_2, epsilon, exclude_from_weight_decay,
             name: see `AdamWeightDecayOptimizer`.
-          exclude_from_layer_adaptation: regular expressions; variables whose name one of them is
-            found in are not scaled; those of `exclude_from_weight_decay` if not given.
+          exclude_from_layer_adaptation: regular expressions for the names of variables with
+            unscaled steps; `exclude_from_weight_decay` by default.
         """
         decay = (weight_decay_rate, beta_1, beta_2, epsilon, exclude_from_weight_decay)
         super().__init__(learning_rate, *decay, name=name)
@@ -399,7 +405,7 @@ class LAMBOptimizer(AdamWeightDecayOptimizer):
         self.exclude_from_layer_adaptation = exclude_from_layer_adaptation
 
     def _trust_ratio(self, variable_name, variable, update):
-        """The norm of the variable over the norm of its update; 1 where either is 0."""
+        """Norm of the variable divided by the norm of its update; 1 if either is 0."""
         if _matches(variable_name, self.exclude_from_layer_adaptation):
             return 1.0
         weight_norm, update_norm = tf.norm(variable), tf.norm(update)
@@ -408,10 +414,10 @@ class LAMBOptimizer(AdamWeightDecayOptimizer):
 
 
 def _name(variable: tf.Variable) -> str:
-    """The name of a variable, as checkpoints have it."""
+    """Name of a variable in checkpoints."""
     return re.sub(r":\d+$", "", variable.name)
 
 
 def _matches(variable_name: str, patterns: Sequence[str] | None) -> bool:
-    """Whether one of the regular expressions is found in the name."""
+    """Whether a name matches one of the regular expressions."""
     return any(re.search(pattern, variable_name) for pattern in patterns or ())

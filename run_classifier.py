@@ -7,9 +7,9 @@ from albert_tf.runs.launch import launch
 
 
 def main(settings: ClassifierSettings) -> None:
-    """Train, evaluate each checkpoint, predict and export, as far as the settings ask for it."""
-    from albert_tf.glue.task import ClassifierTask
-    from albert_tf.runs.loop import run  # TensorFlow loads here, after the flags have been read
+    """Train, evaluate each checkpoint, predict and export, as the settings say."""
+    from albert_tf.glue.task import ClassifierTask  # imports TensorFlow, so only after the flags
+    from albert_tf.runs.loop import run
 
     run(ClassifierTask, settings)
 

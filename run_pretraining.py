@@ -24,30 +24,30 @@ _BUILDERS = (
 
 @dataclass(frozen=True)
 class Settings(PretrainingSettings):
-    """The settings of every pre-training run, with the defaults of this script."""
+    """Settings of a pre-training run, with the defaults of this script."""
 
     do_train: bool = True
     train_batch_size: int = 4096
     learning_rate: float = 0.00176
 
 
-flags.define(Settings)  # existing programs import this one and set its flags
+flags.define(Settings)  # existing programs import this module and set its flags
 
 
 def main(settings: Settings | None) -> None:
-    """Train, evaluate each checkpoint, and export the best, as far as the settings ask for it.
+    """Train, evaluate each checkpoint and export the best, as the settings say.
 
     Args:
-      settings: the settings; None for the values of the flags.
+      settings: settings of the run; None to read them from the flags.
     """
-    from albert_tf.pretraining.task import PretrainingTask
-    from albert_tf.runs.loop import run  # TensorFlow loads here, after the flags have been read
+    from albert_tf.pretraining.task import PretrainingTask  # imports TensorFlow
+    from albert_tf.runs.loop import run
 
     run(PretrainingTask, settings or flags.read(Settings))
 
 
 def __getattr__(name: str) -> Any:
-    """One of the functions that existing programs import from here; the first loads TensorFlow."""
+    """Load a function that existing programs import from this module; imports TensorFlow."""
     if name not in _BUILDERS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from albert_tf.pretraining import builders

@@ -11,7 +11,7 @@ from albert_tf.squad.settings import SquadSettings
 
 @dataclass(frozen=True)
 class Settings(SquadSettings):
-    """The settings of every SQuAD run, with the defaults of this script."""
+    """Settings of a SQuAD run, with the defaults of this script."""
 
     do_train: bool = True
     output_dir: str | None = str(Path.home() / "tmp")
@@ -19,8 +19,8 @@ class Settings(SquadSettings):
 
 
 def main(settings: Settings) -> None:
-    """Train, evaluate each checkpoint, and export the best, as far as the settings ask for it."""
-    from albert_tf.runs.loop import run  # TensorFlow loads here, after the flags have been read
+    """Train, evaluate each checkpoint and export the best, as the settings say."""
+    from albert_tf.runs.loop import run  # imports TensorFlow, so only after parsing the flags
     from albert_tf.squad.task import SquadTask
 
     run(SquadTask, settings)

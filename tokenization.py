@@ -1,6 +1,6 @@
-"""Text to pieces: SentencePiece, and WordPiece for models that have a vocabulary only.
+"""Tokenization with SentencePiece, or with WordPiece for models that only have a vocabulary.
 
-This file does not load TensorFlow.
+This module does not import TensorFlow.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ import six
 
 from albert_tf.errors import InputError
 
-SPIECE_UNDERLINE = "▁"  # SentencePiece's mark for a space
+SPIECE_UNDERLINE = "▁"  # SentencePiece's symbol for a space
 UNKNOWN_TOKEN = "[UNK]"
-_LONGEST_WORD = 200  # characters; the WordPiece tokenizer does not look into longer words
+_LONGEST_WORD = 200  # characters; the WordPiece tokenizer does not split longer words
 _SAMPLE_NBEST_SIZE = 64
 _SAMPLE_ALPHA = 0.1
 
 
 def preprocess_text(inputs: str | bytes, remove_space: bool = True, lower: bool = False) -> str:
-    """Normalize text the way ALBERT's vocabulary was made.
+    """Normalize text like the training corpus of ALBERT's vocabulary.
 
     Args:
-      inputs: any text.
-      remove_space: whether runs of white space become one space, and those at the ends nothing.
-      lower: whether the result is lower-cased.
+      inputs: any text; bytes are UTF-8.
+      remove_space: whether to strip white space at both ends and replace inner runs by one space.
+      lower: whether to lower-case.
 
     Returns:
-      The text in compatibility decomposition (NFKD) without combining characters.
+      Text in compatibility decomposition (NFKD), without combining characters.
     """
     text = convert_to_unicode(inputs)
     if remove_space:
@@ -47,19 +47,20 @@ def encode_pieces(
     return_unicode: bool = True,
     sample: bool = False,
 ) -> list[str] | list[bytes]:
-    """Split text into SentencePiece pieces, and digits from a comma behind them.
+    """Split text into SentencePiece pieces, separating digits from a trailing comma.
 
-    A piece such as "▁1911," is made into "▁1911" and ",", so that a number is the same pieces with
-    and without a comma.
+    A piece such as "▁1911," is split into "▁1911" and ",", so that a number has the same pieces
+    with and without a comma.
 
     Args:
-      sp_model: a loaded SentencePiece model.
+      sp_model: loaded SentencePiece model.
       text: preprocessed text.
-      return_unicode: whether pieces are returned as text, and not as UTF-8 bytes.
-      sample: whether a segmentation is drawn at random (subword regularization, Kudo 2018).
+      return_unicode: whether to return the pieces as `str` instead of UTF-8 bytes.
+      sample: whether to sample a segmentation at random (subword regularization, Kudo 2018,
+        https://arxiv.org/abs/1804.10959).
 
     Returns:
-      The pieces, with "▁" in place of spaces.
+      Pieces, with "▁" in place of spaces.
     """
     text = convert_to_unicode(text)
     if sample:
@@ -78,8 +79,10 @@ def encode_pieces(
 
 
 def _encode_number(sp_model, piece):
-    """The pieces of a piece without its comma. SentencePiece puts "▁" before every text that it
-    encodes; it goes if the piece had none."""
+    """Encode a piece again, after its comma has been removed.
+
+    SentencePiece adds "▁" in front of every text; it is removed if the piece had none.
+    """
     pieces = sp_model.encode_as_pieces(piece.replace(SPIECE_UNDERLINE, ""))
     if not piece.startswith(SPIECE_UNDERLINE) and pieces[0].startswith(SPIECE_UNDERLINE):
         pieces[0] = pieces[0][len(SPIECE_UNDERLINE) :]
@@ -89,28 +92,28 @@ def _encode_number(sp_model, piece):
 def encode_ids(
     sp_model: sentencepiece.SentencePieceProcessor, text: str | bytes, sample: bool = False
 ) -> list[int]:
-    """Like `encode_pieces`, but returns the pieces' ids."""
+    """Encode text to ids: see `encode_pieces`."""
     return [sp_model.piece_to_id(piece) for piece in encode_pieces(sp_model, text, sample=sample)]
 
 
 def convert_to_unicode(text: str | bytes) -> str:
-    """Text as `str`; bytes are read as UTF-8, and what is not UTF-8 in them is left out."""
+    """Convert text to `str`, decoding bytes as UTF-8 and dropping invalid bytes."""
     return six.ensure_text(text, "utf-8", "ignore")
 
 
 def printable_text(text: str | bytes) -> str:
-    """Text in the type that `print` and logging take: `str`."""
+    """Convert text to `str` for printing and logging."""
     return six.ensure_str(text, "utf-8", "ignore")
 
 
 def load_vocab(vocab_file: str) -> dict[str, int]:
-    """Read a vocabulary with a token per line; what follows behind white space is left out.
+    """Read a vocabulary with one token per line, ignoring further columns.
 
     Args:
       vocab_file: path of a WordPiece vocabulary, or of a SentencePiece `.vocab` file.
 
     Returns:
-      A map of tokens to their line numbers, from 0, in the order of the file.
+      Map from tokens to line numbers, from 0, in file order.
 
     Raises:
       InputError: if the file cannot be read.
@@ -129,24 +132,27 @@ def load_vocab(vocab_file: str) -> dict[str, int]:
 
 
 def convert_tokens_to_ids(vocab: dict[str, int], tokens: Iterable[str]) -> list[int]:
-    """The ids of tokens; `KeyError` for a token that is not in the vocabulary."""
+    """Look up the ids of tokens; `KeyError` for a token that is not in the vocabulary."""
     return [vocab[token] for token in tokens]
 
 
 def convert_ids_to_tokens(inv_vocab: dict[int, str], ids: Iterable[int]) -> list[str]:
-    """The tokens of ids; `KeyError` for an id that is not in the vocabulary."""
+    """Look up the tokens of ids; `KeyError` for an id that is not in the vocabulary."""
     return [inv_vocab[index] for index in ids]
 
 
 def padded_inputs(
     input_ids: list[int], segment_ids: list[int], max_seq_length: int
 ) -> dict[str, list[int]]:
-    """Model inputs of a sequence, padded, by their names in record files.
+    """Pad a sequence to the inputs of the model.
 
     Args:
       input_ids: ids of the pieces.
-      segment_ids: the segment of each piece, 0 or 1.
-      max_seq_length: the length of the result.
+      segment_ids: segment of each piece, 0 or 1.
+      max_seq_length: length of the padded lists.
+
+    Returns:
+      `input_ids`, `input_mask` and `segment_ids`, named as in record files.
     """
     padding = [0] * (max_seq_length - len(input_ids))
     return {
@@ -157,7 +163,20 @@ def padded_inputs(
 
 
 class FullTokenizer:
-    """Text to tokens and ids, by a SentencePiece model if there is one, else by a vocabulary."""
+    """Tokenizer with a SentencePiece model, or with a WordPiece vocabulary if no model is given.
+
+    Example:
+
+      tokenizer = FullTokenizer(None, spm_model_file="albert_base_v2/30k-clean.model")
+      tokens = tokenizer.tokenize(preprocess_text("This is a test", lower=True))
+      tokens  # ["▁this", "▁is", "▁a", "▁test"]
+      ids = tokenizer.convert_tokens_to_ids(["[CLS]", *tokens, "[SEP]"])
+
+    Attributes:
+      vocab: ids by token.
+      inv_vocab: tokens by id.
+      sp_model: SentencePiece model, or None.
+    """
 
     def __init__(
         self,
@@ -168,13 +187,13 @@ class FullTokenizer:
         """Load the model.
 
         Args:
-          vocab_file: path of a vocabulary; read only if there is no SentencePiece model.
-          do_lower_case: whether the WordPiece tokenizer lower-cases; text for a SentencePiece model
-            goes through `preprocess_text` first.
+          vocab_file: path of a WordPiece vocabulary; ignored with a SentencePiece model.
+          do_lower_case: whether the WordPiece tokenizer lower-cases. It has no effect on a
+            SentencePiece model: lower-case its text with `preprocess_text`.
           spm_model_file: path of a SentencePiece model.
 
         Raises:
-          InputError: if a file is missing or is no model.
+          InputError: if both files are None, or a file is missing or invalid.
         """
         self.sp_model = None
         if spm_model_file:
@@ -193,11 +212,18 @@ class FullTokenizer:
     def from_scratch(
         cls, vocab_file: str | None, do_lower_case: bool, spm_model_file: str | None
     ) -> FullTokenizer:
-        """Make a tokenizer from local files."""
+        """Create a tokenizer from local files; for the arguments see the constructor."""
         return cls(vocab_file, do_lower_case, spm_model_file)
 
     def tokenize(self, text: str | bytes) -> list[str]:
-        """Split text into tokens."""
+        """Split text into tokens.
+
+        Args:
+          text: text; for a SentencePiece model, normalized by `preprocess_text`.
+
+        Returns:
+          Tokens.
+        """
         if self.sp_model:
             return encode_pieces(self.sp_model, text)
         return [
@@ -207,34 +233,51 @@ class FullTokenizer:
         ]
 
     def convert_tokens_to_ids(self, tokens: Iterable[str]) -> list[int]:
-        """The ids of tokens; a SentencePiece model gives those that it lacks the id of `<unk>`."""
+        """Look up the ids of tokens.
+
+        Args:
+          tokens: tokens of this tokenizer.
+
+        Returns:
+          Ids. With a SentencePiece model, unknown tokens get the id of `<unk>`.
+
+        Raises:
+          KeyError: if a token is not in the WordPiece vocabulary.
+        """
         if self.sp_model:
             unknown = self.sp_model.unk_id()
             return [self.vocab.get(token, unknown) for token in tokens]
         return convert_tokens_to_ids(self.vocab, tokens)
 
     def ids_of_text(self, text: str | bytes, do_lower_case: bool) -> list[int]:
-        """The ids of a raw text.
+        """Convert raw text to ids.
 
         Args:
-          text: the text; bytes are UTF-8.
-          do_lower_case: whether text for a SentencePiece model is lower-cased; a vocabulary's
-            tokenizer has been told when it was made.
+          text: raw text; bytes are UTF-8.
+          do_lower_case: whether to lower-case text for a SentencePiece model. A WordPiece tokenizer
+            uses its constructor's `do_lower_case` instead.
         """
         if self.sp_model:
             text = preprocess_text(text, lower=do_lower_case)
         return self.convert_tokens_to_ids(self.tokenize(text))
 
     def convert_ids_to_tokens(self, ids: Iterable[int]) -> list[str]:
-        """The tokens of ids."""
+        """Look up the tokens of ids; `KeyError` for an unknown id."""
         return convert_ids_to_tokens(self.inv_vocab, ids)
 
 
 def load_sentencepiece_model(path: str) -> sentencepiece.SentencePieceProcessor:
-    """Load a SentencePiece model; `InputError` if the file is missing or is none."""
+    """Load a SentencePiece model.
+
+    Args:
+      path: path of the model file.
+
+    Raises:
+      InputError: if the file is missing or is not a SentencePiece model.
+    """
     if not Path(path).is_file():
         raise InputError(
-            f"{path}: there is no SentencePiece model there; it comes with the published model "
+            f"{path}: SentencePiece model not found; it is part of the published models "
             "(30k-clean.model)"
         )
     model = sentencepiece.SentencePieceProcessor()
@@ -246,10 +289,14 @@ def load_sentencepiece_model(path: str) -> sentencepiece.SentencePieceProcessor:
 
 
 class BasicTokenizer:
-    """Tokenizer that splits at white space and punctuation, and Chinese text into characters."""
+    """Tokenizer that splits at white space and punctuation, and Chinese into characters."""
 
     def __init__(self, do_lower_case: bool = True):
-        """With `do_lower_case`, accents are taken off too."""
+        """Create the tokenizer.
+
+        Args:
+          do_lower_case: whether to lower-case and strip accents.
+        """
         self.do_lower_case = do_lower_case
 
     def tokenize(self, text: str | bytes) -> list[str]:
@@ -282,20 +329,27 @@ class WordpieceTokenizer:
         unk_token: str = UNKNOWN_TOKEN,
         max_input_chars_per_word: int = _LONGEST_WORD,
     ):
-        """Make the tokenizer.
+        """Create the tokenizer.
 
         Args:
-          vocab: the pieces; those that go on within a word begin with "##".
-          unk_token: stands for a word that the pieces cannot make.
-          max_input_chars_per_word: longer words become `unk_token`.
+          vocab: ids by piece; pieces inside of a word start with "##".
+          unk_token: token for words that the pieces cannot form.
+          max_input_chars_per_word: maximum length of a word in characters; longer words become
+            `unk_token`.
         """
         self.vocab = vocab
         self.unk_token = unk_token
         self.max_input_chars_per_word = max_input_chars_per_word
 
     def tokenize(self, text: str | bytes) -> list[str]:
-        """Split text, already split into words by spaces, into pieces: "unaffable" to "un",
-        "##aff", "##able"."""
+        """Split text into pieces.
+
+        Args:
+          text: words separated by white space.
+
+        Returns:
+          Pieces, such as "un", "##aff", "##able" for "unaffable".
+        """
         return [
             piece for word in convert_to_unicode(text).split() for piece in self._split_word(word)
         ]
@@ -317,13 +371,13 @@ class WordpieceTokenizer:
 
 
 def _strip_accents(text):
-    """Text without its nonspacing marks."""
+    """Remove nonspacing marks (accents) from text."""
     decomposed = unicodedata.normalize("NFD", text)
     return "".join(char for char in decomposed if unicodedata.category(char) != "Mn")
 
 
 def _split_at_punctuation(word):
-    """Make every punctuation mark a token of its own."""
+    """Split a word so that every punctuation character is a token of its own."""
     tokens, in_word = [], False
     for char in word:
         is_punctuation = _is_punctuation(char)
@@ -336,8 +390,10 @@ def _split_at_punctuation(word):
 
 
 def _is_chinese(char):
-    """Whether a character is in a block of Chinese, Japanese and Korean ideographs. Hangul and the
-    Japanese syllabaries are written with spaces or in words, and are not among them."""
+    """Whether a character is a Chinese, Japanese or Korean ideograph.
+
+    Hangul and the Japanese syllabaries are not ideographs.
+    """
     code = ord(char)
     return any(first <= code <= last for first, last in _IDEOGRAPH_BLOCKS)
 
@@ -355,18 +411,20 @@ _IDEOGRAPH_BLOCKS = (
 
 
 def _is_whitespace(char):
-    """Whether a character separates words: a space, tab or line break, or a Unicode space."""
+    """Whether a character is a space, tab, line break or Unicode space."""
     return char in " \t\n\r" or unicodedata.category(char) == "Zs"
 
 
 def _is_control(char):
-    """Whether a character is a control or format character; tabs and line breaks are spaces."""
+    """Whether a character is a control or format character, except tabs and line breaks."""
     return char not in "\t\n\r" and unicodedata.category(char) in ("Cc", "Cf")
 
 
 def _is_punctuation(char):
-    """Whether a character is punctuation; every ASCII character that is no letter, digit, space or
-    control character counts as such ("$" and "^" too)."""
+    """Whether a character is punctuation.
+
+    In ASCII, this includes all symbols, such as "$" and "^".
+    """
     if char.isascii():
         return char.isprintable() and not char.isalnum() and char != " "
     return unicodedata.category(char).startswith("P")

@@ -1,4 +1,4 @@
-"""The one exception for what a user can put right."""
+"""Exceptions for errors that the user can fix."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ _LISTED_PROBLEMS = 5
 
 
 class InputError(ValueError):
-    """A flag, file or record that cannot be used, with a message of one line.
+    """Error in a flag, file or record, with a one-line message.
 
-    The message names the file, the place in it (line, question id, record number) and what to do
-    about it. Scripts print it and exit with code 1, without a traceback.
+    The message names the file, the place in it (line, question id, record number) and the remedy.
+    Scripts print it and exit with code 1, without a traceback.
     """
 
 
 class SharedInputError(InputError):
-    """An `InputError` that all processes of a run raise together, so that one of them tells it."""
+    """`InputError` raised by all processes of a run together, and printed by rank 0 only."""
 
 
 def listed(problems: Sequence[str]) -> str:
-    """The first few problems of a file in one line, and how many more there are."""
+    """Join the first few problems of a file into one line, and count the rest."""
     unlisted = len(problems) - _LISTED_PROBLEMS
     more = f"; and {unlisted} more like these" if unlisted > 0 else ""
     return "; ".join(problems[:_LISTED_PROBLEMS]) + more

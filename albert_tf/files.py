@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and their digests."""
+"""Atomic writes, file digests, and file patterns in flags."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any, Iterator
 
 from albert_tf.errors import InputError
 
-MANIFEST_SUFFIX = ".manifest.json"  # of the file that tells what made the one beside it
+MANIFEST_SUFFIX = ".manifest.json"
 
 _READ_BLOCK = 1 << 20  # bytes
 
@@ -33,8 +33,11 @@ def digest(path: str) -> str:
 def atomic_file(path: str | Path) -> Iterator[Path]:
     """Write a file atomically.
 
-    Yields the path of a temporary file beside it, which becomes `path` when the block ends, and is
-    removed if the block fails. Those of processes that were killed are removed first.
+    Leftover temporary files of killed processes are removed first.
+
+    Yields:
+      Path of a temporary file in the same directory. It is renamed to `path` when the block ends,
+      and removed if the block fails.
     """
     path = Path(path)
     temporary = _temporary_path(path)
@@ -47,17 +50,18 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_directory(path: str | Path) -> Iterator[Path]:
-    """Make a directory atomically, with all of its files.
+    """Create a directory atomically, with all of its files.
 
-    Yields the path of a new directory beside it, which becomes `path` when the block ends, and is
-    removed if the block fails.
+    Yields:
+      Path of a new temporary directory next to `path`. It is renamed to `path` when the block ends,
+      and removed if the block fails.
 
     Raises:
-      InputError: if there is something at `path` already.
+      InputError: if `path` exists and is not an empty directory.
     """
     path = Path(path)
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise InputError(f"{path}: it exists already; remove it or give another path")
+        raise InputError(f"{path}: already exists; remove it or choose another path")
     temporary = _temporary_path(path)
     try:
         temporary.mkdir()
@@ -68,9 +72,9 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
 
 
 def _temporary_path(path):
-    """Path at which this process prepares a file or directory.
+    """Path of this process's temporary file or directory for `path`.
 
-    What killed processes have left of the same file is removed.
+    Leftovers of killed processes are removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for leftover in path.parent.glob(f"{glob.escape(path.name)}.tmp-*"):
@@ -80,7 +84,7 @@ def _temporary_path(path):
 
 
 def _remove(path):
-    """Remove a file, or a directory with all that is in it, if it is there."""
+    """Remove a file or a whole directory, if it exists."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -93,26 +97,30 @@ def _is_running(process_id):
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # it is another user's
+        pass  # another user's process
     return True
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write text atomically, in UTF-8."""
+    """Write a text file atomically, in UTF-8."""
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: str | Path, value: Any, indent: int | None = 4) -> None:
-    """Write a value as JSON, atomically."""
+    """Write a JSON file atomically."""
     write_text(path, json.dumps(value, indent=indent) + "\n")
 
 
 def check_writable(flag: str, directory: str) -> None:
-    """Make the directory that a flag names, if it is not there, and check that it takes files.
+    """Create the directory named by a flag if needed, and check that it is writable.
+
+    Args:
+      flag: name of the flag.
+      directory: path of the directory.
 
     Raises:
-      InputError: if nothing can be written there.
+      InputError: if the directory is not writable.
     """
     try:
         Path(directory).mkdir(parents=True, exist_ok=True)
@@ -123,25 +131,34 @@ def check_writable(flag: str, directory: str) -> None:
 
 
 def matching_files(flag: str, patterns: str | None) -> list[str]:
-    """Files that a flag names, in order: comma-separated paths, or patterns such as "*.txt".
+    """Find the files named by a flag.
 
-    Manifests, and files that are still being written, are left out.
+    Manifests and temporary files are left out.
+
+    Args:
+      flag: name of the flag.
+      patterns: comma-separated paths or patterns such as "*.txt".
+
+    Returns:
+      Paths in the order of the patterns, those of one pattern sorted, without duplicates.
 
     Raises:
-      InputError: if the flag is missing, or no file matches one of its patterns.
+      InputError: if the flag is missing, or no file matches one of the patterns.
     """
     if not patterns:
-        raise InputError(f"--{flag} is missing: give files, separated by commas, or *-patterns")
+        raise InputError(
+            f"--{flag} is missing; give comma-separated files or patterns such as *.txt"
+        )
     found = []
     for pattern in patterns.split(","):
         paths = glob.glob(os.path.expanduser(pattern.strip()), recursive=True)
         paths = [path for path in paths if Path(path).is_file() and not is_companion(path)]
         if not paths:
-            raise InputError(f"--{flag} {pattern}: there is no such file; correct the path")
+            raise InputError(f"--{flag} {pattern}: no such file; correct the path")
         found += sorted(paths)
     return list(dict.fromkeys(found))
 
 
 def is_companion(path: str) -> bool:
-    """Whether a file is a manifest, or one that is still being written, by its name."""
+    """Whether a file name is that of a manifest or of a temporary file."""
     return bool(re.search(rf"({re.escape(MANIFEST_SUFFIX)}|\.tmp-\d+)$", path))

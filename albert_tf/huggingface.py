@@ -1,7 +1,7 @@
-"""ALBERT in the format of Hugging Face's transformers, and back, exactly.
+"""Lossless conversion of checkpoints to and from Hugging Face's transformers.
 
-A folder in that format holds `config.json`, `model.safetensors` and `spiece.model`. The weights are
-the same numbers under other names, the kernels of dense layers transposed.
+A folder in the format of transformers holds `config.json`, `model.safetensors` and `spiece.model`.
+Its weights are the same numbers under other names, with the kernels of dense layers transposed.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ SPM_MODEL_FILE = "spiece.model"
 TOKENIZER_FILE = "tokenizer_config.json"
 _LAYER_NORM_EPSILON = 1e-12
 _CLASSIFIER_DROPOUT = 0.1
-# GELU is the tanh approximation here; "gelu" there is the exact function.
-_ACTIVATIONS = {"gelu": "gelu_new", "relu": "relu", "tanh": "tanh", "linear": "linear"}
-_ACTIVATIONS_BACK = {
-    **{theirs: ours for ours, theirs in _ACTIVATIONS.items()},
+# "gelu" is the tanh approximation here, but the exact function in transformers.
+_THEIR_ACTIVATIONS = {"gelu": "gelu_new", "relu": "relu", "tanh": "tanh", "linear": "linear"}
+_OUR_ACTIVATIONS = {
+    **{theirs: ours for ours, theirs in _THEIR_ACTIVATIONS.items()},
     "gelu_pytorch_tanh": "gelu",
     "gelu_fast": "gelu",
     "gelu": "gelu",
 }
 _CONFIG_KEYS = (
     *(name for name in inspect.signature(AlbertConfig).parameters if name != "hidden_act"),
-    # In published configs, without effect:
+    # Unused keys of published configs:
     "gap_size",
     "net_structure_type",
     "num_memory_blocks",
@@ -54,20 +54,21 @@ Arrays = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Weight:
-    """A weight under its two names.
+    """Weight with its name in both formats.
 
     Attributes:
       ours: name of the TensorFlow variable.
       theirs: name in `model.safetensors`.
-      is_kernel: whether it is a matrix [inputs, outputs] here and [outputs, inputs] there.
+      is_kernel: whether the weight is a dense kernel, [inputs, outputs] in TensorFlow and
+        [outputs, inputs] in transformers.
     """
 
     ours: str
     theirs: str
     is_kernel: bool = False
 
-    def turned(self, value: np.ndarray) -> np.ndarray:
-        """The value as it is stored on the other side."""
+    def converted(self, value: np.ndarray) -> np.ndarray:
+        """The value in the layout of the other format."""
         return np.ascontiguousarray(value.T) if self.is_kernel else value
 
 
@@ -115,7 +116,7 @@ _ARCHITECTURES = (
 
 
 def encoder_weights(config: AlbertConfig) -> list[Weight]:
-    """The weights of the encoder; those of `embedding_hidden_mapping_in` always among them."""
+    """Weights of the encoder, always including `embedding_hidden_mapping_in`."""
     weights = [_WORDS, *_MAPPING_IN, *_POOLER]
     for name in ("position_embeddings", "token_type_embeddings"):
         weights.append(Weight(f"bert/embeddings/{name}", f"albert.embeddings.{name}.weight"))
@@ -130,7 +131,7 @@ def encoder_weights(config: AlbertConfig) -> list[Weight]:
 
 
 def _block_weights(ours, theirs):
-    """The weights of attention and feed-forward."""
+    """Weights of one attention and feed-forward block."""
     weights = []
     for name in ("query", "key", "value"):
         weights += _dense(f"{ours}/attention_1/self/{name}", f"{theirs}.attention.{name}")
@@ -152,21 +153,31 @@ def write_huggingface(
     do_lower_case: bool = True,
     labels: Sequence[str] = (),
 ) -> str:
-    """Write a checkpoint as a folder for transformers.
+    """Convert a checkpoint to a folder for transformers.
+
+    Example:
+
+      model = "albert_base_v2"
+      write_huggingface(
+          "albert_base_v2_hf",
+          config_file=f"{model}/albert_config.json",
+          spm_model_file=f"{model}/30k-clean.model",
+          checkpoint=f"{model}/model.ckpt-best",
+      )  # "AlbertForPreTraining"
 
     Args:
-      folder: the new folder.
-      config_file: the model's config.
-      spm_model_file: its SentencePiece model.
-      checkpoint: prefix of the checkpoint, with any of the heads.
-      do_lower_case: whether its text is lower-cased.
+      folder: path of the new folder.
+      config_file: path of the model's config.
+      spm_model_file: path of the SentencePiece model.
+      checkpoint: prefix of the checkpoint, with any head.
+      do_lower_case: whether the tokenizer lower-cases its text.
       labels: names of a classifier's labels, in the order of its outputs.
 
     Returns:
-      The class of transformers that the folder is for: "AlbertForQuestionAnswering".
+      Name of the matching class of transformers, such as "AlbertForQuestionAnswering".
 
     Raises:
-      InputError: if the files do not belong together, or `folder` is there already.
+      InputError: if the files do not match each other, or `folder` already exists.
     """
     config = AlbertConfig.from_json_file(config_file)
     _check_groups(config)
@@ -193,18 +204,18 @@ def write_huggingface(
 
 
 def _check_groups(config):
-    """transformers divides layers by layers per group; this rounds otherwise for a few sizes."""
+    """Check that transformers assigns the same groups to layers; its rounding can differ."""
     layers, groups = config.num_hidden_layers, config.num_hidden_groups
     for layer in range(layers):
         if layer * groups // layers != int(layer / (layers / groups)):
             raise InputError(
-                f"num_hidden_groups {groups} with num_hidden_layers {layers}: transformers gives "
-                f"layer {layer} the weights of another group; this model cannot be converted"
+                f"num_hidden_groups {groups} with num_hidden_layers {layers}: transformers assigns "
+                f"layer {layer} to another group; this model cannot be converted"
             )
 
 
 def _to_tensors(values: Arrays, config: AlbertConfig, place: str) -> dict[str, np.ndarray]:
-    """The weights under their names in transformers."""
+    """Convert variables to tensors with the names and layout of transformers."""
     values = dict(values)
     if config.embedding_size == config.hidden_size:  # transformers always has this layer
         kernel, bias = _MAPPING_IN
@@ -213,16 +224,18 @@ def _to_tensors(values: Arrays, config: AlbertConfig, place: str) -> dict[str, n
     tensors = {}
     for weights in (encoder_weights(config), *_present(HEADS, values, "ours", place)):
         for weight in weights:
-            tensors[weight.theirs] = weight.turned(values.pop(weight.ours))
-    if _MASKED_LM[-1].theirs in tensors:  # transformers' models for TensorFlow read the copy
+            tensors[weight.theirs] = weight.converted(values.pop(weight.ours))
+    if _MASKED_LM[-1].theirs in tensors:  # read by transformers' TensorFlow models
         tensors[_TIED_BIAS] = tensors[_MASKED_LM[-1].theirs]
     if values:
-        logging.warning("%s: these variables are left out: %s", place, listed(sorted(values)))
+        logging.warning(
+            "%s: variables left out of the conversion: %s", place, listed(sorted(values))
+        )
     return tensors
 
 
 def _present(heads, arrays, side, place):
-    """The heads that are there; `InputError` for one of which only a part is."""
+    """Heads whose weights are present; `InputError` for an incomplete head."""
     present = []
     for head in heads:
         names = [getattr(weight, side) for weight in head]
@@ -230,22 +243,24 @@ def _present(heads, arrays, side, place):
         if len(missing) < len(names):
             if missing:
                 raise InputError(
-                    f"{place}: {listed(missing)} is missing beside "
-                    f"{listed([name for name in names if name in arrays])}: the head of the model "
-                    "is not complete"
+                    f"{place}: incomplete head: it has "
+                    f"{listed([name for name in names if name in arrays])}, but lacks "
+                    f"{listed(missing)}"
                 )
             present.append(head)
     return present
 
 
 def _their_config(config, tensors, tokenizer, labels):
-    """The contents of `config.json`."""
+    """Contents of `config.json`."""
     if not isinstance(config.hidden_act, str):
-        raise InputError("hidden_act must be a name to be written to a file")
+        raise InputError(
+            "hidden_act is a function; only a named activation can be written to a file"
+        )
     their_config: dict[str, Any] = {
         "model_type": "albert",
         **config.to_dict(),
-        "hidden_act": _ACTIVATIONS[config.hidden_act.lower() or "linear"],
+        "hidden_act": _THEIR_ACTIVATIONS[config.hidden_act.lower() or "linear"],
         "layer_norm_eps": _LAYER_NORM_EPSILON,
         "classifier_dropout_prob": _CLASSIFIER_DROPOUT,
         "position_embedding_type": "absolute",
@@ -264,7 +279,7 @@ def _their_config(config, tensors, tokenizer, labels):
         outputs = len(tensors[_CLASSIFIER[0].theirs])
         labels = labels or [f"LABEL_{number}" for number in range(outputs)]
         if len(labels) != outputs:
-            raise InputError(f"{len(labels)} labels for the {outputs} outputs of the classifier")
+            raise InputError(f"got {len(labels)} labels, but the classifier has {outputs} outputs")
         their_config["id2label"] = dict(enumerate(labels))
         their_config["label2id"] = {label: number for number, label in enumerate(labels)}
         regression, classification = "regression", "single_label_classification"
@@ -278,17 +293,24 @@ def _their_config(config, tensors, tokenizer, labels):
 
 
 def read_huggingface(huggingface_dir: str, folder: str) -> model_files.ModelFiles:
-    """Convert a folder of transformers to the folder of a model.
+    """Convert a folder of transformers to a model folder, laid out like the published models.
+
+    Example:
+
+      model = read_huggingface("albert_base_v2_hf", "albert_base_v2_copy")
+      print(model.checkpoint)  # albert_base_v2_copy/model.ckpt-best
 
     Args:
-      huggingface_dir: the folder with `config.json`, `model.safetensors` and `spiece.model`.
-      folder: the new folder, which gets the files that published models have.
+      huggingface_dir: path of the folder with `config.json`, `model.safetensors` and
+        `spiece.model`.
+      folder: path of the new folder.
 
     Returns:
-      The paths of the files.
+      Paths of the model's files.
 
     Raises:
-      InputError: if a file is missing, or the model is not an ALBERT that can be converted.
+      InputError: if a file is missing, the model is not a supported ALBERT, or `folder` already
+        exists.
     """
     source = Path(huggingface_dir)
     config = _our_config(source / CONFIG_FILE)
@@ -315,47 +337,51 @@ def _our_config(path: Path) -> AlbertConfig:
     except ValueError as error:
         raise InputError(f"{path}: the config is not valid JSON: {error}") from error
     if their_config.get("model_type") != "albert":
-        raise InputError(
-            f"{path}: model_type is {their_config.get('model_type')!r}: this is no ALBERT"
-        )
+        raise InputError(f"{path}: model_type is {their_config.get('model_type')!r}, not 'albert'")
     for architecture in their_config.get("architectures") or ():
         if architecture not in _ARCHITECTURES:
             raise InputError(
-                f"{path}: {architecture} cannot be converted; known are {', '.join(_ARCHITECTURES)}"
+                f"{path}: {architecture} cannot be converted, only {', '.join(_ARCHITECTURES)}"
             )
     if their_config.get("position_embedding_type", "absolute") != "absolute":
-        raise InputError(f"{path}: position_embedding_type must be absolute: this is no ALBERT")
+        raise InputError(f"{path}: position_embedding_type must be absolute in an ALBERT")
     epsilon = their_config.get("layer_norm_eps", _LAYER_NORM_EPSILON)
     if epsilon != _LAYER_NORM_EPSILON:
         logging.warning(
-            "%s: layer_norm_eps is %g, here it is %g: scores will differ a little",
+            "%s: layer_norm_eps is %g, but this project uses %g: scores will differ slightly",
             *(path, epsilon, _LAYER_NORM_EPSILON),
         )
     activation = their_config.get("hidden_act", "gelu_new")
-    if activation not in _ACTIVATIONS_BACK:
+    if activation not in _OUR_ACTIVATIONS:
         raise InputError(
-            f"{path}: hidden_act {activation!r} is none of {', '.join(_ACTIVATIONS_BACK)}"
+            f"{path}: hidden_act {activation!r} is not one of {', '.join(_OUR_ACTIVATIONS)}"
         )
     if activation == "gelu":
         logging.warning(
-            "%s: hidden_act is the exact GELU, here it is the tanh approximation, with which the "
-            "published models were trained: scores will differ a little",
+            "%s: hidden_act is the exact GELU, but this project uses the tanh approximation, "
+            "like the training of the published models: scores will differ slightly",
             path,
         )
     sizes = {key: their_config[key] for key in _CONFIG_KEYS if key in their_config}
-    return AlbertConfig.checked({**sizes, "hidden_act": _ACTIVATIONS_BACK[activation]}, str(path))
+    return AlbertConfig.checked({**sizes, "hidden_act": _OUR_ACTIVATIONS[activation]}, str(path))
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """Read a `.safetensors` file; bfloat16 becomes float32, as NumPy has none.
+    """Read a `.safetensors` file, with bfloat16 widened to float32, as NumPy lacks bfloat16.
+
+    Args:
+      path: path of the file.
+
+    Returns:
+      Arrays by name.
 
     Raises:
-      InputError: if the file is missing or damaged.
+      InputError: if the file is missing or damaged, or has an unsupported dtype.
     """
     if not path.is_file():
         raise InputError(
-            f"{path}: the file is missing; a pytorch_model.bin is a pickle, which is not read: "
-            "save the model with transformers' save_pretrained"
+            f"{path}: no such file; a pytorch_model.bin (a pickle) cannot be read: save the model "
+            "again with transformers' save_pretrained"
         )
     try:
         entries = safetensors.deserialize(path.read_bytes())
@@ -363,18 +389,18 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: not a safetensors file, or damaged: {error}") from error
     tensors = {}
     for name, entry in entries:
-        if entry["dtype"] == "BF16":  # the upper half of a float32
+        if entry["dtype"] == "BF16":  # the upper 16 bits of a float32
             value = (np.frombuffer(entry["data"], np.uint16).astype(np.uint32) << 16).view("f4")
         elif entry["dtype"] in _DTYPES:
             value = np.frombuffer(entry["data"], _DTYPES[entry["dtype"]])
         else:
-            raise InputError(f"{path}: {name} is of type {entry['dtype']}, which is not read")
+            raise InputError(f"{path}: {name} has the unsupported dtype {entry['dtype']}")
         tensors[name] = value.reshape(entry["shape"])
     return tensors
 
 
 def _to_values(tensors: Arrays, config: AlbertConfig, place: str) -> dict[str, np.ndarray]:
-    """The weights under their names here, as float32."""
+    """Convert tensors of transformers to float32 variables by name."""
     tensors = {_full_name(name): value for name, value in tensors.items()}
     for name in _NOT_WEIGHTS:
         tensors.pop(name, None)
@@ -385,13 +411,13 @@ def _to_values(tensors: Arrays, config: AlbertConfig, place: str) -> dict[str, n
     weights = [*encoder_weights(config), *(weight for head in heads for weight in head)]
     missing = [weight.theirs for weight in weights if weight.theirs not in tensors]
     if missing:
-        raise InputError(f"{place}: these weights are missing: {listed(missing)}")
+        raise InputError(f"{place}: missing weights: {listed(missing)}")
     values = {
-        weight.ours: weight.turned(tensors.pop(weight.theirs).astype(np.float32))
+        weight.ours: weight.converted(tensors.pop(weight.theirs).astype(np.float32))
         for weight in weights
     }
     if tensors:
-        raise InputError(f"{place}: these weights are not known: {listed(sorted(tensors))}")
+        raise InputError(f"{place}: unknown weights: {listed(sorted(tensors))}")
     if config.embedding_size == config.hidden_size:
         _remove_mapping(values, place)
     _check_shapes(values, config, place)
@@ -399,19 +425,19 @@ def _to_values(tensors: Arrays, config: AlbertConfig, place: str) -> dict[str, n
 
 
 def _full_name(name):
-    """A name of the encoder's weights with its prefix, which files of `AlbertModel` leave out."""
+    """Weight name with the encoder's prefix, which files of a bare `AlbertModel` leave out."""
     return f"albert.{name}" if name.startswith(("embeddings.", "encoder.", "pooler.")) else name
 
 
 def _untie(tensors, place):
-    """Remove tensors that a file holds a second time under another name."""
+    """Remove copies of tied weights, after checking that they are equal to the originals."""
     if _TIED_BIAS in tensors:
         tensors.setdefault(_MASKED_LM[-1].theirs, tensors[_TIED_BIAS])
     for copy, original in ((_TIED_WORDS, _WORDS.theirs), (_TIED_BIAS, _MASKED_LM[-1].theirs)):
         value = tensors.pop(copy, None)
         if value is not None and not np.array_equal(value, tensors.get(original)):
             raise InputError(
-                f"{place}: {copy} is not the same as {original}, as it is in every ALBERT"
+                f"{place}: {copy} differs from {original}, but ALBERT ties these weights"
             )
 
 
@@ -419,7 +445,7 @@ def _add_pooler(tensors, config, place):
     """Add a newly initialized pooler to a model that was saved without one."""
     kernel, bias = _POOLER
     if kernel.theirs not in tensors and bias.theirs not in tensors:
-        logging.info("%s has no pooler, and does without: it starts anew", place)
+        logging.info("%s has no pooler: initializing it with random weights", place)
         size = [config.hidden_size] * 2
         values = np.random.RandomState(0).normal(0.0, config.initializer_range, size)
         tensors[kernel.theirs] = values.astype(np.float32)
@@ -427,17 +453,17 @@ def _add_pooler(tensors, config, place):
 
 
 def _remove_mapping(values, place):
-    """Remove the mapping between equal widths, which must be the identity: there is none here."""
+    """Remove the mapping of embeddings to hidden states of equal width; it must be the identity."""
     kernel, bias = (values.pop(weight.ours) for weight in _MAPPING_IN)
     if not np.array_equal(kernel, np.eye(*kernel.shape)) or bias.any():
         raise InputError(
-            f"{place}: embedding_size and hidden_size are equal, and yet embeddings are mapped to "
-            "hidden states: this model cannot be converted"
+            f"{place}: embedding_hidden_mapping_in is not the identity, although embedding_size "
+            "and hidden_size are equal; this model cannot be converted"
         )
 
 
 def _check_shapes(values, config, place):
-    """Check the shapes against those of the model that the config describes."""
+    """Check the shapes of the weights against the config."""
     shapes = model_files.encoder_shapes(config)
     width, vocab_size, embedding_size = config.hidden_size, config.vocab_size, config.embedding_size
     kernel, *vectors, bias = (weight.ours for weight in _MASKED_LM)
@@ -449,20 +475,20 @@ def _check_shapes(values, config, place):
         outputs = len(values[_CLASSIFIER[0].ours])
         shapes.update({_CLASSIFIER[0].ours: [outputs, width], _CLASSIFIER[1].ours: [outputs]})
     differing = [
-        f"{name} is {list(value.shape)}, the config asks for {shapes[name]}"
+        f"{name} has shape {list(value.shape)}, not {shapes[name]}"
         for name, value in values.items()
         if list(value.shape) != shapes[name]
     ]
     if differing:
-        raise InputError(f"{place}: it does not fit its {CONFIG_FILE}: {listed(differing)}")
+        raise InputError(f"{place}: the weights do not match {CONFIG_FILE}: {listed(differing)}")
 
 
 def write_checkpoint(prefix: str, values: Arrays) -> None:
     """Write a TensorFlow checkpoint.
 
     Args:
-      prefix: prefix of its files.
-      values: the variables by name.
+      prefix: prefix of the checkpoint's files.
+      values: values of the variables, by name.
     """
     names = sorted(values)
     with tf.Graph().as_default(), tf.Session() as session:

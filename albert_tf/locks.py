@@ -1,4 +1,4 @@
-"""Locks that end with the process that holds them."""
+"""File locks between processes, released when their holder exits."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ from albert_tf.errors import InputError
 
 @contextmanager
 def file_lock(path: Path) -> Iterator[None]:
-    """Let one process at a time make what is to be at `path`; the others wait.
+    """Hold the file lock of `path`; other processes wait for it.
 
-    The lock is held through the operating system: it ends with the process, however that ends, and
-    holds between servers where their common file system knows locks (NFS does).
+    The operating system releases the lock when the process exits, even if it is killed. The lock
+    also works between servers if their shared file system supports locks (NFS does).
+
+    Args:
+      path: path of the file or folder to write under the lock.
 
     Raises:
-      InputError: if the file system knows no locks.
+      InputError: if the file system does not support locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock_path = path.with_name(f"{path.name}.lock")
@@ -29,15 +32,15 @@ def file_lock(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        lock_path.unlink(missing_ok=True)  # before it is released, see `_locked`
+        lock_path.unlink(missing_ok=True)  # before the release, see `_locked`
         lock.close()
 
 
 def _locked(lock_path):
     """Wait for the lock and return its open file.
 
-    The process that had the lock before has removed the file. A lock on a removed file locks out
-    nobody: then it is taken anew.
+    The previous holder removes the lock file, and a lock on a removed file excludes no other
+    process. In that case the lock is taken again on a new file.
     """
     while True:
         lock = lock_path.open("a")
@@ -45,15 +48,17 @@ def _locked(lock_path):
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                logging.info("%s: another process is downloading it: waiting", lock_path.stem)
+                logging.info(
+                    "%s: waiting for another process that is downloading it", lock_path.stem
+                )
                 fcntl.flock(lock, fcntl.LOCK_EX)
             if os.path.samestat(os.fstat(lock.fileno()), lock_path.stat()):
                 return lock
         except FileNotFoundError:
-            pass  # removed by who had the lock
+            pass  # removed by the previous holder
         except OSError as error:
             raise InputError(
-                f"{lock_path}: this file system cannot lock files ({error.strerror}); download to "
-                "a local disk and copy"
+                f"{lock_path}: this file system does not support locks ({error.strerror}); "
+                "download to a local disk and copy the files"
             ) from error
         lock.close()

@@ -1,7 +1,6 @@
-"""Feature conversion: questions per second, records written, in one process.
+"""Measures feature conversion in questions per second, in one process, including writing records.
 
-The ratio is to the time that the alignment alone takes by the original's rule: cell by cell, once
-for every question.
+The baseline is the original's alignment alone: cell by cell, once for each question.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # where albert_tf is
-sys.path.insert(0, str(ROOT / "tests"))  # where the plain alignment is
+sys.path.insert(0, str(ROOT))  # folder of albert_tf
+sys.path.insert(0, str(ROOT / "tests"))  # folder of plain_alignment
 
 from common import report, squad_arguments
 
@@ -25,11 +24,11 @@ from albert_tf.squad.data import read_squad
 from albert_tf.squad.features import FeatureConverter, FeatureSettings
 
 SETTINGS = FeatureSettings(384, 128, 64, do_lower_case=True)
-PLAIN_QUESTIONS = 200  # as many as the plain alignment is measured on
+PLAIN_QUESTIONS = 200  # approximate number of questions for the plain alignment
 
 
 def main() -> None:
-    """Measure and print the figures."""
+    """Measure, and print the results."""
     args = squad_arguments(__doc__.splitlines()[0]).parse_args()
     tokenizer = tokenization.FullTokenizer(None, True, args.spm_model_file)
     rate, features, questions = measure_conversion(args.squad_file, tokenizer)
@@ -45,7 +44,11 @@ def main() -> None:
 
 
 def measure_conversion(squad_file, tokenizer):
-    """Read a file, make its features, write their records: questions/s, features and questions."""
+    """Read a SQuAD file, and write the records of its features.
+
+    Returns:
+      Questions per second, number of features and number of questions.
+    """
     start = time.perf_counter()
     questions = read_squad(squad_file, for_training=True)
     converter = FeatureConverter(tokenizer, SETTINGS)
@@ -60,7 +63,7 @@ def measure_conversion(squad_file, tokenizer):
 
 
 def measure_plain_alignment(squad_file, tokenizer):
-    """Align as the original does, characters preprocessed once for each cell: questions/s."""
+    """Align paragraphs cell by cell, like the original; return questions per second."""
     texts = [question.paragraph for question in read_squad(squad_file, for_training=True)]
     texts = texts[:: max(1, len(texts) // PLAIN_QUESTIONS)]
     start = time.perf_counter()

@@ -1,7 +1,7 @@
-"""Prediction of ALBERT base with and without length buckets: wall time, and that answers agree.
+"""Measures the wall time of ALBERT base prediction with and without length buckets.
 
-`run_squad_v1.py` predicts twice: padded to the default buckets, and padded to the full length as
-the original does. The weights are random: the time does not depend on them.
+`run_squad_v1.py` predicts twice: padded to the default buckets, and padded to the full length like
+the original. The answers must agree. The weights are random: the time does not depend on them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # where albert_tf is
+sys.path.insert(0, str(ROOT))  # folder of albert_tf
 
 import tensorflow.compat.v1 as tf
 from common import add_size_arguments, report, squad_arguments
@@ -28,7 +28,7 @@ MAX_SEQ_LENGTH = 384
 
 
 def main() -> None:
-    """Measure and print the figures."""
+    """Measure, and print the results."""
     parser = squad_arguments(__doc__.splitlines()[0])
     parser.add_argument("--questions", type=int, default=300)
     add_size_arguments(parser)
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def write_questions(squad_file: str, limit: int, path: Path) -> int:
-    """Write the first paragraphs of a SQuAD file up to a number of questions; the number."""
+    """Write the first questions of a SQuAD file, up to a limit; return their number."""
     count = 0
     articles = json.loads(Path(squad_file).read_text(encoding="utf-8"))["data"]
     for article in articles:
@@ -84,7 +84,11 @@ def write_random_model(args: argparse.Namespace, directory: Path) -> None:
 
 
 def predict(directory: Path, spm_model_file: str, length_buckets: str) -> tuple[float, list]:
-    """Run the script: the seconds that it takes, and the answers and texts of the n-best lists."""
+    """Run the script.
+
+    Returns:
+      Wall time in seconds, and a list of the answers and of the texts of the n-best lists.
+    """
     flags = {
         "albert_config_file": directory / "albert_config.json",
         "spm_model_file": spm_model_file,
@@ -103,7 +107,7 @@ def predict(directory: Path, spm_model_file: str, length_buckets: str) -> tuple[
     output = directory / "output"
     answers = json.loads((output / "predictions.json").read_text(encoding="utf-8"))
     n_best = json.loads((output / "nbest_predictions.json").read_text(encoding="utf-8"))
-    (output / "eval_results.json").unlink()  # so that the next run predicts again
+    (output / "eval_results.json").unlink()  # makes the next run predict again
     texts = {question: [entry["text"] for entry in best] for question, best in n_best.items()}
     return seconds, [answers, texts]
 

@@ -1,10 +1,9 @@
-"""Pre-training data: records per second with one process and with two, at 128 pieces.
+"""Measures pre-training data in records per second, with one process and with two, at 128 pieces.
 
-The text is read, encoded, masked and written by `create_pretraining_data.py`. The ratio is to the
-122 records a second that the original writes; the speed-up is that of two processes. Each rate is
-divided by that of a plain Python loop, timed in as many processes before and after, as other load
-on the machine slows both. The text may be a file of any size; the largest memory of the process is
-told.
+`create_pretraining_data.py` reads, encodes, masks and writes the text. `ratio` compares one process
+with the original's 122 records per second; `speed_up` compares two processes with one. Other load
+on the machine slows everything, so a plain Python loop is timed before and after each measurement,
+with as many processes, for comparison. The text may be of any size; `megabytes` is the peak memory.
 """
 
 from __future__ import annotations
@@ -19,18 +18,18 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # where albert_tf is
+sys.path.insert(0, str(ROOT))  # folder of albert_tf
 
 from common import SAMPLE, report
 
 from albert_tf.records.record_files import count_records
 
-ORIGINAL_RATE = 122
+ORIGINAL_RATE = 122  # records per second
 LOOP_LENGTH = 5_000_000
 
 
 def main() -> None:
-    """Measure and print the figures."""
+    """Measure, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--text_file", help="one sentence per line; generated if not given")
     parser.add_argument("--spm_model_file", default=str(SAMPLE / "sample.model"))
@@ -55,14 +54,14 @@ def main() -> None:
 
 
 def generated_text(directory: str) -> str:
-    """Path of a generated text."""
+    """Generate a text in a directory, and return its path."""
     command = [sys.executable, str(ROOT / "examples/make_squad.py"), directory]
     subprocess.run([*command, "--paragraphs=4000", "--heldout=1"], check=True)
     return f"{directory}/corpus.txt"
 
 
 def measure(args: argparse.Namespace, text_file: str, directory: str, num_workers: int) -> float:
-    """Run the script: records per second, from its start to its end."""
+    """Run the script; return records per second over its whole run time."""
     output_file = f"{directory}/records-{num_workers}"
     flags = {
         "input_file": text_file,
@@ -82,7 +81,7 @@ def measure(args: argparse.Namespace, text_file: str, directory: str, num_worker
 
 
 def loop_rate(num_processes: int) -> float:
-    """The rate at which so many processes go through a loop that does little else."""
+    """Run a plain loop in several processes; return iterations per second in total."""
     start = time.perf_counter()
     with ProcessPoolExecutor(num_processes) as pool:
         list(pool.map(plain_loop, range(num_processes)))
@@ -90,7 +89,7 @@ def loop_rate(num_processes: int) -> float:
 
 
 def plain_loop(_) -> int:
-    """Add up numbers."""
+    """Sum numbers in a Python loop."""
     total = 0
     for number in range(LOOP_LENGTH):
         total += number

@@ -1,8 +1,8 @@
-"""Examples per second of two processes with a thread each, against one process with one thread.
+"""Measures training with two processes against one, in examples per second.
 
-Each process trains ALBERT base on batches of 4 sequences of 384 pieces. With a core for each, two
-processes would do twice the work of one; the efficiency is the share of that which they reach. One
-and two processes take turns, as other load on the machine slows both.
+Each process has one thread, and trains ALBERT base on batches of 4 sequences of 384 pieces. The
+efficiency is the rate of two processes divided by twice the rate of one. Measurements of one and
+two processes alternate, as other load on the machine slows both.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # where albert_tf is
+sys.path.insert(0, str(ROOT))  # folder of albert_tf
 
 from common import add_size_arguments, report
 from training_step import BATCH_SIZE, WARM_UP_STEPS, training_step
@@ -33,12 +33,12 @@ LAUNCHERS = {
 
 
 def main() -> None:
-    """Measure and print the figures."""
+    """Measure, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=6, help="steps that are measured in a turn")
-    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=6, help="steps per measurement")
+    parser.add_argument("--turns", type=int, default=3, help="number of measurements")
     parser.add_argument("--launcher", choices=list(LAUNCHERS), default="gloo")
-    parser.add_argument("--measure", action="store_true", help="be one of the processes")
+    parser.add_argument("--measure", action="store_true", help="run as a worker process")
     add_size_arguments(parser)
     args = parser.parse_args()
     if args.measure:
@@ -64,9 +64,12 @@ def main() -> None:
 
 
 def examples_per_second(args, processes):
-    """The rate of all processes together."""
+    """Start the processes; return their total rate in examples per second."""
     if not shutil.which(LAUNCHERS[args.launcher][0]):
-        sys.exit("there is no launcher: `make horovod` builds it (Open MPI: apt-get install it)")
+        sys.exit(
+            f"{LAUNCHERS[args.launcher][0]} is missing: run `make horovod` (for mpirun: apt-get "
+            "install openmpi-bin)"
+        )
     command = [sys.executable, __file__, "--measure", f"--steps={args.steps}"]
     command += [f"--hidden_size={args.hidden_size}", f"--layers={args.layers}"]
     result = subprocess.run(
@@ -82,7 +85,7 @@ def examples_per_second(args, processes):
 
 
 def measure(args):
-    """Train and print the rate of all processes, which wait for each other in each step."""
+    """Train in one of the processes; rank 0 prints the total rate."""
     distributed.initialize(True)
     run_step = training_step(args.hidden_size, args.layers)
     for _ in range(WARM_UP_STEPS):

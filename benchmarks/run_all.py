@@ -1,7 +1,7 @@
-"""Runs all benchmarks; each prints its figures as one line of JSON.
+"""Runs all benchmarks; each prints its results as one line of JSON.
 
-The files to measure on can be named as for each benchmark alone; the default is the sample of the
-tests, which is too small for steady figures.
+The flags for input files are those of the single benchmarks. The default is the tests' sample,
+which is too small for stable results.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ WITHOUT_QUESTIONS = ("training_step.py", "pretraining_data.py", "processes.py")
 
 
 def main() -> None:
-    """Run one after the other."""
+    """Run the benchmarks one after the other."""
     squad_arguments(__doc__.splitlines()[0]).parse_args()
     directory = Path(__file__).parent
     for name in WITH_QUESTIONS:

@@ -1,7 +1,7 @@
-"""Training steps per second of ALBERT base, and the share of the machine's matrix-product rate.
+"""Measures training steps per second of ALBERT base, and their FLOP rate relative to matmul.
 
-The rate of a step counts useful floating-point operations: 12 layers of 24 D^2 + 4 S D for each
-token, forward, and three times that for training. It is compared with a plain 2048^3 `tf.matmul`,
+The FLOPs of a step are the useful ones: 24 D^2 + 4 S D per token and layer in the forward pass, and
+three times that in training. Their rate is compared with that of a plain 2048^3 `tf.matmul`,
 measured before and after each step, as other load on the machine slows both.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Callable
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # where albert_tf is
+sys.path.insert(0, str(ROOT))  # folder of albert_tf
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -34,7 +34,7 @@ WARM_UP_STEPS = 2
 
 
 def main() -> None:
-    """Measure and print the figures."""
+    """Measure, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=15)
     parser.add_argument("--dropout", type=float, default=0.0)
@@ -71,13 +71,13 @@ def main() -> None:
 
 
 def flops_per_step(hidden_size: int, layers: int) -> int:
-    """Useful floating-point operations of a training step."""
+    """Number of useful floating-point operations in a training step."""
     per_token = layers * (24 * hidden_size**2 + 4 * LENGTH * hidden_size)
     return 3 * BATCH_SIZE * LENGTH * per_token
 
 
 def training_step(hidden_size: int, layers: int, dropout: float = 0.0) -> Callable[[], None]:
-    """Build a SQuAD training step on a full batch; the result runs it."""
+    """Build a SQuAD training step on a full batch, and return a function that runs it."""
     config = modeling.AlbertConfig(
         30000,
         hidden_size=hidden_size,
@@ -106,7 +106,7 @@ def training_step(hidden_size: int, layers: int, dropout: float = 0.0) -> Callab
 
 
 def plain_matmul():
-    """A function that multiplies two matrices."""
+    """Build a product of two matrices, and return a function that computes it."""
     with tf.Graph().as_default():
         factors = [tf.get_variable(name, [MATMUL_SIZE] * 2) for name in "ab"]
         product = tf.matmul(*factors)
@@ -116,14 +116,14 @@ def plain_matmul():
 
 
 def seconds_of(function):
-    """The time that a call takes."""
+    """Wall time of a call, in seconds."""
     start = time.perf_counter()
     function()
     return time.perf_counter() - start
 
 
 def median_seconds(function, calls=9):
-    """The median of the times of a few calls."""
+    """Median wall time of a few calls, in seconds."""
     return statistics.median(seconds_of(function) for _ in range(calls))
 
 

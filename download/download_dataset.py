@@ -1,4 +1,4 @@
-"""Downloads SQuAD v1.1 and the tasks of GLUE, and checks them.
+"""Downloads and checks SQuAD v1.1 and the GLUE tasks.
 
 python download/download_dataset.py squad mrpc sts-b
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # where albert_tf is
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # folder of albert_tf
 
 from albert_tf.downloads.data_sets import Source, download_data_sets
 from albert_tf.downloads.settings import DataSetSettings
@@ -16,7 +16,7 @@ from albert_tf.runs.launch import launch
 
 
 def main(settings: DataSetSettings, names: list[str]) -> None:
-    """Download the data sets that the arguments name, and print where they are."""
+    """Download the data sets named by the arguments, and print their folders."""
     source = Source(
         settings.squad_url.rstrip("/"),
         settings.squad_evaluation_url,

@@ -1,4 +1,4 @@
-"""Downloads a published ALBERT model, checks it, and prints the flags to pass on.
+"""Downloads and checks a published ALBERT model, and prints the flags to start from it.
 
     python download/download_pretrained_model.py https://storage.googleapis.com/albert_models/ \
         albert_base_v2
@@ -9,15 +9,15 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # where albert_tf is
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # folder of albert_tf
 
 from albert_tf.downloads.settings import ModelDownloadSettings
 from albert_tf.runs.launch import launch
 
 
 def main(settings: ModelDownloadSettings, arguments: list[str]) -> None:
-    """Download the model that the arguments name, and print where its files are."""
-    from albert_tf.downloads.models import get_model  # loads TensorFlow, to check the checkpoint
+    """Download the model named by the arguments, and print the flags for its files."""
+    from albert_tf.downloads.models import get_model  # imports TensorFlow, to check the checkpoint
 
     model = get_model(
         arguments, settings.output_dir, settings.retry_policy, settings.sha256, settings.size

@@ -1,10 +1,10 @@
-"""Makes two small tasks in the files of the GLUE benchmark: one like MRPC and one like STS-B.
+"""Generates two small tasks in the file format of GLUE, one like MRPC and one like STS-B.
 
-The sentences are those of `make_squad.py`: each tells one fact about an invented woman, town or
-ship. `MRPC/` asks whether two sentences tell the same fact in other words; if not, they tell
-another fact about the same subject. `STS-B/` asks how much two sentences have in common: 3 points
-for the same kind of fact, 1 for the same subject and 1 for the same answer. The same seed makes
-the same files.
+The sentences come from `make_squad.py`: each states one fact about an invented woman, town or ship.
+In `MRPC/`, the label says whether two sentences are paraphrases; if not, they state different facts
+about the same subject. In `STS-B/`, the score says how similar two sentences are: 3 points for the
+same kind of fact, 1 for the same subject and 1 for the same answer. The same seed generates the
+same files.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ SIMILARITY_COLUMNS = (
 
 
 class PairWriter:
-    """Maker of pairs of sentences of random choices."""
+    """Generator of random sentence pairs."""
 
     def __init__(self, rng: random.Random):
-        """Take the random generator."""
+        """Make a generator with its source of randomness."""
         self._rng = rng
         self._words = Writer(rng, name_stems())
 
     def paraphrase(self) -> tuple[str, str, str]:
-        """Two sentences about one subject, and "1" if they tell the same, else "0"."""
+        """Generate two sentences about one subject, and "1" if they are paraphrases, else "0"."""
         kind = self._rng.choice(sorted(SUBJECTS))
         fact, other = self._rng.sample(SUBJECTS[kind].facts, 2)
         name, answer = self._words.name(kind), self._words.answer(fact.sort)
@@ -44,7 +44,7 @@ class PairWriter:
         return sentence, _sentence(second, name, answer), label
 
     def similarity(self) -> tuple[str, str, str]:
-        """Two sentences, and how much they have in common: from "0.000" to "5.000"."""
+        """Generate two sentences, and their similarity: from "0.000" to "5.000"."""
         kind = self._rng.choice(sorted(SUBJECTS))
         fact, other = self._rng.sample(SUBJECTS[kind].facts, 2)
         name, answer = self._words.name(kind), self._words.answer(fact.sort)
@@ -61,7 +61,7 @@ class PairWriter:
         return sentence, _sentence(second, name, answer), f"{score:.3f}"
 
     def _wordings(self, fact: Fact) -> list[str]:
-        """Two wordings of a fact, in any order."""
+        """Two wordings of a fact, in random order."""
         return self._rng.sample(fact.sentences, 2)
 
 
@@ -71,7 +71,7 @@ def _sentence(wording, name, answer):
 
 
 def write_paraphrases(path: Path, pairs: list[tuple[str, str, str]], has_labels: bool) -> None:
-    """Write a file of MRPC."""
+    """Write a file in the format of MRPC."""
     first_column = "Quality" if has_labels else "index"
     rows = [(first_column, *PARAPHRASE_COLUMNS)]
     for number, (first, second, label) in enumerate(pairs):
@@ -81,7 +81,7 @@ def write_paraphrases(path: Path, pairs: list[tuple[str, str, str]], has_labels:
 
 
 def write_similarities(path: Path, pairs: list[tuple[str, str, str]], has_labels: bool) -> None:
-    """Write a file of STS-B."""
+    """Write a file in the format of STS-B."""
     rows = [SIMILARITY_COLUMNS + ("score",) * has_labels]
     for number, (first, second, score) in enumerate(pairs):
         source = ("main-made", "made", "2020", f"{number:04}", "none", "none")
@@ -103,9 +103,9 @@ def make_task(
     """Write `train.tsv`, `dev.tsv` and `test.tsv` of a task.
 
     Args:
-      directory: where to; it is made if need be.
-      make_pair: makes two sentences and what is asked of them.
-      write: writes a file.
+      directory: output directory, created if missing.
+      make_pair: function that generates two sentences and their label or score.
+      write: function that writes a file from a path, pairs, and whether it has labels.
       rows: number of training rows.
       heldout: number of rows in each of the other files.
     """
@@ -115,11 +115,11 @@ def make_task(
 
 
 def main() -> None:
-    """Make the files from the command line."""
+    """Generate the files from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("directory", type=Path, help="where MRPC/ and STS-B/ are written")
-    parser.add_argument("--rows", type=int, default=2000, help="training rows of each task")
-    parser.add_argument("--heldout", type=int, default=200, help="rows of each dev and test set")
+    parser.add_argument("directory", type=Path, help="directory for MRPC/ and STS-B/")
+    parser.add_argument("--rows", type=int, default=2000, help="training rows per task")
+    parser.add_argument("--heldout", type=int, default=200, help="rows per dev and test set")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     writer = PairWriter(random.Random(args.seed))

@@ -1,13 +1,13 @@
-"""Makes a small reading-comprehension data set in the format of SQuAD v1.1.
+"""Generates a small reading-comprehension data set in SQuAD v1.1 format.
 
-Each paragraph tells about one invented woman, town or ship. The order of the facts and the wording
-of facts and questions vary. Some facts have answers of the same sort (where she was born, where
-she moved to), so that the wording of the question has to be matched with that of the
-sentence. No name in the held-out part appears in the training part.
+Each paragraph describes an invented woman, town or ship. The order of the facts varies, and so does
+the wording of facts and questions. Some facts have answers of the same kind (place of birth, later
+home), so the model has to match the question with the right sentence. No name in the held-out set
+appears in the training set.
 
-The files are `train.json`, `heldout.json`, and `corpus.txt`: the sentences of the training
-paragraphs, one on a line, with an empty line after each paragraph. The same seed makes the same
-files.
+The files are `train.json`, `heldout.json` and `corpus.txt`. The latter has the sentences of the
+training paragraphs, one per line, with an empty line after each paragraph. The same seed generates
+the same files.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ QUESTIONS_PER_PARAGRAPH = 4
 
 @dataclass(frozen=True)
 class Fact:
-    """One thing to tell about a subject; {s} is the subject, {a} the answer of that sort."""
+    """A fact about a subject, as templates; {s} is the subject, {a} the answer of kind `sort`."""
 
     sort: str
     sentences: tuple[str, ...]
@@ -35,7 +35,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Subject:
-    """A sort of thing to tell about, and what stands for its name in later sentences."""
+    """A kind of subject: pronouns for later sentences, and facts."""
 
     pronouns: tuple[str, ...]
     facts: tuple[Fact, ...]
@@ -162,28 +162,29 @@ WORDS = {
 FIRST_NAMES = "Ada Bela Clara Dora Ella Frida Greta Hilda Ida Karla Lena Mina Nora Olga Paula Rosa"
 SYLLABLES = "ba be da do fa ga ka ke la le li lo ma mi mo na no pa ra ri ro sa se ta ti to va vi"
 TOWN_ENDINGS = "burg ford ham ton wick"
-HELDOUT_STEMS = 80  # of the 756 that two syllables make
+HELDOUT_STEMS = 80  # of the 756 pairs of syllables
 
 
 def name_stems() -> list[str]:
-    """All pairs of syllables, which names begin with."""
+    """All pairs of syllables, as the stems of names."""
     return ["".join(pair).capitalize() for pair in itertools.permutations(SYLLABLES.split(), 2)]
 
 
 class Writer:
-    """Makes names, facts and questions of random choices.
-
-    Args:
-      rng: makes the choices.
-      stems: what the names of people, towns and ships are made from.
-    """
+    """Generator of random names, answers and paragraphs."""
 
     def __init__(self, rng: random.Random, stems: Sequence[str]):
+        """Make a generator.
+
+        Args:
+          rng: source of randomness.
+          stems: stems of the names of people, towns and ships.
+        """
         self._rng = rng
         self._stems = stems
 
     def name(self, sort: str) -> str:
-        """A name of a person, town or ship."""
+        """Generate the name of a person, town or ship."""
         stem = self._rng.choice(self._stems)
         if sort == "person":
             return f"{self._rng.choice(FIRST_NAMES.split())} {stem}"
@@ -192,7 +193,7 @@ class Writer:
         return f"the {stem}"
 
     def answer(self, sort: str) -> str:
-        """An answer of the sort that a fact has."""
+        """Generate an answer for facts of a `sort`."""
         if sort == "year":
             return str(self._rng.randrange(1500, 2000, 10))
         if sort in WORDS:
@@ -200,7 +201,11 @@ class Writer:
         return self.name(sort)
 
     def paragraph(self, number: int) -> tuple[str, list[str], dict]:
-        """One paragraph: the name of its subject, its sentences, and its entry in a SQuAD file."""
+        """Generate a paragraph: the subject's name, the sentences, and the entry of a SQuAD file.
+
+        Args:
+          number: number of the paragraph, for unique question ids.
+        """
         rng = self._rng
         kind = rng.choice(sorted(SUBJECTS))
         subject, name = SUBJECTS[kind], self.name(kind)
@@ -209,8 +214,8 @@ class Writer:
         for fact in rng.sample(subject.facts, FACTS_PER_PARAGRAPH):
             before, after = rng.choice(fact.sentences).split("{a}")
             may_use_pronoun = sentences and before.startswith("{s}")
-            called = pronoun if may_use_pronoun and rng.random() < 0.7 else name
-            before, after = before.format(s=called), after.format(s=called)
+            mention = pronoun if may_use_pronoun and rng.random() < 0.7 else name
+            before, after = before.format(s=mention), after.format(s=mention)
             answer = self.answer(fact.sort)
             answers.append((fact, {"text": answer, "answer_start": len(text + before)}))
             sentences.append(f"{before[0].upper()}{before[1:]}{answer}{after}.")
@@ -230,34 +235,36 @@ def make_files(directory: str | Path, paragraphs: int, heldout: int, seed: int) 
     """Write `train.json`, `heldout.json` and `corpus.txt`.
 
     Args:
-      directory: where to; it is made if need be.
+      directory: output directory, created if missing.
       paragraphs: number of training paragraphs, with four questions each.
       heldout: number of held-out paragraphs.
-      seed: another number makes other files.
+      seed: seed of all random choices.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     rng = random.Random(seed)
     stems = name_stems()
     rng.shuffle(stems)
-    parts = {
+    splits = {
         "train": [Writer(rng, stems[HELDOUT_STEMS:]).paragraph(n) for n in range(paragraphs)],
         "heldout": [Writer(rng, stems[:HELDOUT_STEMS]).paragraph(n) for n in range(heldout)],
     }
-    for part, made in parts.items():
-        data = [{"title": name, "paragraphs": [paragraph]} for name, _, paragraph in made]
+    for split, entries in splits.items():
+        data = [{"title": name, "paragraphs": [paragraph]} for name, _, paragraph in entries]
         text = json.dumps({"version": "1.1", "data": data}, indent=1)
-        (directory / f"{part}.json").write_text(text, encoding="utf-8")
-    documents = ("\n".join(sentences) + "\n" for _, sentences, _ in parts["train"])
+        (directory / f"{split}.json").write_text(text, encoding="utf-8")
+    documents = ("\n".join(sentences) + "\n" for _, sentences, _ in splits["train"])
     (directory / "corpus.txt").write_text("\n".join(documents), encoding="utf-8")
 
 
 def main() -> None:
-    """Make the files from the command line."""
+    """Generate the files from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("directory", help="where the files are written")
-    parser.add_argument("--paragraphs", type=int, default=2000, help="training paragraphs")
-    parser.add_argument("--heldout", type=int, default=100, help="held-out paragraphs")
+    parser.add_argument("directory", help="output directory")
+    parser.add_argument(
+        "--paragraphs", type=int, default=2000, help="number of training paragraphs"
+    )
+    parser.add_argument("--heldout", type=int, default=100, help="number of held-out paragraphs")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     make_files(args.directory, args.paragraphs, args.heldout, args.seed)

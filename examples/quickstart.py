@@ -1,8 +1,8 @@
-"""From nothing to answered questions in a few minutes: `make quickstart`.
+"""Trains a tiny ALBERT to answer questions in a few minutes: `make quickstart`.
 
 Generates a small reading-comprehension data set, trains a SentencePiece model on its text, and
-fine-tunes a tiny ALBERT from random weights with `run_squad_v1.py`. Everything is written to one
-folder, `quickstart/` if no other is named.
+fine-tunes a tiny ALBERT from random weights with `run_squad_v1.py`. All files go to one folder,
+by default `quickstart/`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ MODEL_FLAGS = {
     "max_answer_length": 8,
 }
 TRAINING_FLAGS = {
-    "deterministic_run": "true",  # the same figures each time
+    "deterministic_run": "true",  # the same metrics each time
     "train_batch_size": 32,
     "learning_rate": 1.5e-3,
     "save_checkpoints_steps": 1000,
@@ -51,11 +51,11 @@ SHOWN_QUESTIONS = 6
 
 
 def main() -> None:
-    """Make the data, train, and print answers and metrics."""
+    """Generate the data, train, and print answers and metrics."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("directory", nargs="?", type=Path, default=ROOT / "quickstart")
-    parser.add_argument("--paragraphs", type=int, default=4000, help="to train on")
-    parser.add_argument("--steps", type=int, default=2600, help="of training")
+    parser.add_argument("--paragraphs", type=int, default=4000, help="number to train on")
+    parser.add_argument("--steps", type=int, default=2600, help="number of training steps")
     args = parser.parse_args()
     directory = args.directory
 
@@ -68,14 +68,14 @@ def main() -> None:
 
 
 def make_inputs(directory: Path, paragraphs: int) -> None:
-    """Make the data, the vocabulary and the config of a tiny model."""
+    """Generate the data, the vocabulary and the config of a tiny model."""
     make_files(directory, paragraphs, heldout=100, seed=1)
     train_sentencepiece(directory)
     (directory / "albert_config.json").write_text(json.dumps(TINY_CONFIG, indent=2) + "\n")
 
 
 def train_sentencepiece(directory: Path) -> None:
-    """Train `sentencepiece.model` on the generated text, with ALBERT's special pieces."""
+    """Train `sentencepiece.model` on the generated text, with ALBERT's special tokens."""
     data = json.loads((directory / "train.json").read_text(encoding="utf-8"))["data"]
     paragraphs = [paragraph for article in data for paragraph in article["paragraphs"]]
     text = [paragraph["context"] for paragraph in paragraphs]
@@ -84,7 +84,7 @@ def train_sentencepiece(directory: Path) -> None:
         sentence_iterator=(line.lower() for line in text),
         model_prefix=str(directory / "sentencepiece"),
         vocab_size=VOCAB_SIZE,
-        model_type="bpe",  # whole words even from a small text, unlike a unigram model
+        model_type="bpe",  # learns whole words even from a small text, unlike a unigram model
         pad_id=0,
         unk_id=1,
         bos_id=-1,
@@ -96,7 +96,7 @@ def train_sentencepiece(directory: Path) -> None:
 
 
 def run_squad(directory: Path, output: str, **flags: object) -> None:
-    """Run `run_squad_v1.py` on the generated files, as a user would, and show the command."""
+    """Print and run a command line of `run_squad_v1.py` on the generated files."""
     flags = {
         "albert_config_file": directory / "albert_config.json",
         "spm_model_file": directory / "sentencepiece.model",
@@ -110,7 +110,7 @@ def run_squad(directory: Path, output: str, **flags: object) -> None:
 
 
 def run_script(script: str, flags: Mapping[str, object]) -> None:
-    """Run a script, as a user would, and show the command; end this program too if it fails."""
+    """Print and run the command line of a script; exit if it fails."""
     command = [sys.executable, str(ROOT / script)]
     command += [f"--{name}={value}" for name, value in flags.items()]
     print("\n" + " \\\n  ".join([f"python {script}", *command[2:]]), flush=True)
@@ -133,7 +133,7 @@ def show_answers(directory: Path) -> None:
 
 
 def show_metrics(directory: Path, *outputs: str) -> None:
-    """Print exact match and F1 of some runs on the held-out part."""
+    """Print exact match and F1 of runs on the held-out questions."""
     print()
     for output in outputs:
         results = json.loads((directory / output / "eval_results.json").read_text())

@@ -1,8 +1,8 @@
-"""From plain text to answers: pre-training on a text, then fine-tuning on questions about it.
+"""Pre-trains a tiny ALBERT on a text, and fine-tunes it on questions about the text.
 
-Generates a text and questions, makes pre-training records of the text, pre-trains a tiny ALBERT on
-them, and fine-tunes it on the questions: once from the pre-trained checkpoint and once from random
-weights. Everything is written to one folder, `text_to_answers/` if no other is named.
+Generates a text and questions, makes pre-training records from the text, pre-trains a tiny ALBERT
+on them, and fine-tunes on the questions: once from random weights and once from the pre-trained
+checkpoint. All files go to one folder, by default `text_to_answers/`.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ MAX_SEQ_LENGTH = 80
 MAX_PREDICTIONS = 12
 DATA_FLAGS = {"dupe_factor": 10, "num_workers": 2}
 PRETRAINING_FLAGS = {
-    "deterministic_run": "true",  # the same figures each time
+    "deterministic_run": "true",  # the same metrics each time
     "train_batch_size": 32,
     "optimizer": "adamw",
     "learning_rate": 1e-3,
     "do_eval": "true",
     "max_eval_steps": 20,
 }
-# A high rate wipes out what pre-training has learned.
+# A high learning rate destroys the pre-trained weights.
 RANDOM_LEARNING_RATE, PRETRAINED_LEARNING_RATE = 5e-4, 2e-4
 
 
 def main() -> None:
-    """Make the data, pre-train, fine-tune twice, and print both metrics."""
+    """Generate the data, pre-train, fine-tune twice, and print the metrics of both runs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("directory", nargs="?", type=Path, default=ROOT / "text_to_answers")
-    parser.add_argument("--paragraphs", type=int, default=4000, help="to train on")
+    parser.add_argument("--paragraphs", type=int, default=4000, help="number to train on")
     parser.add_argument("--pretraining_steps", type=int, default=4000)
-    parser.add_argument("--steps", type=int, default=300, help="of fine-tuning")
+    parser.add_argument("--steps", type=int, default=300, help="number of fine-tuning steps")
     args = parser.parse_args()
     directory = args.directory
 
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def make_records(directory: Path) -> None:
-    """Make the pre-training records of the text."""
+    """Make the pre-training records from the text."""
     flags = {
         "input_file": directory / "corpus.txt",
         "output_file": directory / "pretraining.tfrecord",
@@ -73,8 +73,8 @@ def make_records(directory: Path) -> None:
 def pretrain(directory: Path, steps: int) -> None:
     """Pre-train on the records.
 
-    The weights start smaller than those of the quickstart: the word embeddings are the weights of
-    the masked language model's last layer too, and from 0.1 on it learns next to nothing.
+    The initializer range is smaller than in the quickstart: the masked-LM head shares the word
+    embeddings, and with 0.1 it learns next to nothing.
     """
     config_file = directory / "pretraining_config.json"
     config_file.write_text(json.dumps({**TINY_CONFIG, "initializer_range": 0.02}, indent=2) + "\n")

@@ -1,11 +1,11 @@
-"""Trains the tiny model for 12 steps by a conversion file, and tells what was run.
+"""Trains the tiny model for 12 steps with a bfloat16 conversion file, and prints the result.
 
-A program of its own, as TensorFlow's rewrite to bfloat16 must be switched on before it loads:
+This is a separate program because TensorFlow's bfloat16 rewrite must be on before its import:
 
   TF_BF16_CONVERSION=bf16_config/albert.json python tests/bfloat16_training.py squad adamw
 
-prints a JSON object: the losses as they stood before each update, and of every node of the
-rewritten graph its type and the type of its numbers.
+It prints a JSON object with the losses before each update, and the op type and dtype of each node
+of the rewritten graph.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from albert_tf.runs.launch import prepare_environment
 
-prepare_environment()  # before TensorFlow, which reads it while it loads
+prepare_environment()  # before the import of TensorFlow
 
 import tensorflow.compat.v1 as tf
 
@@ -28,7 +28,7 @@ from golden import build
 
 
 def main() -> None:
-    """Train and print."""
+    """Train, and print the result."""
     head, optimizer = sys.argv[1:]
     config = bfloat16.config_from_environment()
     session_config, hooks = tf.ConfigProto(), []

@@ -1,4 +1,4 @@
-"""Fixtures that several test files use."""
+"""Fixtures shared by several test files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import tokenization
 from golden import GOLDEN
 from scripts import ROOT, create_pretraining_data, run_squad, succeed
 
-logging.set_verbosity(logging.INFO)  # so that tests see what a user would
+logging.set_verbosity(logging.INFO)  # as in the scripts
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def graph():
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory):
-    """Directory of a SavedModel that run_squad_v1.py has made of the golden checkpoint."""
+    """Path of a SavedModel, exported from the golden checkpoint by run_squad_v1.py."""
     directory = tmp_path_factory.mktemp("exported")
     succeed(run_squad(directory / "run", do_train=False, export_dir=directory / "export"))
     (path,) = (directory / "export").iterdir()
@@ -37,19 +37,19 @@ def exported(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def sample_tokenizer():
-    """The tokenizer of the sample text."""
+    """Tokenizer of the sample text."""
     return tokenization.FullTokenizer(None, True, str(GOLDEN / "sample/sample.model"))
 
 
 @pytest.fixture(scope="session")
 def sample_model(sample_tokenizer):
-    """The SentencePiece model of the sample text."""
+    """SentencePiece model of the sample text."""
     return sample_tokenizer.sp_model
 
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory):
-    """Path of a generated text of 400 documents of five sentences."""
+    """Path of a generated text with 400 documents of five sentences each."""
     directory = tmp_path_factory.mktemp("corpus")
     command = [sys.executable, str(ROOT / "examples/make_squad.py"), str(directory)]
     subprocess.run([*command, "--paragraphs=400", "--heldout=1"], check=True)
@@ -58,7 +58,7 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def pretraining_records(tmp_path_factory, corpus):
-    """Path of records for pre-training, made of the generated text."""
+    """Path of a pre-training record file, made from the generated text."""
     path = tmp_path_factory.mktemp("pretraining_records") / "train"
     succeed(create_pretraining_data(path, input_file=corpus, dupe_factor=1))
     return str(path)
@@ -66,7 +66,7 @@ def pretraining_records(tmp_path_factory, corpus):
 
 @pytest.fixture(scope="session")
 def pretraining_files(tmp_path_factory, corpus):
-    """The pattern of three record files."""
+    """Pattern that matches three pre-training record files."""
     directory = tmp_path_factory.mktemp("records")
     output_files = ",".join(str(directory / f"records-{number}") for number in range(3))
     succeed(create_pretraining_data(output_files, input_file=corpus, dupe_factor=1))

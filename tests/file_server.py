@@ -1,4 +1,4 @@
-"""An HTTP server on 127.0.0.1 that serves files from memory, and fails as it is told."""
+"""HTTP server on 127.0.0.1 that serves files from memory and simulates faults."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Fault:
-    """What goes wrong with one request.
+    """Fault of one request.
 
     Attributes:
-      status: answer with this status and no content.
-      headers: further headers of that answer.
-      cut_after: close the connection after so many bytes of the content.
+      status: status of a response without content.
+      headers: extra headers of that response.
+      cut_after: number of bytes of the content after which the connection is closed.
       stall: seconds to wait before the content.
       until: event to wait for before the content.
     """
@@ -29,17 +29,17 @@ class Fault:
 
 
 class FileServer:
-    """Serves `files`, contents by path, with byte ranges, until the block ends.
+    """Server of files with byte ranges; a context manager that shuts down at the end.
 
     Attributes:
-      files: contents by path: "/models/x.tar.gz".
-      faults: what goes wrong with the next requests, first one first.
-      knows_ranges: whether it serves a part when asked for one.
-      headers: further headers of each answer with content.
-      block: bytes sent at once.
+      files: contents by path, such as "/models/x.tar.gz".
+      faults: faults of the next requests, in order.
+      knows_ranges: whether the server supports byte ranges.
+      headers: extra headers of each response with content.
+      block: number of bytes sent at once.
       pause: seconds between two blocks.
-      requests: path and wanted range of each request that came; None for the whole file.
-      url: the address of the server.
+      requests: path and `Range` header of each request so far; None for the whole file.
+      url: URL of the server.
     """
 
     def __init__(self, files: dict[str, bytes]):
@@ -71,8 +71,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         server = self.files
-        wanted = self.headers.get("Range")
-        server.requests.append((self.path, wanted))
+        byte_range = self.headers.get("Range")
+        server.requests.append((self.path, byte_range))
         fault = server.faults.pop(0) if server.faults else Fault()
         content = server.files.get(self.path)
         if fault.status or content is None:
@@ -84,8 +84,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         etag = f'"{abs(hash(content))}"'
         start = 0
-        if wanted and server.knows_ranges and self.headers.get("If-Range", etag) == etag:
-            start = int(re.fullmatch(r"bytes=(\d+)-", wanted).group(1))
+        if byte_range and server.knows_ranges and self.headers.get("If-Range", etag) == etag:
+            start = int(re.fullmatch(r"bytes=(\d+)-", byte_range).group(1))
             if start >= len(content):
                 self.send_response(416)
                 self.send_header("Content-Range", f"bytes */{len(content)}")
@@ -113,7 +113,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self.wfile.flush()
                 time.sleep(self.files.pause)
         except ConnectionError:
-            pass  # the client has gone
+            pass  # closed by the client
         self.close_connection |= cut_after is not None
 
     def log_message(self, *_):

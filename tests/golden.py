@@ -1,4 +1,4 @@
-"""The golden numbers, and the model that gave them."""
+"""The golden numbers, and the model that they come from."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ INPUTS = dict(np.load(GOLDEN / "tiny_model_inputs.npz"))
 
 
 def golden_numbers(name: str) -> dict[str, np.ndarray]:
-    """The arrays of one golden file; "|" in their names stands for "/"."""
+    """Read the arrays of a golden file, by name; the file has "|" for "/" in names."""
     with np.load(GOLDEN / f"{name}.npz") as file:
         return {key.replace("|", "/"): file[key] for key in file.files}
 
 
 def golden_lines(name: str) -> list[dict]:
-    """The values of a golden file of JSON lines."""
+    """Read the values of a golden JSON-lines file."""
     return [json.loads(line) for line in (GOLDEN / f"{name}.jsonl").open(encoding="utf-8")]
 
 
 def golden_json(name: str):
-    """The value of a golden JSON file."""
+    """Read the value of a golden JSON file."""
     return json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def golden_records(split: str) -> list[bytes]:
-    """The records of the sample as the original writes them: "train" or "predict"."""
+    """Make the original's records of the sample for a split: "train" or "predict"."""
     lines = golden_lines(f"squad_{split}_s96")
     return [_golden_record(feature, split == "train") for feature in lines]
 
@@ -57,23 +57,30 @@ def _golden_record(feature, for_training):
 
 
 def tiny_config() -> modeling.AlbertConfig:
-    """The config of the golden checkpoints."""
+    """Config of the golden checkpoints."""
     return modeling.AlbertConfig.from_json_file(str(GOLDEN / "tiny_model/albert_config.json"))
 
 
 def checkpoint_of(head: str) -> str:
-    """The golden checkpoint with one of the heads."""
+    """Prefix of the golden checkpoint with a head."""
     return str(GOLDEN / "tiny_model" / head / "model.ckpt-best")
 
 
 def build(
     head: str, use_einsum: bool = False, is_training: bool = True, inputs: dict | None = None
 ) -> dict[str, tf.Tensor]:
-    """Build the tiny model with one of the heads on the golden inputs, or others, in the default
-    graph.
+    """Build the tiny model with a head in the default graph.
 
-    Returns the tensors that the golden forward file has, by name. The variables start from the
-    golden checkpoint.
+    The variables are initialized from the golden checkpoint.
+
+    Args:
+      head: name of the head.
+      use_einsum: whether to compute projections with einsum.
+      is_training: whether to apply dropout.
+      inputs: inputs by name; by default the golden inputs.
+
+    Returns:
+      The tensors in the golden forward file, by name.
     """
     inputs = inputs or INPUTS
     model = modeling.AlbertModel(
@@ -97,14 +104,17 @@ def build(
 def train_on_golden_rows(
     head: str, optimizer: str, rows: range, micro_batches: int, compression: str = "none"
 ) -> dict[str, np.ndarray]:
-    """The variables of the tiny model after three steps on some rows of the golden inputs.
+    """Train the tiny model for three steps on rows of the golden inputs.
 
     Args:
       head: name of the head.
       optimizer: "adamw" or "lamb".
-      rows: the rows of this process; the others of the run have theirs.
+      rows: rows for this process.
       micro_batches: number of micro-batches in a step.
-      compression: how gradients are sent.
+      compression: Horovod's compression of gradients: "none" or "fp16".
+
+    Returns:
+      Values of the variables, by name.
     """
     own = {name: value[rows.start : rows.stop] for name, value in INPUTS.items()}
     size = len(rows) // micro_batches
@@ -131,7 +141,7 @@ def train_on_golden_rows(
 
 
 def assert_golden(tensors: dict[str, tf.Tensor], file: str) -> None:
-    """Asserts that tensors, by name, have the values of a golden file within 1e-5."""
+    """Assert that tensors, by name, have the values of a golden file within 1e-5."""
     expected = golden_numbers(file)
     assert set(tensors) == set(expected)
     with tf.Session() as session:

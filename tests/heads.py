@@ -1,6 +1,6 @@
-"""The heads of all tasks, with the names that the golden files give their outputs.
+"""The heads of all tasks, with the names of their outputs in the golden files.
 
-The heads are those of the product.
+The heads are the project's own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from albert_tf.squad import task as squad_task
 
 
 def squad(config, model, inputs):
-    """Scores of start and end, and their loss."""
+    """Build the span head: logits of start and end, and the loss."""
     start_logits, end_logits = squad_task.span_logits(model.get_sequence_output())
     loss = squad_task.span_loss(
         start_logits, end_logits, inputs["start_positions"], inputs["end_positions"]
@@ -23,13 +23,13 @@ def squad(config, model, inputs):
 
 
 def classifier(config, model, inputs):
-    """Logits of two labels, and their cross-entropy."""
+    """Build the classifier head: logits of two labels, and the cross-entropy."""
     logits = modeling.output_layer(model.get_pooled_output(), 2)
     return _with_losses(glue.head_outputs(logits), inputs["label_ids"])
 
 
 def regression(config, model, inputs):
-    """One value, and its squared error."""
+    """Build the regression head: one score, and the squared error."""
     score = modeling.output_layer(model.get_pooled_output(), 1)
     outputs = glue.head_outputs(score)
     assert outputs.pop("predictions") is outputs["logits"]
@@ -46,7 +46,7 @@ def _with_losses(outputs, labels):
 
 
 def pretraining(config, model, inputs):
-    """Masked language model and sentence order, and everything that the encoder gives."""
+    """Build the pre-training heads; the outputs include all outputs of the encoder."""
     layers = model.get_all_encoder_layers()
     masked_lm = pretraining_heads.get_masked_lm_output(
         config,
@@ -60,15 +60,15 @@ def pretraining(config, model, inputs):
     features = {**inputs, "next_sentence_labels": inputs["sentence_order_labels"]}
     with tf.variable_scope(tf.get_variable_scope(), reuse=True):
         loss = pretraining_heads.pretraining_loss(config, model, features)
-    figures = ("loss", "example_loss", "log_probs")
+    outputs = ("loss", "example_loss", "log_probs")
     return {
         "word_embedding_output": model.get_word_embedding_output(),
         "embedding_output": model.get_embedding_output(),
         "sequence_output": model.get_sequence_output(),
         "pooled_output": model.get_pooled_output(),
         **{f"encoder_layer_{index}": layer for index, layer in enumerate(layers)},
-        **{f"masked_lm_{name}": value for name, value in zip(figures, masked_lm)},
-        **{f"sentence_order_{name}": value for name, value in zip(figures, order)},
+        **{f"masked_lm_{name}": value for name, value in zip(outputs, masked_lm)},
+        **{f"sentence_order_{name}": value for name, value in zip(outputs, order)},
         "loss": loss,
     }
 

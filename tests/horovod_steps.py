@@ -1,6 +1,6 @@
-"""What each process of a test of `distributed` and `optimization` does: see test_horovod.py.
+"""Program run by each process in the tests of `distributed` and `optimization`.
 
-Rank 0 writes what it has got to the directory that is given.
+See test_horovod.py. Rank 0 writes its results to the directory given as argument.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from albert_tf import files
 from albert_tf.devices import distributed, reductions
 from golden import train_on_golden_rows
 
-# Arguments of `train_on_golden_rows`; heads with and without slices among their gradients.
+# Arguments of `train_on_golden_rows`; some heads have sparse gradients (`IndexedSlices`).
 RUNS = [
     ("squad", "adamw", 1, "none"),
     ("squad", "lamb", 2, "none"),
@@ -26,7 +26,7 @@ RUNS = [
 
 
 def main(arguments: list[str]) -> None:
-    """Exchanges values, and trains each model of `RUNS` on this rank's rows."""
+    """Exchange values, and train each model of `RUNS` on this rank's rows."""
     directory = Path(arguments[1])
     tf.logging.set_verbosity(tf.logging.ERROR)
     logging.set_verbosity(logging.INFO)
@@ -49,13 +49,13 @@ def main(arguments: list[str]) -> None:
     compare_weights(0.0)
     compare_weights(1.0)
     if rank:
-        logging.info("this is not told")
+        logging.info("not logged")
         logging.warning("two\nlines")
     distributed.wait_for_all()
 
 
 def compare_weights(drift: float) -> None:
-    """Let the ranks start with different weights, which rank 0's replace, and drift apart."""
+    """Start the ranks with different weights, to be replaced by rank 0's, and let them drift."""
     with tf.Graph().as_default():
         rank = distributed.rank()
         weight = tf.get_variable("weight", initializer=tf.constant([float(rank)]))

@@ -1,4 +1,4 @@
-"""Starting several processes of one run, by Open MPI or by Horovod's own launcher with Gloo."""
+"""Launchers of runs with several processes: Open MPI, and Horovod's own launcher with Gloo."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from pathlib import Path
 
 import pytest
 
-TIMEOUT_SECONDS = 300  # a run that hangs must end some time; it takes about 20 s
+TIMEOUT_SECONDS = 300  # a run takes about 20 s
 _ENVIRONMENT = {
     "OMPI_ALLOW_RUN_AS_ROOT": "1",
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
-# The processes share the cores: those that wait must let the others work.
+# The processes share the cores, so waiting ones must yield.
 _MPI_FLAGS = ("--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1")
 
 
 def started_by(launcher: str, processes: int, command: list[str]) -> list[str]:
-    """The command line that starts several processes of a command.
+    """Command line that starts several processes of a command.
 
     Args:
       launcher: "mpi" or "gloo".
       processes: number of processes.
-      command: the command line of one.
+      command: command line of each process.
     """
     if launcher == "gloo":
         horovodrun = str(Path(sys.executable).with_name("horovodrun"))
-        _find(horovodrun, "`make horovod` builds it")
+        _find(horovodrun, "run `make horovod`")
         return [horovodrun, "--gloo", "-np", str(processes), *command]
     return ["mpirun", *mpi_flags(), "-np", str(processes), *command]
 
 
 def mpi_flags() -> tuple[str, ...]:
-    """The flags of `mpirun` for this machine."""
-    _find("mpirun", "apt-get install openmpi-bin libopenmpi-dev, then build Horovod anew")
+    """Flags of `mpirun` for this machine."""
+    _find("mpirun", "apt-get install openmpi-bin libopenmpi-dev, then rebuild Horovod")
     return _MPI_FLAGS
 
 
@@ -47,7 +47,7 @@ def _find(program, remedy):
 
 
 def start(command: list[str], **options) -> subprocess.Popen:
-    """Start a command line of `started_by`; its standard error goes to a pipe."""
+    """Start a command line of `started_by`, with its output in pipes."""
     environment = {**os.environ, **_ENVIRONMENT, **options.pop("env", {})}
     return subprocess.Popen(
         command,
@@ -60,11 +60,11 @@ def start(command: list[str], **options) -> subprocess.Popen:
 
 
 def finish(process: subprocess.Popen) -> subprocess.CompletedProcess:
-    """Wait for the end of what was started."""
+    """Wait for a started process to end; fail the test after `TIMEOUT_SECONDS`."""
     try:
         stdout, stderr = process.communicate(timeout=TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired:
-        process.terminate()  # launchers end what they have started
+        process.terminate()  # the launcher then ends its processes
         stdout, stderr = process.communicate()
         pytest.fail(f"the run hangs:\n{stderr}")
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
@@ -73,5 +73,5 @@ def finish(process: subprocess.Popen) -> subprocess.CompletedProcess:
 def launch(
     launcher: str, processes: int, command: list[str], **options
 ) -> subprocess.CompletedProcess:
-    """Start several processes of a command and wait for their end."""
+    """Start several processes of a command, and wait for them to end."""
     return finish(start(started_by(launcher, processes, command), **options))

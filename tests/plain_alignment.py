@@ -1,4 +1,4 @@
-"""The original's alignment rule, cell by cell: the judge of `alignment.align`."""
+"""The original's cell-by-cell alignment, as the reference for `alignment.align`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Sequence
 
 
 def plain_align(text: Sequence[str], pieces: str) -> list[tuple[int, int]] | None:
-    """Like `alignment.align`: the pairs (i, j), last to first, or None."""
+    """Align like `alignment.align`: pairs (i, j), last to first, or None."""
     narrow = abs(len(text) - len(pieces)) + 5
     for distance in (narrow, 2 * narrow):
         length, pairs = _fill_and_trace(text, pieces, distance)
@@ -17,7 +17,7 @@ def plain_align(text: Sequence[str], pieces: str) -> list[tuple[int, int]] | Non
 
 def _fill_and_trace(text, pieces, distance):
     n, m = len(text), len(pieces)
-    lengths = {}  # f: cells outside the band count 0
+    lengths = {}  # of the subsequence, by cell; 0 outside the band
     choices = {}
     for i in range(n):
         for j in range(max(0, i - distance), min(m, i + distance)):

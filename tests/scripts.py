@@ -1,4 +1,4 @@
-"""Running the scripts the way a user does."""
+"""Helpers to run the scripts from the command line."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ PRETRAINING_FLAGS = {
 
 
 def command(script: str, flags: dict) -> list[str]:
-    """The command line of a script; flags with the value None are left out."""
+    """Command line of a script, without flags whose value is None."""
     given = [f"--{name}={value}" for name, value in flags.items() if value is not None]
     return [sys.executable, str(ROOT / script), *given]
 
@@ -86,7 +86,7 @@ def command(script: str, flags: dict) -> list[str]:
 def run_script(
     script: str, flags: dict, extra: Sequence[str] = (), **options
 ) -> subprocess.CompletedProcess:
-    """Run a script to its end; `stderr` of the result is its log."""
+    """Run a script to the end; `stderr` of the result is the log."""
     return subprocess.run(
         [*command(script, flags), *extra],
         capture_output=True,
@@ -98,34 +98,34 @@ def run_script(
 
 
 def run_squad(output_dir, env=None, **flags) -> subprocess.CompletedProcess:
-    """Run run_squad_v1.py on the sample; the flags change those of `SQUAD_FLAGS`."""
+    """Run run_squad_v1.py on the sample; `flags` override `SQUAD_FLAGS`."""
     flags = {**SQUAD_FLAGS, "output_dir": output_dir, **flags}
     return run_script("run_squad_v1.py", flags, env=env or {})
 
 
 def run_classifier(output_dir, **flags) -> subprocess.CompletedProcess:
-    """Run run_classifier.py on the sample; the flags change those of `CLASSIFIER_FLAGS`."""
+    """Run run_classifier.py on the sample; `flags` override `CLASSIFIER_FLAGS`."""
     return run_script("run_classifier.py", {**CLASSIFIER_FLAGS, "output_dir": output_dir, **flags})
 
 
 def create_pretraining_data(output_file, **flags) -> subprocess.CompletedProcess:
-    """Run create_pretraining_data.py; the flags change those of `PRETRAINING_DATA_FLAGS`."""
+    """Run create_pretraining_data.py; `flags` override `PRETRAINING_DATA_FLAGS`."""
     flags = {**PRETRAINING_DATA_FLAGS, "output_file": output_file, **flags}
     return run_script("create_pretraining_data.py", flags)
 
 
 def run_pretraining(output_dir, **flags) -> subprocess.CompletedProcess:
-    """Run run_pretraining.py; the flags change those of `PRETRAINING_FLAGS`."""
+    """Run run_pretraining.py; `flags` override `PRETRAINING_FLAGS`."""
     return run_script(
         "run_pretraining.py", {**PRETRAINING_FLAGS, "output_dir": output_dir, **flags}
     )
 
 
-def kill_and_go_on(script: str, flags: dict) -> str:
-    """Kills a run with SIGKILL when its checkpoint of step 4 is there, and starts it again.
+def kill_and_resume(script: str, flags: dict) -> str:
+    """Kill a run with SIGKILL after its checkpoint of step 4, and run the same command again.
 
     Returns:
-      The log of the second run, which must have ended well.
+      The log of the second run, which must succeed.
     """
     process = subprocess.Popen(command(script, flags), stderr=subprocess.DEVNULL)
     deadline = time.time() + 120
@@ -137,17 +137,17 @@ def kill_and_go_on(script: str, flags: dict) -> str:
     assert process.wait() == -signal.SIGKILL
     assert not (flags["output_dir"] / "model.ckpt-10.index").exists()
     log = succeed(run_script(script, flags))
-    assert "training goes on from" in log
+    assert "resuming training from" in log
     return log
 
 
 def files(directory: Path) -> set[str]:
-    """The names of the files of a run; those of TensorBoard events differ from run to run."""
+    """Names of a run's files, without TensorBoard events, whose names vary."""
     return {f.name for f in directory.iterdir() if not f.name.startswith("events.out.tfevents")}
 
 
 def assert_same_run(directory: Path, undisturbed: Path) -> None:
-    """Asserts that a resumed run of 10 steps ended as an undisturbed one."""
+    """Assert that a resumed run of 10 steps ended like an undisturbed one."""
     assert files(directory) == files(undisturbed)
     assert tf.train.load_variable(str(directory / "model.ckpt-10"), "global_step") == 10
     assert_same_variables(
@@ -156,7 +156,7 @@ def assert_same_run(directory: Path, undisturbed: Path) -> None:
 
 
 def assert_same_variables(checkpoint: Path, other: Path, **tolerance: float) -> None:
-    """Asserts that two checkpoints hold the same variables."""
+    """Assert that two checkpoints have the same variables and values."""
     names = set(checkpoints.shapes_in(str(checkpoint)))
     assert names == set(checkpoints.shapes_in(str(other)))
     for name in names:
@@ -168,12 +168,12 @@ def assert_same_variables(checkpoint: Path, other: Path, **tolerance: float) -> 
 
 
 def load(path: Path) -> Any:
-    """The value of a JSON file."""
+    """Read the value of a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def assert_same_answers(directory: Path, other: Path, tolerance: float) -> None:
-    """Asserts that two runs gave the same answers, with the same scores within a tolerance."""
+    """Assert that two runs gave the same answers, with equal scores within a tolerance."""
     assert load(other / "predictions.json") == load(directory / "predictions.json")
     n_best, others = (load(d / "nbest_predictions.json") for d in (directory, other))
     assert list(others) == list(n_best)
@@ -185,14 +185,14 @@ def assert_same_answers(directory: Path, other: Path, tolerance: float) -> None:
 
 
 def succeed(result: subprocess.CompletedProcess) -> str:
-    """The log of a run that must have ended well."""
+    """Assert that a run succeeded, and return its log."""
     assert result.returncode == 0, result.stderr
     assert "Traceback" not in result.stderr
     return result.stderr
 
 
 def fail(result: subprocess.CompletedProcess) -> list[str]:
-    """The error lines of a run that must have ended with exit code 1 and no traceback."""
+    """Assert that a run ended with exit code 1 and no traceback, and return its error lines."""
     assert result.returncode == 1, result.stderr
     assert "Traceback" not in result.stderr
     return [line for line in result.stderr.splitlines() if line.startswith("error: ")]

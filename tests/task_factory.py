@@ -1,4 +1,4 @@
-"""The tasks of the scripts on the sample, ready to run, and the shapes that their graphs read."""
+"""Ready-to-run tasks of the scripts on the sample, and the shapes of their training inputs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SCRIPTS = tuple(_SCRIPTS)
 
 
 def make_settings(script: str, output_dir: Path, **changes: Any) -> Any:
-    """Settings of a script; the changes are to the flags of `scripts`."""
+    """Make the settings of a script; `changes` override the flags in `scripts`."""
     flags, _, settings_class = _SCRIPTS[script]
     values = {**flags, "output_dir": output_dir, **changes}
     return settings_class(
@@ -39,13 +39,13 @@ def make_settings(script: str, output_dir: Path, **changes: Any) -> Any:
 def make_setup(
     script: str, output_dir: Path, device: Device | None = None, **changes: Any
 ) -> Setup:
-    """Check a script's settings, as its `main` does; the changes are to the flags of `scripts`."""
+    """Check the settings of a script like its `main`; `changes` override the flags in `scripts`."""
     _, task_class, _ = _SCRIPTS[script]
     return startup.check(task_class, make_settings(script, output_dir, **changes), device)
 
 
 def training_shapes(setup: Setup) -> dict[str, tf.TensorSpec]:
-    """Shapes of what a training graph reads of a micro-batch, where all are static."""
+    """Shapes of the inputs of a training graph for a micro-batch, all static."""
     task, settings = setup.task, setup.settings
     size = settings.train_batch_size // settings.gradient_accumulation_steps
     fields = dict(task.fields(task.train_set))

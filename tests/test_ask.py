@@ -1,4 +1,4 @@
-"""ask.py: the answers of a run, from a checkpoint and from an exported model."""
+"""Tests of ask.py: answers from a checkpoint and from an exported model."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ MODEL = {"albert_config_file": TINY_CONFIG, "spm_model_file": SAMPLE_MODEL}
 
 @pytest.fixture(scope="module")
 def n_best(tmp_path_factory):
-    """The n-best lists of run_squad_v1.py on the sample."""
+    """N-best lists of run_squad_v1.py on the sample."""
     directory = tmp_path_factory.mktemp("predicted")
     succeed(run_squad(directory, do_train=False))
     return json.loads((directory / "nbest_predictions.json").read_text())
 
 
 def test_answers_are_those_of_a_run(n_best, sample_tokenizer):
-    """For the last question of every paragraph."""
+    """Compare the answers to the last question of each paragraph."""
     scorer = checkpoint_scorer(tiny_config(), str(SQUAD_CHECKPOINT))
     questions = read_squad(str(SAMPLE_PREDICT), False)
     for paragraph, question in {question.paragraph: question for question in questions}.items():
@@ -57,7 +57,7 @@ def test_answers_are_those_of_a_run(n_best, sample_tokenizer):
 
 @pytest.fixture
 def page(tmp_path):
-    """A text file of two lines, the second of which is a paragraph of the sample; its question."""
+    """Path of a text file with a title and a paragraph of the sample, and a question about it."""
     question = read_squad(str(SAMPLE_PREDICT), False)[0]
     text = f"\ufeffA title\r\n{question.paragraph}"
     (tmp_path / "page.txt").write_bytes(text.encode())
@@ -70,7 +70,7 @@ def ask_by_command(page, **flags):
 
 
 def test_a_checkpoint_and_an_exported_model_answer_alike(page, exported):
-    """The exported model needs no other flag."""
+    """The exported model needs no flags for config, tokenizer and settings."""
     options = {"json": True, "num_answers": 3}
     results = [
         ask_by_command(page, model=exported.parent, **options),
@@ -99,7 +99,7 @@ def test_a_checkpoint_and_an_exported_model_answer_alike(page, exported):
     ("flags", "message"),
     [
         ({"question": " "}, "--question is missing"),
-        ({"model": "none"}, "none: there is no checkpoint there"),
+        ({"model": "none"}, "none: no checkpoint found"),
         ({"albert_config_file": None}, "give --albert_config_file"),
     ],
 )
@@ -113,7 +113,7 @@ def test_flags_that_are_wrong(page, flags, message):
     [
         ("none.txt", "none.txt: cannot read the text: No such file"),
         (str(SAMPLE_MODEL), "sample.model: the text is not UTF-8"),
-        ("/dev/null", "there is no text in the file"),
+        ("/dev/null", "the file has no text"),
     ],
 )
 def test_texts_that_cannot_be_read(path, message):
@@ -132,7 +132,7 @@ def test_no_room_for_the_text(sample_tokenizer):
 
 
 def test_no_answer(sample_tokenizer):
-    """The best starts all lie in the question."""
+    """No span is valid if all best starts are in the question."""
 
     def scorer(inputs):
         scores = np.arange(inputs["input_ids"].size, 0.0, -1.0).reshape([1, -1])

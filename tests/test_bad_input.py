@@ -1,4 +1,4 @@
-"""Bad input ends a run with a line that names the file, the place in it and the remedy."""
+"""Error messages of run_squad_v1.py for bad input: one line with file, place and remedy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from scripts import SAMPLE_PREDICT, SAMPLE_TRAIN, SQUAD_FLAGS, command, fail, ru
 
 
 def with_change(tmp_path, source, change):
-    """A copy of a JSON file after `change` has been called on its value."""
+    """Copy a JSON file, modified by `change`."""
     value = json.loads(Path(source).read_text(encoding="utf-8"))
     change(value)
     path = tmp_path / f"changed-{Path(source).name}"
@@ -50,11 +50,11 @@ def no_answers(squad):
             "train_file",
             SAMPLE_TRAIN,
             moved_answer,
-            "question sample-0001: the answer '1874' is not at its answer_start 3, where .* "
-            "stands; it stands at 45: correct the file",
+            "question sample-0001: the answer '1874' is not at its answer_start 3, where "
+            "the text is .*; it is at 45: correct the file",
         ),
-        ("train_file", SAMPLE_TRAIN, no_answers, "question sample-0001: it has no answer"),
-        ("predict_file", SAMPLE_PREDICT, same_id, "question sample-0002 stands twice"),
+        ("train_file", SAMPLE_TRAIN, no_answers, "question sample-0001: no answer to train on"),
+        ("predict_file", SAMPLE_PREDICT, same_id, "question sample-0002: duplicate id"),
     ],
 )
 def test_questions(tmp_path, flag, source, change, message):
@@ -73,7 +73,7 @@ def test_broken_json(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "messages"),
     [
-        ({"spm_model_file": "none.model"}, ["none.model: there is no SentencePiece model there"]),
+        ({"spm_model_file": "none.model"}, ["none.model: SentencePiece model not found"]),
         (
             {"spm_model_file": None},
             ["a tokenizer needs a SentencePiece model", "--spm_model_file is missing"],
@@ -82,23 +82,23 @@ def test_broken_json(tmp_path):
         ({"albert_config_file": "none.json"}, ["none.json: cannot read the model config"]),
         ({"train_file": None}, ["--train_file is missing"]),
         ({"predict_file": "none.json"}, ["none.json: cannot read the questions: No such file"]),
-        ({"init_checkpoint": "none/model.ckpt"}, ["none/model.ckpt: there is no checkpoint there"]),
+        ({"init_checkpoint": "none/model.ckpt"}, ["none/model.ckpt: no checkpoint found"]),
         (
             {"max_seq_length": 129},
-            ["--max_seq_length is 129, but the model of .* reads no more than 128 pieces"],
+            ["--max_seq_length is 129, but the model of .* reads at most 128 pieces"],
         ),
         ({"max_seq_length": 27}, ["--max_seq_length 27 leaves no room for the paragraph"]),
-        ({"length_buckets": "32,97"}, ["--length_buckets 32,97: they must lie between 1 and"]),
-        ({"length_buckets": "x"}, ["--length_buckets x: not whole numbers"]),
+        ({"length_buckets": "32,97"}, ["--length_buckets 32,97: give lengths between 1 and"]),
+        ({"length_buckets": "x"}, ["--length_buckets x: give whole numbers"]),
         ({"device": "gpu"}, ["--device=gpu: TensorFlow sees no GPU"]),
         ({"device": "hpu"}, ["--device=hpu: "]),
         ({"use_tpu": True}, ["--use_tpu: TPUs are not supported"]),
         ({"output_dir": "/proc/none"}, ["--output_dir /proc/none: No such file or directory"]),
-        ({"do_train": False, "do_predict": False}, ["there is nothing to do"]),
-        ({"train_batch_size": 100}, [r"42 examples in batches of 100 .* are no step"]),
+        ({"do_train": False, "do_predict": False}, ["nothing to do"]),
+        ({"train_batch_size": 100}, [r"42 examples in batches of 100 .* make less than one step"]),
         (
             {"do_train": False, "init_checkpoint": None},
-            ["there is no checkpoint to predict with; give --init_checkpoint"],
+            ["no checkpoint to predict with; give --init_checkpoint"],
         ),
         (
             {"do_train": False, "init_checkpoint": checkpoint_of("pretraining")},
@@ -133,7 +133,7 @@ def test_a_config_that_does_not_fit_the_checkpoint(tmp_path):
     path = config(tmp_path, intermediate_size=128)
     (line,) = fail(run_squad(tmp_path / "run", albert_config_file=path))
     assert "the checkpoint does not fit --albert_config_file: " in line
-    assert "intermediate/dense/kernel is [32, 64], the model's is [32, 128]" in line
+    assert "intermediate/dense/kernel has shape [32, 64], not [32, 128]" in line
 
 
 def test_a_config_that_does_not_fit_the_vocabulary(tmp_path):
@@ -161,7 +161,7 @@ def test_a_traceback_with_verbosity_1(tmp_path):
 
 @pytest.fixture(scope="module")
 def run_of_one_step(tmp_path_factory):
-    """The directory of a run of one step with its predictions."""
+    """Output directory of a run of one step, with predictions."""
     directory = tmp_path_factory.mktemp("finished")
     succeed(run_squad(directory, train_steps=1))
     return directory
@@ -169,7 +169,7 @@ def run_of_one_step(tmp_path_factory):
 
 @pytest.fixture
 def finished(run_of_one_step, tmp_path):
-    """A copy of it that a test may change."""
+    """A copy of `run_of_one_step`, for tests to modify."""
     return Path(shutil.copytree(run_of_one_step, tmp_path / "run"))
 
 
@@ -184,7 +184,7 @@ def test_damaged_training_records(finished):
     (line,) = fail(run_squad(finished, train_steps=50))
     assert re.match(
         rf"error: {finished}/train_features\.tfrecord: record \d+ is damaged; copy the file again, "
-        "or remove it and it is made again",
+        "or remove it to rebuild it",
         line,
     )
 
@@ -201,19 +201,17 @@ def test_cut_records_are_made_again(finished):
     whole = path.read_bytes()
     path.write_bytes(whole[:100000])
     log = succeed(run_squad(finished, train_steps=2, do_predict=False))
-    assert (
-        f"train_features.tfrecord is made again: its size is 100000 bytes, was {len(whole)}" in log
-    )
+    assert f": rebuilding because its size is now 100000 bytes, was {len(whole)}" in log
     assert path.read_bytes() == whole
 
 
 def test_features_are_made_again_for_other_settings(finished):
     log = succeed(run_squad(finished, train_steps=2, do_predict=False, doc_stride=48))
-    assert "train_features.tfrecord is made again: doc_stride is now 48, was 32" in log
+    assert "train_features.tfrecord: rebuilding because doc_stride is now 48, was 32" in log
 
 
 def test_lost_records(finished):
-    """A file of features and one of windows that do not belong together."""
+    """Files of features and windows that do not belong together."""
     (finished / "eval_results.json").unlink()
     path = finished / "predict_features.tfrecord"
     some = list(record_files.read_records(str(path)))[:10]
@@ -229,7 +227,7 @@ def test_a_pickle_as_left_file(tmp_path):
     path = tmp_path / "left.pkl"
     path.write_bytes(pickle.dumps([1, 2, 3]))
     (line,) = fail(run_squad(tmp_path / "run", do_train=False, predict_feature_left_file=path))
-    assert re.match(f"error: {path}: there is no manifest beside it, so it was not made by", line)
+    assert re.match(f"error: {path}: no manifest next to it, so it was not written by", line)
 
 
 def test_a_damaged_checkpoint(finished):
@@ -244,7 +242,7 @@ def test_a_damaged_checkpoint(finished):
         file.unlink()
     log = succeed(run_squad(finished, **flags))
     assert "model.ckpt-1 is missing: using" in log
-    assert f"training goes on from {finished}/model.ckpt-0 to step 2" in log
+    assert f"resuming training from {finished}/model.ckpt-0, up to step 2" in log
 
 
 def test_a_damaged_checkpoint_in_prediction(finished):
@@ -256,7 +254,7 @@ def test_a_damaged_checkpoint_in_prediction(finished):
 
 @pytest.mark.parametrize("kilobytes", [64, 600, 1500])
 def test_a_full_disk(tmp_path, kilobytes):
-    """On a file system that is too small for features, checkpoints or results."""
+    """The file system is too small for features, checkpoints or results, in this order."""
     directory = tmp_path / "small"
     directory.mkdir()
     squad = command("run_squad_v1.py", {**SQUAD_FLAGS, "output_dir": directory / "run"})
@@ -279,4 +277,4 @@ def test_a_full_disk(tmp_path, kilobytes):
     )
     (line,) = fail(result)
     assert line.startswith("error: the disk is full: ")
-    assert line.endswith("make room, and run the same command again")
+    assert line.endswith("free some space and run the same command again")

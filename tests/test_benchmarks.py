@@ -1,4 +1,4 @@
-"""Each benchmark for a moment, on a model of next to no size: that it runs, and its figures."""
+"""Short runs of all benchmarks on a tiny model: they must succeed and print their results."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from scripts import ROOT
 SMALL = ("--hidden_size=64", "--layers=1")
 
 
-def figures(benchmark, *arguments):
-    """The figures that a benchmark prints as a line of JSON."""
+def run_benchmark(benchmark, *arguments):
+    """Run a benchmark, and parse the line of JSON that it prints."""
     command = [sys.executable, str(ROOT / "benchmarks" / f"{benchmark}.py"), *arguments]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
@@ -25,26 +25,26 @@ def figures(benchmark, *arguments):
 
 
 def test_features():
-    values = figures("features")
+    values = run_benchmark("features")
     assert (values["questions"], values["features"]) == (42, 49)
     expected = values["questions_per_second"] / values["plain_alignment_questions_per_second"]
     assert values["ratio"] == pytest.approx(expected, rel=0.01)
 
 
 def test_prediction():
-    values = figures("prediction", "--questions=5", *SMALL)
+    values = run_benchmark("prediction", "--questions=5", *SMALL)
     assert values["questions"] == 5
     assert values["same_answers"]
 
 
 def test_pretraining_data():
-    values = figures("pretraining_data", "--dupe_factor=1")
+    values = run_benchmark("pretraining_data", "--dupe_factor=1")
     assert values["records_per_second"] > 0
     assert values["records_per_second_of_two"] > 0
 
 
 def test_training_step():
-    values = figures("training_step", "--steps=2", *SMALL)
+    values = run_benchmark("training_step", "--steps=2", *SMALL)
     assert (values["hidden_size"], values["layers"]) == (64, 1)
     assert 0 < values["lowest_ratio"] <= values["ratio"] <= values["highest_ratio"]
 
@@ -52,5 +52,5 @@ def test_training_step():
 @pytest.mark.horovod
 @pytest.mark.xdist_group("horovod")
 def test_processes():
-    values = figures("processes", "--steps=2", "--turns=1", *SMALL)
+    values = run_benchmark("processes", "--steps=2", "--turns=1", *SMALL)
     assert values["efficiency"] > 0

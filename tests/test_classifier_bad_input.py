@@ -1,4 +1,4 @@
-"""Bad input to run_classifier.py ends it with a line that names the file, place and remedy."""
+"""Error messages of run_classifier.py for bad input: one line with file, place and remedy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from scripts import SAMPLE_GLUE, fail, run_classifier, succeed
 
 @pytest.fixture
 def data_dir(tmp_path):
-    """A copy of the sample data that a test may change."""
+    """A copy of the sample data, for tests to modify."""
     return Path(shutil.copytree(SAMPLE_GLUE, tmp_path / "glue"))
 
 
@@ -26,30 +26,36 @@ def data_dir(tmp_path):
     ("flags", "messages"),
     [
         ({"data_dir": None}, ["--data_dir is missing"]),
-        ({"data_dir": "none"}, 3 * [r"none/\w+\.tsv: cannot read it: No such file .*holds MRPC/"]),
+        (
+            {"data_dir": "none"},
+            3 * [r"none/\w+\.tsv: cannot read the file: No such file .*contains MRPC/"],
+        ),
         ({"task_name": None}, ["--task_name is missing: give one of cola, mnli, "]),
         (
             {"task_name": "squad"},
-            ["--task_name squad: there is no such task; known are cola, mnli"],
+            ["--task_name squad: unknown task; give one of cola, mnli"],
         ),
         (
             {"task_name": "ax", "do_predict": False, "init_checkpoint": None},
             ["--task_name ax has no train set", "--task_name ax has no dev set: .* mnli"],
         ),
-        ({"task_name": "rte"}, 3 * [r"/\w+\.tsv: cannot read it: No such file .*holds RTE/"]),
+        (
+            {"task_name": "rte"},
+            3 * [r"/\w+\.tsv: cannot read the file: No such file .*contains RTE/"],
+        ),
         (
             {"do_train": False, "do_eval": False, "do_predict": False},
-            ["there is nothing to do: give --do_train, --do_eval or --do_predict"],
+            ["nothing to do: give --do_train, --do_eval or --do_predict"],
         ),
         ({"spm_model_file": None}, ["a tokenizer needs a SentencePiece model or a vocabulary"]),
-        ({"spm_model_file": "none.model"}, ["none.model: there is no SentencePiece model there"]),
-        ({"max_seq_length": 3}, ["--max_seq_length 3 leaves no room for text beside 3 special"]),
+        ({"spm_model_file": "none.model"}, ["none.model: SentencePiece model not found"]),
+        ({"max_seq_length": 3}, ["--max_seq_length 3 leaves no room for text after 3 special"]),
         ({"max_seq_length": 200}, ["--max_seq_length is 200, but the model .* 128 pieces"]),
         ({"cached_dir": "/proc/none"}, ["--cached_dir /proc/none: No such file or directory"]),
         ({"output_dir": None}, ["--output_dir is missing"]),
         (
             {"do_train": False, "init_checkpoint": None},
-            ["there is no checkpoint to predict with; give --init_checkpoint"],
+            ["no checkpoint to predict with; give --init_checkpoint"],
         ),
         (
             {"do_train": False, "init_checkpoint": checkpoint_of("pretraining")},
@@ -57,7 +63,7 @@ def data_dir(tmp_path):
         ),
         (
             {"task_name": "sts-b"},
-            [r"does not fit .*output_weights is \[2, 32\], the model's is \[1, 32\]"],
+            [r"does not fit .*output_weights has shape \[2, 32\], not \[1, 32\]"],
         ),
         (
             {"albert_config_file": "none.json", "task_name": "squad", "data_dir": None},
@@ -78,10 +84,10 @@ def test_flags(tmp_path, flags, messages):
     ("file", "old", "new", "message"),
     [
         ("MRPC/train.tsv", "\t15\t", "\t", "line 4 has 4 columns, not 5; correct the file"),
-        ("MRPC/dev.tsv", "0\t13", "3\t13", "line 3: the label '3' is none of 0, 1; correct"),
+        ("MRPC/dev.tsv", "0\t13", "3\t13", "line 3: the label '3' is not one of 0, 1; correct"),
         ("MRPC/test.tsv", "#2 String", "string", "line 1: the header has no column #2 String"),
-        ("STS-B/dev.tsv", "0.250", "a", "line 3: the score 'a' is no number between 0 and 5"),
-        ("CoLA/train.tsv", "a1\t0", "a1\tx", "line 2: the label 'x' is none of 0, 1"),
+        ("STS-B/dev.tsv", "0.250", "a", "line 3: the score 'a' is not a number from 0 to 5"),
+        ("CoLA/train.tsv", "a1\t0", "a1\tx", "line 2: the label 'x' is not one of 0, 1"),
     ],
 )
 def test_rows(data_dir, file, old, new, message):
@@ -101,10 +107,10 @@ def test_problems_of_all_files_are_told_at_once(data_dir):
     (data_dir / "MRPC/test.tsv").unlink()
     lines = fail(run_classifier(data_dir / "run", data_dir=data_dir, spm_model_file="none.model"))
     expected = [
-        "none.model: there is no SentencePiece model there",
-        f"{data_dir}/MRPC/train.tsv: there is no row in the file",
+        "none.model: SentencePiece model not found",
+        f"{data_dir}/MRPC/train.tsv: the file has no rows",
         f"{data_dir}/MRPC/dev.tsv, line 1: not UTF-8",
-        f"{data_dir}/MRPC/test.tsv: cannot read it: No such file or directory",
+        f"{data_dir}/MRPC/test.tsv: cannot read the file: No such file or directory",
     ]
     assert len(lines) == len(expected)
     for line, start in zip(lines, expected):
@@ -130,7 +136,7 @@ def test_a_vocabulary_without_special_tokens(tmp_path):
 
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory):
-    """The directory of an evaluation and prediction with the golden checkpoint."""
+    """Output directory of an evaluation and prediction with the golden checkpoint."""
     directory = tmp_path_factory.mktemp("evaluated")
     succeed(run_classifier(directory, do_train=False))
     return directory
@@ -138,7 +144,7 @@ def evaluated(tmp_path_factory):
 
 @pytest.fixture
 def finished(evaluated, tmp_path):
-    """A copy of it, without its results, that a test may change."""
+    """A copy of `evaluated` without its results, for tests to modify."""
     directory = Path(shutil.copytree(evaluated, tmp_path / "run"))
     (directory / "eval_results.json").unlink()
     (directory / "submit_results.tsv").unlink()
@@ -152,7 +158,7 @@ def test_damaged_records(finished):
     (line,) = fail(run_classifier(finished, do_train=False))
     assert re.match(
         rf"error: {finished}/mrpc_eval\.tf_record: record \d is damaged; copy the file again, or "
-        "remove it and it is made again",
+        "remove it to rebuild it",
         line,
     )
 
@@ -160,7 +166,7 @@ def test_damaged_records(finished):
 def test_records_of_another_length_are_made_again(finished):
     log = succeed(run_classifier(finished, do_train=False, max_seq_length=48))
     for name in ("eval", "predict"):
-        assert f"mrpc_{name}.tf_record is made again: max_seq_length is now 48, was 40" in log
+        assert f"mrpc_{name}.tf_record: rebuilding because max_seq_length is now 48, was 40" in log
 
 
 def test_records_without_a_manifest_of_another_length(finished):
@@ -170,14 +176,14 @@ def test_records_without_a_manifest_of_another_length(finished):
 
 
 def test_records_of_other_rows(finished, data_dir):
-    """A record file without a manifest, and a dev set that has one row less."""
+    """A record file without a manifest, and a dev set with one row fewer."""
     (finished / "mrpc_eval.tf_record.manifest.json").unlink()
     path = data_dir / "MRPC/dev.tsv"
     path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[:-1]))
     (line,) = fail(run_classifier(finished, do_train=False, data_dir=data_dir))
     assert line == (
-        f"error: {finished}/mrpc_eval.tf_record has 5 examples, but {path} has 4: remove the "
-        "first, and it is made again"
+        f"error: {finished}/mrpc_eval.tf_record has 5 examples, but {path} has 4; remove the "
+        "first to rebuild it"
     )
 
 
@@ -193,4 +199,4 @@ def test_a_checkpoint_whose_training_has_diverged(tmp_path, graph):
             tmp_path / "run", do_train=False, task_name="sts-b", init_checkpoint=checkpoint
         )
     )
-    assert re.match(rf"error: {checkpoint}: its predictions are not numbers, .* train anew", line)
+    assert re.match(rf"error: {checkpoint}: the predictions are not finite, .* train again", line)

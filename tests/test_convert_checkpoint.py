@@ -1,4 +1,4 @@
-"""convert_checkpoint.py: there and back exactly, and what cannot be converted."""
+"""convert_checkpoint.py: exact round trips, and models that cannot be converted."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def to_huggingface(folder, head="squad", checkpoint=None, config_file=TINY_CONFI
 
 @pytest.fixture
 def change(tmp_path):
-    """A function that converts the tiny model with a head, and changes its tensors or config."""
+    """Function that converts the tiny model with a head and changes its tensors or config."""
 
     def change_it(head="squad", tensors=None, config=None):
         folder = tmp_path / "theirs"
@@ -60,7 +60,7 @@ def change(tmp_path):
 
 
 def test_both_ways_by_command(tmp_path):
-    """With the flags that a user gives: to transformers, back, and there again."""
+    """Convert to transformers, back, and to transformers again, with the flags of a user."""
     theirs, ours, again = (str(tmp_path / name) for name in ("theirs", "ours", "again"))
     flags = {
         "albert_config_file": TINY_CONFIG,
@@ -108,7 +108,7 @@ def test_round_trip_is_exact(tmp_path, head):
     [(size, head) for size, heads in golden_json("variable_names").items() for head in heads],
 )
 def test_every_variable_of_the_published_sizes_has_a_counterpart(size, head):
-    """The names alone: weights of these sizes are too large for a test."""
+    """Compare names only, as weights of these sizes are too large for a test."""
     shapes = golden_json("variable_names")[size][head]
     groups = 2 if size == "tiny_2groups_2inner" else 1
     config = AlbertConfig(1, num_hidden_groups=groups, inner_group_num=groups)
@@ -120,7 +120,7 @@ def test_every_variable_of_the_published_sizes_has_a_counterpart(size, head):
 
 
 def random_checkpoint(tmp_path, **sizes):
-    """A config file and a checkpoint of an encoder with random weights."""
+    """Write a config file and a checkpoint of an encoder with random weights."""
     config = AlbertConfig.from_dict({**tiny_config().to_dict(), **sizes})
     config_file = tmp_path / "albert_config.json"
     config_file.write_text(config.to_json_string())
@@ -140,7 +140,7 @@ def random_checkpoint(tmp_path, **sizes):
     [{"num_hidden_groups": 2, "inner_group_num": 2, "num_hidden_layers": 4}, {"hidden_size": 16}],
     ids=["groups", "equal widths"],
 )
-def test_encoders_of_other_forms(tmp_path, sizes):
+def test_encoders_of_other_sizes(tmp_path, sizes):
     config_file, checkpoint = random_checkpoint(tmp_path, **sizes)
     architecture = to_huggingface(
         tmp_path / "theirs", checkpoint=checkpoint, config_file=config_file
@@ -155,18 +155,18 @@ def test_encoders_of_other_forms(tmp_path, sizes):
         )
 
 
-def test_sizes_that_transformers_would_group_otherwise(tmp_path):
+def test_sizes_grouped_differently_by_transformers(tmp_path):
     sizes = {"num_hidden_layers": 18, "num_hidden_groups": 14}
     config_file = tmp_path / "albert_config.json"
     config_file.write_text(
         AlbertConfig.from_dict({**tiny_config().to_dict(), **sizes}).to_json_string()
     )
-    with pytest.raises(InputError, match="gives layer 9 the weights of another group"):
+    with pytest.raises(InputError, match="assigns layer 9 to another group"):
         to_huggingface(tmp_path / "theirs", config_file=config_file)
 
 
-def test_files_as_others_write_them(tmp_path, change):
-    """Without prefix and pooler, in half precision, tied weights written out, and buffers."""
+def test_files_written_by_other_programs(tmp_path, change):
+    """Half precision, no prefix, no pooler, copies of tied weights, and buffers."""
     folder = change("pretraining")
     weights = safetensors.numpy.load_file(f"{folder}/model.safetensors")
     words = weights["albert.embeddings.word_embeddings.weight"]
@@ -219,23 +219,26 @@ _WORDS = np.zeros([420, 16], np.float32)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"config": {"model_type": "bert"}}, "model_type is 'bert': this is no ALBERT"),
-        ({"config": {"hidden_act": "silu"}}, "hidden_act 'silu' is none of"),
+        ({"config": {"model_type": "bert"}}, "model_type is 'bert', not 'albert'"),
+        ({"config": {"hidden_act": "silu"}}, "hidden_act 'silu' is not one of"),
         ({"config": {"architectures": ["AlbertForTokenClassification"]}}, "cannot be converted"),
         ({"config": {"position_embedding_type": "relative_key"}}, "must be absolute"),
         ({"config": {"hidden_size": 30}}, "hidden_size 30 is not a multiple of"),
-        ({"config": {"hidden_size": 64}}, "does not fit its config.json"),
+        ({"config": {"hidden_size": 64}}, "the weights do not match config.json"),
         ({"config": {"vocab_size": 421}}, "has 420 pieces, but"),
-        ({"tensors": {"qa_outputs.bias": None}}, "qa_outputs.bias is missing beside"),
-        ({"tensors": {"lora.weight": _WORDS}}, "these weights are not known: lora.weight"),
+        (
+            {"tensors": {"qa_outputs.bias": None}},
+            "has qa_outputs.weight, but lacks qa_outputs.bias",
+        ),
+        ({"tensors": {"lora.weight": _WORDS}}, "unknown weights: lora.weight"),
         (
             {"tensors": {"albert.embeddings.LayerNorm.bias": None}},
-            "these weights are missing: albert.embeddings.LayerNorm.bias",
+            "missing weights: albert.embeddings.LayerNorm.bias",
         ),
-        ({"tensors": {"predictions.decoder.weight": _WORDS}}, "is not the same as albert."),
+        ({"tensors": {"predictions.decoder.weight": _WORDS}}, "differs from albert."),
     ],
 )
-def test_what_cannot_be_converted(tmp_path, change, changes, message):
+def test_unsupported_models_are_refused(tmp_path, change, changes, message):
     with pytest.raises(InputError) as raised:
         huggingface.read_huggingface(change(**changes), str(tmp_path / "ours"))
     assert message in str(raised.value)
@@ -243,7 +246,7 @@ def test_what_cannot_be_converted(tmp_path, change, changes, message):
     assert not (tmp_path / "ours").exists()
 
 
-def test_files_that_are_missing_or_damaged(tmp_path, change):
+def test_missing_or_damaged_files_are_refused(tmp_path, change):
     folder = change()
     for name, message in (
         ("model.safetensors", "not a safetensors file"),
@@ -278,9 +281,9 @@ def test_flags(flags, message):
     assert message in line
 
 
-def test_a_folder_that_is_there_is_not_touched(tmp_path):
+def test_an_existing_folder_is_kept(tmp_path):
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs/mine").touch()
-    with pytest.raises(InputError, match="it exists already"):
+    with pytest.raises(InputError, match="already exists"):
         to_huggingface(tmp_path / "theirs")
     assert [path.name for path in tmp_path.rglob("*")] == ["theirs", "mine"]

@@ -1,4 +1,4 @@
-"""create_pretraining_data.py from end to end, as a user runs it."""
+"""End-to-end tests of create_pretraining_data.py from the command line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from scripts import (
 )
 
 SAMPLE_CORPUS = GOLDEN / "sample/sample_corpus.txt"
-# What the original reads.
+# Fields that the original reads.
 SPEC = {
     "input_ids": tf.io.FixedLenFeature([64], tf.int64),
     "input_mask": tf.io.FixedLenFeature([64], tf.int64),
@@ -40,7 +40,7 @@ SPEC = {
 
 
 def parsed(*paths):
-    """The features of all records, as arrays by name."""
+    """Features of all records, as arrays by name."""
     serialized = [record for path in paths for record in record_files.read_records(str(path))]
     with tf.Graph().as_default(), tf.Session() as session:
         return session.run(tf.io.parse_example(serialized, SPEC))
@@ -48,7 +48,7 @@ def parsed(*paths):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, corpus):
-    """Three record files of two text files, made by two processes, and the log."""
+    """Directory of three record files, made from two text files by two workers, and the log."""
     directory = tmp_path_factory.mktemp("made")
     return directory, succeed(make(directory, corpus, num_workers=2))
 
@@ -118,15 +118,15 @@ def test_records_are_used_again(made, corpus):
     directory, _ = made
     before = {path: path.stat().st_mtime_ns for path in directory.iterdir()}
     log = succeed(make(directory, corpus))
-    assert log.count("is used again") == 3
+    assert log.count(": reusing ") == 3
     assert {path: path.stat().st_mtime_ns for path in directory.iterdir()} == before
 
 
 def test_other_settings_make_the_records_again(corpus, tmp_path):
     succeed(make(tmp_path, corpus))
     log = succeed(make(tmp_path, corpus, ngram=2))
-    assert log.count("is made again: ngram is now 2, was 3") == 3
-    assert "used again" not in log
+    assert log.count(": rebuilding because ngram is now 2, was 3") == 3
+    assert "reusing" not in log
 
 
 def test_permutations_take_twice_the_room(tmp_path):
@@ -140,7 +140,7 @@ def test_single_sentences_are_counted(tmp_path):
     text = tmp_path / "text"
     text.write_text("When was the lighthouse finished?\n\n" + SAMPLE_CORPUS.read_text())
     log = succeed(create_pretraining_data(tmp_path / "records", input_file=text))
-    assert "1 documents of a single sentence are left out" in log
+    assert "skipped 1 documents of a single sentence" in log
 
 
 def test_bytes_that_are_not_utf8_can_be_left_out(tmp_path):
@@ -176,14 +176,14 @@ def test_a_killed_run_leaves_no_file_that_looks_whole(tmp_path, corpus):
     ("flags", "messages"),
     [
         ({"input_file": None}, ["--input_file is missing"]),
-        ({"input_file": "none-*.txt"}, ["--input_file none-*.txt: there is no such file"]),
-        ({"input_file": f"{SAMPLE_CORPUS},none.txt"}, ["--input_file none.txt: there is no such"]),
+        ({"input_file": "none-*.txt"}, ["--input_file none-*.txt: no such file"]),
+        ({"input_file": f"{SAMPLE_CORPUS},none.txt"}, ["--input_file none.txt: no such file"]),
         ({"output_file": None}, ["--output_file is missing"]),
-        ({"output_file": "a,b,a"}, ["--output_file a,b,a: a file is empty or named twice"]),
+        ({"output_file": "a,b,a"}, ["--output_file a,b,a: empty or duplicate file name"]),
         ({"output_file": "/proc/none/a"}, ["--output_file /proc/none: No such file or directory"]),
         ({"spm_model_file": None}, ["a tokenizer needs a SentencePiece model or a vocabulary"]),
-        ({"spm_model_file": "none.model"}, ["none.model: there is no SentencePiece model there"]),
-        ({"max_seq_length": 4}, ["--max_seq_length 4 leaves no room for two segments beside 3"]),
+        ({"spm_model_file": "none.model"}, ["none.model: SentencePiece model not found"]),
+        ({"max_seq_length": 4}, ["--max_seq_length 4 leaves no room for two segments after 3"]),
         (
             {"input_file": None, "output_file": None, "spm_model_file": None},
             ["a tokenizer needs", "--input_file is missing", "--output_file is missing"],
@@ -214,5 +214,5 @@ def test_text_without_pairs(tmp_path):
     text = tmp_path / "text"
     text.write_text("one\n\ntwo\n")
     (line,) = fail(create_pretraining_data(tmp_path / "records", input_file=text))
-    assert line.startswith(f"error: {text}: there is no document of two sentences or more")
+    assert line.startswith(f"error: {text}: no document has two sentences or more")
     assert {p.name for p in Path(tmp_path).iterdir()} == {"text"}

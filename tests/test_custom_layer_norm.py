@@ -69,7 +69,7 @@ def test_reuse_collections_and_activation(graph):
 
 
 @pytest.mark.parametrize("begin_norm_axis", [-1, 1])
-def test_gradients_are_those_of_the_plain_formula(graph, begin_norm_axis):
+def test_gradients_match_autodiff(graph, begin_norm_axis):
     x = tf.constant(X)
     upstream = tf.constant(np.random.RandomState(1).randn(*X.shape))
     outputs = custom_layer_norm(x, begin_norm_axis=begin_norm_axis)

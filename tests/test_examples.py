@@ -1,4 +1,4 @@
-"""The generated data sets, the quickstart on a little of one, and run_classifier.py on others."""
+"""Tests of the examples: generated data sets, short runs, and training on generated GLUE tasks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def make(directory, *arguments, script="make_squad.py"):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A directory with the files of 200 training and 50 held-out paragraphs."""
+    """Directory with the files of 200 training and 50 held-out paragraphs."""
     directory = tmp_path_factory.mktemp("made")
     make(directory, "--paragraphs=200", "--heldout=50")
     return directory
@@ -68,19 +68,19 @@ def test_the_corpus_has_the_sentences_of_the_training_paragraphs(made):
     assert all(line.endswith(".") for d in documents for line in d.split("\n"))
 
 
-def test_quickstart_shows_answers_and_both_figures(tmp_path):
+def test_quickstart_shows_answers_and_both_metrics(tmp_path):
     command = [sys.executable, str(EXAMPLES / "quickstart.py"), str(tmp_path)]
     command += ["--paragraphs=100", "--steps=30"]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert output.count("python run_squad_v1.py") == 2
     assert len(re.findall(r"  question:  .*\n  predicted: .*\n  true:      .+\n", output)) == 6
-    figures = r"untrained  exact match +\d+\.\d  F1 +\d+\.\d\ntrained    exact match +\d+\.\d  F1 +"
-    assert re.search(figures, output)
+    metrics = r"untrained  exact match +\d+\.\d  F1 +\d+\.\d\ntrained    exact match +\d+\.\d  F1 +"
+    assert re.search(metrics, output)
 
 
 @pytest.fixture(scope="module")
 def made_glue(tmp_path_factory):
-    """A directory with the generated GLUE tasks, and the config of a small model."""
+    """Directory with the generated GLUE tasks and the config of a small model."""
     directory = tmp_path_factory.mktemp("glue")
     make(directory, script="make_glue.py")
     config = json.loads(TINY_CONFIG.read_text())
@@ -109,7 +109,7 @@ def test_generated_pairs_have_the_labels_that_they_should(made_glue):
     assert {pair.label for pair in similar} == {0.0, 1.0, 3.0, 4.0, 5.0}
     for pair in similar:
         words = [{word.strip(".") for word in text.split()} for text in pair.texts]
-        if pair.label == 5:  # the same name and answer
+        if pair.label == 5:  # same name and answer
             assert len(words[0] & words[1]) >= 2, pair.texts
     for split in ("dev", "test"):
         assert len(read_examples(str(made_glue / f"MRPC/{split}.tsv"), mrpc, split)) == 200
@@ -119,7 +119,7 @@ def test_generated_pairs_have_the_labels_that_they_should(made_glue):
     ("task", "metric", "least"), [("mrpc", "f1", 0.7), ("sts-b", "pearson", 0.4)]
 )
 def test_run_classifier_learns_the_generated_tasks(made_glue, tmp_path, task, metric, least):
-    """F1 without a look at the sentences is 0.67 at the most, and Pearson's correlation 0."""
+    """Without reading the sentences, F1 is at most 0.67 and Pearson's correlation 0."""
     succeed(
         run_classifier(
             tmp_path,
@@ -143,7 +143,7 @@ def test_run_classifier_learns_the_generated_tasks(made_glue, tmp_path, task, me
     assert len((tmp_path / "submit_results.tsv").read_text().splitlines()) == 201
 
 
-def test_text_to_answers_shows_both_figures(tmp_path):
+def test_text_to_answers_shows_both_metrics(tmp_path):
     command = [sys.executable, str(EXAMPLES / "text_to_answers.py"), str(tmp_path)]
     command += ["--paragraphs=100", "--pretraining_steps=10", "--steps=10"]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -151,8 +151,8 @@ def test_text_to_answers_shows_both_figures(tmp_path):
     assert commands == [
         *("create_pretraining_data.py", "run_pretraining.py", "run_squad_v1.py", "run_squad_v1.py"),
     ]
-    figures = (
+    metrics = (
         r"from_random  exact match +\d+\.\d  F1 +\d+\.\d\nfrom_text  exact match +\d+\.\d  F1 +"
     )
-    assert re.search(figures, output)
+    assert re.search(metrics, output)
     assert json.loads((tmp_path / "pretrained/eval_results.json").read_text())["masked_lm_loss"] > 0

@@ -1,4 +1,4 @@
-"""Runs of several processes, by Open MPI and by Gloo, against runs of one."""
+"""Runs of several processes, with Open MPI and with Gloo, compared with runs of one process."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ from scripts import (
     succeed,
 )
 
-# One process of the test run starts them all: they would slow each other down.
+# All in one xdist worker: parallel runs would slow each other down.
 pytestmark = [pytest.mark.horovod, pytest.mark.xdist_group("horovod")]
 
 
 def squad(output_dir, **flags):
-    """The command line of one of two processes of the run that most tests here compare with."""
+    """Command line of a process of a deterministic SQuAD run with Horovod."""
     shared = {**SQUAD_FLAGS, "train_batch_size": 4, "deterministic_run": True, "use_horovod": True}
     return command("run_squad_v1.py", {**shared, "output_dir": output_dir, **flags})
 
 
 @pytest.fixture(scope="module")
 def steps(tmp_path_factory):
-    """The directory with what two ranks of horovod_steps.py have got, and their log."""
+    """Directory with the results of two ranks of horovod_steps.py, and their log."""
     directory = tmp_path_factory.mktemp("steps")
     run = [*command("tests/horovod_steps.py", {}), str(directory)]
     return directory, succeed(launch("gloo", 2, run, env={"PYTHONPATH": str(ROOT)}))
@@ -91,7 +91,7 @@ def test_weights_are_compared(steps):
 
 def test_ranks_but_0_only_warn_and_say_who_they_are(steps):
     _, log = steps
-    assert "this is not told" not in log
+    assert "not logged" not in log
     of_rank_1 = [line for line in log.splitlines() if line.startswith("[1]<stderr>:")]
     assert all(line.startswith("[1]<stderr>:rank 1: ") for line in of_rank_1)
     assert [line.rpartition(" ")[2] for line in of_rank_1] == ["two", "lines"]
@@ -99,18 +99,18 @@ def test_ranks_but_0_only_warn_and_say_who_they_are(steps):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """The directory of a SQuAD run of two processes by MPI, and its log."""
+    """Output directory and log of a SQuAD run of two processes with MPI."""
     directory = tmp_path_factory.mktemp("trained")
     return directory, succeed(launch("mpi", 2, squad(directory)))
 
 
 def test_a_run_of_two(trained):
     directory, log = trained
-    assert "2 processes work together by MPI: 2 on " in log
+    assert "2 processes connected by MPI: 2 on " in log
     assert log.count("all 2 processes start from the same weights") == 1
     assert log.count("all 2 processes end with the same weights") == 1
     assert "step 10 of 10: loss" in log
-    assert log.count("171 records predicted in") == 3
+    assert log.count("predicted 171 records in") == 3
     assert "rank 1" not in log
     ours = {name for name in files(directory) if "tfrecord" in name}
     names = ("train_features", "predict_features", "predict_windows")
@@ -122,7 +122,7 @@ def test_a_run_of_two(trained):
 
 @pytest.fixture(scope="module")
 def predicted_by_one(trained, tmp_path_factory):
-    """The directory of a prediction by one process with the best checkpoint of `trained`."""
+    """Output directory of a prediction by one process with the best checkpoint of `trained`."""
     directory = tmp_path_factory.mktemp("predicted")
     checkpoint = trained[0] / "model.ckpt-best"
     succeed(run_squad(directory, do_train=False, init_checkpoint=checkpoint))
@@ -149,7 +149,7 @@ def records_of(path):
 
 
 def windows(path):
-    """The windows of a file, without the indexes of their questions, which count by shard."""
+    """Windows of a file, without the question indices, which start from 0 in each shard."""
     found = [json.loads(window) for window in read_records(path)]
     questions = [window.pop("question") for window in found]
     assert questions[0] == 0
@@ -172,14 +172,14 @@ def test_a_finished_run_ends_at_once_on_all_ranks(trained):
 
     before = times()
     log = succeed(launch("gloo", 2, squad(directory)))
-    assert "2 processes work together by Gloo: 2 on " in log
-    assert "training is done: step 10" in log
-    assert log.count("has been evaluated before") == 3
+    assert "2 processes connected by Gloo: 2 on " in log
+    assert "training has finished at step 10" in log
+    assert log.count(": already evaluated") == 3
     assert times() == before
 
 
 def rank_of(process_id):
-    """The rank that Open MPI has given a process, if it is one of Python."""
+    """Open MPI rank of a process, or None if it is not a Python process."""
     try:
         with open(f"/proc/{process_id}/environ", encoding="utf-8") as file:  # noqa: PTH123
             environment = dict(item.partition("=")[::2] for item in file.read().split("\0"))
@@ -194,7 +194,7 @@ def children_of(process_id):
         return [int(child) for child in file.read().split()]
 
 
-def test_a_killed_rank_ends_the_run_and_it_goes_on(trained, tmp_path):
+def test_a_killed_rank_ends_the_run_and_it_resumes(trained, tmp_path):
     directory, _ = trained
     process = start(started_by("mpi", 2, squad(tmp_path, save_checkpoints_steps=4)))
     deadline = time.time() + 240
@@ -211,7 +211,7 @@ def test_a_killed_rank_ends_the_run_and_it_goes_on(trained, tmp_path):
     assert not (tmp_path / "model.ckpt-10.index").exists()
 
     log = succeed(launch("mpi", 2, squad(tmp_path)))
-    assert "training goes on from" in log
+    assert "resuming training from" in log
     assert "all 2 processes end with the same weights" in log
     assert_same_run(tmp_path, directory)
 
@@ -237,7 +237,7 @@ def test_bad_input_is_told_once(tmp_path):
 
 
 def test_servers_that_share_nothing(trained, tmp_path):
-    """Two working directories with inputs of their own; only the first has the checkpoint."""
+    """Each server has its own copy of the inputs; only the first has the checkpoint."""
     inputs = {"train_file": SAMPLE_TRAIN, "predict_file": SAMPLE_PREDICT}
     names = {"output_dir": "out", "init_checkpoint": "start/model.ckpt-best"}
     for server in ("a", "b"):
@@ -259,7 +259,7 @@ def test_servers_that_share_nothing(trained, tmp_path):
 
 
 def test_servers_with_different_inputs(tmp_path):
-    """They would count other steps, and wait for each other in vain."""
+    """Different inputs would give different numbers of steps, and a deadlock."""
     questions = load(SAMPLE_TRAIN)
     questions["data"] = questions["data"][:1]
     (tmp_path / "b.json").write_text(json.dumps(questions))
@@ -270,11 +270,11 @@ def test_servers_with_different_inputs(tmp_path):
     ]
     result = finish(start(["mpirun", *mpi_flags(), *commands]))
     (error,) = fail(result)
-    assert error.startswith("error: rank 1: train_file, num_train_steps: not the same as of rank 0")
+    assert error.startswith("error: rank 1: train_file, num_train_steps: different from rank 0")
 
 
 def test_glue_on_three_ranks(tmp_path):
-    """All rows of all ranks, in the order of the files, and the figures of one process."""
+    """Predictions are in the order of the file, and metrics equal those of one process."""
     flags = {**CLASSIFIER_FLAGS, "train_batch_size": 2, "train_step": 4}
     run_flags = {"output_dir": tmp_path / "run", "use_horovod": True}
     log = succeed(launch("gloo", 3, command("run_classifier.py", {**flags, **run_flags})))

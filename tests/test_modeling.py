@@ -1,4 +1,4 @@
-"""The encoder against the golden numbers, and its public functions."""
+"""Encoder against the golden numbers, and public functions of `modeling`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIZES = {
     "xlarge": dict(hidden_size=2048, num_hidden_layers=24, num_attention_heads=16),
     "xxlarge": dict(hidden_size=4096, num_hidden_layers=12, num_attention_heads=64),
 }
-INPUTS_OF_NO_USE = {
+UNUSED_INPUTS = {
     "start_positions": [0],
     "end_positions": [0],
     "label_ids": [0],
@@ -66,19 +66,19 @@ def test_gradients_are_golden(graph, head, use_einsum, is_training):
     ("size", "head"),
     [(size, head) for size, heads in golden_json("variable_names").items() for head in heads],
 )
-def test_variable_names_and_shapes_are_the_published_ones(graph, size, head):
+def test_variable_names_and_shapes_match_the_published_ones(graph, size, head):
     config = size_config(size)
     model = modeling.AlbertModel(config, False, tf.zeros([1, 8], tf.int32))
-    HEADS[head](config, model, INPUTS_OF_NO_USE)
+    HEADS[head](config, model, UNUSED_INPUTS)
     names = {v.op.name: v.shape.as_list() for v in tf.trainable_variables()}
     assert names == golden_json("variable_names")[size][head]
 
 
-def test_groups_are_spread_over_the_layers(graph):
+def test_groups_are_distributed_over_the_layers(graph):
     config = size_config("tiny_2groups_2inner")
     modeling.AlbertModel(config, False, tf.zeros([1, 8], tf.int32))
-    reads = [op.name for op in graph.get_operations() if op.type == "Softmax"]
-    assert [re.search(r"group_(\d).*?layer_(\d)", name).groups() for name in reads[::2]] == [
+    names = [op.name for op in graph.get_operations() if op.type == "Softmax"]
+    assert [re.search(r"group_(\d).*?layer_(\d)", name).groups() for name in names[::2]] == [
         ("0", "0"),
         ("0", "1"),
         ("1", "2"),
@@ -142,7 +142,7 @@ def test_outputs_do_not_depend_on_padding(graph):
     np.testing.assert_allclose(one[:, :7][mask[:, :7] == 1], other[mask[:, :7] == 1], atol=2e-6)
 
 
-def test_defaults_are_mask_of_ones_and_first_segment(graph):
+def test_default_inputs_are_a_mask_of_ones_and_the_first_segment(graph):
     config = tiny_config()
     ids = tf.constant([[2, 7, 9, 3]])
     with tf.variable_scope("", reuse=tf.AUTO_REUSE):
@@ -172,7 +172,7 @@ def test_dropout_only_in_training(graph):
     assert config.hidden_dropout_prob == 0.5
 
 
-def test_no_mapping_where_embeddings_are_as_wide_as_the_encoder(graph):
+def test_no_mapping_between_equal_widths(graph):
     config = tiny_config()
     config.embedding_size = config.hidden_size
     modeling.AlbertModel(config, False, tf.constant([[2, 3]]))
@@ -234,7 +234,7 @@ def test_config_defaults_are_xxlarge():
         ('{"vocab_size": 420, "hidden_act": "swish"}', "hidden_act 'swish'"),
     ],
 )
-def test_impossible_configs_are_refused(tmp_path, text, message):
+def test_invalid_configs_are_refused(tmp_path, text, message):
     path = tmp_path / "config.json"
     path.write_text(text)
     with pytest.raises(InputError, match=message) as error:

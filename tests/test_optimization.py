@@ -1,4 +1,4 @@
-"""AdamW, LAMB and the schedule against the golden numbers and the papers' formulas."""
+"""AdamW, LAMB and the schedule against the golden numbers and the formulas of the papers."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def test_twelve_steps_are_golden(graph, head, optimizer):
         loss, 1e-3, num_train_steps=10, num_warmup_steps=3, use_tpu=False, optimizer=optimizer
     )
     learning_rate = graph.get_tensor_by_name("learning_rate:0")
-    figures = []
+    metrics = []
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())
         for _ in range(12):
-            figures.append(session.run([loss, norm, learning_rate]))
+            metrics.append(session.run([loss, norm, learning_rate]))
             session.run(train_op)
         values = session.run({variable.op.name: variable for variable in variables})
         step = session.run(tf.train.get_global_step())
-    losses, norms, rates = np.transpose(figures)
+    losses, norms, rates = np.transpose(metrics)
     assert step == 12
     np.testing.assert_allclose(losses, expected["losses"], rtol=1e-4)
     np.testing.assert_allclose(norms, expected["gradient_norms"], rtol=1e-4)
@@ -42,7 +42,7 @@ def test_twelve_steps_are_golden(graph, head, optimizer):
 
 
 def test_the_update_uses_the_rate_of_its_step(graph):
-    """Fetched with the train op, rate and loss are those of the step, in every one of many runs."""
+    """Learning rate fetched with the train op, in many runs to detect a race."""
     w = tf.get_variable("w", initializer=tf.constant([1.0, -2.0]))
     loss = tf.reduce_sum(tf.square(w))
     train_op = optimization.create_optimizer(loss, 1.0, 100, 50, use_tpu=False)
@@ -56,7 +56,7 @@ def test_the_update_uses_the_rate_of_its_step(graph):
 @pytest.mark.parametrize(
     ("step", "expected"),
     [
-        (0, 0.0),  # the warm-up has not begun
+        (0, 0.0),  # before warm-up
         (10, 0.0),
         (15, 0.5),
         (19, 0.9),
@@ -86,7 +86,7 @@ def test_schedule_without_warmup(graph):
 
 
 @pytest.mark.parametrize("optimizer_class", ["AdamWeightDecayOptimizer", "LAMBOptimizer"])
-def test_optimizers_alone(graph, optimizer_class):
+def test_optimizers_match_the_formulas(graph, optimizer_class):
     start = {"kernel": np.array([3.0, -4.0]), "bias": np.array([1.0, 1.0])}
     variables = {
         name: tf.get_variable(name, initializer=tf.constant(value, tf.float32))
@@ -125,11 +125,11 @@ def test_optimizers_alone(graph, optimizer_class):
             decay = 0.01 if name == "kernel" else 0.0
             mean = 0.9 * mean + 0.1 * gradient_values[name]
             square = 0.999 * square + 0.001 * gradient_values[name] ** 2
-            direction = mean / (np.sqrt(square) + 1e-6) + decay * w
+            update_value = mean / (np.sqrt(square) + 1e-6) + decay * w
             ratio = 1.0
             if optimizer_class == "LAMBOptimizer" and name == "kernel":
-                ratio = np.linalg.norm(w) / np.linalg.norm(direction)
-            w = w - 0.1 * ratio * direction
+                ratio = np.linalg.norm(w) / np.linalg.norm(update_value)
+            w = w - 0.1 * ratio * update_value
         np.testing.assert_allclose(values[name], w, rtol=1e-5)
 
 
@@ -147,7 +147,7 @@ def test_lamb_takes_plain_steps_where_a_norm_is_zero(graph, zero):
         np.testing.assert_allclose(session.run(w), [expected], rtol=1e-5)
 
 
-def test_lamb_can_adapt_what_does_not_decay(graph):
+def test_lamb_can_adapt_variables_without_decay(graph):
     w = tf.get_variable("bias", initializer=tf.constant([2.0]))
     optimizer = optimization.LAMBOptimizer(
         learning_rate=0.5, exclude_from_weight_decay=["bias"], exclude_from_layer_adaptation=[]
@@ -169,12 +169,13 @@ def test_unknown_optimizers_and_tpus_are_refused(graph):
 
 @pytest.mark.parametrize("optimizer", ["adamw", "lamb"])
 @pytest.mark.parametrize("head", HEADS)
-def test_accumulated_gradients_make_the_step_of_one_batch(head, optimizer):
-    """Four parts of one row each, with their own numbers of predictions, against all four rows.
+def test_accumulated_gradients_equal_one_batch(head, optimizer):
+    """Four micro-batches of one row, with different numbers of predictions, against one batch.
 
-    Few steps: the gradient of the keys' bias is rounding noise, which Adam scales up to full size.
+    The test takes few steps, as the gradient of the keys' bias is rounding noise, which Adam scales
+    up to full size.
     """
-    values = [train_on_golden_rows(head, optimizer, range(4), parts) for parts in (1, 4)]
+    values = [train_on_golden_rows(head, optimizer, range(4), count) for count in (1, 4)]
     assert values[0]["global_step"] == 3
     assert set(values[0]) == set(values[1])
     for name, value in values[0].items():

@@ -1,4 +1,4 @@
-"""run_classifier.py from end to end, as a user runs it."""
+"""End-to-end tests of run_classifier.py from the command line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from scripts import (
     assert_same_run,
     assert_same_variables,
     files,
-    kill_and_go_on,
+    kill_and_resume,
     load,
     succeed,
 )
@@ -45,7 +45,7 @@ COLA_LABELS = [1, 0, 1]
 
 
 def table(path):
-    """The fields of a file of tab-separated values."""
+    """Fields of a TSV file."""
     return [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
 
 
@@ -55,14 +55,14 @@ def probabilities(directory, name="test_results.tsv"):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """The directory of a finished run of 10 steps, and its log. The run is deterministic."""
+    """Output directory and log of a finished deterministic run of 10 steps."""
     directory = tmp_path_factory.mktemp("finished")
     return directory, succeed(run(directory, deterministic_run=True))
 
 
 @pytest.fixture(scope="module")
 def predicted(tmp_path_factory):
-    """The directory of an evaluation and prediction with the golden checkpoint."""
+    """Output directory of an evaluation and prediction with the golden checkpoint."""
     directory = tmp_path_factory.mktemp("predicted")
     succeed(run(directory, do_train=False))
     return directory
@@ -73,23 +73,23 @@ def test_a_run_leaves_its_files(finished):
     assert files(directory) == RUN_FILES
     results = load(directory / "eval_results.json")
     assert results["metric"] == "f1"
-    by_f1 = {name: figures["f1"] for name, figures in results["checkpoints"].items()}
+    by_f1 = {name: metrics["f1"] for name, metrics in results["checkpoints"].items()}
     assert set(by_f1) == {"model.ckpt-4", "model.ckpt-8", "model.ckpt-10"}
     assert results["best_checkpoint"] == max(by_f1, key=by_f1.get)
     assert_same_variables(directory / "model.ckpt-best", directory / results["best_checkpoint"])
-    assert log.count("5 records predicted in") == 4  # the dev set three times, the test set once
-    assert f"{directory}/model.ckpt-best: predictions are in" in log
+    assert log.count("predicted 5 records in") == 4  # the dev set three times, the test set once
+    assert f"{directory}/model.ckpt-best: wrote predictions to" in log
 
 
-def test_figures_go_to_tensorboard(finished):
+def test_metrics_go_to_tensorboard(finished):
     directory, _ = finished
     (path,) = (directory / "eval").iterdir()
     events = [event for event in tf.train.summary_iterator(str(path)) if event.summary.value]
-    figures = load(directory / "eval_results.json")["checkpoints"]
+    metrics = load(directory / "eval_results.json")["checkpoints"]
     assert [event.step for event in events] == [4, 8, 10]
     for event in events:
         values = {value.tag: value.simple_value for value in event.summary.value}
-        expected = figures[f"model.ckpt-{event.step}"]
+        expected = metrics[f"model.ckpt-{event.step}"]
         assert values == {f"eval/{name}": pytest.approx(x) for name, x in expected.items()}
 
 
@@ -98,10 +98,10 @@ def test_a_finished_run_does_nothing(finished):
     before = {file.name: file.stat().st_mtime_ns for file in directory.iterdir()}
     log = succeed(run(directory))
     assert {file.name: file.stat().st_mtime_ns for file in directory.iterdir()} == before
-    assert "training is done: step 10" in log
-    assert log.count("has been evaluated before") == 3
-    assert "test_results.tsv is used again: 5 records" in log
-    assert "records predicted" not in log
+    assert "training has finished at step 10" in log
+    assert log.count(": already evaluated") == 3
+    assert "test_results.tsv: reusing 5 records" in log
+    assert "predicted 5 records" not in log
 
 
 def test_a_second_start_converts_nothing(finished, tmp_path):
@@ -109,8 +109,8 @@ def test_a_second_start_converts_nothing(finished, tmp_path):
     for path in directory.glob("*.tf_record*"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     log = succeed(run(tmp_path, deterministic_run=True))
-    assert log.count("is used again: 5 records") == 3
-    assert "has been made" not in log
+    assert log.count(": reusing 5 records") == 3
+    assert ": wrote 5 records" not in log
     for name in ("test_results.tsv", "submit_results.tsv", "eval_results.json"):
         assert (tmp_path / name).read_bytes() == (directory / name).read_bytes()
 
@@ -126,7 +126,7 @@ def test_records_are_those_of_the_original(finished):
 
 
 def original_record(feature, is_real=1):
-    """A record as the original writes it."""
+    """Make a record like the original's."""
     padding = [0] * (40 - len(feature["input_ids"]))
     return serialize_example(
         {
@@ -151,7 +151,7 @@ def test_record_files_of_the_original_are_read_and_padding_does_not_count(predic
             for _ in range(3):
                 writer.write(original_record(padding, is_real=0))
     log = succeed(run(tmp_path / "run", do_train=False, cached_dir=tmp_path / "records"))
-    assert log.count("has no manifest; its first record fits: 8 records") == 2
+    assert log.count("no manifest, but the first record matches; using 8 records") == 2
     ours, expected = (load(d / "eval_results.json") for d in (tmp_path / "run", predicted))
     assert (ours["f1"], ours["accuracy"]) == (expected["f1"], expected["accuracy"])
     assert table(tmp_path / "run/submit_results.tsv") == table(predicted / "submit_results.tsv")
@@ -160,7 +160,7 @@ def test_record_files_of_the_original_are_read_and_padding_does_not_count(predic
     )
 
 
-def test_predictions_and_figures_belong_together(predicted):
+def test_predictions_and_metrics_belong_together(predicted):
     header, *answers = table(predicted / "submit_results.tsv")
     assert header == ["index", "prediction"]
     assert [index for index, _ in answers] == ["0", "1", "2", "3", "4"]
@@ -220,18 +220,18 @@ def test_one_text(tmp_path):
     succeed(run(tmp_path, task_name="CoLA", data_dir=SAMPLE_GLUE / "CoLA", train_step=4))
     results = load(tmp_path / "eval_results.json")
     assert results["metric"] == "matthews_correlation"
-    # The test set has the rows of the dev set.
+    # The test set has the same rows as the dev set.
     predicted = [int(label) for _, label in table(tmp_path / "submit_results.tsv")[1:]]
     assert len(predicted) == 3
     correlation = 0.0
     if len(set(predicted)) > 1:
-        correlation = np.corrcoef(predicted, COLA_LABELS)[0, 1]  # equals Matthews' for 0 and 1
+        correlation = np.corrcoef(predicted, COLA_LABELS)[0, 1]  # Matthews' for binary labels
     assert results["matthews_correlation"] == pytest.approx(correlation)
 
 
 @pytest.fixture(scope="module")
 def mnli_dir(tmp_path_factory):
-    """A folder with MNLI, of which the second half is mismatched, and the diagnostic set."""
+    """Folder with a small MNLI, with matched and mismatched sets, and the diagnostic set."""
     directory = tmp_path_factory.mktemp("glue")
     (directory / "MNLI").mkdir()
     (directory / "AX").mkdir()
@@ -271,16 +271,16 @@ def test_mnli_has_two_dev_and_two_test_sets_and_serves_the_diagnostic_set(mnli_d
     mismatched = load(tmp_path / "mm/eval_results.json")["accuracy"]
     assert mismatched == results["accuracy_mismatched"]
     log = succeed(run(tmp_path / "ax", task_name="ax", do_eval=False, **flags))
-    assert "mnli/model.ckpt-best: 3 records predicted" in log
+    assert "mnli/model.ckpt-best: predicted 3 records" in log
     assert table(tmp_path / "ax/submit_results.tsv") == table(tmp_path / "mnli/submit_results.tsv")
     answers = {answer for _, answer in table(tmp_path / "ax/submit_results.tsv")[1:]}
     assert answers <= {"entailment", "neutral", "contradiction"}
 
 
-def test_a_killed_run_goes_on(finished, tmp_path):
+def test_a_killed_run_resumes(finished, tmp_path):
     directory, _ = finished
     flags = {**CLASSIFIER_FLAGS, "output_dir": tmp_path, "deterministic_run": True}
-    assert "mrpc_train.tf_record is used again" in kill_and_go_on("run_classifier.py", flags)
+    assert "mrpc_train.tf_record: reusing" in kill_and_resume("run_classifier.py", flags)
     assert_same_run(tmp_path, directory)
 
 
@@ -290,12 +290,12 @@ def test_training_that_is_not_judged_predicts_with_the_latest_checkpoint(finishe
     state = (directory / "checkpoint").read_text().replace(str(directory), str(tmp_path / "run"))
     (tmp_path / "run/checkpoint").write_text(state)
     log = succeed(run(tmp_path / "run", do_eval=False, train_step=12))
-    assert "test_results.tsv is made again: checkpoint has changed" in log
-    assert f"{tmp_path}/run/model.ckpt-12: 5 records predicted" in log
+    assert "test_results.tsv: rebuilding because checkpoint has changed" in log
+    assert f"{tmp_path}/run/model.ckpt-12: predicted 5 records" in log
 
 
 def serve(path, features):
-    """The outputs of an exported model for serialized examples."""
+    """Outputs of an exported model for serialized examples."""
     with tf.Graph().as_default(), tf.Session() as session:
         signature = tf.saved_model.load(session, ["serve"], str(path)).signature_def[
             "serving_default"
@@ -318,7 +318,7 @@ def test_the_exported_model_takes_the_records_that_we_write(predicted, tmp_path)
 
 
 def training_graph(tmp_path, **changes):
-    """The training graph of the golden classifier on the golden inputs."""
+    """Build the training graph of the golden classifier on the golden inputs."""
     setup = make_setup(
         "classifier",
         tmp_path,
@@ -367,7 +367,7 @@ def test_a_deterministic_run_does_without_the_dropout_of_the_config(tmp_path, de
 
 @pytest.mark.parametrize("optimizer", ["adamw", "lamb"])
 def test_the_script_trains_as_the_original(graph, tmp_path, optimizer):
-    """Model function, optimizer flag and schedule together, over the golden steps."""
+    """Golden losses through the model function, the optimizer flag and the schedule."""
     spec = training_graph(tmp_path, deterministic_run=True, optimizer=optimizer)
     expected = golden_numbers(f"training_classifier_{optimizer}")
     with tf.Session() as session:
@@ -385,7 +385,7 @@ def test_prediction_alone_takes_the_best_checkpoint(finished, tmp_path):
 
 
 def test_a_tokenizer_with_a_vocabulary_only(tmp_path):
-    """WordPiece: the model reads the vocabulary file's line numbers."""
+    """With WordPiece, ids are line numbers of the vocabulary file."""
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "##s", "lamp", "lit", "keeper", "."]
     vocabulary = tmp_path / "vocab.txt"
     vocabulary.write_text("\n".join(words + [f"[unused{n}]" for n in range(410)]) + "\n")
@@ -404,8 +404,10 @@ def test_a_tokenizer_with_a_vocabulary_only(tmp_path):
 
 
 def test_a_model_learns_the_sample(tmp_path):
-    """The labels are not shifted: a tiny model can learn the training rows by heart, and the dev
-    set has the same rows."""
+    """A tiny model can memorize the training rows, so the labels are not shifted.
+
+    The dev set has the same rows.
+    """
     succeed(
         run(
             tmp_path,

@@ -1,4 +1,4 @@
-"""run_pretraining.py from end to end, as a user runs it, and the functions that notebooks call."""
+"""End-to-end tests of run_pretraining.py, and tests of its functions for notebooks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from absl.testing import flagsaver
 
 import optimization
 import run_pretraining
-from albert_tf import files as product_files
+from albert_tf import files as project_files
 from albert_tf.pretraining import heads
 from albert_tf.pretraining.task import record_fields
 from albert_tf.records import datasets, manifests
@@ -30,7 +30,7 @@ from scripts import (
     assert_same_variables,
     fail,
     files,
-    kill_and_go_on,
+    kill_and_resume,
     load,
     run_squad,
     succeed,
@@ -53,7 +53,7 @@ RUN_FILES = {
 
 @pytest.fixture(scope="module")
 def finished(pretraining_files, tmp_path_factory):
-    """The directory of a finished deterministic run of 10 steps, and its log."""
+    """Output directory and log of a finished deterministic run of 10 steps."""
     directory = tmp_path_factory.mktemp("finished")
     return directory, succeed(run(directory, input_file=pretraining_files, deterministic_run=True))
 
@@ -65,21 +65,21 @@ def test_a_run_leaves_its_files(finished):
     assert results["metric"] == "masked_lm_accuracy"
     by_checkpoint = results["checkpoints"]
     assert set(by_checkpoint) == {"model.ckpt-4", "model.ckpt-8", "model.ckpt-10"}
-    assert all(set(figures) == METRICS for figures in by_checkpoint.values())
+    assert all(set(metrics) == METRICS for metrics in by_checkpoint.values())
     best = max(by_checkpoint, key=lambda name: by_checkpoint[name]["masked_lm_accuracy"])
     assert results["best_checkpoint"] == best
     assert_same_variables(directory / "model.ckpt-best", directory / best)
-    assert log.count("128 records predicted in") == 3  # 2 batches of 64
+    assert log.count("predicted 128 records in") == 3  # 2 batches of 64
     assert re.search(r"\d+ records in 3 files", log)
     assert "step 10 of 10: loss" in log
     assert "NO --init_checkpoint" not in log
 
 
-def test_a_killed_run_goes_on(finished, pretraining_files, tmp_path):
-    """With the same records, the same schedule and the same result."""
+def test_a_killed_run_resumes(finished, pretraining_files, tmp_path):
+    """A resumed run reads the same records, keeps the schedule and gives the same result."""
     directory, _ = finished
     changes = {"output_dir": tmp_path, "input_file": pretraining_files, "deterministic_run": True}
-    kill_and_go_on("run_pretraining.py", {**PRETRAINING_FLAGS, **changes})
+    kill_and_resume("run_pretraining.py", {**PRETRAINING_FLAGS, **changes})
     assert_same_run(tmp_path, directory)
 
 
@@ -88,7 +88,7 @@ def test_a_finished_run_does_nothing(finished, pretraining_files):
     before = {file.name: file.stat().st_mtime_ns for file in directory.iterdir()}
     log = succeed(run(directory, input_file=pretraining_files))
     assert {file.name: file.stat().st_mtime_ns for file in directory.iterdir()} == before
-    assert log.count("has been evaluated before") == 3
+    assert log.count(": already evaluated") == 3
 
 
 def test_our_checkpoints_have_the_variables_of_the_original(finished):
@@ -102,7 +102,7 @@ def test_our_checkpoints_have_the_variables_of_the_original(finished):
 
 
 def test_accumulated_gradients_make_the_same_run(finished, pretraining_files, tmp_path):
-    """A batch of 8 in parts of 2 gives the checkpoint, and no more variables, of a whole batch."""
+    """A batch of 8 in micro-batches of 2 gives the checkpoint of a whole batch."""
     directory, _ = finished
     log = succeed(
         run(
@@ -118,8 +118,8 @@ def test_accumulated_gradients_make_the_same_run(finished, pretraining_files, tm
     )
 
 
-def test_evaluation_gives_the_figures_of_the_predictions(finished, pretraining_files, tmp_path):
-    """Against figures by hand, over batches of any size."""
+def test_evaluation_gives_the_metrics_of_the_predictions(finished, pretraining_files, tmp_path):
+    """Metrics equal those computed from the predictions, whatever the batch size."""
     directory, _ = finished
     result = run(
         tmp_path,
@@ -152,12 +152,12 @@ def test_evaluation_gives_the_figures_of_the_predictions(finished, pretraining_f
         values = session.run([features, losses, log_probs, order, order_log_probs])
     features, losses, log_probs, order, order_log_probs = values
     weights = features["masked_lm_weights"].ravel()
-    is_right = log_probs.argmax(axis=1) == features["masked_lm_ids"].ravel()
+    is_correct = log_probs.argmax(axis=1) == features["masked_lm_ids"].ravel()
     order_labels = features["next_sentence_labels"].ravel()
-    figures = load(tmp_path / "eval_results.json")
-    assert {name: figures[name] for name in METRICS} == pytest.approx(
+    metrics = load(tmp_path / "eval_results.json")
+    assert {name: metrics[name] for name in METRICS} == pytest.approx(
         {
-            "masked_lm_accuracy": (is_right * weights).sum() / weights.sum(),
+            "masked_lm_accuracy": (is_correct * weights).sum() / weights.sum(),
             "masked_lm_loss": (losses * weights).sum() / weights.sum(),
             "sentence_order_accuracy": (order_log_probs.argmax(axis=1) == order_labels).mean(),
             "sentence_order_loss": order,
@@ -168,7 +168,7 @@ def test_evaluation_gives_the_figures_of_the_predictions(finished, pretraining_f
 
 @pytest.fixture
 def two_group_config(tmp_path):
-    """Path of the tiny config with two groups."""
+    """Path of the tiny config, changed to two groups."""
     config = tiny_config()
     config.num_hidden_groups = 2
     path = tmp_path / "config.json"
@@ -209,7 +209,7 @@ def test_masking_while_reading(pretraining_files, tmp_path):
 
 
 def unmasked(batch):
-    """The ids of the records of a batch as they were before masking, as bytes."""
+    """Yield the ids of each record of a batch before masking, as bytes."""
     for ids, positions, labels, weights in zip(
         *(batch[name] for name in ("input_ids", heads.POSITIONS, heads.IDS, heads.WEIGHTS))
     ):
@@ -219,7 +219,7 @@ def unmasked(batch):
 
 
 def test_records_are_masked_anew_in_each_epoch(pretraining_files, tmp_path):
-    """The batches that training reads, through two epochs of the first file."""
+    """Training batches over two epochs of the first file have new masks each time."""
     setup = make_setup(
         "pretraining",
         tmp_path,
@@ -249,7 +249,7 @@ def test_records_are_masked_anew_in_each_epoch(pretraining_files, tmp_path):
 
 
 def test_warmup_starts_late(pretraining_files, tmp_path):
-    """With AdamW, and a rate that is 0 up to step 4 and rises then."""
+    """With AdamW, the learning rate is 0 up to step 4, and rises from there."""
     succeed(
         run(
             tmp_path,
@@ -273,8 +273,10 @@ def assert_same_variables_but_slots(checkpoint, other):
 
 
 def test_a_model_learns_a_few_records(pretraining_files, tmp_path):
-    """The labels are not shifted: a tiny model can learn 16 records by heart. It starts from small
-    weights: with those of the golden config, 0.2, the table is too large to be learned from."""
+    """A tiny model can memorize 16 records, so the labels are not shifted.
+
+    The initializer range is smaller than the golden config's 0.2, with which it does not learn.
+    """
     config = tiny_config()
     config.initializer_range = 0.02
     config_file = tmp_path / "config.json"
@@ -298,9 +300,9 @@ def test_a_model_learns_a_few_records(pretraining_files, tmp_path):
             save_checkpoints_steps=200,
         )
     )
-    figures = load(tmp_path / "run/eval_results.json")
-    assert figures["masked_lm_accuracy"] > 0.95
-    assert figures["sentence_order_accuracy"] == 1
+    metrics = load(tmp_path / "run/eval_results.json")
+    assert metrics["masked_lm_accuracy"] > 0.95
+    assert metrics["sentence_order_accuracy"] == 1
 
 
 def test_fine_tuning_starts_from_the_checkpoint(finished, tmp_path):
@@ -340,9 +342,9 @@ def test_main_runs_with_flags_set(pretraining_files, tmp_path):
 
 
 def test_builders_make_an_estimator(pretraining_files, tmp_path):
-    """Through the functions that notebooks call."""
+    """An Estimator trains and evaluates with the functions for notebooks."""
     paths = [
-        path for path in tf.gfile.Glob(pretraining_files) if not product_files.is_companion(path)
+        path for path in tf.gfile.Glob(pretraining_files) if not project_files.is_companion(path)
     ]
     model_fn = run_pretraining.model_fn_builder(
         tiny_config(),
@@ -387,8 +389,10 @@ def test_gather_indexes(graph):
 
 @pytest.mark.parametrize("optimizer", ["adamw", "lamb"])
 def test_training_through_the_loss_is_golden(graph, optimizer):
-    """`build` takes the loss from `pretraining_loss`; that of the golden inputs leaves out five of
-    twelve predictions, whose scores are not computed."""
+    """The loss computes no logits for the five unused predictions of the golden twelve.
+
+    `build` takes the loss from `pretraining_loss`.
+    """
     loss = build("pretraining")["loss"]
     optimization.create_optimizer(loss, 1e-3, 10, 3, False, optimizer)
     products = [op for op in graph.get_operations() if op.type == "MatMul"]
@@ -402,7 +406,7 @@ def test_training_through_the_loss_is_golden(graph, optimizer):
 
 @pytest.fixture
 def one_file(pretraining_files, tmp_path):
-    """A copy of a record file, and its manifest, that a test may change."""
+    """A copy of a record file and its manifest, for tests to modify."""
     path = tmp_path / "records"
     source = pretraining_files.replace("*", "0")
     shutil.copy(source, path)
@@ -414,25 +418,25 @@ def one_file(pretraining_files, tmp_path):
     ("changes", "messages"),
     [
         ({"input_file": None, "do_eval": False}, ["--input_file is missing"]),
-        ({"input_file": "none-*", "do_eval": False}, [r"--input_file none-\*: there is no such"]),
-        ({"eval_file": "none-*"}, [r"--eval_file none-\*: there is no such file; correct"]),
-        ({"max_seq_length": 128}, ["record 1 has 64 values of input_ids, this run needs 128: .*"]),
+        ({"input_file": "none-*", "do_eval": False}, [r"--input_file none-\*: no such file"]),
+        ({"eval_file": "none-*"}, [r"--eval_file none-\*: no such file; correct"]),
+        ({"max_seq_length": 128}, ["record 1 has 64 values of input_ids, this run needs 128; set"]),
         (
             {"max_predictions_per_seq": 20},
-            ["10 values of masked_lm_positions, this run needs 20: give the max_predictions_per"],
+            ["10 values of masked_lm_positions, this run needs 20; set the max_predictions_per"],
         ),
-        ({"max_seq_length": 129}, ["reads no more than 128 pieces", "has 64 values of input_ids"]),
+        ({"max_seq_length": 129}, ["reads at most 128 pieces", "has 64 values of input_ids"]),
         (
             {"masked_lm_budget": 11, "spm_model_file": SAMPLE_MODEL},
-            ["--masked_lm_budget 11 is more than --max_predictions_per_seq 10"],
+            ["--masked_lm_budget 11 exceeds --max_predictions_per_seq 10"],
         ),
         ({"masked_lm_budget": 5}, ["a tokenizer needs a SentencePiece model or a vocabulary"]),
         (
             {"gradient_accumulation_steps": 3},
             ["--train_batch_size 8 cannot be divided into --gradient_accumulation_steps 3 equal"],
         ),
-        ({"do_train": False, "do_eval": False}, ["there is nothing to do: give --do_train or"]),
-        ({"do_train": False, "init_checkpoint": None}, ["there is no checkpoint to predict with"]),
+        ({"do_train": False, "do_eval": False}, ["nothing to do: give --do_train or"]),
+        ({"do_train": False, "init_checkpoint": None}, ["no checkpoint to predict with"]),
         ({"output_dir": None}, ["--output_dir is missing"]),
     ],
 )
@@ -472,7 +476,7 @@ def test_a_truncated_file(one_file, tmp_path):
     assert f"{one_file}: its size is {len(content) - 5} bytes, but records.manifest.json" in line
     manifests.manifest_path(str(one_file)).unlink()
     (line,) = fail(run(tmp_path / "run", input_file=one_file))
-    assert re.search(r"records: record \d+ is cut off", line)
+    assert re.search(r"records: record \d+ is truncated", line)
 
 
 def test_a_damaged_file(one_file, tmp_path):
@@ -488,4 +492,4 @@ def test_records_of_another_task(tmp_path):
     with manifests.record_writer(str(path), Origin({"a": 1}, {})) as writer:
         writer.write(serialize_example({"input_ids": [1] * 64}))
     (line,) = fail(run(tmp_path / "run", input_file=path))
-    assert line.startswith(f"error: {path}: record 1 has no 'input_mask'; is it a file of another")
+    assert line.startswith(f"error: {path}: record 1 has no 'input_mask'; check that it is for")

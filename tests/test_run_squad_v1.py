@@ -1,4 +1,4 @@
-"""run_squad_v1.py from end to end, as a user runs it."""
+"""End-to-end tests of run_squad_v1.py from the command line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from scripts import (
     assert_same_run,
     assert_same_variables,
     files,
-    kill_and_go_on,
+    kill_and_resume,
     load,
     run_squad,
     succeed,
@@ -48,7 +48,7 @@ def variables(checkpoint):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """The directory of a finished run of 10 steps, and its log. The run is deterministic."""
+    """Output directory and log of a finished deterministic run of 10 steps."""
     directory = tmp_path_factory.mktemp("finished")
     log = succeed(run_squad(directory, deterministic_run=True))
     return directory, log
@@ -59,7 +59,7 @@ def test_a_run_leaves_its_files(finished):
     assert files(directory) == RUN_FILES
     results = load(directory / "eval_results.json")
     assert set(results["checkpoints"]) == {"model.ckpt-4", "model.ckpt-8", "model.ckpt-10"}
-    by_f1 = {name: figures["f1"] for name, figures in results["checkpoints"].items()}
+    by_f1 = {name: metrics["f1"] for name, metrics in results["checkpoints"].items()}
     assert results["best_checkpoint"] == max(by_f1, key=by_f1.get)
     assert results["f1"] == max(by_f1.values())
     assert set(load(directory / "predictions.json")) == set(golden_json("squad_s96.predictions"))
@@ -70,17 +70,18 @@ def test_the_log_tells_the_run(finished):
     _, log = finished
     for line in (
         "running on CPU",
-        "train_features.tfrecord has been made: 171 records",
+        "train_features.tfrecord: wrote 171 records",
         "27 of 27 variables start from",
-        "the loss does not depend on bert/pooler/dense/kernel, bert/pooler/dense/bias: not trained",
+        "not trained, as the loss does not depend on them: bert/pooler/dense/kernel, "
+        "bert/pooler/dense/bias",
         "training for 10 steps",
         "step 1 of 10: loss 4.",
         "step 10 of 10: loss",
-        "predict_features.tfrecord has been made: 171 records",
-        "171 records predicted in",
-        "has predictions.json, nbest_predictions.json, eval_results.txt, eval_results.json",
+        "predict_features.tfrecord: wrote 171 records",
+        "predicted 171 records in",
+        ": predictions.json, nbest_predictions.json, eval_results.txt, eval_results.json",
     ):
-        assert log.count(line) == (3 if "predicted in" in line else 1), line
+        assert log.count(line) == (3 if "predicted" in line else 1), line
     assert all(line[0] == "I" for line in log.splitlines()), log
 
 
@@ -89,8 +90,8 @@ def test_a_finished_run_does_nothing(finished):
     before = {file.name: file.stat().st_mtime_ns for file in directory.iterdir()}
     log = succeed(run_squad(directory))
     assert {file.name: file.stat().st_mtime_ns for file in directory.iterdir()} == before
-    assert "training is done: step 10" in log
-    assert log.count("has been evaluated before") == 3
+    assert "training has finished at step 10" in log
+    assert log.count(": already evaluated") == 3
 
 
 def test_a_deterministic_run_gives_the_same_numbers(finished, tmp_path):
@@ -115,16 +116,16 @@ def test_our_checkpoints_have_the_variables_of_the_original(finished):
     assert ours == {**original, **slots, "global_step": []}
 
 
-def test_a_killed_run_goes_on(finished, tmp_path):
+def test_a_killed_run_resumes(finished, tmp_path):
     directory, _ = finished
     flags = {**SQUAD_FLAGS, "output_dir": tmp_path, "deterministic_run": True}
-    assert "train_features.tfrecord is used again" in kill_and_go_on("run_squad_v1.py", flags)
+    assert "train_features.tfrecord: reusing" in kill_and_resume("run_squad_v1.py", flags)
     assert_same_run(tmp_path, directory)
 
 
 @pytest.fixture(scope="module")
 def predicted(tmp_path_factory):
-    """The directory of a prediction with the golden checkpoint, padding to multiples of 32."""
+    """Output directory of a prediction with the golden checkpoint, padded to multiples of 32."""
     directory = tmp_path_factory.mktemp("predicted")
     succeed(run_squad(directory, do_train=False))
     return directory
@@ -154,7 +155,7 @@ def test_prediction_alone_takes_the_best_checkpoint(finished, tmp_path):
     for file in directory.glob("model.ckpt-best*"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     log = succeed(run_squad(tmp_path, do_train=False, init_checkpoint=None))
-    assert f"{tmp_path}/model.ckpt-best: 171 records" in log
+    assert f"{tmp_path}/model.ckpt-best: predicted 171 records" in log
     for name in ("predictions.json", "nbest_predictions.json"):
         assert load(tmp_path / name) == load(directory / name)
 
@@ -216,7 +217,7 @@ def test_record_files_of_the_original_are_read(foreign, finished, tmp_path):
             predict_feature_file=foreign["predict"],
         )
     )
-    assert log.count("has no manifest; its first record fits: 171 records") == 2
+    assert log.count("no manifest, but the first record matches; using 171 records") == 2
     assert load(tmp_path / "run/eval_results.json") == load(directory / "eval_results.json")
     assert {split: path.read_bytes() for split, path in foreign.items()} == before
 
@@ -262,7 +263,7 @@ def test_the_exported_model_gives_the_scores_of_the_checkpoint(predicted, tmp_pa
 
 
 def test_a_model_learns_the_sample(tmp_path):
-    """The labels are not shifted: a tiny model can learn the training questions by heart."""
+    """A tiny model can memorize the training questions, so the labels are not shifted."""
     succeed(
         run_squad(
             tmp_path,

@@ -1,4 +1,4 @@
-"""SentencePiece encoding against the golden file; the WordPiece and basic tokenizers."""
+"""SentencePiece encoding against the golden file; WordPiece and basic tokenizers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_encoding_is_golden(sample_model, case):
 
 
 class FixedPieces:
-    """A SentencePiece model that knows a few texts: the sample's has no piece with a comma."""
+    """Fake SentencePiece model with a few texts, as the sample model has no pieces with commas."""
 
     def __init__(self, **pieces):
         self.pieces = pieces
@@ -142,7 +142,7 @@ def test_character_classes():
 
 
 def test_bad_models_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"none\.model: there is no SentencePiece model"):
+    with pytest.raises(InputError, match=r"none\.model: SentencePiece model not found"):
         tokenization.FullTokenizer(None, True, str(tmp_path / "none.model"))
     (tmp_path / "bad.model").write_bytes(b"nonsense")
     with pytest.raises(InputError, match=r"bad\.model: not a SentencePiece model"):
@@ -162,7 +162,7 @@ def test_bad_models_are_refused(tmp_path):
         "albert_tf.squad.alignment",
     ],
 )
-def test_starts_without_tensorflow(module):
+def test_imports_without_tensorflow(module):
     code = f"import sys, {module}; sys.exit('tensorflow' in sys.modules)"
     root = Path(tokenization.__file__).parent
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0

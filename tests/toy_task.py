@@ -1,4 +1,4 @@
-"""A task of a few lines: tells which of two texts is the longer one.
+"""Trains a minimal task: classification of which of two texts is longer.
 
 python tests/toy_task.py --albert_config_file=… --spm_model_file=… --pairs=pairs.json --do_train …
 """
@@ -10,12 +10,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # where albert_tf is
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # folder of albert_tf
 
 from albert_tf.runs.launch import launch, prepare_environment
 from albert_tf.runs.settings import RunSettings, setting
 
-prepare_environment()  # before TensorFlow, which reads it while it loads
+prepare_environment()  # before the import of TensorFlow
 
 import tensorflow.compat.v1 as tf
 
@@ -27,14 +27,14 @@ from tokenization import padded_inputs
 
 @dataclass(frozen=True)
 class Settings(RunSettings):
-    """The pairs, and the length of training."""
+    """Pairs of texts, and length of training."""
 
     pairs: str | None = setting(None, "JSON file with a list of pairs of texts.")
-    steps: int = setting(10, "Steps of training.")
+    steps: int = setting(10, "Number of training steps.")
 
 
 class LongerTextTask(Task):
-    """The longer of two texts."""
+    """Classification of which of two texts is longer."""
 
     def read_inputs(self, problems):
         path = self.settings.pairs

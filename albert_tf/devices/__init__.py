@@ -1,4 +1,4 @@
-"""Devices: CPU, GPU and HPU, bfloat16, and the processes of Horovod.
+"""Devices: CPU, GPU and HPU; bfloat16; Horovod processes and reductions.
 
-Imports nothing of the project but `errors`. Everything that builds a graph may import it.
+Imports only `errors` from the project. Any module that builds a graph may import it.
 """

@@ -1,8 +1,9 @@
-"""Mixed precision: which ops work in bfloat16, by a JSON file that holds for every device.
+"""Mixed precision: the ops that run in bfloat16, listed in one JSON file for all devices.
 
-TF_BF16_CONVERSION names the file. On an HPU Habana's package reads it. On a CPU the same lists
-steer TensorFlow's own rewrite of the graph, which puts casts around the ops and knows no names of
-nodes; a session hook adds these. TensorFlow rewrites nothing to bfloat16 on a GPU.
+TF_BF16_CONVERSION names the file. On an HPU, Habana's package reads it. On a CPU, the same lists
+configure TensorFlow's own graph rewrite, which inserts casts around the ops. The rewrite selects
+ops by type only; a session hook adds selection by name. On a GPU, TensorFlow has no bfloat16
+rewrite.
 """
 
 from __future__ import annotations
@@ -24,18 +25,18 @@ from albert_tf.errors import InputError, listed
 
 VARIABLE = "TF_BF16_CONVERSION"
 
-# What TensorFlow calls its lists. Ops of "CLEARLIST" are converted beside an op that is, those of
-# "INFERLIST" only if all that they read comes from such ops.
+# TensorFlow's names for the lists. It converts an op of "CLEARLIST" next to a converted op, and an
+# op of "INFERLIST" only if all of its inputs come from converted ops.
 _TENSORFLOW_LISTS = {
     "allowlist": "ALLOWLIST",
     "conditional_list": "CLEARLIST",
     "strict_conditional_list": "INFERLIST",
 }
 _TENSORFLOW_VARIABLE = "TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_"
-_ADDED_OPS = ("Habana", "Horovod", "_")  # how ops begin that are not part of TensorFlow's interface
+_ADDED_OPS = ("Habana", "Horovod", "_")  # name prefixes of ops that TensorFlow's API does not list
 _ANY_TYPE = ""
 
-Exceptions = Sequence[Sequence[str]]  # pairs: regular expression of the name, op type or ""
+Exceptions = Sequence[Sequence[str]]  # pairs: regular expression for the name, op type or ""
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,11 @@ class ConversionConfig:
     """Contents of a conversion file.
 
     Attributes:
-      allowlist: types of ops that are converted.
-      conditional_list: types that are converted beside an op that is.
-      strict_conditional_list: types that are converted if all that they read comes from such ops.
-      non_convertible_exceptions: ops that are not converted whatever their type.
-      convertible_exceptions: ops that are converted whatever their type.
+      allowlist: op types to convert.
+      conditional_list: op types to convert next to a converted op.
+      strict_conditional_list: op types to convert if all inputs come from converted ops.
+      non_convertible_exceptions: ops to keep in float32, whatever their type.
+      convertible_exceptions: ops to convert, whatever their type.
     """
 
     allowlist: Sequence[str] = ()
@@ -58,10 +59,10 @@ class ConversionConfig:
 
 
 def config_from_environment() -> ConversionConfig | None:
-    """Read and log the file that TF_BF16_CONVERSION names; None if the variable is 0 or not set.
+    """Read and log the file named by TF_BF16_CONVERSION; None if the variable is 0 or unset.
 
     Raises:
-      InputError: if the file cannot be used.
+      InputError: if the file is missing or malformed.
     """
     path = os.environ.get(VARIABLE, "0")
     if path in ("", "0"):
@@ -76,15 +77,15 @@ def read_config(path: str) -> ConversionConfig:
     """Read a conversion file.
 
     Raises:
-      InputError: if the file cannot be read, or has a list, an op type or a regular expression that
-        means nothing.
+      InputError: if the file cannot be read, or has an unknown list, an unknown op type or an
+        invalid regular expression.
     """
     try:
         lists = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(
-            f"{VARIABLE}={path}: {error.strerror}; give a file such as bf16_config/albert.json, or "
-            "0 for float32"
+            f"{VARIABLE}={path}: {error.strerror}; set it to a file such as "
+            "bf16_config/albert.json, or to 0 for float32"
         ) from error
     except ValueError as error:
         raise InputError(f"{path} ({VARIABLE}): not valid JSON: {error}") from error
@@ -95,10 +96,10 @@ def read_config(path: str) -> ConversionConfig:
 
 
 def _problems(lists):
-    """Problems of the value of a conversion file."""
+    """Problems in the JSON value of a conversion file."""
     names = [field.name for field in dataclasses.fields(ConversionConfig)]
     if not isinstance(lists, dict):
-        return [f"it should be an object with {', '.join(names)}"]
+        return [f"expected a JSON object with {', '.join(names)}"]
     problems = [f"{name!r} is not one of {', '.join(names)}" for name in lists if name not in names]
     list_of = {}
     for name in names:
@@ -112,7 +113,7 @@ def _problems(lists):
                 continue
             problems += _type_problems(place, entry)
             if list_of.setdefault(str(entry), name) != name:
-                problems.append(f"{place}: {entry!r} is in {list_of[entry]} too")
+                problems.append(f"{place}: {entry!r} is also in {list_of[entry]}")
     return problems
 
 
@@ -133,7 +134,7 @@ def _type_problems(place, op_type):
     is_known = isinstance(op_type, str) and (
         op_type in _tensorflow_ops() or op_type.startswith(_ADDED_OPS)
     )
-    return [] if is_known else [f"{place}: there is no op type {json.dumps(op_type)}"]
+    return [] if is_known else [f"{place}: unknown op type {json.dumps(op_type)}"]
 
 
 @functools.lru_cache(maxsize=None)
@@ -142,17 +143,20 @@ def _tensorflow_ops():
 
 
 def enable_rewrite(session_config: tf.ConfigProto) -> None:
-    """Enable TensorFlow's graph rewrite, with the lists that `ConversionHook` sets.
+    """Enable TensorFlow's bfloat16 graph rewrite, which uses the lists set by `ConversionHook`.
 
-    The rewrite is part of oneDNN in TensorFlow, which must have been on when TensorFlow loaded.
+    The rewrite needs oneDNN, which must be on when TensorFlow is loaded.
+
+    Args:
+      session_config: session configuration, changed in place.
 
     Raises:
-      InputError: if oneDNN has been switched off.
+      InputError: if oneDNN is switched off.
     """
     if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0":
         raise InputError(
-            f"TF_ENABLE_ONEDNN_OPTS=0 leaves TensorFlow without its rewrite to bfloat16: unset it, "
-            f"or {VARIABLE}"
+            f"TF_ENABLE_ONEDNN_OPTS=0 disables TensorFlow's bfloat16 rewrite: unset it, or unset "
+            f"{VARIABLE}"
         )
     rewriter = rewriter_config_pb2.RewriterConfig
     new_name, old_name = "auto_mixed_precision_onednn_bfloat16", "auto_mixed_precision_mkl"
@@ -163,7 +167,7 @@ def enable_rewrite(session_config: tf.ConfigProto) -> None:
 def with_conversion(
     spec: tf.estimator.EstimatorSpec, config: ConversionConfig
 ) -> tf.estimator.EstimatorSpec:
-    """The spec of a model function with the hook that converts its graph."""
+    """Add a `ConversionHook` to the spec of a model function."""
     hook = ConversionHook(config)
     return spec._replace(
         training_hooks=[*spec.training_hooks, hook],
@@ -172,15 +176,15 @@ def with_conversion(
 
 
 class ConversionHook(tf.train.SessionRunHook):
-    """Session hook that gives TensorFlow's rewrite the op types to convert, and its exceptions.
+    """Session hook that passes the op types and the exceptions to TensorFlow's rewrite.
 
-    The rewrite leaves an op as it is if a run asks for it. So the hook asks, in each run, for the
-    exceptions among the ops that run anyway. For an op that is to be converted by its name, its
-    type is, and the others of that type are exceptions.
+    The rewrite does not convert fetched ops. To keep an op in float32, the hook fetches it in each
+    run that computes it anyway. To convert an op by name, the hook lists its type for conversion
+    and keeps all other ops of that type in float32.
     """
 
     def __init__(self, config: ConversionConfig):
-        """Make the hook."""
+        """Create the hook."""
         self._config = config
         self._kept_by_fetches = {}
 
@@ -198,7 +202,7 @@ class ConversionHook(tf.train.SessionRunHook):
         self._types = frozenset().union(*types.values())
         for name, tensorflow_name in _TENSORFLOW_LISTS.items():
             _set_list(tensorflow_name, types[name])
-        _set_list("DENYLIST", set())  # what is in no list stays in float32
+        _set_list("DENYLIST", set())  # op types in no list stay in float32
 
     def before_run(self, run_context):
         fetches = tf.nest.flatten(run_context.original_args.fetches)
@@ -217,7 +221,7 @@ class ConversionHook(tf.train.SessionRunHook):
 
 
 def _set_list(tensorflow_name: str, types: set[str]) -> None:
-    """Set one of TensorFlow's lists to these op types, whatever it is by default."""
+    """Set one of TensorFlow's lists to exactly these op types, whatever its default."""
     variable = f"{_TENSORFLOW_VARIABLE}{tensorflow_name}"
     os.environ[f"{variable}_ADD"] = ",".join(sorted(types))
     os.environ[f"{variable}_REMOVE"] = ",".join(sorted(_tensorflow_ops() - types))
@@ -235,7 +239,7 @@ def _operation(element: Any) -> tf.Operation:
 
 
 def needed_ops(ops: Sequence[tf.Operation]) -> set[tf.Operation]:
-    """The ops that run when some ops are asked for, with these."""
+    """All ops that a session runs to compute `ops`, themselves included."""
     needed, waiting = set(ops), list(ops)
     while waiting:
         op = waiting.pop()

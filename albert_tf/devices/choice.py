@@ -1,4 +1,4 @@
-"""The choice of the device that a run trains and predicts on."""
+"""Choice of the device for training and prediction."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from albert_tf.devices.gpu import Gpu
 from albert_tf.devices.hpu import Hpu
 from albert_tf.errors import InputError
 
-KINDS = (Hpu, Gpu, Cpu)  # the best first
+KINDS = (Hpu, Gpu, Cpu)  # best first
 NAMES = ("auto", *(kind.name for kind in KINDS))  # values of --device
 
 
 def find_device(name: str, local_rank: int = 0) -> Device:
-    """The device that --device names, or with "auto" the best that is there.
+    """Find the device named by --device, or the best available one for "auto".
 
     Args:
       name: one of `NAMES`.
-      local_rank: number of this process among those of the run on this server.
+      local_rank: rank of this process on this server, from 0.
 
     Raises:
-      InputError: if the device is not there or cannot be used.
+      InputError: if the device is missing or unusable.
     """
     for kind in KINDS:
         if name in ("auto", kind.name):
@@ -31,8 +31,8 @@ def find_device(name: str, local_rank: int = 0) -> Device:
             except MissingDeviceError as error:
                 if name != "auto":
                     raise InputError(
-                        f"--device={name}: {error}; mend that, or run with --device=cpu"
+                        f"--device={name}: {error}; fix that, or run with --device=cpu"
                     ) from error
-                if error.is_told:
+                if error.is_logged:
                     logging.info("no %s: %s", kind.name.upper(), error)
     raise InputError(f"--device={name}: not one of {', '.join(NAMES)}")

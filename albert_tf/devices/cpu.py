@@ -1,4 +1,4 @@
-"""CPUs."""
+"""CPU device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Cpu(Device):
-    """A server's processors. XLA compiles the elementwise functions of training graphs."""
+    """CPU of a server. XLA compiles the elementwise functions of training graphs."""
 
     name = "cpu"
     has_bfloat16 = True
@@ -20,26 +20,26 @@ class Cpu(Device):
 
     @classmethod
     def find(cls, local_rank: int) -> Cpu:
-        """The CPU of this server."""
+        """Return the CPU of this server."""
         return cls()
 
     @property
     def description(self) -> str:
-        """The device in the words of the log."""
+        """Device description for the log."""
         return f"CPU: {len(os.sched_getaffinity(0))} cores"
 
     def start(self) -> None:
-        """Let XLA announce its first compilation to nobody."""
+        """Trigger XLA's first compilation, with its log output suppressed."""
         from albert_tf.devices import fusion  # loads TensorFlow
 
         fusion.compile_first_in_silence()
 
     def for_inference(self) -> Device:
-        """The portable kind: XLA would compile anew for each of prediction's shapes."""
+        """The portable device: XLA would recompile for every shape in prediction."""
         return PORTABLE
 
     def elementwise(self, function: ElementwiseFunction) -> ElementwiseFunction:
-        """The function as one compiled op."""
+        """The function compiled to one op."""
         from albert_tf.devices import fusion
 
         return fusion.compiled(function)

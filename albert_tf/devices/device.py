@@ -1,7 +1,7 @@
-"""The kind of device that a graph is built for.
+"""Interface of the devices that graphs are built for.
 
-`modeling` and the heads ask `current()` for what is particular about it. That is the portable kind
-unless a run has entered `building_for`, so a model built in a notebook runs everywhere.
+`modeling` and the heads get device-specific ops from `current()`. Outside of `building_for` that is
+the portable device, so a model built in a notebook runs everywhere.
 """
 
 from __future__ import annotations
@@ -12,37 +12,37 @@ from typing import TYPE_CHECKING, Callable, ClassVar, Iterator, Mapping, Sequenc
 
 from albert_tf.errors import InputError
 
-if TYPE_CHECKING:  # nothing here makes a tensor
+if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf
 
 ElementwiseFunction = Callable[..., "tf.Tensor"]
 
 
 class MissingDeviceError(InputError):
-    """A device is not there; the message says what is missing.
+    """Error for a missing device, with the cause as its message.
 
     Attributes:
-      is_told: whether a run that would have taken the device logs why it does not.
+      is_logged: whether a run with --device=auto logs the cause.
     """
 
-    def __init__(self, message: str, is_told: bool = True):
-        """Take the message."""
+    def __init__(self, message: str, is_logged: bool = True):
+        """Create the error."""
         super().__init__(message)
-        self.is_told = is_told
+        self.is_logged = is_logged
 
 
 class Device:
-    """The portable kind: graphs of plain TensorFlow ops. Other kinds change what differs.
+    """The portable device: plain TensorFlow ops. Subclasses override what differs.
 
     Attributes:
       name: value of --device.
-      static_shapes: whether graphs are compiled anew for each shape, so that batches must have a
+      static_shapes: whether each new shape is compiled separately, which calls for batches of a
         fixed size and few lengths.
-      length_step: pieces from one default length of prediction batches to the next.
-      closed_form_gradients: whether gradients are written in closed form to save passes over
-        memory; not where a compiler fuses the ops itself.
-      has_bfloat16: whether there is mixed precision in bfloat16.
-      rewrites_to_bfloat16: whether it is made by TensorFlow's own graph rewrite.
+      length_step: step between the default lengths of prediction batches, in pieces.
+      closed_form_gradients: whether to use closed-form gradients, which save passes over memory;
+        false where a compiler fuses the ops itself.
+      has_bfloat16: whether mixed precision in bfloat16 is supported.
+      rewrites_to_bfloat16: whether TensorFlow's own graph rewrite does the conversion.
       shares_reduction_buffers: whether Horovod's reductions can use TensorFlow's scoped allocator.
     """
 
@@ -56,14 +56,14 @@ class Device:
 
     @property
     def description(self) -> str:
-        """The device in the words of the log."""
+        """Device description for the log."""
         return self.name
 
     def start(self) -> None:
-        """Prepare this process for training; called once, before the first graph is built."""
+        """Prepare this process for training. Called once, before the first graph is built."""
 
     def for_inference(self) -> Device:
-        """Kind of the graphs that predict."""
+        """Device to build prediction graphs for."""
         return self
 
     def layer_norm(
@@ -74,64 +74,71 @@ class Device:
         axes: Sequence[int],
         epsilon: float,
     ) -> tf.Tensor | None:
-        """Layer normalization as one native op; None where there is none.
+        """Layer normalization as one native op.
 
         Args:
           inputs: float tensor.
           beta: offset, with the shape of the normalized axes.
           gamma: scale, with the same shape.
-          axes: normalized axes, the last of `inputs`.
-          epsilon: added to the variance.
+          axes: normalized axes, the last ones of `inputs`.
+          epsilon: constant added to the variance.
 
         Returns:
-          A tensor with the shape and dtype of `inputs`, or None.
+          Tensor with the shape and dtype of `inputs`, or None without a native op.
         """
         return None
 
     def gelu(self, inputs: tf.Tensor) -> tf.Tensor | None:
-        """GELU in its tanh approximation as one native op; None where there is none."""
+        """GELU (tanh approximation) as one native op, or None without one.
+
+        Args:
+          inputs: float tensor of any shape.
+        """
         return None
 
     def elementwise(self, function: ElementwiseFunction) -> ElementwiseFunction:
-        """Function that computes `function`, elementwise on tensors, in as few passes as possible.
+        """Wrap an elementwise function to run in as few passes over memory as possible.
 
-        The result may have no gradient of its own: see `nn.gradients.override`.
+        The wrapped function may have no gradient: see `nn.gradients.override`.
         """
         return function
 
     def configure_session(self, config: tf.ConfigProto, local_rank: int, processes: int) -> None:
-        """Change a session's configuration in place.
+        """Change a session configuration in place.
 
         Args:
-          config: the configuration.
-          local_rank: number of this process among those of the run on this server.
-          processes: number of processes of the run.
+          config: session configuration.
+          local_rank: rank of this process on this server, from 0.
+          processes: number of processes in the run.
         """
 
     def training_hooks(self, profile_start: int) -> list[tf.train.SessionRunHook]:
         """Session hooks for training.
 
         Args:
-          profile_start: session run, counted from 0 in this process, at which profiling starts if
-            the environment asks for it.
+          profile_start: first session run to profile, counted from 0 in this process, if the
+            environment enables profiling.
         """
         return []
 
     def check_shapes(self, tensors: Mapping[str, tf.Tensor]) -> None:
-        """Check that inputs of a graph, given by name, have static shapes where those are needed.
+        """Check that the inputs of a graph have static shapes, if the device needs them.
+
+        Args:
+          tensors: inputs by name.
 
         Raises:
-          ValueError: if one of them has a dimension that is not static.
+          ValueError: if an input has a dynamic dimension.
         """
-        open_shapes = [
+        dynamic_shapes = [
             f"{name} {tensor.shape}"
             for name, tensor in tensors.items()
             if not tensor.shape.is_fully_defined()
         ]
-        if self.static_shapes and open_shapes:
+        if self.static_shapes and dynamic_shapes:
             raise ValueError(
                 f"on {self.description} all shapes must be static, but these are not: "
-                f"{', '.join(open_shapes)}"
+                f"{', '.join(dynamic_shapes)}"
             )
 
 
@@ -140,13 +147,13 @@ _current: contextvars.ContextVar[Device] = contextvars.ContextVar("device", defa
 
 
 def current() -> Device:
-    """Kind of device that the graph under construction is for."""
+    """Device that the current graph is built for."""
     return _current.get()
 
 
 @contextlib.contextmanager
 def building_for(device: Device) -> Iterator[None]:
-    """Build the graphs within this context for `device`."""
+    """Build all graphs inside this context for `device`."""
     token = _current.set(device)
     try:
         yield

@@ -1,9 +1,10 @@
-"""The processes of a run: how many there are, this one's rank, and what they tell each other.
+"""Processes of a run: rank, size, and exchange of values.
 
-Horovod is asked about here and in `reductions` alone. A run on one card has one process, rank 0:
-every function works there too, so that callers need not know whether Horovod is in use.
+Only this module and `reductions` use Horovod. All functions also work in a run of one process,
+which has rank 0, so callers need not know whether Horovod is in use.
 
-Functions that say "all processes" are collective: all processes must call them, in the same order.
+Functions documented with "all processes" are collective: every process must call them, in the same
+order.
 """
 
 from __future__ import annotations
@@ -25,22 +26,26 @@ from absl import logging
 
 from albert_tf.errors import InputError
 
-# Where launchers say how many processes they have started.
+# Set by launchers to the number of processes.
 _LAUNCHED_SIZES = ("OMPI_COMM_WORLD_SIZE", "HOROVOD_SIZE", "PMI_SIZE")
-# A process that has been waited for so long never comes: its server has gone, or it hangs.
+# A process that is missing for this long has hung, or its server is down.
 _STALL_SHUTDOWN_SECONDS = 1800
-_LEAVE_SECONDS = 5.0
+_SHUTDOWN_SECONDS = 5.0
 _FAILURE_ELSEWHERE = re.compile("Horovod has been shut down|gloo/|Connection (closed|reset)")
-_INSTALL = "`make horovod` builds it, or see README.md, Many cards and servers"
+_INSTALL = "run `make horovod`, or see README.md, Many cards and servers"
 
-_horovod = None  # the module `horovod.tensorflow`, once this process has joined the others
+_horovod = None  # the module `horovod.tensorflow` after `initialize`
 
 
 def initialize(use_horovod: bool) -> None:
-    """Join the other processes of the run; before any session is made.
+    """Connect to the other processes of the run. Call this before creating any session.
+
+    Args:
+      use_horovod: value of --use_horovod.
 
     Raises:
-      InputError: if Horovod cannot be loaded, or does not see the processes that were started.
+      InputError: if Horovod cannot be loaded or does not see the launched processes, or if several
+        processes were launched without it.
     """
     global _horovod
     if _horovod is not None:
@@ -49,8 +54,8 @@ def initialize(use_horovod: bool) -> None:
     if not use_horovod:
         if launched > 1:
             raise InputError(
-                f"{launched} processes have been started, but each would train alone and write "
-                "the same files: give --use_horovod"
+                f"{launched} processes were launched without --use_horovod: each would train alone "
+                "and write the same files; add --use_horovod"
             )
         return
     os.environ.setdefault("HOROVOD_STALL_SHUTDOWN_TIME_SECONDS", str(_STALL_SHUTDOWN_SECONDS))
@@ -58,9 +63,9 @@ def initialize(use_horovod: bool) -> None:
     horovod.init()
     if launched > 1 and horovod.size() == 1:
         raise InputError(
-            f"{launched} processes have been started, but Horovod sees one: it was built without "
-            "what started them; start them with `horovodrun --gloo`, or install Open MPI with its "
-            "compiler (mpicxx) and build Horovod anew"
+            f"{launched} processes were launched, but Horovod sees only one: it was built without "
+            "support for this launcher; use `horovodrun --gloo`, or install Open MPI with its "
+            "compiler (mpicxx) and rebuild Horovod"
         )
     _horovod = horovod
     if size() == 1:
@@ -78,17 +83,17 @@ def _load_horovod():
     try:
         return importlib.import_module("horovod.tensorflow")
     except ModuleNotFoundError as error:
-        raise InputError(f"--use_horovod: Horovod is not installed: {_INSTALL}") from error
-    except Exception as error:  # TensorFlow's own kinds, too, for a library of another version
+        raise InputError(f"--use_horovod: Horovod is not installed; {_INSTALL}") from error
+    except Exception as error:  # a library built for another TensorFlow raises tf.errors too
         reason = str(error).splitlines()[0]
         raise InputError(
-            f"--use_horovod: Horovod cannot be loaded ({reason}); it must be built anew after "
-            f"another TensorFlow has been installed: {_INSTALL}"
+            f"--use_horovod: Horovod cannot be loaded ({reason}); rebuild it after changing the "
+            f"TensorFlow version: {_INSTALL}"
         ) from error
 
 
 def _share_cores(processes):
-    """Give this process its share of the server's cores, unless the launcher has done so."""
+    """Limit this process to its share of the server's cores, unless the launcher has done so."""
     cores = os.sched_getaffinity(0)
     if cores == os.sched_getaffinity(os.getppid()):
         threads = max(1, len(cores) // processes)
@@ -96,11 +101,11 @@ def _share_cores(processes):
 
 
 def log_processes() -> None:
-    """Log the servers of all processes, if there are several."""
+    """Log the servers of all processes, in a run of several processes."""
     servers = collections.Counter(gather(socket.gethostname()))
     if size() > 1:
         logging.info(
-            "%d processes work together by %s: %s",
+            "%d processes connected by %s: %s",
             size(),
             "MPI" if _horovod.mpi_enabled() else "Gloo",
             ", ".join(f"{count} on {server}" for server, count in servers.items()),
@@ -108,7 +113,7 @@ def log_processes() -> None:
 
 
 def horovod_module() -> Any:
-    """The module `horovod.tensorflow`; None in a run of one process."""
+    """The module `horovod.tensorflow`, or None in a run of one process."""
     return _horovod if size() > 1 else None
 
 
@@ -118,7 +123,7 @@ def rank() -> int:
 
 
 def size() -> int:
-    """Number of processes."""
+    """Number of processes in the run."""
     return _horovod.size() if _horovod else 1
 
 
@@ -128,39 +133,44 @@ def local_rank() -> int:
 
 
 def is_chief() -> bool:
-    """Whether this process writes the checkpoints, summaries and results."""
+    """Whether this process (rank 0) writes the checkpoints, summaries and results."""
     return rank() == 0
 
 
 def own_shard(count: int) -> range:
-    """Indexes of this process's shard of `count` items in a row."""
+    """Indexes of this process's shard of `count` items."""
     return shard_of(count, rank(), size())
 
 
 def shard_of(count: int, rank: int, size: int) -> range:
-    """Indexes of one rank's shard of `count` items in a row.
+    """Indexes of one rank's shard of `count` items.
 
-    Shards are contiguous; the first `count % size` ranks get one item more than the others.
+    Shards are contiguous. The first `count % size` ranks get one item more than the others.
 
     Example: `[shard_of(10, rank, 3) for rank in range(3)]` is 0 to 3, 4 to 6 and 7 to 9.
+
+    Args:
+      count: number of items in all shards.
+      rank: rank of the process, from 0.
+      size: number of processes.
     """
-    least, remainder = divmod(count, size)
-    start = rank * least + min(rank, remainder)
-    return range(start, start + least + (rank < remainder))
+    quotient, remainder = divmod(count, size)
+    start = rank * quotient + min(rank, remainder)
+    return range(start, start + quotient + (rank < remainder))
 
 
 def own_file(path: str) -> str:
-    """Path of this process's shard of a file: `<path>_<rank>`, or `path` if it is alone."""
+    """Path of this process's shard of a file: `<path>_<rank>`, or `path` in a single process."""
     return path if size() == 1 else f"{path}_{rank()}"
 
 
 def own_directory(path: str | None) -> str | None:
-    """Directory that this process works in: `path`, or `path/<rank>` for all but rank 0."""
+    """Working directory of this process: `path` for rank 0, `path/<rank>` for the others."""
     return path if is_chief() or not path else os.path.join(path, str(rank()))
 
 
 def shard_setting() -> dict[str, str]:
-    """The setting that tells the shards of a record file apart; empty if there is one shard."""
+    """Manifest setting that identifies this shard of a record file; empty in a single process."""
     return {} if size() == 1 else {"shard": f"{rank() + 1} of {size()}"}
 
 
@@ -170,13 +180,13 @@ def _exchange():
 
 
 class _Exchange:
-    """All-gather of bytes between the processes, in a small graph of its own.
+    """All-gather of bytes over all processes, in a separate graph.
 
-    Its session has no device but the CPU: an accelerator belongs to the model.
+    Its session uses the CPU only, to leave the accelerator to the model.
     """
 
     def __init__(self):
-        import tensorflow.compat.v1 as tf  # only Horovod's runs need it here
+        import tensorflow.compat.v1 as tf  # slow to load, and needed only with Horovod
 
         with tf.Graph().as_default() as graph:
             self._length = tf.placeholder(tf.int64, [1])
@@ -187,41 +197,43 @@ class _Exchange:
         self._session = tf.Session(graph=graph, config=config)
 
     def gather(self, data: bytes) -> list[bytes]:
-        """Bytes of all processes, in the order of their ranks."""
+        """Gather bytes of all processes, ordered by rank."""
         lengths = self._session.run(self._lengths, {self._length: [len(data)]})
         own = np.frombuffer(data, np.uint8)
-        together = self._session.run(self._all_bytes, {self._bytes: own})
+        all_bytes = self._session.run(self._all_bytes, {self._bytes: own})
         ends = np.cumsum(lengths)
-        return [together[end - length : end].tobytes() for length, end in zip(lengths, ends)]
+        return [all_bytes[end - length : end].tobytes() for length, end in zip(lengths, ends)]
 
 
 def gather(value: Any) -> list[Any]:
-    """JSON values of all processes, in the order of their ranks."""
+    """Gather a JSON value from all processes, ordered by rank."""
     if size() == 1:
         return [value]
     return [json.loads(data) for data in _exchange().gather(json.dumps(value).encode())]
 
 
 def broadcast(value: Any) -> Any:
-    """The JSON value of rank 0; those of the others of all processes are not used."""
+    """Return the JSON value of rank 0 in all processes; the other ranks' values are ignored."""
     return gather(value if is_chief() else None)[0]
 
 
 def sum_of_earlier(count: Callable[[], int]) -> int:
-    """Sum of the counts of all processes with lower ranks.
+    """Sum of the counts of lower ranks; called by all processes.
 
-    A process that is alone need not count, and gets 0.
+    Args:
+      count: computes the count of this process. Not called in a run of one process, where the sum
+        is 0.
     """
     return 0 if size() == 1 else sum(gather(count())[: rank()])
 
 
 def wait_for_all() -> None:
-    """Return when all processes have come here."""
+    """Wait until all processes have called this function (barrier)."""
     gather(None)
 
 
 def _warn_only():
-    """Let this process log warnings and errors alone, each line with its rank."""
+    """Limit this process's log to warnings and errors, each line prefixed with the rank."""
     handler = logging.get_absl_handler()
     handler.setFormatter(_RankFormatter())
     if logging.get_verbosity() <= logging.INFO:
@@ -230,30 +242,31 @@ def _warn_only():
 
 
 class _RankFormatter(logging.PythonFormatter):
-    """absl's log lines, with the rank before each."""
+    """Formatter of absl log lines, each prefixed with the rank."""
 
     def format(self, record):
         return _with_rank(super().format(record))
 
 
 def _with_rank(text):
-    """A text with the rank before each line, but for rank 0."""
+    """Prefix each line of a text with the rank, except on rank 0."""
     if is_chief():
         return text
     return "\n".join(f"rank {rank()}: {line}" for line in text.splitlines())
 
 
 def is_failure_elsewhere(error: Exception) -> bool:
-    """Whether an error only says that another process has ended, or cannot be reached."""
+    """Whether an error only reports that another process ended or is unreachable."""
     return size() > 1 and bool(_FAILURE_ELSEWHERE.search(getattr(error, "message", "")))
 
 
 def exit_with_error(message: str, told_by_chief: bool = False) -> NoReturn:
-    """End this process with exit code 1, and by that the run: no process waits for it any more.
+    """End this process with exit code 1, and with it the run.
 
     Args:
       message: text for standard error.
-      told_by_chief: whether all processes end here with the same message, which rank 0 tells.
+      told_by_chief: whether all processes end here with the same message. Then only rank 0 prints
+        it.
     """
     if size() == 1:
         sys.exit(message)
@@ -262,14 +275,15 @@ def exit_with_error(message: str, told_by_chief: bool = False) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     if told_by_chief:
-        _within_seconds(wait_for_all)  # the launcher ends all processes as soon as one has ended
-    # Horovod tells the others, whose reductions fail then. Python's own way out may wait for ever.
-    _within_seconds(_horovod.shutdown)
+        _call_briefly(wait_for_all)  # the launcher kills all processes as soon as one ends
+    # The shutdown makes the other processes' reductions fail, so that they end too. A normal exit
+    # of Python could hang.
+    _call_briefly(_horovod.shutdown)
     os._exit(1)
 
 
-def _within_seconds(function):
-    """Call a function, and do not wait long for it to return."""
+def _call_briefly(function):
+    """Call a function in a thread, and wait for at most a few seconds."""
     thread = threading.Thread(target=function, daemon=True)
     thread.start()
-    thread.join(_LEAVE_SECONDS)
+    thread.join(_SHUTDOWN_SECONDS)

@@ -1,7 +1,7 @@
 """Elementwise functions in one pass over memory, compiled by XLA.
 
-Op by op, TensorFlow writes every intermediate result to memory and reads it again. On a CPU this
-costs more time than the arithmetic of the longest elementwise functions of a training step.
+Op by op, TensorFlow writes every intermediate result to memory and reads it back. On a CPU, for the
+longest elementwise functions of a training step, this takes longer than the arithmetic.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from albert_tf.devices import device
 
 
 def fused(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
-    """Decorator for elementwise functions of tensors: one op where the device asks for that.
+    """Decorate an elementwise function to become one compiled op on devices that support it.
 
-    Elsewhere the function adds its ops to the graph as it is written. A compiled call has no
+    On other devices the function adds its ops to the graph as written. A compiled call has no
     gradient; `nn.gradients.override` gives it one.
     """
 
@@ -33,25 +33,26 @@ def fused(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
 
 @functools.lru_cache(maxsize=None)
 def compiled(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
-    """The function as one op that XLA compiles."""
+    """The function as one op, compiled by XLA."""
     return tf.function(function, jit_compile=True)
 
 
 @functools.lru_cache(maxsize=None)
 def compile_first_in_silence() -> None:
-    """Compile a trivial function, so that XLA announces its first compilation to nobody.
+    """Compile a trivial function with standard error silenced.
 
-    From TensorFlow 2.13 on it does so whatever the log level is. Redirects the standard error of
-    the process for a moment: for the start of a script.
+    From TensorFlow 2.13 on, XLA logs its first compilation at any log level. The function
+    temporarily redirects standard error of the whole process, so call it only at the start of a
+    script.
     """
     with tf.Graph().as_default(), tf.Session() as session, _silent_stderr():
-        fed = tf.placeholder(tf.float32, [1])  # the square of a constant would be folded away
+        fed = tf.placeholder(tf.float32, [1])  # a constant would be folded away
         session.run(compiled(tf.square)(fed), {fed: [1.0]})
 
 
 @contextlib.contextmanager
 def _silent_stderr() -> Iterator[None]:
-    """Drop what native code writes to standard error."""
+    """Discard the output of native code to standard error."""
     sys.stderr.flush()
     stderr = os.dup(2)
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123

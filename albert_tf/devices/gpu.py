@@ -1,4 +1,4 @@
-"""GPUs, through TensorFlow's own support for them."""
+"""GPU device, as supported by TensorFlow itself."""
 
 from __future__ import annotations
 
@@ -13,46 +13,46 @@ if TYPE_CHECKING:
 
 
 class Gpu(Device):
-    """A GPU: portable graphs, and one card for each process."""
+    """GPU with portable graphs; one card per process."""
 
     name = "gpu"
 
     def __init__(self, names: Sequence[str]):
-        """Names of the GPUs that TensorFlow sees."""
+        """Create the device from the names of the GPUs that TensorFlow sees."""
         self._names = names
 
     @classmethod
     def find(cls, local_rank: int) -> Gpu:
-        """The GPUs of this server.
+        """Find the GPUs of this server.
 
         Args:
-          local_rank: number of this process among those of the run on this server.
+          local_rank: rank of this process on this server, from 0.
 
         Raises:
-          MissingDeviceError: if TensorFlow sees none.
-          InputError: if it sees fewer than there are processes.
+          MissingDeviceError: if TensorFlow sees no GPU.
+          InputError: if the server runs more processes than it has GPUs.
         """
         import tensorflow.compat.v1 as tf
 
         gpus = tf.config.list_physical_devices("GPU")
         if not gpus:
             raise MissingDeviceError(
-                "TensorFlow sees no GPU; check the driver and the CUDA libraries", is_told=False
+                "TensorFlow sees no GPU; check the driver and the CUDA libraries", is_logged=False
             )
         if local_rank >= len(gpus):
             raise InputError(
-                f"there are more processes on {socket.gethostname()} than GPUs, {len(gpus)}: start "
-                "one process for each"
+                f"{socket.gethostname()} runs more processes than its {len(gpus)} GPUs; start one "
+                "process per GPU"
             )
         return cls([gpu.name for gpu in gpus])
 
     @property
     def description(self) -> str:
-        """The device in the words of the log."""
+        """Device description for the log."""
         return f"GPU: {', '.join(self._names)}"
 
     def configure_session(self, config: tf.ConfigProto, local_rank: int, processes: int) -> None:
-        """Let memory grow as needed, and with several processes see one card alone."""
+        """Allocate memory on demand; with several processes, make only one card visible."""
         config.gpu_options.allow_growth = True
         if processes > 1:
             config.gpu_options.visible_device_list = str(local_rank)

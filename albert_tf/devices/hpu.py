@@ -1,8 +1,8 @@
-"""Habana Gaudi cards (HPU) and the ops that only they have.
+"""Habana Gaudi cards (HPU) and their native ops.
 
 The ops come from the package `habana-tensorflow`, which adds the device "HPU" to TensorFlow. Once
-it has been loaded, a session without a card ends the process, so it is loaded only where the driver
-shows a card.
+the package is loaded, a session without a card ends the process. It is therefore loaded only if the
+driver shows a card.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from albert_tf.devices.device import Device, MissingDeviceError
 if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf
 
-_CARD_FILE = Path("/sys/class/accel/accel0/device/device_type")  # the driver writes it
-_PROFILED_RUNS = 10  # of the session, by the Synapse logger
+_CARD_FILE = Path("/sys/class/accel/accel0/device/device_type")  # written by the driver
+_PROFILED_RUNS = 10  # session runs
 
 
 class Hpu(Device):
-    """A Gaudi card, which compiles its graph anew for each shape and fuses ops itself."""
+    """Gaudi card. Its compiler recompiles the graph for each new shape and fuses ops itself."""
 
     name = "hpu"
     static_shapes = True
@@ -33,17 +33,18 @@ class Hpu(Device):
     shares_reduction_buffers = True
 
     def __init__(self, habana: Any):
-        """A card, used through the package `habana_frameworks.tensorflow`."""
+        """Create the device from the package `habana_frameworks.tensorflow`."""
         self._habana = habana
 
     @classmethod
     def find(cls, local_rank: int) -> Hpu:
-        """The cards of this server, once Habana's package is loaded.
+        """Find the card of this server and load Habana's package.
 
-        The package reads TF_BF16_CONVERSION while it is loaded.
+        The package reads TF_BF16_CONVERSION when it is loaded.
 
         Raises:
-          MissingDeviceError: if there is no card, or the package is missing or cannot be loaded.
+          MissingDeviceError: if the server has no card, or the package is missing or cannot be
+            loaded.
         """
         if importlib.util.find_spec("habana_frameworks") is None:
             raise MissingDeviceError(
@@ -51,20 +52,20 @@ class Hpu(Device):
             )
         if not card_type():
             raise MissingDeviceError(
-                f"habana-tensorflow is installed, but the driver shows no card: {_CARD_FILE} is "
-                "not there"
+                f"habana-tensorflow is installed, but the driver shows no card: {_CARD_FILE} does "
+                "not exist"
             )
         try:
             return cls(register_ops())
-        except Exception as error:  # whatever a package of another version fails with
+        except Exception as error:  # an incompatible version may raise anything
             raise MissingDeviceError(
-                f"habana-tensorflow cannot be loaded: {error} (requirements-hpu.txt has the "
-                "versions that work together)"
+                f"habana-tensorflow cannot be loaded: {error} (requirements-hpu.txt lists "
+                "compatible versions)"
             ) from error
 
     @property
     def description(self) -> str:
-        """The device in the words of the log."""
+        """Device description for the log."""
         return f"HPU: {card_type()}"
 
     def layer_norm(
@@ -75,7 +76,7 @@ class Hpu(Device):
         axes: Sequence[int],
         epsilon: float,
     ) -> tf.Tensor:
-        """Layer normalization as `HabanaLayerNorm`, whose gradient is one op too."""
+        """Layer normalization as `HabanaLayerNorm`, whose gradient is also one op."""
         import tensorflow.compat.v1 as tf
 
         normalized, _, _ = self._habana.habana_ops.habana_layer_norm(
@@ -88,29 +89,30 @@ class Hpu(Device):
         return normalized
 
     def gelu(self, inputs: tf.Tensor) -> tf.Tensor:
-        """GELU in its tanh approximation as `HabanaGelu`: the package replaces `tf.nn.gelu`."""
+        """GELU (tanh approximation) as `HabanaGelu`: the package patches `tf.nn.gelu`."""
         import tensorflow
 
         return tensorflow.nn.gelu(inputs, approximate=True)
 
     def training_hooks(self, profile_start: int) -> list[tf.train.SessionRunHook]:
-        """Habana's Synapse logger over ten session runs, with HABANA_SYNAPSE_LOGGER=range."""
+        """Profile ten session runs with Habana's Synapse logger if HABANA_SYNAPSE_LOGGER=range."""
         if os.environ.get("HABANA_SYNAPSE_LOGGER", "").lower() != "range":
             return []
         return [_synapse_logger_hook(profile_start)]
 
 
 def card_type() -> str | None:
-    """Type of the cards, such as "GAUDI2"; None if there is none."""
+    """Type of the card, such as "GAUDI2", or None without a card."""
     with contextlib.suppress(OSError):
         return _CARD_FILE.read_text(encoding="utf-8").strip() or None
     return None
 
 
 def register_ops() -> Any:
-    """Add Habana's ops and their gradients to TensorFlow, for the whole process.
+    """Register Habana's ops and their gradients with TensorFlow, for the whole process.
 
-    Without a card graphs with these ops can be built and looked at, but a session ends the process.
+    Without a card, graphs with these ops can be built and inspected, but any session ends the
+    process.
 
     Returns:
       The package `habana_frameworks.tensorflow`.
@@ -120,14 +122,14 @@ def register_ops() -> Any:
     try:
         habana.load_habana_module()
     except AttributeError:
-        # The last thing it does is to ask for the type of the card.
+        # Without a card, only the last step fails: the query of the card's type.
         if card_type():
             raise
     return habana
 
 
 def _synapse_logger_hook(start):
-    """Habana's `SynapseLoggerHook`, which lacks the arguments of a session hook's methods."""
+    """Adapt Habana's `SynapseLoggerHook`, whose methods lack a session hook's arguments."""
     import tensorflow.compat.v1 as tf
     from habana_frameworks.tensorflow import synapse_logger_helpers
 

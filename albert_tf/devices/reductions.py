@@ -1,6 +1,6 @@
-"""The collective parts of graphs: mean gradients over all processes, equal weights.
+"""Collective ops in graphs: all-reduce of gradients, broadcast and comparison of weights.
 
-In a run of one process nothing is added to a graph.
+A run of one process adds none of them to its graphs.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ from albert_tf.devices import distributed
 
 
 def average(tensors: Sequence[tf.Tensor], name: str, compression: str = "none") -> list[tf.Tensor]:
-    """Means of tensors over all processes (all-reduce), in a graph that all of them run.
+    """Average tensors over all processes (all-reduce), in a graph that all of them run.
 
     Args:
-      tensors: dense float tensors, of the same shapes in all processes.
-      name: tells these all-reduces from others in the graph.
+      tensors: dense float tensors, with the same shapes in all processes.
+      name: prefix of the names of the all-reduces, unique in the graph.
       compression: "none", or "fp16" to send 16-bit floats.
+
+    Returns:
+      The means, in the order of `tensors` and with their shapes and dtypes.
     """
     horovod = distributed.horovod_module()
     if horovod is None:
@@ -38,12 +41,12 @@ def average(tensors: Sequence[tf.Tensor], name: str, compression: str = "none") 
 
 
 def share_buffers(config: tf.ConfigProto) -> None:
-    """Let Horovod's all-reduces share buffers, by TensorFlow's scoped allocator.
+    """Let Horovod's all-reduces share buffers through TensorFlow's scoped allocator.
 
-    The environment variable TF_DISABLE_SCOPED_ALLOCATOR=true overrules this.
+    The environment variable TF_DISABLE_SCOPED_ALLOCATOR=true prevents this.
 
     Args:
-      config: configuration of the session, changed in place.
+      config: session configuration, changed in place.
     """
     is_disabled = os.environ.get("TF_DISABLE_SCOPED_ALLOCATOR", "").strip().lower()
     if is_disabled not in ("1", "true", "yes"):
@@ -53,19 +56,19 @@ def share_buffers(config: tf.ConfigProto) -> None:
 
 
 def session_hooks() -> list[tf.train.SessionRunHook]:
-    """Hooks that give the variables of all processes the values of rank 0's."""
+    """Session hooks that broadcast rank 0's variables to all processes."""
     horovod = distributed.horovod_module()
     return [] if horovod is None else [horovod.BroadcastGlobalVariablesHook(0)]
 
 
 def training_hooks() -> list[tf.train.SessionRunHook]:
-    """`session_hooks`, and one that compares the weights at the start and at the end."""
+    """`session_hooks` and a hook that compares the weights at the start and at the end."""
     hooks = session_hooks()
     return [*hooks, _SameWeightsHook()] if hooks else []
 
 
 class _SameWeightsHook(tf.train.SessionRunHook):
-    """Session hook that checks that all processes have the same weights, to the bit."""
+    """Session hook that warns if the weights are not bit-identical in all processes."""
 
     def after_create_session(self, session, coord):
         self._compare(session, "start from")
@@ -83,7 +86,7 @@ class _SameWeightsHook(tf.train.SessionRunHook):
             logging.info("all %d processes %s the same weights", distributed.size(), verb)
         elif distributed.is_chief():
             logging.warning(
-                "rank %s: the weights differ from those of rank 0, which are the ones that count; "
-                "do all servers have the same processors and the same software?",
+                "rank %s: the weights differ from those of rank 0, which are the ones saved; check "
+                "that all servers have the same processors and software",
                 ", ".join(others),
             )

@@ -1,4 +1,4 @@
-"""Unpacking archives without harm."""
+"""Safe extraction of archives."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError)
 
 
 def unpack(archive: Path, directory: Path) -> None:
-    """Unpack a `.tar.gz` or `.zip` archive; a folder that holds all of it is left out.
+    """Unpack a `.tar.gz` or `.zip` archive, without its top folder if it has a single one.
 
-    Only plain files are written, and only inside `directory`.
+    Only regular files are written, and only inside `directory`.
 
     Args:
-      archive: the archive.
-      directory: an empty directory.
+      archive: path of the archive.
+      directory: path of an empty directory.
 
     Raises:
-      InputError: if the archive is damaged, or has a member that is a link or a device, or that
-        would land outside.
+      InputError: if the archive is damaged, or a member is a link, a device or outside of
+        `directory`.
     """
     members = _zip_members if archive.suffix == ".zip" else _tar_members
     try:
@@ -36,7 +36,7 @@ def unpack(archive: Path, directory: Path) -> None:
             with target.open("wb") as output:
                 shutil.copyfileobj(file, output)
     except _DAMAGED as error:
-        if getattr(error, "errno", None):  # not of the archive, but of the disk
+        if getattr(error, "errno", None):  # an error of the disk, not of the archive
             raise
         raise InputError(f"{archive.name}: the archive is damaged: {error}") from error
     inside = list(directory.iterdir())
@@ -48,7 +48,7 @@ def unpack(archive: Path, directory: Path) -> None:
 
 
 def _tar_members(archive: Path) -> Iterable[tuple[str, BinaryIO]]:
-    """Yield names and contents of the files of a tar archive."""
+    """Yield the name and content of each file in a tar archive."""
     with tarfile.open(archive, "r:gz") as tar:
         for member in tar:
             if member.isreg():
@@ -58,9 +58,9 @@ def _tar_members(archive: Path) -> Iterable[tuple[str, BinaryIO]]:
 
 
 def _zip_members(archive: Path) -> Iterable[tuple[str, BinaryIO]]:
-    """Yield names and contents of the files of a zip archive, without what macOS adds.
+    """Yield the name and content of each file in a zip archive, without macOS metadata.
 
-    Links in it are read as files.
+    Links are read as regular files.
     """
     with zipfile.ZipFile(archive) as zip_file:
         for member in zip_file.infolist():
@@ -72,12 +72,11 @@ def _zip_members(archive: Path) -> Iterable[tuple[str, BinaryIO]]:
 def _safe_path(archive, name):
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\0" in name:
-        raise _harmful(archive, name, "would land outside of the folder")
+        raise _harmful(archive, name, "would be written outside of the folder")
     return Path(*path.parts)
 
 
 def _harmful(archive, name, reason):
     return InputError(
-        f"{archive.name}: its member {name!r} {reason}; nothing has been unpacked: do not use this "
-        "archive"
+        f"{archive.name}: member {name!r} {reason}; nothing was unpacked, do not use this archive"
     )

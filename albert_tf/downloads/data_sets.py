@@ -1,4 +1,4 @@
-"""SQuAD v1.1 and the tasks of GLUE: downloaded, put together and checked."""
+"""Download, assembly and checks of SQuAD v1.1 and the GLUE tasks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from albert_tf.glue.data import TASKS, GlueTask, find_task, read_examples
 from albert_tf.locks import file_lock
 from albert_tf.squad.data import read_squad
 
-# As Hugging Face and TensorFlow publish them in their loaders of the data set.
+# SHA-256 digests, as published in the loaders of Hugging Face and TensorFlow Datasets.
 _SQUAD_FILES = {
     "train-v1.1.json": "3527663986b8295af4f7fcdff1ba1ff3f72d07d61a20f487cb238a6ef92fd955",
     "dev-v1.1.json": "95aa6a52d5d6a735563366753ca50492a658031da74f301ac5238b03966972c9",
@@ -28,7 +28,7 @@ _MRPC_TRAIN = "msr_paraphrase_train.txt"
 _MRPC_TEST = "msr_paraphrase_test.txt"
 _MRPC_DEV_IDS = "mrpc_dev_ids.tsv"
 _DIAGNOSTIC = "AX.tsv"
-# The archives whose name is not that of their folder.
+# Archives that are not named like their folder.
 _ARCHIVES = {"qnli": "QNLIv2", "qqp": "QQP-clean"}
 
 
@@ -37,12 +37,12 @@ class Source:
     """Sources of the data sets.
 
     Attributes:
-      squad_url: address of the folder with the files of SQuAD.
-      squad_evaluation_url: address of its evaluation script.
-      glue_url: address of the folder with the archives of GLUE.
-      mrpc_url: address of the folder with the files that MRPC is made of.
-      verify_checksums: whether files must have their published digests.
-      retry_policy: how long to try.
+      squad_url: URL of the folder with the SQuAD files.
+      squad_evaluation_url: URL of the SQuAD evaluation script.
+      glue_url: URL of the folder with the GLUE archives.
+      mrpc_url: URL of the folder with the files of the paraphrase corpus (MRPC).
+      verify_checksums: whether to verify published digests.
+      retry_policy: retry policy of all downloads.
     """
 
     squad_url: str
@@ -53,27 +53,39 @@ class Source:
     retry_policy: RetryPolicy
 
     def fetch(self, url: str, path: Path, sha256: str | None = None) -> Path:
-        """Download a file and return its path."""
+        """Download a file.
+
+        Args:
+          url: URL of the file.
+          path: path to download to.
+          sha256: expected SHA-256 digest in hexadecimal, if published.
+
+        Returns:
+          `path`.
+        """
         fetching.fetch(url, path, self.retry_policy, sha256 if self.verify_checksums else None)
         return path
 
 
 def download_data_sets(names: Sequence[str], output_dir: str, source: Source) -> list[Path]:
-    """Download data sets, as far as they are not there.
+    """Download data sets that do not exist yet.
 
     Args:
-      names: names of data sets; "glue" means all tasks of GLUE.
-      output_dir: directory in which each gets a folder.
-      source: where data sets come from.
+      names: names of data sets; "glue" stands for all GLUE tasks.
+      output_dir: parent directory of the data sets' folders.
+      source: sources of the data sets.
 
     Returns:
-      The folders.
+      Paths of the folders.
+
+    Raises:
+      InputError: if a name is unknown, or a data set cannot be downloaded or is invalid.
     """
     folders = []
     for name, make in [_data_set(name) for name in _names(names)]:
         folder = Path(output_dir) / name
         if folder.exists():
-            logging.info("%s is there: it is not downloaded again", folder)
+            logging.info("%s already exists, skipping the download", folder)
         else:
             with file_lock(folder):
                 if not folder.exists():
@@ -83,10 +95,10 @@ def download_data_sets(names: Sequence[str], output_dir: str, source: Source) ->
 
 
 def _names(arguments):
-    """Names of the data sets that the arguments ask for."""
+    """Expand the command's arguments to names of data sets."""
     if not arguments:
         known = ", ".join(["squad", "squad-evaluation", *_glue_names()])
-        raise InputError(f"give the data sets to download: {known}; or glue, for all of its tasks")
+        raise InputError(f"name the data sets to download: {known}; or glue for all of its tasks")
     return [
         name
         for argument in arguments
@@ -95,11 +107,11 @@ def _names(arguments):
 
 
 def _glue_names():
-    return [name for name in TASKS if name != "mismnli"]  # it has the data of mnli
+    return [name for name in TASKS if name != "mismnli"]  # same data as mnli
 
 
 def _data_set(name) -> tuple[str, Callable[[Path, Path, Source], None]]:
-    """The folder of a data set, and the function that makes it."""
+    """Folder name of a data set, and the function that fills the folder."""
     if name.lower() == "squad":
         return "SQuAD", make_squad
     if name.lower() == "squad-evaluation":
@@ -110,15 +122,18 @@ def _data_set(name) -> tuple[str, Callable[[Path, Path, Source], None]]:
 
 
 def download(make: Callable[[Path, Path, Source], None], folder: Path, source: Source) -> None:
-    """Make the folder of a data set atomically, once all of its files are there and checked.
+    """Create the folder of a data set atomically, after downloading and checking all files.
 
-    What is downloaded, and not a part of the data set as it is, lies in `<folder>.download`
-    meanwhile, from which a later call goes on.
+    Downloads go to `<folder>.download`, so that a later call can resume them.
 
     Args:
-      make: fills a new folder, the first argument, from what it downloads to the second.
-      folder: the folder.
-      source: where data sets come from.
+      make: function that fills a new folder (first argument) from files that it downloads to
+        another folder (second argument).
+      folder: path of the data set's folder.
+      source: sources of the data sets.
+
+    Raises:
+      InputError: if the data set cannot be downloaded or is invalid.
     """
     downloads = folder.with_name(f"{folder.name}.download")
     downloads.mkdir(parents=True, exist_ok=True)
@@ -133,7 +148,7 @@ def download(make: Callable[[Path, Path, Source], None], folder: Path, source: S
 
 
 def _keep_parts(downloads):
-    """Remove whole downloads, as one of them is wrong; keep those that a later call resumes."""
+    """Remove complete downloads, as one of them is invalid; keep partial ones to resume."""
     for path in downloads.iterdir():
         if ".part" not in path.suffixes:
             path.unlink()
@@ -142,7 +157,7 @@ def _keep_parts(downloads):
 
 
 def make_squad(folder: Path, downloads: Path, source: Source) -> None:
-    """SQuAD v1.1: the questions to train and to evaluate on."""
+    """Download SQuAD v1.1: training and dev questions."""
     for name, sha256 in _SQUAD_FILES.items():
         path = source.fetch(f"{source.squad_url}/{name}", downloads / name, sha256)
         read_squad(str(path), for_training=False)
@@ -151,13 +166,13 @@ def make_squad(folder: Path, downloads: Path, source: Source) -> None:
 
 
 def make_squad_evaluation(folder: Path, downloads: Path, source: Source) -> None:
-    """The official evaluation script of SQuAD v1.1."""
+    """Download the official evaluation script of SQuAD v1.1."""
     source.fetch(source.squad_evaluation_url, downloads / _SQUAD_EVALUATION)
     (downloads / _SQUAD_EVALUATION).rename(folder / _SQUAD_EVALUATION)
 
 
 def make_glue(folder: Path, downloads: Path, source: Source, task: GlueTask) -> None:
-    """A task of GLUE that comes as an archive."""
+    """Download a GLUE task that is published as an archive."""
     name = f"{_ARCHIVES.get(task.name, task.folders[0])}.zip"
     archive = source.fetch(f"{source.glue_url}/{name}", downloads / name)
     archives.unpack(archive, folder)
@@ -165,7 +180,7 @@ def make_glue(folder: Path, downloads: Path, source: Source, task: GlueTask) -> 
 
 
 def make_diagnostic(folder: Path, downloads: Path, source: Source) -> None:
-    """The diagnostic set of GLUE."""
+    """Download the GLUE diagnostic set."""
     task = TASKS["ax"]
     path = source.fetch(f"{source.glue_url}/{_DIAGNOSTIC}", downloads / _DIAGNOSTIC)
     path.rename(folder / task.test_files[0].name)
@@ -173,41 +188,44 @@ def make_diagnostic(folder: Path, downloads: Path, source: Source) -> None:
 
 
 def make_mrpc(folder: Path, downloads: Path, source: Source) -> None:
-    """MRPC: the paraphrase corpus, from whose training file the benchmark takes the pairs of a list
-    of ids as its dev set. Lines are copied byte for byte; test lines get numbers for labels."""
+    """Download the paraphrase corpus and split it into the files of MRPC.
+
+    The dev set consists of the training pairs in a published list of ids. Rows are copied byte for
+    byte, but in the test set a row number replaces the label.
+    """
     train = source.fetch(f"{source.mrpc_url}/{_MRPC_TRAIN}", downloads / _MRPC_TRAIN)
     test = source.fetch(f"{source.mrpc_url}/{_MRPC_TEST}", downloads / _MRPC_TEST)
     ids = source.fetch(f"{source.glue_url}/{_MRPC_DEV_IDS}", downloads / _MRPC_DEV_IDS)
     dev_ids = {tuple(line.split(b"\t")) for line in _lines(ids)}
     header, *rows = _lines(train)
-    parts = {"train.tsv": [header], "dev.tsv": [header]}
+    splits = {"train.tsv": [header], "dev.tsv": [header]}
     for row in rows:
         pair = tuple(row.split(b"\t")[1:3])
-        parts["dev.tsv" if pair in dev_ids else "train.tsv"].append(row)
+        splits["dev.tsv" if pair in dev_ids else "train.tsv"].append(row)
     _, *rows = _lines(test)
-    parts["test.tsv"] = [b"index\t#1 ID\t#2 ID\t#1 String\t#2 String"]
+    splits["test.tsv"] = [b"index\t#1 ID\t#2 ID\t#1 String\t#2 String"]
     for number, row in enumerate(rows):
-        parts["test.tsv"].append(b"\t".join([b"%d" % number, *row.split(b"\t")[1:]]))
-    for name, lines in parts.items():
+        splits["test.tsv"].append(b"\t".join([b"%d" % number, *row.split(b"\t")[1:]]))
+    for name, lines in splits.items():
         (folder / name).write_bytes(b"\n".join([*lines, b""]))
-    if len(parts["dev.tsv"]) != len(dev_ids) + 1:
+    if len(splits["dev.tsv"]) != len(dev_ids) + 1:
         raise InputError(
-            f"{_MRPC_DEV_IDS} has {len(dev_ids)} pairs, of which {_MRPC_TRAIN} has "
-            f"{len(parts['dev.tsv']) - 1}: the two do not belong together"
+            f"{_MRPC_DEV_IDS} lists {len(dev_ids)} pairs, but {_MRPC_TRAIN} has "
+            f"{len(splits['dev.tsv']) - 1} of them; check --glue_url and --mrpc_url"
         )
     _check_glue(folder, TASKS["mrpc"])
 
 
 def _lines(path):
-    """The lines of a file as bytes, without their ends and without those that are empty."""
+    """Non-empty lines of a file as bytes, without surrounding white space."""
     lines = [line.strip() for line in path.read_bytes().split(b"\n")]
     if not any(lines):
-        raise InputError(f"{path.name}: the file is empty")
+        raise InputError(f"{path.name}: the file is empty; check its source")
     return [line for line in lines if line]
 
 
 def _check_glue(folder, task):
-    """Read all files of a task, as training and prediction will."""
+    """Check all files of a task by reading them as training and prediction do."""
     for split in ("train", "dev", "test"):
         for file in task.files(split):
             read_examples(str(folder / file.name), task, split)

@@ -1,4 +1,4 @@
-"""Downloads that may be cut off and tried again."""
+"""Resumable downloads with retries."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from albert_tf.errors import InputError
 
 _BLOCK = 1 << 16  # bytes
 _LONGEST_WAIT = 60.0  # seconds
-_PASSING_STATUS = (408, 425, 429, 500, 502, 503, 504)
+_TRANSIENT_STATUS = (408, 425, 429, 500, 502, 503, 504)
 _NETWORK_ERRORS = (
     urllib.error.URLError,
     http.client.HTTPException,
@@ -35,12 +35,12 @@ _NETWORK_ERRORS = (
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """Limits of a download over a network that fails.
+    """Retry policy of a download.
 
     Attributes:
-      timeout: seconds without a byte after which a connection counts as lost.
-      retries: how often in a row a download is tried again without getting further.
-      first_wait: seconds before the first retry; they double with each.
+      timeout: seconds without data after which a connection counts as lost.
+      retries: maximum number of consecutive retries without progress.
+      first_wait: seconds before the first retry, doubled for each further one.
     """
 
     timeout: float = 60.0
@@ -55,26 +55,26 @@ def fetch(
     sha256: str | None = None,
     size: int | None = None,
 ) -> None:
-    """Download a file; it appears at `path` when it is whole and has been checked.
+    """Download a file, check it, and only then move it to `path`.
 
-    What arrives is kept in `<path>.part`, from which a later call goes on if the server still has
-    the same file. A file that is at `path` already is used if size and digest are right. Only one
-    process may download to a path at a time: see `locks.file_lock`.
+    Received bytes are kept in `<path>.part`. A later call resumes from there if the server still
+    has the same file. A file that already exists at `path` is reused if its size and digest match.
+    Only one process may download to a path at a time: see `locks.file_lock`.
 
     Args:
-      url: where the file is.
-      path: where it goes.
-      retry_policy: how long to try.
-      sha256: the SHA-256 digest that it must have, in hexadecimal.
-      size: the number of bytes that it must have.
+      url: URL of the file.
+      path: path to download to.
+      retry_policy: timeout and retries.
+      sha256: expected SHA-256 digest in hexadecimal.
+      size: expected size in bytes.
 
     Raises:
-      InputError: if the server does not have the file or cannot be reached, or if what it has is
-        not the file with that size and digest, which is then removed.
+      InputError: if the server is unreachable or does not have the file, or if size or digest
+        differ. In the last case the download is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and not _problem(path, size, sha256):
-        logging.info("%s is there: it is not downloaded again", path)
+        logging.info("%s already exists, skipping the download", path)
         return
     download = _Download(url, path, retry_policy.timeout, size)
     failures, furthest = 0, download.received
@@ -87,21 +87,23 @@ def fetch(
             furthest = max(furthest, download.received)
             if failures > retry_policy.retries:
                 raise InputError(
-                    f"{url}: the download fails again and again ({_reason(error)}); the "
-                    f"{download.received} bytes that have arrived are kept: give the same command "
-                    "again"
+                    f"{url}: the download keeps failing ({_reason(error)}); repeat the command to "
+                    f"resume after the {download.received} bytes received"
                 ) from error
             wait = min(retry_policy.first_wait * 2 ** max(failures - 1, 0), _LONGEST_WAIT)
-            wait = max(wait, _wanted_wait(error))
-            logging.warning("%s: %s; next try in %g s", url, _reason(error), wait)
+            wait = max(wait, _requested_wait(error))
+            logging.warning("%s: %s; retrying in %g s", url, _reason(error), wait)
             time.sleep(wait)
     download.check(sha256)
     download.finish()
 
 
 class _Download:
-    """A file on its way to `path`: `<path>.part`, and beside it what tells whether the server still
-    has the same file (`<path>.part.json`)."""
+    """Partial download to `path`.
+
+    `<path>.part` holds the received bytes, `<path>.part.json` the state to resume from: URL, size,
+    digest, and a validator to detect a changed file on the server.
+    """
 
     def __init__(self, url, path, timeout, size):
         self.url = url
@@ -114,7 +116,7 @@ class _Download:
 
     @property
     def received(self):
-        """The number of bytes that are there."""
+        """Number of bytes received so far."""
         return self.part.stat().st_size if self.part.exists() else 0
 
     def _read_state(self):
@@ -128,7 +130,7 @@ class _Download:
         return state
 
     def run(self):
-        """Fetch the missing bytes; raises one of `_NETWORK_ERRORS` if some do not arrive."""
+        """Fetch the missing bytes; raise one of `_NETWORK_ERRORS` if the transfer fails."""
         headers = {"User-Agent": "albert-download"}
         if self.received:
             headers["Range"] = f"bytes={self.received}-"
@@ -139,27 +141,27 @@ class _Download:
             with urllib.request.urlopen(request, timeout=self.timeout) as response:
                 self._receive(response)
         except urllib.error.HTTPError as error:
-            if error.code == 416:  # there are more bytes than the server has
+            if error.code == 416:  # the partial file is longer than the server's
                 self.discard()
                 self.state = {}
-            elif error.code not in _PASSING_STATUS:
+            elif error.code not in _TRANSIENT_STATUS:
                 raise InputError(
-                    f"{self.url}: the server answers {error.code} {error.reason}; check the address"
+                    f"{self.url}: the server answers {error.code} {error.reason}; check the URL"
                 ) from error
             raise
         except ValueError as error:
-            raise InputError(f"{self.url}: not an address to download from: {error}") from error
+            raise InputError(f"{self.url}: not a valid URL: {error}") from error
 
     def _receive(self, response):
         start, total = _range_of(response)
         if start and (start != self.received or total != self.state.get("total")):
             self.discard()
-            raise http.client.HTTPException("the server has another file than before")
+            raise http.client.HTTPException("the file on the server has changed")
         if self.size is not None and total is not None and total != self.size:
             self.discard()
             raise InputError(
-                f"{self.url}: the server has {total} bytes, but {self.size} are expected; check "
-                "the address and the size"
+                f"{self.url}: the server's file has {total} bytes, expected {self.size}; check the "
+                "URL and the size"
             )
         if not start:
             self._write_state(response, total)
@@ -167,7 +169,7 @@ class _Download:
             _copy(response, file, start, total, self.path.name)
         if total is not None and self.received != total:
             raise http.client.HTTPException(
-                f"the connection has ended after {self.received} of {total} bytes"
+                f"the connection ended after {self.received} of {total} bytes"
             )
 
     def _write_state(self, response, total):
@@ -183,17 +185,17 @@ class _Download:
         files.write_json(self.state_path, self.state)
 
     def check(self, sha256):
-        """Compare size and digests; a file that differs is removed."""
+        """Check size and digests; remove the download if they differ."""
         problem = _problem(self.part, self.size, sha256, self.state.get("md5"))
         if problem:
             self.discard()
             raise InputError(
-                f"{self.url}: {problem}; the download has been removed: check where file and "
-                "digest come from, and give the same command again"
+                f"{self.url}: {problem}; the download was removed: check the URL and the digest, "
+                "and repeat the command"
             )
 
     def finish(self):
-        """Give the whole file its final name."""
+        """Move the complete file to its final path."""
         self.part.replace(self.path)
         self.state_path.unlink()
 
@@ -204,36 +206,38 @@ class _Download:
 
 
 def _problem(path, size, sha256, md5=None):
-    """Problem of a file, or None."""
+    """Describe a mismatch of a file's size or digest, or return None."""
     found = path.stat().st_size
     if size is not None and found != size:
-        return f"it has {found} bytes, but {size} are expected"
-    digest = hashlib.sha256(), hashlib.md5()
+        return f"its size is {found} bytes, expected {size}"
+    algorithms = hashlib.sha256(), hashlib.md5()
     with path.open("rb") as file:
         for block in iter(lambda: file.read(_BLOCK), b""):
-            for algorithm in digest:
+            for algorithm in algorithms:
                 algorithm.update(block)
-    found_sha256, found_md5 = (algorithm.hexdigest() for algorithm in digest)
+    found_sha256, found_md5 = (algorithm.hexdigest() for algorithm in algorithms)
     if sha256 and found_sha256 != sha256.lower():
-        return f"its SHA-256 digest is {found_sha256}, but {sha256} is expected"
+        return f"its SHA-256 digest is {found_sha256}, expected {sha256}"
     if md5 and found_md5 != md5:
-        return f"its MD5 digest is {found_md5}, but the server tells {md5}"
+        return f"its MD5 digest is {found_md5}, but the server reports {md5}"
     return None
 
 
 def _range_of(response):
-    """The first byte that a response brings, and the size of the whole file or None."""
+    """Offset of a response's first byte, and the total size of the file or None."""
     if response.status == 206:
         match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
         if not match:
-            raise http.client.HTTPException("the server sends a part and does not say which")
+            raise http.client.HTTPException(
+                "the server sent a partial response without a valid Content-Range"
+            )
         return int(match.group(1)), int(match.group(2))
     length = response.headers.get("Content-Length")
     return 0, int(length) if length else None
 
 
 def _md5_of(response):
-    """The MD5 digest in hexadecimal that Google's storage tells of a file, or None."""
+    """MD5 digest from the headers of Google Cloud Storage, in hexadecimal, or None."""
     for header in response.headers.get_all("x-goog-hash", []):
         match = re.search(r"\bmd5=([\w+/]+=*)", header)
         if match:
@@ -242,8 +246,8 @@ def _md5_of(response):
 
 
 def _copy(response, file, start, total, name):
-    """Copy a response to a file block by block, as the blocks arrive."""
-    begin = time.time()
+    """Copy a response to a file as data arrives, with a progress bar."""
+    start_time = time.time()
     with tqdm(
         desc=name, initial=start, total=total, unit="B", unit_scale=True, disable=None
     ) as bar:
@@ -251,24 +255,24 @@ def _copy(response, file, start, total, name):
             file.write(block)
             bar.update(len(block))
         received = file.tell() - start
-    megabytes, seconds = received / 1e6, max(time.time() - begin, 1e-9)
+    megabytes, seconds = received / 1e6, max(time.time() - start_time, 1e-9)
     speed = megabytes / seconds
     logging.info("%s: %.1f MB in %.0f s (%.1f MB/s)", name, megabytes, seconds, speed)
 
 
 def _reason(error):
-    """Why the network failed, in a few words."""
+    """Short description of a network error."""
     if isinstance(error, urllib.error.HTTPError):
         return f"the server answers {error.code} {error.reason}"
     if isinstance(error, urllib.error.URLError):
         error = error.reason
     if isinstance(error, socket.timeout):
-        return "no byte has come for the time of --timeout"
+        return "no data received within --timeout"
     return str(error) or type(error).__name__
 
 
-def _wanted_wait(error):
-    """The seconds that a server asks to wait before the next try."""
+def _requested_wait(error):
+    """Seconds to wait before the next try, as requested by the server (Retry-After)."""
     headers = getattr(error, "headers", None)
     value = headers.get("Retry-After", "") if headers else ""
     return min(float(value), _LONGEST_WAIT) if value.isdigit() else 0.0

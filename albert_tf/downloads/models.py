@@ -1,4 +1,4 @@
-"""Published ALBERT models: downloaded, unpacked and checked."""
+"""Download and checks of published ALBERT models."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from albert_tf.runs import model_files
 from albert_tf.runs.model_files import ModelFiles
 
 _USAGE = (
-    "two arguments are needed, the address of the models and a name: "
-    "https://storage.googleapis.com/albert_models/ albert_base_v2; names are "
+    "give two arguments, the URL of the models and a name: "
+    "https://storage.googleapis.com/albert_models/ albert_base_v2; the names are "
     "albert_{base,large,xlarge,xxlarge}_{v1,v2}"
 )
 _SOURCE_FILE = "download.json"
@@ -32,23 +32,27 @@ def get_model(
     sha256: str | None = None,
     size: int | None = None,
 ) -> ModelFiles:
-    """Download a published model, if it is not there.
+    """Download a published model if it does not exist yet.
 
     Args:
-      arguments: address of the models, and name of the model.
-      output_dir: directory in which it gets a folder.
-      retry_policy: how long to try.
-      sha256: SHA-256 digest that the archive must have.
-      size: number of bytes that the archive must have.
+      arguments: base URL of the models, and name of the model.
+      output_dir: parent directory of the model's folder.
+      retry_policy: timeout and retries.
+      sha256: expected SHA-256 digest of the archive, in hexadecimal.
+      size: expected size of the archive in bytes.
+
+    Returns:
+      Paths of the model's files.
 
     Raises:
-      InputError: if the archive cannot be had, or holds no model whose files belong together.
+      InputError: if the archive cannot be downloaded, or does not contain a complete and consistent
+        model.
     """
     if len(arguments) != 2:
         raise InputError(_USAGE)
     url, name = arguments
     if not re.fullmatch(r"\w[\w.-]*", name):
-        raise InputError(f"{name!r} is no name of a model: {_USAGE}")
+        raise InputError(f"{name!r} is not the name of a model; {_USAGE}")
     folder = Path(output_dir) / name
     if not folder.exists():
         with file_lock(folder):
@@ -66,17 +70,18 @@ def download_model(
     sha256: str | None = None,
     size: int | None = None,
 ) -> None:
-    """Download and unpack a model; the folder appears when all of it is there and checked.
+    """Download, unpack and check a model, and only then create its folder.
 
     Args:
-      url: address of the archive.
-      folder: where the model goes.
-      retry_policy: how long to try.
-      sha256: the SHA-256 digest that the archive must have.
-      size: the number of bytes that the archive must have.
+      url: URL of the archive.
+      folder: path of the new folder.
+      retry_policy: timeout and retries.
+      sha256: expected SHA-256 digest of the archive, in hexadecimal.
+      size: expected size of the archive in bytes.
 
     Raises:
-      InputError: if the archive cannot be had, or holds no model whose files belong together.
+      InputError: if the archive cannot be downloaded, or does not contain a complete and consistent
+        model.
     """
     archive = folder.with_name(f"{folder.name}.tar.gz")
     fetching.fetch(url, archive, retry_policy, sha256, size)
@@ -89,24 +94,28 @@ def download_model(
             files.write_json(temporary / _SOURCE_FILE, source)
     except InputError as error:
         message = str(error).replace(f"{temporary}/", "")
-        raise InputError(f"{url}: {message}; nothing has been kept") from error
+        raise InputError(f"{url}: {message}; the download was removed") from error
     finally:
         archive.unlink()
 
 
 def check_source(folder: Path, sha256: str | None) -> None:
-    """Check that a folder that is there came from an archive with a digest, if one is given."""
+    """Check that the model in a folder comes from the archive with a digest, if one is given.
+
+    Raises:
+      InputError: if it comes from another archive, or its origin is unknown.
+    """
     if not sha256:
         return
     try:
         source = json.loads((folder / _SOURCE_FILE).read_text(encoding="utf-8"))["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{folder}: it is there, but not known to come from an archive with the digest "
-            f"{sha256}; remove it, and it is downloaded again"
+            f"{folder}: the folder exists, but is not known to come from the archive with SHA-256 "
+            f"digest {sha256}; remove it to download the model again"
         ) from error
     if source != sha256.lower():
         raise InputError(
-            f"{folder}: it is there, but comes from an archive with the SHA-256 digest {source}, "
-            f"not {sha256}; remove it, and it is downloaded again"
+            f"{folder}: the folder exists, but comes from the archive with SHA-256 digest "
+            f"{source}, not {sha256}; remove it to download the model again"
         )

@@ -1,4 +1,4 @@
-"""The settings of the download scripts, from which they make flags."""
+"""Settings of the download scripts, from which the flags are generated."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from albert_tf.runs.settings import setting
 class DownloadSettings:
     """Output folder and retry policy of downloads."""
 
-    output_dir: str = setting(".", "Directory in which each download gets a folder.")
+    output_dir: str = setting(".", "Parent directory of the downloaded folders.")
     timeout: float = setting(
-        RetryPolicy.timeout, "Seconds without a byte after which a connection is lost."
+        RetryPolicy.timeout, "Seconds without data after which a connection counts as lost."
     )
     retries: int = setting(
-        RetryPolicy.retries, "Tries in a row, without getting further, after the first."
+        RetryPolicy.retries, "Maximum number of consecutive retries without progress."
     )
     retry_seconds: float = setting(
-        RetryPolicy.first_wait, "Wait before the first retry; doubles with each."
+        RetryPolicy.first_wait, "Seconds before the first retry, doubled for each further one."
     )
 
     @property
     def retry_policy(self) -> RetryPolicy:
-        """Limits for a network that fails."""
+        """Retry policy of all downloads."""
         return RetryPolicy(self.timeout, self.retries, self.retry_seconds)
 
 
 @dataclass(frozen=True)
 class ModelDownloadSettings(DownloadSettings):
-    """Digest and size of the archive of a model."""
+    """Expected digest and size of a model's archive."""
 
-    sha256: str | None = setting(None, "SHA-256 digest that the archive must have.")
-    size: int | None = setting(None, "Number of bytes that the archive must have.")
+    sha256: str | None = setting(None, "Expected SHA-256 digest of the archive.")
+    size: int | None = setting(None, "Expected size of the archive in bytes.")
 
 
 @dataclass(frozen=True)
@@ -42,20 +42,21 @@ class DataSetSettings(DownloadSettings):
     """Sources of the data sets."""
 
     squad_url: str = setting(
-        "https://rajpurkar.github.io/SQuAD-explorer/dataset", "Folder with the files of SQuAD."
+        "https://rajpurkar.github.io/SQuAD-explorer/dataset",
+        "URL of the folder with the SQuAD files.",
     )
     squad_evaluation_url: str = setting(
         "https://worksheets.codalab.org/rest/bundles/0xbcd57bee090b421c982906709c8c27e1/contents/"
         "blob/",
-        "Official evaluation script of SQuAD v1.1.",
+        "URL of the official evaluation script of SQuAD v1.1.",
     )
     glue_url: str = setting(
-        "https://dl.fbaipublicfiles.com/glue/data", "Folder with the archives of GLUE."
+        "https://dl.fbaipublicfiles.com/glue/data", "URL of the folder with the GLUE archives."
     )
     mrpc_url: str = setting(
         "https://dl.fbaipublicfiles.com/senteval/senteval_data",
-        "Folder with the two files of the paraphrase corpus, of which MRPC is made.",
+        "URL of the folder with the two files of the paraphrase corpus (MRPC).",
     )
     verify_checksums: bool = setting(
-        True, "Whether the files of SQuAD must have their published digests."
+        True, "Whether to verify the published digests of the SQuAD files."
     )

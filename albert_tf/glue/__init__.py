@@ -1,4 +1,4 @@
-"""The tasks of the GLUE benchmark: rows to features, the classifier head, metrics.
+"""The GLUE benchmark: tasks and their files, features, classifier head, metrics.
 
 Imported by `run_classifier.py`, `convert_checkpoint.py` and `download/`.
 """

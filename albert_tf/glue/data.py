@@ -1,7 +1,7 @@
-"""The tasks of the GLUE benchmark: from tab-separated files to the features that the model reads.
+"""The tasks of the GLUE benchmark, and the conversion of their TSV files to features.
 
-Fields are taken as they stand between tabs: quotes have no meaning in these files. This file does
-not load TensorFlow.
+Quotes have no special meaning in these files: a field is all the text between two tabs. This file
+does not import TensorFlow.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ HIGHEST_SCORE = 5.0  # of STS-B; the lowest is 0
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file to evaluate on or to predict.
+    """A data file of a task.
 
     Attributes:
-      name: its name in the task's folder.
-      part: stands behind the names of its metrics; only for tasks with more than one such file.
-      suffix: stands behind the names of the files that are made from it.
+      name: file name in the task's folder.
+      part: suffix of the metrics' names, for tasks with several dev files.
+      suffix: suffix of the names of the files made from it.
     """
 
     name: str
@@ -47,18 +47,18 @@ class GlueTask:
     """A task of the benchmark.
 
     Attributes:
-      name: its name on the command line and in the names of record files.
-      folders: names that its folder may have.
+      name: name on the command line and in the names of record files.
+      folders: possible names of the task's folder.
       texts: names of the columns with the one or two texts.
-      metrics: its metrics; the first chooses the best checkpoint.
-      labels: its labels, in the order of the model's outputs; none if it asks for a score.
+      metrics: metrics of the task; the first ranks the checkpoints.
+      labels: labels in the order of the model's outputs; empty for a regression.
       label_column: name of the column with the label or score.
-      train_files: the file to train on, if there is one.
+      train_files: the training file, if any.
       dev_files: files to evaluate on.
       test_files: files to predict.
-      columns_of_labelled_files: the columns of training and dev files, if these have no header.
-      has_broken_training_rows: whether the published training file has rows without all columns,
-        which are left out then.
+      columns_of_labelled_files: column names of the training and dev files, if they have no header.
+      has_broken_training_rows: whether to skip incomplete rows in training, because the published
+        file has some.
     """
 
     name: str
@@ -75,19 +75,19 @@ class GlueTask:
 
     @property
     def is_regression(self) -> bool:
-        """Whether the task asks for a score instead of a label."""
+        """Whether the task predicts a score instead of a label."""
         return not self.labels
 
     def files(self, split: str) -> tuple[DataFile, ...]:
-        """The files of "train", "dev" or "test"."""
+        """Files of a split: "train", "dev" or "test"."""
         return {"train": self.train_files, "dev": self.dev_files, "test": self.test_files}[split]
 
     def path(self, data_dir: str, file: DataFile) -> str:
-        """Path of one of the task's files.
+        """Path of a file of the task.
 
         Args:
-          data_dir: the folder that holds the folders of tasks, or the task's own.
-          file: the file.
+          data_dir: the task's folder, or its parent.
+          file: one of the task's files.
         """
         known = {_plain(folder) for folder in self.folders}
         inside = sorted(Path(data_dir).iterdir()) if Path(data_dir).is_dir() else []
@@ -177,17 +177,17 @@ _OTHER_NAMES = {
 
 
 def find_task(name: str) -> GlueTask:
-    """The task of a name, in any case, with or without marks between the letters: "STS_B".
+    """Find a task by name, ignoring case and punctuation: "STS_B" is "sts-b".
 
     Raises:
-      InputError: if there is no such task.
+      InputError: if no task has this name.
     """
     plain = _plain(name)
     plain = _OTHER_NAMES.get(plain, plain)
     for task in TASKS.values():
         if _plain(task.name) == plain:
             return task
-    raise InputError(f"--task_name {name}: there is no such task; known are {', '.join(TASKS)}")
+    raise InputError(f"--task_name {name}: unknown task; give one of {', '.join(TASKS)}")
 
 
 def _plain(name):
@@ -196,12 +196,12 @@ def _plain(name):
 
 @dataclass(frozen=True)
 class Example:
-    """A row of a file.
+    """A row of a data file.
 
     Attributes:
-      index: what a submission calls the row.
+      index: index of the row, for submissions.
       texts: the one or two texts.
-      label: number of the label among those of the task, or the score; 0 if it is not known.
+      label: index of the label, or the score; 0 if unknown.
     """
 
     index: str
@@ -210,18 +210,18 @@ class Example:
 
 
 def read_examples(path: str, task: GlueTask, split: str) -> list[Example]:
-    """Read and check a file of a task; empty lines are passed over.
+    """Read and check a file of a task, ignoring empty lines.
 
     Args:
       path: path of the file.
       task: the task.
-      split: "train", "dev", or "test", whose labels are not read.
+      split: "train", "dev", or "test", which has no labels.
 
     Returns:
       The rows in the order of the file.
 
     Raises:
-      InputError: if the file is missing or empty, or rows cannot be used.
+      InputError: if the file is missing or empty, or has invalid rows.
     """
     examples, problems, incomplete = [], [], []
     columns = None if split == "test" else task.columns_of_labelled_files or None
@@ -240,19 +240,21 @@ def read_examples(path: str, task: GlueTask, split: str) -> list[Example]:
                 problems.append(f"line {number}: {error}")
 
     if incomplete and split == "train" and task.has_broken_training_rows:
-        message = "%s: %d rows are left out, as the published file has some that are broken: %s"
+        message = "%s: skipped %d broken rows, as the published file has some: %s"
         logging.warning(message, path, len(incomplete), listed(incomplete))
         incomplete = []
     if incomplete or problems:
         raise InputError(f"{path}: {listed(incomplete + problems)}; correct the file")
     if not examples:
-        raise InputError(f"{path}: there is no row in the file; is it complete?")
+        raise InputError(f"{path}: the file has no rows; check that it is complete")
     return examples
 
 
 def _lines(path, task):
-    """Yield the lines with their numbers. Only a line feed ends one: the other characters that
-    `str.splitlines` splits at may stand in a sentence."""
+    """Yield the numbers and texts of the lines that are not empty.
+
+    Only a line feed ends a line: sentences may contain the other separators of `str.splitlines`.
+    """
     number = 0
     try:
         with Path(path).open("rb") as file:
@@ -262,8 +264,8 @@ def _lines(path, task):
                     yield number, text
     except OSError as error:
         raise InputError(
-            f"{path}: cannot read it: {error.strerror}; --data_dir is to be the folder that holds "
-            f"{task.folders[0]}/, or that folder itself"
+            f"{path}: cannot read the file: {error.strerror}; set --data_dir to the folder that "
+            f"contains {task.folders[0]}/, or to that folder itself"
         ) from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}, line {number}: not UTF-8: {error}; convert the file") from error
@@ -274,13 +276,13 @@ def _check_header(path, number, task, columns, split):
     missing = [name for name in needed if name not in columns]
     if missing:
         raise InputError(
-            f"{path}, line {number}: the header has no column {', '.join(missing)}, it has "
-            f"{', '.join(columns)}; is it the {split} file of {task.name}?"
+            f"{path}, line {number}: the header has no column {', '.join(missing)}, only "
+            f"{', '.join(columns)}; give the {split} file of {task.name}"
         )
 
 
 def _example(row, row_number, task, split):
-    """Make an example of a row; `ValueError` if its label is none."""
+    """Make an example from a row; raise `ValueError` if its label is invalid."""
     label = 0.0 if task.is_regression else 0
     if split != "test":
         label = _label(row[task.label_column], task)
@@ -289,17 +291,17 @@ def _example(row, row_number, task, split):
 
 
 def _label(text, task):
-    """The number of a label, or the score."""
+    """Index of a label, or the score."""
     if not task.is_regression:
         if text not in task.labels:
-            raise ValueError(f"the label {text!r} is none of {', '.join(task.labels)}")
+            raise ValueError(f"the label {text!r} is not one of {', '.join(task.labels)}")
         return task.labels.index(text)
     try:
         score = float(text)
     except ValueError:
         score = math.nan
     if not 0 <= score <= HIGHEST_SCORE:
-        raise ValueError(f"the score {text!r} is no number between 0 and {HIGHEST_SCORE:g}")
+        raise ValueError(f"the score {text!r} is not a number from 0 to {HIGHEST_SCORE:g}")
     return score
 
 
@@ -308,9 +310,9 @@ class Feature:
     """Model inputs and label of an example.
 
     Attributes:
-      input_ids: ids of the pieces, not padded.
-      segment_ids: 0 for the first text with its marks, 1 for the second with its mark.
-      label: number of the label, or the score.
+      input_ids: ids of the pieces, without padding.
+      segment_ids: 0 for the first text and its special tokens, 1 for the second and its `[SEP]`.
+      label: index of the label, or the score.
     """
 
     input_ids: list[int]
@@ -318,7 +320,7 @@ class Feature:
     label: int | float
 
     def record(self, max_seq_length: int) -> dict[str, list[int] | list[float]]:
-        """The values of the feature's record, padded, by the names that the original gives them."""
+        """Values of the feature's record, padded to a length, by the original's field names."""
         return {
             **tokenization.padded_inputs(self.input_ids, self.segment_ids, max_seq_length),
             "label_ids": [self.label],
@@ -332,14 +334,14 @@ def make_feature(
     max_seq_length: int,
     do_lower_case: bool,
 ) -> Feature:
-    """Make `[CLS] text [SEP]` or `[CLS] text [SEP] text [SEP]` of an example.
+    """Convert an example to `[CLS] text [SEP]` or `[CLS] text [SEP] text [SEP]`.
 
     Args:
       example: the example.
-      tokenizer: any tokenizer.
-      max_seq_length: the longest result, in pieces; pieces are taken off the end of the longer
-        text, the second of two equals, until it fits.
-      do_lower_case: whether text for a SentencePiece model is lower-cased.
+      tokenizer: tokenizer of any kind.
+      max_seq_length: maximum length, in pieces. The longer text (or the second of two equally long
+        ones) loses pieces from its end until the result fits.
+      do_lower_case: whether to lower-case text for a SentencePiece model.
     """
     cls_id, sep_id = tokenizer.convert_tokens_to_ids(["[CLS]", "[SEP]"])
     segments = [tokenizer.ids_of_text(text, do_lower_case) for text in example.texts]

@@ -1,8 +1,8 @@
-"""The metrics of the GLUE benchmark, over all rows of a data set at once.
+"""The metrics of the GLUE benchmark, over all rows of a data set.
 
-Each takes the true and the predicted labels or scores, arrays [rows], and returns a fraction
-between 0 and 1, or a correlation between -1 and 1. The name of a metric is that of its function.
-The libraries behind them take seconds to load, and load when a metric is computed.
+Each metric is a function of the true and the predicted labels or scores, arrays [rows]. It returns
+a fraction from 0 to 1, or a correlation from -1 to 1. The function's name is the metric's name. The
+libraries take seconds to import, so they are imported only when a metric is computed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def compute_metrics(
     Args:
       metrics: functions of this file.
       labels: true labels or scores [rows].
-      predictions: predicted ones [rows].
+      predictions: predicted labels or scores [rows].
 
     Returns:
       The metrics by name.
@@ -31,14 +31,14 @@ def compute_metrics(
 
 
 def accuracy(labels: np.ndarray, predictions: np.ndarray) -> float:
-    """Share of the rows with the right label."""
+    """Fraction of the rows with the correct label."""
     from sklearn import metrics
 
     return metrics.accuracy_score(labels, predictions)
 
 
 def f1(labels: np.ndarray, predictions: np.ndarray) -> float:
-    """F1 of label 1; 0 where label 1 is neither true nor predicted."""
+    """F1 of label 1; 0 if label 1 is neither true nor predicted anywhere."""
     from sklearn import metrics
 
     return metrics.f1_score(labels, predictions, zero_division=0)
@@ -52,14 +52,14 @@ def matthews_correlation(labels: np.ndarray, predictions: np.ndarray) -> float:
 
 
 def pearson(labels: np.ndarray, predictions: np.ndarray) -> float:
-    """Pearson correlation of scores; 0 where one side is constant."""
+    """Pearson correlation of scores; 0 if either side is constant."""
     from scipy import stats
 
     return _correlation(stats.pearsonr, labels, predictions)
 
 
 def spearman(labels: np.ndarray, predictions: np.ndarray) -> float:
-    """Spearman rank correlation of scores; 0 where one side is constant."""
+    """Spearman rank correlation of scores; 0 if either side is constant."""
     from scipy import stats
 
     return _correlation(stats.spearmanr, labels, predictions)

@@ -1,4 +1,4 @@
-"""The settings of classifiers and regressions, from which their scripts make flags."""
+"""Settings of `run_classifier.py`."""
 
 from __future__ import annotations
 
@@ -10,20 +10,18 @@ from albert_tf.runs.settings import RunSettings, setting
 
 @dataclass(frozen=True)
 class ClassifierSettings(RunSettings):
-    """The task, its files, and the length of training."""
+    """Task, files and length of training."""
 
-    data_dir: str | None = setting(
-        None, "Folder that holds the tasks' folders (MRPC/, ...), or the task's own."
-    )
-    task_name: str | None = setting(None, f"Task: {', '.join(TASKS)}.")
+    data_dir: str | None = setting(None, "Folder of the task's data, or its parent folder.")
+    task_name: str | None = setting(None, f"Name of the task: {', '.join(TASKS)}.")
     cached_dir: str | None = setting(None, "Directory of the record files. Default: output_dir.")
     do_eval: bool = setting(False, "Whether to evaluate the checkpoints on the dev set.")
     do_predict: bool = setting(False, "Whether to predict the test set.")
-    eval_batch_size: int = setting(8, "Rows in a batch of evaluation.", lower=1)
-    predict_batch_size: int = setting(8, "Rows in a batch of prediction.", lower=1)
-    train_step: int = setting(1000, "Steps of training.", lower=1)
-    warmup_step: int = setting(0, "Steps in which the learning rate rises.", lower=0)
+    eval_batch_size: int = setting(8, "Rows in an evaluation batch.", lower=1)
+    predict_batch_size: int = setting(8, "Rows in a prediction batch.", lower=1)
+    train_step: int = setting(1000, "Number of training steps.", lower=1)
+    warmup_step: int = setting(0, "Number of warm-up steps of the learning rate.", lower=0)
     optimizer: str = setting("adamw", "Optimizer.", choices=("adamw", "lamb"))
     threshold_to_export: float | None = setting(
-        None, "Threshold that the exported model gives out with its scores."
+        None, "Decision threshold for the exported model to return with its outputs."
     )

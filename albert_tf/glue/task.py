@@ -1,4 +1,4 @@
-"""The tasks of GLUE as tasks of a run: the classifier head, its loss, predictions of test sets."""
+"""GLUE tasks: classifier and regression heads, losses, metrics and predictions of test sets."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ _RECORD_NAMES = {"train": "train", "dev": "eval", "test": "predict"}  # as in th
 
 
 def head_outputs(logits: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Outputs of a classifier or a regression.
+    """Build the outputs of a classifier or a regression.
 
     Args:
       logits: float tensor [B, labels]; [B, 1] for a regression.
 
     Returns:
-      `logits`, [B, labels], of a regression [B]; `predictions`, the index of the most probable
-      label, int [B], or the score, float [B]; and of a classifier `probabilities`, [B, labels].
+      For a classifier: `logits` and `probabilities`, float [B, labels], and `predictions`, int [B],
+      the index of the most probable label. For a regression: `logits` and `predictions`, float [B],
+      both the score.
     """
     if logits.shape[-1] == 1:
         scores = tf.squeeze(logits, axis=-1)
@@ -45,10 +46,10 @@ def head_outputs(logits: tf.Tensor) -> dict[str, tf.Tensor]:
 
 
 def example_losses(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Cross-entropy of each example, or of a regression the squared error.
+    """Cross-entropy of each example, or its squared error for a regression.
 
     Args:
-      logits: the `logits` of `head_outputs`: float [B, labels], or [B] for a regression.
+      logits: `logits` of `head_outputs`: float [B, labels], or [B] for a regression.
       labels: int tensor [B], or float tensor [B].
 
     Returns:
@@ -60,18 +61,22 @@ def example_losses(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 
 
 class ClassifierTask(Task):
-    """A task of GLUE: one label, or one score, for one or two texts."""
+    """A GLUE task: prediction of one label or score for one or two texts.
+
+    Attributes:
+      glue: the task of the benchmark; None if the settings name no known task.
+    """
 
     settings: ClassifierSettings
     glue: GlueTask | None = None
 
     @property
     def has_head(self) -> bool:
-        """Whether the task is known, and with it the number of labels."""
+        """Whether the task, and so the number of labels, is known."""
         return self.glue is not None
 
     def read_inputs(self, problems: Problems) -> None:
-        """Read the rows, and collect what is wrong with them and with the settings."""
+        """Read the rows, and collect problems with them and with the settings."""
         settings = self.settings
         splits = {
             "train": settings.do_train,
@@ -80,7 +85,7 @@ class ClassifierTask(Task):
         }
         wanted = [split for split, is_wanted in splits.items() if is_wanted]
         if not wanted and not settings.export_dir:
-            problems.add("there is nothing to do: give --do_train, --do_eval or --do_predict")
+            problems.add("nothing to do: give --do_train, --do_eval or --do_predict")
         with problems.collected():
             if settings.cached_dir:
                 files.check_writable("cached_dir", settings.cached_dir)
@@ -90,7 +95,7 @@ class ClassifierTask(Task):
             self.glue = find_task(settings.task_name)
             self._check_room()
         if wanted and not settings.data_dir:
-            problems.add("--data_dir is missing: give the folder that holds the task's files")
+            problems.add("--data_dir is missing: give the folder with the task's files")
         elif self.glue:
             data_sets = {split: self._data_sets(split, problems) for split in wanted}
             self.train_set = next(iter(data_sets.get("train", ())), None)
@@ -101,8 +106,8 @@ class ClassifierTask(Task):
         special_tokens = 1 + len(self.glue.texts)
         if self.settings.max_seq_length <= special_tokens:
             raise InputError(
-                f"--max_seq_length {self.settings.max_seq_length} leaves no room for text beside "
-                f"{special_tokens} special tokens"
+                f"--max_seq_length {self.settings.max_seq_length} leaves no room for text after "
+                f"{special_tokens} special tokens: raise it"
             )
 
     def _data_sets(self, split, problems):
@@ -111,8 +116,8 @@ class ClassifierTask(Task):
         data_files = self.glue.files(split)
         if not data_files:
             problems.add(
-                f"--task_name {self.glue.name} has no {split} set: it can only be predicted, by a "
-                "model that has been trained on mnli (--init_checkpoint)"
+                f"--task_name {self.glue.name} has no {split} set: only predict it, with a model "
+                "trained on mnli (--init_checkpoint)"
             )
         for file in data_files:
             path = self.glue.path(settings.data_dir, file)
@@ -135,7 +140,7 @@ class ClassifierTask(Task):
 
     @property
     def schedule(self) -> Schedule:
-        """Length of training, and course of the learning rate."""
+        """Length of training, optimizer and learning-rate schedule."""
         settings = self.settings
         return Schedule(
             steps=settings.train_step,
@@ -145,12 +150,12 @@ class ClassifierTask(Task):
 
     @property
     def feature_settings(self) -> dict[str, Any]:
-        """Settings that records depend on beside the inputs; JSON values by name."""
+        """Settings that the records depend on; JSON values by name."""
         return {"task_name": self.glue.name, **super().feature_settings}
 
     @property
     def exported_settings(self) -> dict[str, Any]:
-        """Settings that an exported model carries for its users; JSON values by name."""
+        """Settings to store in an exported model; JSON values by name."""
         return super().feature_settings
 
     def fields(self, data_set: DataSet) -> RecordFields:
@@ -187,7 +192,7 @@ class ClassifierTask(Task):
     def outputs(
         self, encoder: AlbertModel, features: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        """Build the head for prediction: see `head_outputs`."""
+        """Build the head for prediction; see `head_outputs`."""
         outputs = head_outputs(self._logits(encoder.get_pooled_output()))
         is_exported = "label_ids" not in features
         if is_exported and self.settings.threshold_to_export is not None:
@@ -195,14 +200,18 @@ class ClassifierTask(Task):
         return outputs
 
     def evaluate(self, data_set: DataSet, answers: Sequence[dict]) -> Evaluation:
-        """The metrics of the task, with the data set's part behind their names."""
+        """Compute the task's metrics, with the data set's `part` as suffix of their names."""
         labels = np.array([example.label for example in data_set.examples])
         predictions = np.array([answer["predictions"] for answer in answers])
         values = compute_metrics(self.glue.metrics, labels, predictions)
         return Evaluation({name + data_set.part: value for name, value in values.items()})
 
     def predicted_files(self, data_set: DataSet, answers: Sequence[dict]) -> dict[str, str]:
-        """A line for each row: its probabilities or its score; and its index and answer."""
+        """Contents of the prediction files of a test set, by name; one line per row in each.
+
+        The first file has the probabilities of the labels or the score, the second the index and
+        the predicted label or score.
+        """
         results_name, submission_name = data_set.predicted_names
         results, submission = [], ["index\tprediction"]
         for example, answer in zip(data_set.examples, answers):
@@ -217,5 +226,5 @@ class ClassifierTask(Task):
         }
 
     def serving_input_receiver(self) -> tf.estimator.export.ServingInputReceiver:
-        """Inputs of an exported model: serialized `tf.train.Example`s, like the records."""
+        """Make the inputs of an exported model: serialized `tf.train.Example`s, like records."""
         return serving.records(self.sequence_fields)

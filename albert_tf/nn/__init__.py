@@ -1,4 +1,4 @@
-"""The ground of encoder and heads: the config, activations, closed-form gradients.
+"""Building blocks of encoder and heads: config, activations, closed-form gradients.
 
-Imports `devices` alone. Imported by `modeling`, `custom_layer_norm`, tasks and runs.
+Imports only `errors` and `devices`. Imported by `modeling`, `custom_layer_norm`, tasks and runs.
 """

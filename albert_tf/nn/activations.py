@@ -16,13 +16,13 @@ _GELU_CUBIC = 0.044715 * _GELU_LINEAR
 
 
 def gelu(x: tf.Tensor) -> tf.Tensor:
-    """Gaussian error linear unit in its tanh approximation (Hendrycks & Gimpel 2016, section 2).
+    """Gaussian error linear unit, tanh approximation (Hendrycks & Gimpel 2016, section 2).
 
     Args:
       x: float tensor of any shape.
 
     Returns:
-      0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), of the shape and dtype of `x`.
+      0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), with the shape and dtype of `x`.
     """
     native = device.current().gelu(x)
     return gradients.override(_gelu_gradient, _gelu(x), x) if native is None else native
@@ -30,7 +30,7 @@ def gelu(x: tf.Tensor) -> tf.Tensor:
 
 @fused
 def _gelu(x):
-    # Products in place of `tf.pow`: a tenth of its time.
+    # Products take a tenth of the time of `tf.pow`.
     return x * (0.5 + 0.5 * tf.tanh(x * (_GELU_LINEAR + _GELU_CUBIC * tf.square(x))))
 
 
@@ -51,17 +51,17 @@ _FUNCTIONS = {"": None, "linear": None, "relu": tf.nn.relu, "gelu": gelu, "tanh"
 
 
 def get_activation(activation: str | Callable | None) -> Callable | None:
-    """The function with an activation's name.
+    """Look up an activation function by name.
 
     Args:
-      activation: "gelu", "relu", "tanh" or "linear" in any case; None or "" mean linear; a function
-        is returned as it is.
+      activation: "gelu", "relu", "tanh" or "linear", in any case; None or "" for linear; or a
+        function, which is returned unchanged.
 
     Returns:
-      A function from tensor to tensor, or None for linear.
+      Function from tensor to tensor, or None for linear.
 
     Raises:
-      ValueError: if the name is not known.
+      ValueError: if the name is unknown.
     """
     if not isinstance(activation, str):
         return activation

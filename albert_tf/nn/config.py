@@ -1,4 +1,4 @@
-"""The sizes of an ALBERT model, and the JSON file that holds them."""
+"""Configuration of an ALBERT model and its JSON file."""
 
 from __future__ import annotations
 
@@ -13,10 +13,17 @@ from albert_tf.nn.activations import get_activation
 
 
 class AlbertConfig:
-    """The sizes of a model, as stored in `albert_config.json`.
+    """Sizes and hyperparameters of a model, as stored in `albert_config.json`.
 
-    Attributes have the names of the constructor's arguments. Keys of a config file that are not
-    among them are kept as attributes too, and written back by `to_dict`.
+    Attributes are named like the constructor's arguments. Unknown keys of a config file become
+    attributes too, and `to_dict` writes them back.
+
+    Example:
+
+      config = AlbertConfig(vocab_size=30000, hidden_size=768, num_attention_heads=12,
+                            intermediate_size=3072)  # ALBERT base
+      same = AlbertConfig.from_dict(config.to_dict())
+      print(same.to_json_string())
     """
 
     def __init__(
@@ -37,24 +44,24 @@ class AlbertConfig:
         type_vocab_size: int = 2,
         initializer_range: float = 0.02,
     ):
-        """The defaults are the sizes of ALBERT xxlarge.
+        """Create a config. The defaults are the sizes of ALBERT xxlarge (Lan et al. 2019, table 1).
 
         Args:
           vocab_size: number of pieces in the vocabulary.
           embedding_size: width E of the word, token-type and position embeddings.
           hidden_size: width D of the encoder.
           num_hidden_layers: number of layers.
-          num_hidden_groups: number of weight sets that the layers share.
-          num_attention_heads: number N of attention heads; divides `hidden_size`.
+          num_hidden_groups: number of groups of layers; the layers of a group share weights.
+          num_attention_heads: number N of attention heads; must divide `hidden_size`.
           intermediate_size: width F of the feed-forward layer.
-          inner_group_num: number of attention and feed-forward blocks in a group.
-          down_scale_factor: kept for published configs; the model does not use it.
-          hidden_act: activation of the feed-forward layer: a name that `get_activation` knows, or a
+          inner_group_num: number of attention and feed-forward blocks in a layer.
+          down_scale_factor: unused; kept for published configs.
+          hidden_act: activation of the feed-forward layer, a name known to `get_activation` or a
             function.
-          hidden_dropout_prob: dropout rate of embeddings and block outputs, in training.
-          attention_probs_dropout_prob: dropout rate of the attention weights, in training.
-          max_position_embeddings: the longest sequence that the model can read.
-          type_vocab_size: number of token types.
+          hidden_dropout_prob: dropout rate of embeddings and block outputs in training.
+          attention_probs_dropout_prob: dropout rate of attention weights in training.
+          max_position_embeddings: maximum sequence length, in pieces.
+          type_vocab_size: number of token types (segments).
           initializer_range: standard deviation of the initial weights.
         """
         self.vocab_size = vocab_size
@@ -75,7 +82,7 @@ class AlbertConfig:
 
     @classmethod
     def from_dict(cls, json_object: dict) -> AlbertConfig:
-        """Make a config from a dictionary; missing keys get their defaults."""
+        """Create a config from a dictionary, with defaults for missing keys."""
         config = cls(vocab_size=None)
         vars(config).update(json_object)
         return config
@@ -85,7 +92,7 @@ class AlbertConfig:
         """Read a config file.
 
         Raises:
-          InputError: if the file is missing, is not JSON, or describes no possible model.
+          InputError: if the file is missing, is not JSON, or has an invalid value.
         """
         try:
             with tf.gfile.GFile(json_file, "r") as reader:
@@ -97,15 +104,19 @@ class AlbertConfig:
         except ValueError as error:
             raise InputError(f"{json_file}: the model config is not valid JSON: {error}") from error
         if not isinstance(values, dict):
-            raise InputError(f"{json_file}: the model config must be a JSON object of sizes")
+            raise InputError(f"{json_file}: the model config must be a JSON object")
         return cls.checked(values, json_file)
 
     @classmethod
     def checked(cls, values: dict, file: str) -> AlbertConfig:
-        """Make a config from the values of a file, and check it.
+        """Create a config from the values of a file, and check it.
+
+        Args:
+          values: values by name.
+          file: path of the file, for error messages.
 
         Raises:
-          InputError: if they describe no possible model.
+          InputError: if a value is invalid.
         """
         config = cls.from_dict(values)
         problem = config._problem()
@@ -114,15 +125,15 @@ class AlbertConfig:
         return config
 
     def to_dict(self) -> dict:
-        """The config as a dictionary, unknown keys included."""
+        """The config as a dictionary, including unknown keys."""
         return copy.deepcopy(vars(self))
 
     def to_json_string(self) -> str:
-        """The config as indented JSON with sorted keys and a final line break."""
+        """The config as indented JSON with sorted keys and a final newline."""
         return json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n"
 
     def _problem(self) -> str | None:
-        """Problem that makes this config impossible, or None."""
+        """First invalid value of this config, described for an error message, or None."""
         for name in (
             "vocab_size",
             "embedding_size",
@@ -137,7 +148,7 @@ class AlbertConfig:
         ):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
-                return f"{name} is {value!r}; it must be a whole number of at least 1"
+                return f"{name} is {value!r}; it must be an integer of at least 1"
         if self.hidden_size % self.num_attention_heads:
             return (
                 f"hidden_size {self.hidden_size} is not a multiple of "

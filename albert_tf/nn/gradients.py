@@ -1,4 +1,4 @@
-"""Gradients in closed form, in place of those that TensorFlow derives op by op."""
+"""Closed-form gradients, in place of TensorFlow's op-by-op derivation."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import tensorflow.compat.v1 as tf
 
 from albert_tf.devices import device
 
-# Takes the gradient of the output and the inputs; returns a gradient, or None, for each input.
+# From the gradient of the output and the inputs to one gradient, or None, per input.
 GradientFunction = Callable[..., "Sequence[tf.Tensor | None]"]
 
 
 class ClosedForm:
-    """A gradient that `override` can give to a computation; a decorator for its function.
+    """Decorator that makes a gradient function usable with `override`.
 
     Example:
 
@@ -29,8 +29,8 @@ class ClosedForm:
     def __init__(self, function: GradientFunction):
         """Register the function with TensorFlow.
 
-        TensorFlow keeps the first gradient of a name for ever, so each registration gets a name of
-        its own: after a module has been reloaded, graphs use its new functions.
+        TensorFlow never replaces a registered gradient, so each registration gets a new name. After
+        a module is reloaded, graphs use its new functions.
         """
         self.function = function
         for number in itertools.count():
@@ -49,19 +49,19 @@ class ClosedForm:
 
 
 def override(gradient: ClosedForm, output: tf.Tensor, *inputs: tf.Tensor) -> tf.Tensor:
-    """The output of a computation, with a gradient in closed form in place of its own.
+    """Replace the gradient of a computation by a closed-form gradient.
 
-    Unlike `tf.custom_gradient` this leaves no op in the graph that nothing reads. Graphs for
-    devices that fuse ops themselves keep the gradient that TensorFlow derives.
+    Unlike `tf.custom_gradient`, this leaves no unused ops in the graph. On devices that fuse ops
+    themselves, the computation keeps the gradient derived by TensorFlow.
 
     Args:
-      gradient: the gradient.
+      gradient: closed-form gradient.
       output: result of the computation.
-      *inputs: tensors that the gradient is computed from: all through which gradients flow, and
+      *inputs: inputs of the gradient function: all tensors through which gradients flow, and
         intermediate results.
 
     Returns:
-      A tensor with the value of `output`.
+      Tensor with the value of `output`.
     """
     if not device.current().closed_form_gradients:
         return output

@@ -1,6 +1,6 @@
-"""Pre-training with a plain `tf.estimator.Estimator`, for notebooks.
+"""Functions for pre-training with a plain `tf.estimator.Estimator`, for example in notebooks.
 
-`run_pretraining` offers these names, as the original does.
+`run_pretraining` exports these names, like the original.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import tensorflow.compat.v1 as tf
 import optimization
 from albert_tf.nn.config import AlbertConfig
 from albert_tf.pretraining import heads
-from albert_tf.pretraining.heads import (  # noqa: F401  # three of them for `run_pretraining`
+from albert_tf.pretraining.heads import (  # noqa: F401  # re-exported by `run_pretraining`
     WEIGHTS,
     gather_indexes,
     get_masked_lm_output,
@@ -40,7 +40,7 @@ def model_fn_builder(
     start_warmup_step: int = 0,
     use_einsum: bool = False,
 ) -> Callable[..., tf.estimator.EstimatorSpec]:
-    """Make a model function for a plain `tf.estimator.Estimator`, to train and to evaluate.
+    """Make a model function of a plain `tf.estimator.Estimator`, for training and evaluation.
 
     Example:
 
@@ -49,11 +49,14 @@ def model_fn_builder(
       estimator.train(input_fn_builder(files, 512, 20, is_training=True), max_steps=1000)
 
     Args:
-      albert_config: the model's config.
-      init_checkpoint: checkpoint to start from, as `checkpoints.find_checkpoint` takes it.
+      albert_config: config of the model.
+      init_checkpoint: checkpoint to start from; see `checkpoints.find_checkpoint`.
       learning_rate, num_train_steps, num_warmup_steps, use_tpu, optimizer, poly_power,
         start_warmup_step: see `optimization.create_optimizer`.
       use_one_hot_embeddings, use_einsum: see `modeling.AlbertModel`.
+
+    Returns:
+      A function from features, labels, mode and params to an `EstimatorSpec`.
     """
     task = PretrainingTask(PretrainingSettings(), albert_config, None)
 
@@ -88,7 +91,7 @@ def model_fn_builder(
 
 
 def _metrics(sums):
-    """Metrics of an Estimator's evaluation, from sums over the predictions of each example."""
+    """Evaluation metrics of an Estimator, from sums over the predictions of each example."""
     weights = sums.pop(WEIGHTS)
     return {
         name: tf.metrics.mean(value / weights, weights)
@@ -105,14 +108,17 @@ def input_fn_builder(
     is_training: bool,
     num_cpu_threads: int = 4,
 ) -> Callable[[Mapping[str, Any]], tf.data.Dataset]:
-    """Make an Estimator's input function, which takes "batch_size" from its `params`.
+    """Make an input function of an Estimator, with the batch size in `params["batch_size"]`.
 
     Args:
       input_files: paths of TFRecord files.
-      max_seq_length: length of the records.
-      max_predictions_per_seq: predictions that a record has room for.
-      is_training: whether the batches come without end, in another order in each epoch.
-      num_cpu_threads: with 1, no two threads read.
+      max_seq_length: length of the records, in pieces.
+      max_predictions_per_seq: room for predictions in a record.
+      is_training: whether to repeat the records forever, in a new order in each epoch.
+      num_cpu_threads: whether to read in parallel: not if 1.
+
+    Returns:
+      A function from `params` to a `tf.data.Dataset` of batches.
     """
     fields = record_fields(max_seq_length, max_predictions_per_seq)
 

@@ -1,7 +1,7 @@
-"""The heads of pre-training: masked language model and sentence order.
+"""Pre-training heads: masked language model and sentence order.
 
-Lan et al. 2019 (https://arxiv.org/abs/1909.11942), section 3.1. Shapes: B batch, S sequence length,
-P predictions of a sequence, D hidden width, E embedding width, V vocabulary.
+Lan et al. 2019 (https://arxiv.org/abs/1909.11942), section 3.1. Dimensions: B batch size, S
+sequence length, P predictions per sequence, D hidden size, E embedding size, V vocabulary size.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ POSITIONS, IDS, WEIGHTS = "masked_lm_positions", "masked_lm_ids", "masked_lm_wei
 DENOMINATOR = "masked_lm_denominator"
 ORDER = "next_sentence_labels"
 
-_LOSS_EPSILON = 1e-5  # keeps a batch without predictions from dividing by 0
+_LOSS_EPSILON = 1e-5  # avoids division by 0 in a batch without predictions
 
 
 def gather_indexes(sequence_tensor: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
-    """Vectors at some positions of each sequence.
+    """Gather the vectors at given positions of each sequence.
 
     Args:
       sequence_tensor: float tensor [B, S, D].
@@ -44,19 +44,19 @@ def get_masked_lm_output(
     label_ids: tf.Tensor,
     label_weights: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Build the masked language model: its loss, and its probabilities at given positions.
+    """Build the masked-LM head and its loss at given positions.
 
     Args:
-      albert_config: the model's config.
-      input_tensor: float tensor [B, S, D], the output of the encoder.
-      output_weights: float tensor [V, E], the word embedding table.
+      albert_config: config of the model.
+      input_tensor: float tensor [B, S, D], output of the encoder.
+      output_weights: float tensor [V, E], word embedding table.
       positions: int tensor [B, P].
-      label_ids: int tensor [B, P], the pieces before masking.
-      label_weights: float tensor [B, P], 0 where there is no prediction.
+      label_ids: int tensor [B, P], ids of the pieces before masking.
+      label_weights: float tensor [B, P], 0 for unused predictions.
 
     Returns:
-      The loss, scalar: the weighted mean; the cross-entropies, [B * P]; the logarithms of the
-      probabilities, [B * P, V].
+      Float tensors: the loss (the weighted mean of the cross-entropies), scalar; the
+      cross-entropies, [B * P]; the log-probabilities, [B * P, V].
     """
     hidden = _transformed(albert_config, gather_indexes(input_tensor, positions))
     logits = _masked_lm_logits(hidden, output_weights)
@@ -71,15 +71,18 @@ def masked_lm_loss(
     output_weights: tf.Tensor,
     features: Mapping[str, tf.Tensor],
 ) -> tf.Tensor:
-    """Build the loss of `get_masked_lm_output`, with logits only where there is a prediction.
+    """Build the loss of `get_masked_lm_output`, without logits for unused predictions.
 
     Args:
-      albert_config: the model's config.
-      input_tensor: float tensor [B, S, D], the output of the encoder.
-      output_weights: float tensor [V, E], the word embedding table.
-      features: `masked_lm_positions`, `masked_lm_ids` and `masked_lm_weights`, [B, P]. For a
-        micro-batch also `masked_lm_denominator`, scalar: what the sum of its losses is divided by,
-        so that the mean over the micro-batches is the loss of the batch.
+      albert_config: config of the model.
+      input_tensor: float tensor [B, S, D], output of the encoder.
+      output_weights: float tensor [V, E], word embedding table.
+      features: `masked_lm_positions`, `masked_lm_ids` and `masked_lm_weights`, [B, P]. A
+        micro-batch also has `masked_lm_denominator`, scalar, the denominator of the weighted mean.
+        It makes the mean over the micro-batches equal the loss of the batch.
+
+    Returns:
+      Scalar float tensor.
     """
     hidden = _transformed(albert_config, gather_indexes(input_tensor, features[POSITIONS]))
     label_ids, weights = (tf.reshape(features[name], [-1]) for name in (IDS, WEIGHTS))
@@ -93,7 +96,7 @@ def masked_lm_loss(
 
 
 def _transformed(config, hidden):
-    """Map the encoder's vectors [N, D] to the space of the word embeddings: [N, E]."""
+    """Map the encoder's outputs [N, D] to the space of the word embeddings: [N, E]."""
     with tf.variable_scope("cls/predictions/transform"):
         hidden = modeling.dense_layer(hidden, config.embedding_size, "dense", config)
         activation = modeling.get_activation(config.hidden_act)
@@ -103,7 +106,7 @@ def _transformed(config, hidden):
 
 
 def _masked_lm_logits(hidden, output_weights):
-    """Logits of all pieces, [N, V], from vectors [N, E] and the table [V, E]."""
+    """Logits of all pieces, [N, V], from vectors [N, E] and the embedding table [V, E]."""
     with tf.variable_scope("cls/predictions"):
         bias = tf.get_variable(
             "output_bias", [output_weights.shape[0]], initializer=tf.zeros_initializer()
@@ -122,23 +125,23 @@ def _weighted_mean(losses, weights):
 
 
 def masked_lm_denominator(weights: tf.Tensor) -> tf.Tensor:
-    """Denominator of the weighted mean of losses, scalar, from weights of any shape."""
+    """Denominator of the masked-LM loss, scalar, from weights of any shape."""
     return tf.reduce_sum(weights) + _LOSS_EPSILON
 
 
 def get_sentence_order_output(
     albert_config: AlbertConfig, input_tensor: tf.Tensor, labels: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Build the sentence-order head: whether two segments are in order, label 0, or swapped, 1.
+    """Build the sentence-order head and its loss.
 
     Args:
-      albert_config: the model's config.
-      input_tensor: float tensor [B, D], the pooled output.
-      labels: int tensor [B] or [B, 1].
+      albert_config: config of the model.
+      input_tensor: float tensor [B, D], pooled output of the encoder.
+      labels: int tensor [B] or [B, 1]: 0 for segments in order, 1 for swapped segments.
 
     Returns:
-      The loss, scalar: the mean; the cross-entropies, [B]; the logarithms of the probabilities,
-      [B, 2].
+      Float tensors: the loss (the mean of the cross-entropies), scalar; the cross-entropies, [B];
+      the log-probabilities, [B, 2].
     """
     with tf.variable_scope("cls/seq_relationship"):
         logits = modeling.output_layer(input_tensor, 2, albert_config.initializer_range)
@@ -149,7 +152,16 @@ def get_sentence_order_output(
 def pretraining_loss(
     albert_config: AlbertConfig, model: AlbertModel, features: Mapping[str, tf.Tensor]
 ) -> tf.Tensor:
-    """Sum of both losses, scalar, of the features of a batch or micro-batch."""
+    """Build both heads and the sum of their losses for a batch or micro-batch.
+
+    Args:
+      albert_config: config of the model.
+      model: encoder on the batch.
+      features: features of `masked_lm_loss`, and `next_sentence_labels`, int [B, 1].
+
+    Returns:
+      Scalar float tensor.
+    """
     masked_lm = masked_lm_loss(
         albert_config, model.get_sequence_output(), model.get_embedding_table(), features
     )
@@ -162,15 +174,17 @@ def pretraining_loss(
 def example_sums(
     albert_config: AlbertConfig, model: AlbertModel, features: Mapping[str, tf.Tensor]
 ) -> dict[str, tf.Tensor]:
-    """Sums over the predictions of each example, and the metrics of the order of its segments.
+    """Build the terms of the metrics for each example.
 
     Args:
-      albert_config: the model's config.
-      model: the encoder on the batch.
-      features: those of the masked language model, [B, P], and `next_sentence_labels`, [B, 1].
+      albert_config: config of the model.
+      model: encoder on the batch.
+      features: features of the masked language model, [B, P], and `next_sentence_labels`, [B, 1].
 
     Returns:
-      Float tensors [B] by name.
+      Float tensors [B] by name. `masked_lm_*` are weighted sums over the predictions of an example,
+      and `masked_lm_weights` the sum of the weights. `sentence_order_*` are the values of the
+      example.
     """
     labels, weights = features[IDS], features[WEIGHTS]
     _, losses, log_probs = get_masked_lm_output(
@@ -181,33 +195,38 @@ def example_sums(
         labels,
         weights,
     )
-    is_right = _is_best(log_probs, labels)
+    is_correct = _is_correct(log_probs, labels)
     order_labels = features[ORDER]
     _, order_losses, order_log_probs = get_sentence_order_output(
         albert_config, model.get_pooled_output(), order_labels
     )
     return {
-        "masked_lm_accuracy": _sums(is_right, weights),
+        "masked_lm_accuracy": _sums(is_correct, weights),
         "masked_lm_loss": _sums(losses, weights),
         "masked_lm_weights": tf.reduce_sum(weights, axis=-1),
-        "sentence_order_accuracy": _is_best(order_log_probs, order_labels),
+        "sentence_order_accuracy": _is_correct(order_log_probs, order_labels),
         "sentence_order_loss": order_losses,
     }
 
 
-def _is_best(log_probs, labels):
-    """1 where the most probable [N, labels] is the label, else 0: float [N]."""
+def _is_correct(log_probs, labels):
+    """Float [N]: 1 where the most probable class of [N, classes] is the label, else 0."""
     best = tf.argmax(log_probs, axis=-1, output_type=tf.int32)
     return tf.cast(tf.equal(best, tf.reshape(labels, [-1])), tf.float32)
 
 
 def _sums(values, weights):
-    """The sums of values [B * P] over the predictions of each example: [B]."""
+    """Weighted sums [B] of values [B * P] over the predictions of each example."""
     return tf.reduce_sum(tf.reshape(values, tf.shape(weights)) * weights, axis=-1)
 
 
 def log_probabilities(config: AlbertConfig, model: AlbertModel) -> dict[str, tf.Tensor]:
-    """Log-probabilities of the pieces [B, S, V], and of the order of the segments [B, 2]."""
+    """Build both heads for an exported model.
+
+    Returns:
+      Float tensors by name: `masked_lm_log_probs`, [B, S, V], at all positions, and
+      `sentence_order_log_probs`, [B, 2].
+    """
     sequence_output = model.get_sequence_output()
     batch_size, length, width = modeling.get_shape_list(sequence_output)
     hidden = _transformed(config, tf.reshape(sequence_output, [-1, width]))

@@ -1,10 +1,10 @@
-"""Text to pre-training instances: two segments in order or swapped, with masked n-grams.
+"""Conversion of text to pre-training instances: pairs of segments with masked n-grams.
 
 Lan et al. 2019 (https://arxiv.org/abs/1909.11942), sections 3.1 and 4.1. This file works on plain
-Python and NumPy values and does not load TensorFlow.
+Python and NumPy values and does not import TensorFlow.
 
-The random choices of a block of documents depend on its number, the pass and the seed alone, so
-that blocks can be worked on in any order, by any number of processes.
+The random choices for a block of documents depend only on its number, the pass over the text and
+the seed. Blocks can therefore be processed in any order, by any number of processes.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ from tokenization import SPIECE_UNDERLINE, FullTokenizer, padded_inputs
 
 SPECIAL_TOKENS = 3  # [CLS] segment A [SEP] segment B [SEP]
 BLOCK_CHARACTERS = 1 << 20
-_FIRST_TRIES = 8  # random places to try for an n-gram before all are looked at
-MASKED_SHARE, KEPT_SHARE = 0.8, 0.1  # of the chosen pieces; the rest become random ones
+_RANDOM_TRIES = 8  # random positions to try for an n-gram before searching all
+MASKED_SHARE, KEPT_SHARE = 0.8, 0.1  # of the chosen pieces; the rest become random pieces
 _SPECIAL_PIECE = re.compile(r"\[(PAD|UNK|CLS|SEP|MASK|unused\d+)\]|<(pad|unk|s|/s)>")
 _WORD_PART = re.compile(r"""[a-zA-Z!"#$%&()*+,\-./:;?@\[\\\]^_`{|}~]+""")
 _PUNCTUATION = frozenset("""!"#$%&()*+,-./:;?@[\\]^_`{|}~""")
 
-Document = Sequence[Sequence[int]]  # the ids of the pieces of each sentence
+Document = Sequence[Sequence[int]]  # ids of the pieces of each sentence
 
 
 @dataclass(frozen=True)
 class InstanceSettings:
-    """Settings of instances, beside the text, the vocabulary and the seed.
+    """Settings of instances, apart from the text, the vocabulary and the seed.
 
     Attributes:
-      max_seq_length: longest instance, in pieces, with its three marks.
-      max_predictions_per_seq: most pieces that are masked, and most that are permuted.
-      masked_lm_prob: share of the pieces to mask.
-      short_seq_prob: share of the documents whose instances aim at a random shorter length.
-      ngram: longest run of words that is masked at once.
-      favor_shorter_ngram: whether runs of n words have a probability in proportion to 1/n; if not,
-        the longest has that of one word, and so on.
-      do_whole_word_mask: whether words are masked whole, and not piece by piece.
-      do_permutation: whether as many pieces again change places, to be predicted too.
-      random_next_sentence: whether label 1 means a segment B from another document, and not
+      max_seq_length: maximum length of an instance in pieces, including three special tokens.
+      max_predictions_per_seq: maximum number of masked pieces, and of permuted pieces.
+      masked_lm_prob: fraction of the pieces to mask.
+      short_seq_prob: fraction of the documents with instances of a random shorter length.
+      ngram: maximum length of a masked n-gram, in words.
+      favor_shorter_ngram: whether the probability of an n-gram is proportional to 1/n; otherwise
+        the same probabilities apply in reverse, and the longest is the likeliest.
+      do_whole_word_mask: whether to mask whole words instead of single pieces.
+      do_permutation: whether to permute as many pieces again, and predict them too.
+      random_next_sentence: whether label 1 means a segment B from another document instead of
         swapped segments.
     """
 
@@ -62,12 +62,12 @@ class InstanceSettings:
 
     @property
     def num_predictions(self) -> int:
-        """The number of predictions that a record has room for."""
+        """Room for predictions in a record."""
         return self.max_predictions_per_seq * (2 if self.do_permutation else 1)
 
     @property
     def ngram_probabilities(self) -> list[float]:
-        """The probabilities of runs of 1, 2, ... words."""
+        """Probabilities of n-grams of 1, 2, ... words."""
         weights = [1 / n for n in range(1, self.ngram + 1)]
         if not self.favor_shorter_ngram:
             weights.reverse()
@@ -75,11 +75,15 @@ class InstanceSettings:
 
 
 def starts_word(piece: str, is_sentencepiece: bool) -> bool:
-    """Whether a word begins with a piece, or the piece is a word of its own.
+    """Whether a piece starts a word or is a word by itself.
 
-    In a SentencePiece vocabulary these are the pieces that begin with "▁", punctuation marks, and
-    everything that is not written in the letters a to z: digits, other scripts, special pieces. In
-    a WordPiece vocabulary they are the pieces without "##".
+    In a SentencePiece vocabulary, these pieces begin with "▁", are punctuation marks or special
+    tokens, or contain characters other than punctuation and the letters a to z, such as digits and
+    other scripts. In a WordPiece vocabulary, they are the pieces without "##".
+
+    Args:
+      piece: the piece.
+      is_sentencepiece: whether it comes from a SentencePiece vocabulary, not WordPiece.
     """
     if not is_sentencepiece:
         return not piece.startswith("##")
@@ -92,19 +96,19 @@ def starts_word(piece: str, is_sentencepiece: bool) -> bool:
 
 
 class Vocabulary:
-    """Properties of the pieces of a vocabulary, by their ids.
+    """Properties of the pieces of a vocabulary, by id.
 
     Attributes:
       cls_id: id of [CLS].
       sep_id: id of [SEP].
       mask_id: id of [MASK].
-      starts_word: for each id 1 if a word begins with the piece, else 0.
-      is_special: for each id whether the piece stands for no text; such pieces are never masked.
-      ordinary_ids: the ids of all other pieces.
+      starts_word: for each id, 1 if the piece starts a word, else 0.
+      is_special: for each id, whether it is a special token, which is never masked.
+      ordinary_ids: ids of all other pieces.
     """
 
     def __init__(self, tokenizer: FullTokenizer):
-        """Read the vocabulary of a tokenizer, which has [CLS], [SEP] and [MASK]."""
+        """Read the vocabulary of a tokenizer; it must have [CLS], [SEP] and [MASK]."""
         pieces = [
             tokenizer.inv_vocab.get(index, "") for index in range(max(tokenizer.inv_vocab) + 1)
         ]
@@ -120,15 +124,15 @@ class Vocabulary:
 def read_blocks(
     paths: Sequence[str], strict: bool = True, block_characters: int = BLOCK_CHARACTERS
 ) -> Iterator[list[list[str]]]:
-    """Yield blocks of documents, each a list of sentences, while the files are read.
+    """Yield blocks of documents (lists of sentences), reading the files lazily.
 
-    A document ends at an empty line or with its file. One that is longer than a block is cut
-    between two sentences.
+    A document ends at an empty line or at the end of its file. A document longer than a block is
+    split between two sentences.
 
     Args:
-      paths: text files in UTF-8 with one sentence per line.
-      strict: whether what is not UTF-8 is an error; if not, it is left out.
-      block_characters: size of a block, about.
+      paths: paths of text files in UTF-8, with one sentence per line.
+      strict: whether bytes that are not UTF-8 are an error; otherwise they are dropped.
+      block_characters: approximate size of a block, in characters.
 
     Raises:
       InputError: if a file cannot be read or is not UTF-8.
@@ -151,31 +155,33 @@ def read_blocks(
 
 
 def _read_lines(path, strict):
-    """Yield the lines of a file without the white space at their ends."""
+    """Yield the lines of a file, without leading and trailing whitespace."""
     number = 0
     try:
         with Path(path).open("rb") as file:
             for number, line in enumerate(file, start=1):
-                if number == 1 and line.startswith(b"\xef\xbb\xbf"):  # a byte-order mark
+                if number == 1 and line.startswith(b"\xef\xbb\xbf"):  # byte-order mark
                     line = line[3:]
                 yield line.decode("utf-8", "strict" if strict else "ignore").strip()
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{path}, line {number}: not UTF-8 ({error}); convert the file, or give "
-            "--input_file_mode=rb to leave out what is not UTF-8"
+            f"{path}, line {number}: not UTF-8 ({error}); convert the file, or drop the invalid "
+            "bytes with --input_file_mode=rb"
         ) from error
     except OSError as error:
-        raise InputError(f"{path}: cannot read the text: {error.strerror}") from error
+        raise InputError(
+            f"{path}: cannot read the text: {error.strerror}; correct the path"
+        ) from error
 
 
 @dataclass(frozen=True)
 class EncodedBlock:
-    """A block of documents as ids, in three flat arrays.
+    """A block of documents as ids, in three flat int32 arrays.
 
     Attributes:
-      ids: the pieces of all sentences, int32.
-      sentence_lengths: number of pieces of each sentence, int32.
-      document_lengths: number of sentences of each document, int32.
+      ids: ids of the pieces of all sentences.
+      sentence_lengths: number of pieces of each sentence.
+      document_lengths: number of sentences of each document.
     """
 
     ids: np.ndarray
@@ -186,7 +192,7 @@ class EncodedBlock:
     def from_text(
         cls, block: Sequence[Sequence[str]], tokenizer: FullTokenizer, do_lower_case: bool
     ) -> EncodedBlock:
-        """Encode the sentences of a block; those without any piece are left out."""
+        """Encode the sentences of a block, skipping those without pieces."""
         ids, sentence_lengths, document_lengths = [], [], []
         for document in block:
             sentences = [tokenizer.ids_of_text(text, do_lower_case) for text in document]
@@ -199,7 +205,7 @@ class EncodedBlock:
 
     @property
     def documents(self) -> list[Document]:
-        """The documents."""
+        """The documents of the block, as nested lists."""
         ids, end = self.ids.tolist(), 0
         sentences = []
         for length in self.sentence_lengths.tolist():
@@ -210,7 +216,7 @@ class EncodedBlock:
 
     @property
     def num_single_sentences(self) -> int:
-        """The number of documents of a single sentence, which make no pair of segments."""
+        """Number of documents of a single sentence, too short for a pair of segments."""
         return int((self.document_lengths == 1).sum())
 
 
@@ -220,11 +226,11 @@ class Instance:
 
     Attributes:
       input_ids: ids of the pieces, masked and permuted.
-      segment_ids: the segment of each piece, 0 or 1.
-      token_boundary: for each piece 1 if a word begins with it, else 0.
-      positions: which pieces are to be predicted, ascending.
-      labels: the pieces that stood there.
-      next_sentence_label: 1 if the segments are swapped, or B is from another document.
+      segment_ids: segment of each piece, 0 or 1.
+      token_boundary: for each piece, 1 if it starts a word, else 0.
+      positions: positions of the pieces to predict, ascending.
+      labels: original ids of these pieces.
+      next_sentence_label: 1 if the segments are swapped or B is from another document, else 0.
     """
 
     input_ids: list[int]
@@ -235,7 +241,7 @@ class Instance:
     next_sentence_label: int
 
     def record(self, settings: InstanceSettings) -> dict[str, list[int] | list[float]]:
-        """The values of the instance's record, padded, by the names of the original."""
+        """Values of the instance's record, padded, by the original's field names."""
         length, unused = settings.max_seq_length, settings.num_predictions - len(self.positions)
         return {
             **padded_inputs(self.input_ids, self.segment_ids, length),
@@ -248,10 +254,16 @@ class Instance:
 
 
 class InstanceMaker:
-    """Maker of the instances of blocks of documents."""
+    """Maker of instances from blocks of documents."""
 
     def __init__(self, settings: InstanceSettings, vocabulary: Vocabulary, seed: int):
-        """Take the settings; the same `seed` makes the same instances."""
+        """Make the maker.
+
+        Args:
+          settings: settings of the instances.
+          vocabulary: properties of the pieces.
+          seed: seed of all random choices.
+        """
         self.settings = settings
         self.vocabulary = vocabulary
         self.seed = seed
@@ -260,7 +272,7 @@ class InstanceMaker:
     def block_instances(
         self, documents: Sequence[Document], block_number: int, pass_number: int
     ) -> list[Instance]:
-        """The instances of one pass over the documents of a block, in random order."""
+        """Make the instances of one pass over the documents of a block, in random order."""
         rng = random.Random(f"{self.seed}/{pass_number}/{block_number}")
         instances = [
             self._instance(segment_a, segment_b, label, rng)
@@ -273,8 +285,8 @@ class InstanceMaker:
     def _pairs(self, documents, index, rng):
         """Yield the pairs of segments of a document, with their labels.
 
-        A pair takes sentences up to the target length, but at least two. A last sentence that is
-        left alone goes with the one before it.
+        A pair takes sentences up to the target length, but at least two. If only one sentence
+        remains at the end, it is paired with the one before it.
         """
         document = documents[index]
         if len(document) < 2:
@@ -289,7 +301,7 @@ class InstanceMaker:
             cut = rng.randrange(first + 1, end)
             is_other = rng.random() < 0.5
             if is_other and self.settings.random_next_sentence and len(documents) > 1:
-                cut = max(cut, start + 1)  # sentences after the cut are used for the next pair
+                cut = max(cut, start + 1)  # the next pair starts at the cut
                 segment_a = _joined(document[start:cut])
                 start = cut
                 yield segment_a, self._other_text(documents, index, target - len(segment_a), rng), 1
@@ -308,7 +320,7 @@ class InstanceMaker:
         return longest
 
     def _other_text(self, documents, index, length, rng):
-        """Pieces from a random sentence of another document on, to a length or its end."""
+        """Pieces of another document from a random sentence on, up to about a length."""
         other = documents[(index + rng.randrange(1, len(documents))) % len(documents)]
         pieces = []
         for sentence in other[rng.randrange(len(other)) :]:
@@ -318,7 +330,7 @@ class InstanceMaker:
         return pieces
 
     def _instance(self, segment_a, segment_b, label, rng):
-        """An instance of two segments of any length."""
+        """Make an instance from two segments of any length."""
         room = self.settings.max_seq_length - SPECIAL_TOKENS
         if len(segment_a) + len(segment_b) > room:
             kept_b = min(len(segment_b), max(room // 2, room - len(segment_a)))
@@ -333,19 +345,23 @@ class InstanceMaker:
         return Instance(ids, segment_ids, boundary, *chosen, label)
 
     def _truncated(self, segment, length, rng):
-        """A segment with pieces taken off at random ends; it does not begin within a word."""
+        """Truncate a segment at random ends; the result starts at the start of a word."""
         excess = len(segment) - length
         if excess <= 0:
             return segment
         front = bin(rng.getrandbits(excess)).count("1")
         while front < len(segment) and not self.vocabulary.starts_word[segment[front]]:
             front += 1
-        if front == len(segment):  # nothing but parts of the word
+        if front == len(segment):  # no later word starts
             front = 0
         return segment[front : front + length]
 
     def _mask(self, ids, rng):
-        """Mask and permute pieces in place; the positions, and the pieces before masking."""
+        """Mask and permute pieces in place.
+
+        Returns:
+          Positions of the pieces to predict, ascending, and their original ids.
+        """
         settings = self.settings
         if not settings.masked_lm_prob:
             return [], []
@@ -367,7 +383,7 @@ class InstanceMaker:
         return positions, [labels[position] for position in positions]
 
     def _replacement(self, piece, rng):
-        """Input piece in place of a masked one (BERT, section 3.1)."""
+        """Replacement of a masked piece in the input (BERT, section 3.1)."""
         draw = rng.random()
         if draw < MASKED_SHARE:
             return self.vocabulary.mask_id
@@ -376,9 +392,10 @@ class InstanceMaker:
         return rng.choice(self.vocabulary.ordinary_ids)
 
     def words(self, ids: Sequence[int]) -> list[tuple[int, int]]:
-        """The words that may be masked, as the positions where they begin and end (exclusive).
+        """Find the words that may be masked; words with special tokens are excluded.
 
-        Special pieces, and words that contain one, are not among them.
+        Returns:
+          Start and end (exclusive) of each word, as positions in `ids`.
         """
         vocabulary, whole = self.vocabulary, self.settings.do_whole_word_mask
         words = []
@@ -397,7 +414,7 @@ def _joined(sentences):
 
 
 class NgramChooser:
-    """Random choice of n-grams of words that do not overlap."""
+    """Chooser of random n-grams of words that do not overlap."""
 
     def __init__(
         self, words: Sequence[tuple[int, int]], limits: Sequence[float], rng: random.Random
@@ -405,9 +422,9 @@ class NgramChooser:
         """Make the chooser.
 
         Args:
-          words: where words begin and end (exclusive); an n-gram does not go over a gap.
-          limits: the cumulated probabilities of 1, 2, ... words, without the last, which is 1.
-          rng: makes the choices.
+          words: start and end (exclusive) of each word; n-grams do not cross gaps between words.
+          limits: cumulative probabilities of n-grams of 1, 2, ... words, without the last, 1.
+          rng: random generator.
         """
         self._words = words
         self._limits = limits
@@ -415,18 +432,18 @@ class NgramChooser:
         self._is_free = [True] * len(words)
 
     def choose(self, budget: int) -> list[int]:
-        """The positions of n-grams of up to `budget` pieces in all, in the order of choice."""
+        """Choose n-grams of up to `budget` pieces in total; return the positions of the pieces."""
         positions = []
         for ngram in self.ngrams(budget):
             positions += range(self._words[ngram[0]][0], self._words[ngram[-1]][1])
         return positions
 
     def ngrams(self, budget: int) -> Iterator[range]:
-        """Yield n-grams of up to `budget` pieces in all, as ranges of words."""
+        """Yield n-grams of up to `budget` pieces in total, as ranges of words."""
         while budget > 0:
             draw = self._rng.random()
             size = 1 + sum(draw >= limit for limit in self._limits)
-            ngram = self._place(size, budget)
+            ngram = self._draw(size, budget)
             if not ngram:
                 return
             for word in ngram:
@@ -434,11 +451,11 @@ class NgramChooser:
                 budget -= self._words[word][1] - self._words[word][0]
             yield ngram
 
-    def _place(self, most, budget):
-        """A random free n-gram of `most` words, or else of fewer, within the budget."""
+    def _draw(self, max_size, budget):
+        """Draw a free n-gram of `max_size` words, or else of fewer, within the budget."""
         num_words, rng = len(self._words), self._rng
-        for size in range(most, 0, -1):
-            for _ in range(_FIRST_TRIES):
+        for size in range(max_size, 0, -1):
+            for _ in range(_RANDOM_TRIES):
                 start = int(rng.random() * num_words)
                 ngram = range(start, start + size)
                 if self._fits(ngram, budget):

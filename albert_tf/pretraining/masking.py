@@ -1,7 +1,8 @@
-"""Masking while records are read: each time a record comes, other n-grams of it are masked.
+"""Dynamic masking: new n-grams of a record are masked each time it is read.
 
-The same choices as in `pretraining_data.py`, in TensorFlow operations, so that reading never waits
-for Python. They depend on the number of the record in the run alone: a resumed run makes the same.
+The masks follow the rules of `instances.py`, but in TensorFlow operations, so that reading never
+waits for Python. They depend only on the number of the record in the run, so a resumed run makes
+the same masks.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from albert_tf.pretraining.instances import KEPT_SHARE, MASKED_SHARE, InstanceSe
 from tokenization import FullTokenizer
 
 _SEED = 12345
-_ROUNDS = 3  # in which n-grams are taken until the next does not fit into the budget
+_ROUNDS = 3  # rounds of choosing n-grams, each until the next does not fit the budget
 
 
 class Masker:
     """Dynamic masking of the features of records.
 
-    Words are told by `token_boundary`. The sequence is cut into n-grams of 1 to `ngram` words; they
-    are taken in random order as long as they fit into the budget.
+    `token_boundary` marks the words. The sequence is split into n-grams of 1 to `ngram` words,
+    which are chosen in random order as long as they fit the budget.
     """
 
     def __init__(
@@ -30,10 +31,10 @@ class Masker:
         """Make the masker.
 
         Args:
-          tokenizer: its vocabulary has [CLS], [SEP] and [MASK].
-          budget: most pieces of a sequence that are masked.
-          ngram: most words that are masked together; n of them with a probability like 1/n.
-          masked_lm_prob: largest share of the pieces of a sequence that is masked.
+          tokenizer: tokenizer whose vocabulary has [CLS], [SEP] and [MASK].
+          budget: maximum number of masked pieces in a sequence.
+          ngram: maximum length of an n-gram, in words; its probability is proportional to 1/n.
+          masked_lm_prob: maximum fraction of masked pieces in a sequence.
         """
         vocabulary = Vocabulary(tokenizer)
         self._mask_id = vocabulary.mask_id
@@ -47,14 +48,14 @@ class Masker:
     def mask_batch(
         self, numbers: tf.Tensor, features: dict[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        """Mask the records of a batch anew.
+        """Mask the records of a batch, replacing their stored masks.
 
         Args:
-          numbers: int64 tensor [B], the numbers of the records in the run.
-          features: those of `task.record_fields`, and `token_boundary`.
+          numbers: int64 tensor [B], numbers of the records in the run.
+          features: features of `task.record_fields`, [B, ...], and `token_boundary`, [B, S].
 
         Returns:
-          The features with other `input_ids` and `masked_lm_*`.
+          The features with new `input_ids` and `masked_lm_*`.
         """
         signature = {
             name: tf.TensorSpec(value.shape[1:], value.dtype) for name, value in features.items()
@@ -64,7 +65,7 @@ class Masker:
         )
 
     def mask(self, number: tf.Tensor, features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Mask a record: `mask_batch` without the first axis."""
+        """Mask one record; like `mask_batch`, without the batch axis."""
         ids = _restored(features)
         length = ids.shape[0]
         draws = tf.random.stateless_uniform([4, length], seed=tf.stack([_SEED, number]))
@@ -91,7 +92,7 @@ class Masker:
         return {**features, **predictions, "input_ids": replaced}
 
     def _may_be_masked(self, ids, words, input_mask):
-        """Mask of the pieces of words without special pieces: bool [S]."""
+        """Bool [S]: whether a piece belongs to a word without special tokens."""
         is_special = tf.gather(tf.constant(self._is_special), ids)
         is_special = tf.logical_or(is_special, tf.equal(input_mask, 0))
         num_special = tf.math.unsorted_segment_sum(
@@ -100,7 +101,7 @@ class Masker:
         return tf.equal(tf.gather(num_special, words), 0)
 
     def _ngrams(self, words, may_be_masked, draws):
-        """The number of the n-gram of each piece, int32 [S]; none goes over a special piece."""
+        """Number of each piece's n-gram, int32 [S]; n-grams do not cross special tokens."""
         sizes = 1 + sum(tf.cast(draws >= limit, tf.int32) for limit in self._limits)
         ends = tf.cumsum(sizes + tf.zeros_like(words))
         ngrams = tf.searchsorted(ends, words, side="right")
@@ -110,7 +111,7 @@ class Masker:
         return tf.cumsum(tf.pad(tf.cast(is_new, tf.int32), [[1, 0]]))
 
     def _replacements(self, ids, kinds, pieces):
-        """Input piece in place of each piece, if it is masked: int32 [S]."""
+        """Replacement of each piece in the input if it is masked, int32 [S]."""
         numbers = tf.cast(pieces * len(self._ordinary_ids), tf.int32)
         random_ids = tf.gather(tf.constant(self._ordinary_ids, tf.int32), numbers)
         others = tf.where(kinds < MASKED_SHARE + KEPT_SHARE, ids, random_ids)
@@ -118,7 +119,7 @@ class Masker:
 
 
 def _restored(features):
-    """The ids [S] with the pieces that stood there before the record was masked."""
+    """Ids [S] before the record was masked."""
     used = features["masked_lm_weights"] > 0
     positions = tf.boolean_mask(features["masked_lm_positions"], used)
     labels = tf.boolean_mask(features["masked_lm_ids"], used)
@@ -126,13 +127,19 @@ def _restored(features):
 
 
 def _chosen(sizes, draws, budget):
-    """Choose the n-grams to mask, bool [S], by their sizes in pieces [S] (0: none) and draws."""
+    """Choose the n-grams to mask: bool [S].
+
+    Args:
+      sizes: int32 [S], size of each n-gram in pieces; 0 if it may not be masked.
+      draws: float [S], random numbers that determine the order of choice.
+      budget: scalar, maximum number of pieces to mask.
+    """
     order = tf.argsort(draws)
     sizes = tf.gather(sizes, order)
     chosen = tf.zeros_like(sizes, tf.bool)
     for _ in range(_ROUNDS):
-        left = budget - tf.reduce_sum(tf.where(chosen, sizes, tf.zeros_like(sizes)))
-        may_be_chosen = (sizes > 0) & (sizes <= left) & ~chosen
+        remaining = budget - tf.reduce_sum(tf.where(chosen, sizes, tf.zeros_like(sizes)))
+        may_be_chosen = (sizes > 0) & (sizes <= remaining) & ~chosen
         total = tf.cumsum(tf.where(may_be_chosen, sizes, tf.zeros_like(sizes)))
-        chosen |= may_be_chosen & (total <= left)
+        chosen |= may_be_chosen & (total <= remaining)
     return tf.scatter_nd(order[:, tf.newaxis], chosen, tf.shape(chosen))

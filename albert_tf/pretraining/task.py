@@ -1,4 +1,4 @@
-"""Pre-training as a task: masked language model and sentence order on given record files."""
+"""Pre-training task: masked language model and sentence order, on record files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,12 @@ from modeling import AlbertModel
 
 
 def record_fields(max_seq_length: int, num_predictions: int) -> RecordFields:
-    """Fields of a record that the model reads."""
+    """Record fields that the model reads.
+
+    Args:
+      max_seq_length: length of the records, in pieces.
+      num_predictions: room for predictions in a record.
+    """
     sequence = tf.io.FixedLenFeature([max_seq_length], tf.int64)
     return {
         **dict.fromkeys(MODEL_INPUTS, sequence),
@@ -32,7 +37,11 @@ def record_fields(max_seq_length: int, num_predictions: int) -> RecordFields:
 
 
 class PretrainingTask(Task):
-    """Masked n-grams, and the order of two segments."""
+    """Pre-training: prediction of masked n-grams and of the order of two segments.
+
+    Attributes:
+      masker: dynamic masking of the records; None to keep the stored masks.
+    """
 
     settings: PretrainingSettings
     expects_checkpoint = False
@@ -40,19 +49,19 @@ class PretrainingTask(Task):
 
     @classmethod
     def needs_tokenizer(cls, settings: PretrainingSettings) -> bool:
-        """Whether the task needs a vocabulary: only dynamic masking does."""
+        """Whether the task needs a vocabulary, that is, masks dynamically."""
         return settings.masked_lm_budget > 0
 
     @property
     def shares_group_0(self) -> bool:
-        """Whether groups that a checkpoint lacks start from its group 0."""
+        """Whether groups missing in the checkpoint start from its group 0."""
         return self.settings.init_from_group0
 
     def read_inputs(self, problems: Problems) -> None:
-        """Find the record files, and collect what is wrong with them and with the settings."""
+        """Find the record files, and collect problems with them and with the settings."""
         settings = self.settings
         if not (settings.do_train or settings.do_eval or settings.export_dir):
-            problems.add("there is nothing to do: give --do_train or --do_eval")
+            problems.add("nothing to do: give --do_train or --do_eval")
         with problems.collected():
             if settings.do_train:
                 paths = files.matching_files("input_file", settings.input_file)
@@ -77,20 +86,19 @@ class PretrainingTask(Task):
         room = self.settings.max_predictions_per_seq
         if budget > room:
             raise InputError(
-                f"--masked_lm_budget {budget} is more than --max_predictions_per_seq {room}: lower "
-                "the first"
+                f"--masked_lm_budget {budget} exceeds --max_predictions_per_seq {room}: lower it"
             )
         if self.tokenizer:
             if "[MASK]" not in self.tokenizer.vocab:
                 raise InputError(
-                    "--masked_lm_budget: the vocabulary has no [MASK]; give the vocabulary that "
-                    "the records were made with"
+                    "--masked_lm_budget: the vocabulary has no [MASK]; give the vocabulary of the "
+                    "records"
                 )
             self.masker = Masker(self.tokenizer, budget)
 
     @property
     def schedule(self) -> Schedule:
-        """Length of training, and course of the learning rate."""
+        """Length of training, optimizer and learning-rate schedule."""
         settings = self.settings
         return Schedule(
             steps=settings.num_train_steps,
@@ -103,7 +111,7 @@ class PretrainingTask(Task):
 
     @property
     def answer_settings(self) -> dict[str, Any]:
-        """Further settings that answers depend on; JSON values by name."""
+        """Settings that the metrics depend on; JSON values by name."""
         settings = self.settings
         return {
             "max_records": settings.max_eval_steps * settings.eval_batch_size,
@@ -112,7 +120,7 @@ class PretrainingTask(Task):
 
     @property
     def exported_settings(self) -> dict[str, Any]:
-        """Settings that an exported model carries for its users; JSON values by name."""
+        """Settings to store in an exported model; JSON values by name."""
         return self.feature_settings
 
     def fields(self, data_set: RecordFiles) -> RecordFields:
@@ -124,11 +132,11 @@ class PretrainingTask(Task):
         return fields
 
     def prepare(self, numbers: tf.Tensor, features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Mask the records of a batch anew while they are read, if that is asked for."""
+        """Apply dynamic masking to the records of a batch, if it is on."""
         return self.masker.mask_batch(numbers, features) if self.masker else features
 
     def denominators(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Sum of the predictions' weights, which the masked-LM loss is divided by."""
+        """Denominator of the masked-LM loss: the sum of the predictions' weights."""
         return {heads.DENOMINATOR: heads.masked_lm_denominator(features[WEIGHTS])}
 
     def loss(self, encoder: AlbertModel, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
@@ -138,13 +146,13 @@ class PretrainingTask(Task):
     def outputs(
         self, encoder: AlbertModel, features: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        """Build both heads for evaluation, or for an exported model: see `heads`."""
+        """Build both heads for evaluation, or for an exported model; see `heads`."""
         if POSITIONS in features:
             return heads.example_sums(self.config, encoder, features)
         return heads.log_probabilities(self.config, encoder)
 
     def evaluate(self, data_set: RecordFiles, answers: Sequence[dict]) -> Evaluation:
-        """Accuracies and losses over all records."""
+        """Compute accuracies and losses over all records."""
         sums = {name: np.sum([answer[name] for answer in answers]) for name in answers[0]}
         num_predictions = sums.pop(WEIGHTS)
         return Evaluation(

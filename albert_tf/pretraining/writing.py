@@ -1,7 +1,7 @@
-"""Pre-training records from plain text.
+"""Writer of pre-training records from plain text.
 
-Text is read and encoded once; the ids wait in a temporary file, over which as many passes go as the
-records are to have differently masked copies of the text.
+The text is read and encoded once. Its ids are kept in a temporary file, and each pass over them
+makes another set of pairs and masks.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from albert_tf.runs.hooks import ReportTimer, Throughput
 from albert_tf.runs.problems import Problems
 from tokenization import FullTokenizer
 
-_SHORTEST = instances.SPECIAL_TOKENS + 2  # a piece in each segment
+_MIN_SEQ_LENGTH = instances.SPECIAL_TOKENS + 2  # one piece in each segment
 
 
 def make_records(settings: RecordSettings) -> None:
-    """Make the records that settings describe, unless they are there.
+    """Write the record files described by settings, unless they exist already.
 
     Raises:
-      InputError: with all that is wrong with the settings and the files that they name.
+      InputError: all problems with the settings and with the files they name.
     """
     job = checked_job(settings)
     origin = job.origin
@@ -51,15 +51,15 @@ def make_records(settings: RecordSettings) -> None:
             stack.enter_context(manifests.record_writer(path, origin)) for path in job.output_files
         ]
         count = write_records(job, writers)
-    logging.info("%d records have been written to %s", count, ", ".join(job.output_files))
+    logging.info("wrote %d records to %s", count, ", ".join(job.output_files))
 
 
 @dataclass(frozen=True)
 class Job:
-    """Records to make, with what they are made from, read and checked.
+    """Records to write, and their checked inputs.
 
     Attributes:
-      settings: the settings.
+      settings: settings of the script.
       tokenizer: the tokenizer.
       input_files: paths of the text files.
       output_files: paths of the record files.
@@ -87,10 +87,10 @@ class Job:
 
 
 def checked_job(settings: RecordSettings) -> Job:
-    """Find the files that settings name.
+    """Check settings, and find and read the files they name.
 
     Raises:
-      InputError: with all that is wrong with the settings and the files.
+      InputError: all problems with the settings and with the files they name.
     """
     problems = Problems()
     tokenizer, input_files, output_files = None, [], []
@@ -104,27 +104,28 @@ def checked_job(settings: RecordSettings) -> Job:
         output_files = [path.strip() for path in settings.output_file.split(",")]
         if len(set(output_files)) < len(output_files) or not all(output_files):
             raise InputError(
-                f"--output_file {settings.output_file}: a file is empty or named twice"
+                f"--output_file {settings.output_file}: empty or duplicate file name; give each "
+                "file once"
             )
         for directory in sorted({str(Path(path).parent) for path in output_files}):
             files.check_writable("output_file", directory)
-    if settings.max_seq_length < _SHORTEST:
+    if settings.max_seq_length < _MIN_SEQ_LENGTH:
         problems.add(
-            f"--max_seq_length {settings.max_seq_length} leaves no room for two segments beside "
-            f"{instances.SPECIAL_TOKENS} special tokens: give {_SHORTEST} or more"
+            f"--max_seq_length {settings.max_seq_length} leaves no room for two segments after "
+            f"{instances.SPECIAL_TOKENS} special tokens: give {_MIN_SEQ_LENGTH} or more"
         )
     problems.raise_all()
     return Job(settings, tokenizer, input_files, output_files)
 
 
 def write_records(job: Job, writers: list[RecordWriter]) -> int:
-    """Write the instances of all passes to the writers in turn.
+    """Write the instances of all passes, distributing them over the writers in turn.
 
     Returns:
-      The number of instances.
+      Number of instances.
 
     Raises:
-      InputError: if the text cannot be read or makes no instance.
+      InputError: if the text cannot be read or is too short for a single instance.
     """
     settings = job.settings
     with tempfile.TemporaryFile(dir=Path(job.output_files[0]).parent) as file:
@@ -142,28 +143,34 @@ def write_records(job: Job, writers: list[RecordWriter]) -> int:
         count = _write(made, writers, len(store) * settings.dupe_factor)
     if not count:
         raise InputError(
-            f"{settings.input_file}: there is no document of two sentences or more; give one "
-            "sentence per line and an empty line between documents"
+            f"{settings.input_file}: no document has two sentences or more; put one sentence on a "
+            "line, and an empty line between documents"
         )
     return count
 
 
 class BlockStore:
-    """Encoded blocks in a file, to be read again in any order."""
+    """Store of encoded blocks in a file, readable in any order.
+
+    Attributes:
+      num_documents: number of documents in all blocks.
+      num_single_sentences: number of documents of a single sentence.
+      num_pieces: number of pieces.
+    """
 
     def __init__(self, file: BinaryIO):
-        """Make the store in an open file."""
+        """Make an empty store in an open file."""
         self._file = file
-        self._places = []  # of each block: where it begins, and the lengths of its arrays
+        self._layout = []  # of each block: offset in the file, and lengths of its arrays
         self.num_documents = self.num_single_sentences = self.num_pieces = 0
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._layout)
 
     def append(self, block: EncodedBlock) -> None:
         """Add a block."""
         arrays = dataclasses.astuple(block)
-        self._places.append((self._file.tell(), [len(array) for array in arrays]))
+        self._layout.append((self._file.tell(), [len(array) for array in arrays]))
         for array in arrays:
             self._file.write(array.tobytes())
         self.num_documents += len(block.document_lengths)
@@ -171,15 +178,15 @@ class BlockStore:
         self.num_pieces += len(block.ids)
 
     def read(self, number: int) -> EncodedBlock:
-        """The block with a number, from 0 in the order in which they were added."""
-        start, lengths = self._places[number]
+        """Read a block by its index, in the order of `append`."""
+        start, lengths = self._layout[number]
         self._file.seek(start)
         read = (np.frombuffer(self._file.read(4 * length), np.int32) for length in lengths)
         return EncodedBlock(*read)
 
 
 def _encoded_blocks(job: Job) -> Iterator[EncodedBlock]:
-    """Yield the blocks of the text as ids."""
+    """Yield the encoded blocks of the text."""
     settings = job.settings
 
     def encode(block):
@@ -192,18 +199,18 @@ def _encoded_blocks(job: Job) -> Iterator[EncodedBlock]:
 
 def _log_text(job, store):
     logging.info(
-        "%d documents with %d pieces have been read from %d files",
+        "read %d documents with %d pieces from %d files",
         *(store.num_documents, store.num_pieces, len(job.input_files)),
     )
     if store.num_single_sentences:
         logging.warning(
-            "%d documents of a single sentence are left out: they make no pair of segments",
+            "skipped %d documents of a single sentence: they are too short for a pair of segments",
             store.num_single_sentences,
         )
 
 
 def _made_records(maker, block, block_number, pass_number) -> list[bytes]:
-    """The records of one pass over a block."""
+    """Make the serialized records of one pass over a block."""
     return [
         record_files.serialize_example(instance.record(maker.settings))
         for instance in maker.block_instances(block.documents, block_number, pass_number)
@@ -211,7 +218,7 @@ def _made_records(maker, block, block_number, pass_number) -> list[bytes]:
 
 
 def _write(made: Iterable[list[bytes]], writers, num_tasks) -> int:
-    """Write records to the writers in turn and return their number."""
+    """Distribute records over the writers in turn, and return their number."""
     count = 0
     in_turn = itertools.cycle(writers)
     for block_records in _with_progress(made, "making records", "records", len, num_tasks):
@@ -222,7 +229,7 @@ def _write(made: Iterable[list[bytes]], writers, num_tasks) -> int:
 
 
 def _with_progress(items, description, unit, size, total=None):
-    """Yield items, and log progress and rate."""
+    """Yield items, logging progress and rate."""
     start, count, done = time.time(), 0, 0
     throughput, timer = Throughput(0, start), ReportTimer(start)
     with tqdm(desc=description, total=total, unit=" blocks", disable=None) as bar:

@@ -1,4 +1,5 @@
-"""Record files with their manifests, the data sets that read them, and worker processes.
+"""Record files, their manifests, the datasets that read them, and worker processes.
 
-Imports nothing of the project but `errors`. Imported by runs, and by scripts that make records.
+Imports only `errors` and `files` from the project. Imported by runs and by scripts that write
+records.
 """

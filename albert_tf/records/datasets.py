@@ -1,4 +1,4 @@
-"""Datasets of record files: batches to train on, to evaluate on, and of a few lengths."""
+"""Datasets of record files, for training, evaluation and prediction."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import tensorflow.compat.v1 as tf
 from albert_tf.records.record_files import RecordFields
 
 SHUFFLE_SEED = 12345
-_SHUFFLE_BUFFER = 100_000  # records; they are shuffled before they are parsed
+_SHUFFLE_BUFFER = 100_000  # records, in serialized form
 _FILES_READ_TOGETHER = 16
 
-# Takes the numbers of records, int64 [B], and their features; returns features.
+# From record numbers, int64 [B], and features to changed features.
 Prepare = Callable[[tf.Tensor, "dict[str, tf.Tensor]"], "dict[str, tf.Tensor]"]
 
 
@@ -28,33 +28,32 @@ def training_dataset(
     micro_batches: int = 1,
     spans: Sequence[range] | None = None,
 ) -> tf.data.Dataset:
-    """Batches of record files without end, each pass in another order.
+    """Endless dataset of shuffled batches from record files, reshuffled in each epoch.
 
-    The orders are the same in every run, so that a run that was interrupted can go on with the
-    records that it had not yet read.
+    The order of the records is the same in every run. An interrupted run can therefore resume with
+    the records that it has not read yet.
 
     Args:
-      paths: paths of the record files, which are read side by side.
-      num_records: number of the records that are read of all of them.
-      fields: the fields of a record.
+      paths: paths of the record files, which are read in parallel.
+      num_records: number of records read in an epoch, over all files.
+      fields: fields of a record.
       batch_size: number of records in a batch.
-      skip_records: number of records that an earlier run has read.
-      parallel: whether more than one thread reads and parses.
-      prepare: changes the features of a batch.
-      micro_batches: number of equal micro-batches, one after the other, that a batch is cut into
-        at the end.
-      spans: which records are read of each file; all by default.
+      skip_records: number of records already read by an earlier run.
+      parallel: whether to read and parse with several threads.
+      prepare: function applied to the features of each batch.
+      micro_batches: number of equal micro-batches to split each batch into, as the last step.
+      spans: range of records to read from each file; all records by default.
 
     Returns:
-      A dataset of dictionaries of int32 and float32 tensors [batch_size / micro_batches, ...].
+      Dataset of dictionaries of int32 and float32 tensors [batch_size / micro_batches, ...].
     """
     paths = [paths] if isinstance(paths, str) else list(paths)
     firsts = [span.start for span in spans] if spans else [0] * len(paths)
     counts = [len(span) for span in spans] if spans else [-1] * len(paths)
     threads = tf.data.experimental.AUTOTUNE if parallel else None
-    first_pass = skip_records // num_records
+    first_epoch = skip_records // num_records
 
-    def one_pass(number):
+    def one_epoch(number):
         seed = SHUFFLE_SEED + number
         files = tf.data.Dataset.from_tensor_slices((paths, np.int64(firsts), np.int64(counts)))
         dataset = files.shuffle(len(paths), seed=seed).interleave(
@@ -64,25 +63,28 @@ def training_dataset(
         )
         return dataset.shuffle(min(num_records, _SHUFFLE_BUFFER), seed=seed)
 
-    dataset = tf.data.Dataset.range(first_pass, tf.int64.max).flat_map(one_pass)
+    dataset = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(one_epoch)
     dataset = dataset.skip(skip_records % num_records)
     dataset = _batched(dataset, skip_records, fields, batch_size, threads, prepare, True)
     if micro_batches > 1:
-        dataset = dataset.flat_map(lambda batch: _cut(batch, batch_size // micro_batches))
+        dataset = dataset.flat_map(lambda batch: _split(batch, batch_size // micro_batches))
     return dataset.prefetch(tf.data.experimental.AUTOTUNE)
 
 
-def _cut(batch, size):
-    """Micro-batches of `size` records of a batch, one after the other."""
+def _split(batch, size):
+    """Split a batch into consecutive micro-batches of `size` records."""
     return tf.data.Dataset.from_tensor_slices(batch).batch(size, drop_remainder=True)
 
 
 def spans_of(span: range, counts: Sequence[int]) -> list[range]:
-    """Ranges of records by file, of a range of records numbered through all files.
+    """Split a range of records, numbered across all files, into one range per file.
 
     Args:
-      span: the numbers of the records.
-      counts: the number of the records of each file.
+      span: range of record numbers.
+      counts: number of records in each file.
+
+    Returns:
+      For each file, the range of its records in `span`, numbered within the file.
     """
     spans, first = [], 0
     for count in counts:
@@ -99,11 +101,19 @@ def first_batches(
     span: range | None = None,
     prepare: Prepare | None = None,
 ) -> tf.data.Dataset:
-    """Batches of some records of record files, or of all, in their order; the last may have fewer
-    records.
+    """Dataset of one epoch of batches from record files, in file order.
 
-    The arguments and the result are like those of `training_dataset`; the records of all files are
-    numbered together.
+    The last batch may have fewer records.
+
+    Args:
+      paths: paths of the record files.
+      fields: fields of a record.
+      batch_size: maximum number of records in a batch.
+      span: range of records to read, numbered across all files; all records by default.
+      prepare: function applied to the features of each batch.
+
+    Returns:
+      Dataset of dictionaries of int32 and float32 tensors [up to batch_size, ...].
     """
     first, count = (span.start, len(span)) if span is not None else (0, -1)
     dataset = tf.data.TFRecordDataset(list(paths)).skip(first).take(count)
@@ -113,7 +123,7 @@ def first_batches(
 
 
 def _batched(dataset, first, fields, batch_size, threads, prepare, drop_remainder):
-    """Parsed batches of records that are numbered from `first` on."""
+    """Batch and parse a dataset of serialized records, numbered from `first` on."""
 
     def parse(numbers, serialized):
         features = parse_examples(serialized, fields)
@@ -131,21 +141,22 @@ def bucketed_dataset(
     number_name: str | None = None,
     first_number: int = 0,
 ) -> tf.data.Dataset:
-    """Batches of a record file, once through, padded to the least of a few lengths.
+    """Dataset of one epoch of batches from a record file, bucketed by length to save padding.
 
-    Records of like length come together, so that little padding is computed. A batch comes when it
-    is full, and those left over at the end, so the order is not that of the file.
+    Records of similar length share a batch, which is padded to the length of its bucket. A batch is
+    emitted as soon as it is full, and incomplete batches at the end, so the file order is lost.
 
     Args:
       path: path of the record file.
-      fields: the fields of a record; `input_mask` tells its length.
-      batch_size: the most records in a batch.
-      buckets: the lengths that batches may have, ascending; the last is that of the records.
-      number_name: name of a feature to add that tells each record's number.
+      fields: fields of a record; the sum of `input_mask` is its length.
+      batch_size: maximum number of records in a batch.
+      buckets: lengths of the batches, ascending; the last is the full length of a record.
+      number_name: name of an extra feature with the record's number, if given.
       first_number: number of the first record.
 
     Returns:
-      A dataset of dictionaries of int32 and float32 tensors [up to batch_size, a bucket's length].
+      Dataset of dictionaries of int32 and float32 tensors [up to batch_size, bucket length], or
+      [up to batch_size] for scalar fields.
     """
 
     def without_padding(number, record):
@@ -169,12 +180,20 @@ def bucketed_dataset(
 
 
 def parse_examples(serialized: tf.Tensor, fields: RecordFields) -> dict[str, tf.Tensor]:
-    """The features of serialized `tf.train.Example`s, strings [B]: int32 and float32 [B, ...]."""
+    """Parse serialized `tf.train.Example`s.
+
+    Args:
+      serialized: string tensor [B].
+      fields: fields of a record.
+
+    Returns:
+      Features by name, int32 or float32 [B, ...].
+    """
     return _with_int32(tf.io.parse_example(serialized, fields))
 
 
 def _with_int32(features):
-    """The features with int32 in place of int64, which accelerators lack."""
+    """Cast int64 features to int32, as accelerators lack int64."""
     return {
         name: tf.cast(value, tf.int32) if value.dtype == tf.int64 else value
         for name, value in features.items()

@@ -1,7 +1,7 @@
-"""Manifests: what made a record file, and whether it can be used again.
+"""Manifests: the origin of a record file, to decide whether it can be reused.
 
-The manifest `<file>.manifest.json` holds the number of records, and the settings and the digests of
-the inputs that made the file.
+The manifest `<file>.manifest.json` holds the number of records, the settings that the file was
+written with, and the digests of its inputs.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from albert_tf.records.record_files import (
 
 @dataclass(frozen=True)
 class Origin:
-    """Settings and inputs that a record file is made from.
+    """Settings and inputs of a record file.
 
     Attributes:
-      settings: settings that the records depend on, by name.
-      inputs: digests of the input files, by name.
+      settings: values of the settings that the records depend on, by name.
+      inputs: digests of the inputs, by name.
     """
 
     settings: Mapping[str, Any]
     inputs: Mapping[str, str]
 
     def changes_since(self, earlier: Origin) -> list[str]:
-        """Settings and inputs that differ from an earlier origin, in words."""
+        """Describe the settings and inputs that differ from an earlier origin."""
         changes = []
         for name in sorted({*self.settings, *earlier.settings}):
             was, now = earlier.settings.get(name), self.settings.get(name)
@@ -53,12 +53,12 @@ class Origin:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Facts about a record file.
+    """Contents of a manifest.
 
     Attributes:
       num_records: number of records.
-      bytes: size of the file.
-      origin: settings and inputs that made it; None of a file that another program has made.
+      bytes: size of the file in bytes.
+      origin: settings and inputs of the records; None for a file written by another program.
     """
 
     num_records: int
@@ -73,11 +73,14 @@ def manifest_path(path: str) -> Path:
 
 @contextmanager
 def record_writer(path: str, origin: Origin) -> Iterator[RecordWriter]:
-    """Yield a `RecordWriter`; file and manifest appear when the block ends without error.
+    """Write a record file atomically, with its manifest.
 
     Args:
       path: path of the record file.
       origin: settings and inputs of the records.
+
+    Yields:
+      A `RecordWriter`. The files appear when the block ends without an error.
     """
     manifest_path(path).unlink(missing_ok=True)
     with files.atomic_file(path) as temporary:
@@ -90,7 +93,13 @@ def record_writer(path: str, origin: Origin) -> Iterator[RecordWriter]:
 
 
 def write_manifest(path: str, num_records: int, origin: Origin) -> None:
-    """Write the manifest of a file that has just been made."""
+    """Write the manifest of a finished record file.
+
+    Args:
+      path: path of the record file.
+      num_records: number of records.
+      origin: settings and inputs of the records.
+    """
     manifest = {
         "records": num_records,
         "bytes": Path(path).stat().st_size,
@@ -105,34 +114,34 @@ def write_records(path: str, origin: Origin, rows: Iterable[RecordValues]) -> in
     Args:
       path: path of the record file.
       origin: settings and inputs of the records.
-      rows: values of the records.
+      rows: values of each record.
 
     Returns:
-      The number of records.
+      Number of records.
     """
     with record_writer(path, origin) as writer:
         for values in rows:
             writer.write(serialize_example(values))
-    logging.info("%s has been made: %d records", path, writer.num_records)
+    logging.info("%s: wrote %d records", path, writer.num_records)
     return writer.num_records
 
 
 def usable_manifest(
     path: str, origin: Origin, fields: RecordFields | None = None
 ) -> Manifest | None:
-    """Tell whether a record file can be used as it is, and log why not.
+    """Read the manifest of a record file if the file can be reused; otherwise log the reason.
 
     Args:
       path: path of the record file.
-      origin: settings and inputs that this run would make it from.
-      fields: a record's fields; the first record of a file without a manifest, made by another
-        program, is checked against them. Without fields such a file is refused.
+      origin: settings and inputs of this run.
+      fields: fields of a record, to check the first record of a file without a manifest, which
+        another program wrote. Without `fields`, such a file is rejected.
 
     Returns:
-      The manifest; None if there is no such file, or it has another origin and is to be made again.
+      The manifest; None if the file does not exist or has another origin and must be rebuilt.
 
     Raises:
-      InputError: if a file without a manifest is truncated or does not fit the run.
+      InputError: if a file without a manifest is truncated or does not match the run.
     """
     if not Path(path).exists():
         return None
@@ -142,24 +151,25 @@ def usable_manifest(
     changes = origin.changes_since(manifest.origin)
     size = Path(path).stat().st_size
     if size != manifest.bytes:
-        changes.append(f"its size is {size} bytes, was {manifest.bytes}")
+        changes.append(f"its size is now {size} bytes, was {manifest.bytes}")
     if changes:
-        logging.info("%s is made again: %s", path, "; ".join(changes))
+        logging.info("%s: rebuilding because %s", path, "; ".join(changes))
         return None
-    logging.info("%s is used again: %d records", path, manifest.num_records)
+    logging.info("%s: reusing %d records", path, manifest.num_records)
     return manifest
 
 
 def checked_manifest(path: str, fields: RecordFields) -> Manifest:
-    """The manifest of a file that a run reads and does not make; counts the records of a file that
-    has none.
+    """Read the manifest of an input file and check the file against it.
+
+    Without a manifest, the records of the file are counted.
 
     Args:
       path: path of the record file.
-      fields: a record's fields; the first record is checked against them.
+      fields: fields of a record, to check the first record.
 
     Raises:
-      InputError: if the file is truncated or does not fit the run.
+      InputError: if the file is truncated or does not match the run.
     """
     if not manifest_path(path).exists():
         return _manifest_of_foreign_file(path, fields)
@@ -167,7 +177,7 @@ def checked_manifest(path: str, fields: RecordFields) -> Manifest:
     if size != manifest.bytes:
         raise InputError(
             f"{path}: its size is {size} bytes, but {manifest_path(path).name} says "
-            f"{manifest.bytes}: copy both again, or remove both and make the file again"
+            f"{manifest.bytes}; copy both again, or remove both and rebuild the file"
         )
     check_first_record(path, fields)
     return manifest
@@ -180,19 +190,20 @@ def _read_manifest(path):
         return Manifest(values["records"], values["bytes"], origin)
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(
-            f"{manifest_path(path)}: not a manifest ({error}); remove it and {path}, and both are "
-            "made again"
+            f"{manifest_path(path)}: not a manifest ({error}); remove it and {path} to rebuild both"
         ) from error
 
 
 def _manifest_of_foreign_file(path, fields):
-    """Check the first record of a file that came without a manifest, and count its records."""
+    """Check the first record of a file without a manifest, and count its records."""
     if fields is None:
         raise InputError(
-            f"{path}: there is no manifest beside it, so it was not made by this program; give "
-            "another path or remove it, and it is made again"
+            f"{path}: no manifest next to it, so it was not written by this program; choose "
+            "another path, or remove the file to rebuild it"
         )
     num_records = count_records(path)
     check_first_record(path, fields)
-    logging.info("%s has no manifest; its first record fits: %d records", path, num_records)
+    logging.info(
+        "%s: no manifest, but the first record matches; using %d records", path, num_records
+    )
     return Manifest(num_records, Path(path).stat().st_size)

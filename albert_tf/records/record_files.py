@@ -1,4 +1,4 @@
-"""TFRecord files of `tf.train.Example`s: writing, counting, reading, and a look at the first."""
+"""TFRecord files of `tf.train.Example`s: writing, reading, counting, checking."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import tensorflow.compat.v1 as tf
 
 from albert_tf.errors import InputError
 
-RecordFields = Mapping[str, tf.io.FixedLenFeature]  # shapes and types of a record's values
+RecordFields = Mapping[str, tf.io.FixedLenFeature]  # shapes and dtypes by name
 RecordValues = Mapping[str, "Sequence[int] | Sequence[float]"]
 
 
 class RecordWriter:
-    """Writer of records that counts them.
+    """TFRecord writer that counts its records.
 
     Attributes:
-      num_records: number of the records written.
+      num_records: number of records written so far.
     """
 
     def __init__(self, path: str | Path):
@@ -33,12 +33,19 @@ class RecordWriter:
         self.num_records += 1
 
     def close(self) -> None:
-        """Write out what is buffered and close the file."""
+        """Flush and close the file."""
         self._writer.close()
 
 
 def serialize_example(values: RecordValues) -> bytes:
-    """A `tf.train.Example` of lists of ints, or of floats, by name."""
+    """Serialize a record.
+
+    Args:
+      values: non-empty lists of ints or of floats, by name.
+
+    Returns:
+      Serialized `tf.train.Example`.
+    """
     example = tf.train.Example()
     for name, numbers in values.items():
         feature = example.features.feature[name]
@@ -53,7 +60,7 @@ def read_records(path: str) -> Iterator[bytes]:
     """Yield the records of a file.
 
     Raises:
-      InputError: if a record is damaged or cut off.
+      InputError: if a record is damaged or truncated.
     """
     number = 0
     try:
@@ -62,16 +69,16 @@ def read_records(path: str) -> Iterator[bytes]:
             yield record
     except tf.errors.DataLossError as error:
         raise InputError(
-            f"{path}: record {number + 1} is damaged; copy the file again, or remove it and it is "
-            "made again"
+            f"{path}: record {number + 1} is damaged; copy the file again, or remove it to rebuild "
+            "it"
         ) from error
 
 
 def count_records(path: str) -> int:
-    """Count the records of a file by their lengths, without reading them.
+    """Count the records of a file from their length fields, without reading the data.
 
     Raises:
-      InputError: if the file is empty or ends within a record.
+      InputError: if the file is empty or its last record is truncated.
     """
     size = Path(path).stat().st_size
     count = position = 0
@@ -82,39 +89,48 @@ def count_records(path: str) -> int:
             position += 16 + (struct.unpack("<Q", header[:8])[0] if len(header) == 12 else size)
             if position > size:
                 raise InputError(
-                    f"{path}: record {count + 1} is cut off, or this is no TFRecord file; copy it "
-                    "again, or remove it and it is made again"
+                    f"{path}: record {count + 1} is truncated, or this is not a TFRecord file; "
+                    "copy it again, or remove it to rebuild it"
                 )
             file.seek(position)
             count += 1
     if not count:
-        raise InputError(f"{path}: there is no record in the file; remove it and it is made again")
+        raise InputError(f"{path}: the file has no records; remove it to rebuild it")
     return count
 
 
 def check_first_record(path: str, fields: RecordFields) -> None:
-    """Check the names and lengths of the values of a file's first record.
+    """Check the names and lengths of the fields in a file's first record.
 
     Raises:
-      InputError: if they are not those of `fields`; the message names both.
+      InputError: if they differ from `fields`.
     """
     first = tf.train.Example.FromString(next(read_records(path)))
     for name, field in fields.items():
         feature = first.features.feature.get(name)
         if feature is None:
-            raise InputError(f"{path}: record 1 has no {name!r}; is it a file of another task?")
+            raise InputError(f"{path}: record 1 has no {name!r}; check that it is for this task")
         found = len(feature.int64_list.value) or len(feature.float_list.value)
         needed = field.shape[0] if field.shape else 1
         if found != needed:
             flag = "max_predictions_per_seq" if "masked_lm" in name else "max_seq_length"
             raise InputError(
-                f"{path}: record 1 has {found} values of {name}, this run needs {needed}: give the "
-                f"{flag} that the file was made with, or remove it and it is made again"
+                f"{path}: record 1 has {found} values of {name}, this run needs {needed}; set the "
+                f"{flag} that the file was written with, or remove the file to rebuild it"
             )
 
 
 def first_values(path: str, names: Sequence[str], count: int = 100) -> list[int]:
-    """Integers that the first `count` records of a file have under some names."""
+    """Read integer values from the first records of a file.
+
+    Args:
+      path: path of the record file.
+      names: names of the int64 features to read.
+      count: number of records.
+
+    Returns:
+      All values of these features, in one list.
+    """
     examples = map(tf.train.Example.FromString, itertools.islice(read_records(path), count))
     return [
         value
@@ -125,10 +141,10 @@ def first_values(path: str, names: Sequence[str], count: int = 100) -> list[int]
 
 
 def check_readable(paths: Sequence[str]) -> None:
-    """Read record files through.
+    """Read record files to the end, to verify their checksums.
 
     Raises:
-      InputError: for the first damaged record.
+      InputError: at the first damaged record.
     """
     for path in paths:
         for _ in read_records(path):

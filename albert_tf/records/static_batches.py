@@ -1,8 +1,8 @@
-"""Batches of static shapes, for prediction on devices that compile a graph anew for each shape.
+"""Batches with static shapes, for prediction on devices that compile each shape separately.
 
-Where shapes are free, one data set has batches of several lengths, the last of them smaller. Here
-it is read once for each length, and small batches are filled up with copies of their last row,
-which are taken out of the predictions again.
+With dynamic shapes, one dataset has batches of several lengths, some of them incomplete. Here it is
+read once per length. Incomplete batches are filled with copies of their last row, which are removed
+from the predictions.
 """
 
 from __future__ import annotations
@@ -12,24 +12,29 @@ from typing import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-IS_FILLER = "is_filler"  # feature that marks the copies
+IS_FILLER = "is_filler"  # feature: 1 for a copy, else 0
 
 InputFn = Callable[[], tf.data.Dataset]
 
 
 def static_input_fns(input_fn: InputFn, batch_size: int, lengths: Sequence[int]) -> list[InputFn]:
-    """Split an Estimator's input function into one for each length.
+    """Split an Estimator's input function into one per length.
 
     Args:
-      input_fn: returns a data set of dictionaries with `input_ids` [up to batch_size, a length].
-      batch_size: the number of rows that all batches get.
-      lengths: the lengths of the batches.
+      input_fn: function that returns a dataset of dictionaries with `input_ids`
+        [up to batch_size, length].
+      batch_size: number of rows in every resulting batch.
+      lengths: lengths of the batches.
+
+    Returns:
+      Input functions of datasets with the static shape [batch_size, length] and the feature
+      `IS_FILLER`, int32 [batch_size].
     """
     return [lambda length=length: _of_length(input_fn(), batch_size, length) for length in lengths]
 
 
 def _of_length(dataset, batch_size, length):
-    """The batches of a length, all of the same size."""
+    """Select the batches of one length, and fill them to the same size."""
 
     def is_of_length(features):
         return tf.equal(tf.shape(features["input_ids"])[1], length)
@@ -50,7 +55,7 @@ def _of_length(dataset, batch_size, length):
 
 
 def without_fillers(predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Predictions of a batch, arrays [rows, ...], without the rows that fill it up."""
+    """Remove the filler rows from the predictions of a batch, arrays [rows, ...]."""
     predictions = dict(predictions)
     is_filler = predictions.pop(IS_FILLER, None)
     if is_filler is None:

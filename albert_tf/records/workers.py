@@ -1,4 +1,4 @@
-"""Worker processes, with results in the order of the tasks."""
+"""Parallel map over worker processes, with results in task order."""
 
 from __future__ import annotations
 
@@ -14,27 +14,26 @@ from typing import Callable, Iterable, Iterator, TypeVar
 
 from albert_tf.errors import InputError
 
-_TASKS_PER_WORKER = 2  # that wait, run, or have a result that is not yet asked for
+_TASKS_PER_WORKER = 2  # waiting, running, or with a result not taken yet
 _PARENT_CHECK_SECONDS = 1.0
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-_function = None  # what a worker process calls
+_function = None  # function of a worker process
 
 
 def ordered_map(
     function: Callable[[Task], Result], tasks: Iterable[Task], num_workers: int
 ) -> Iterator[Result]:
-    """Yield the results of a function for tasks, in the order of the tasks.
+    """Map a function over tasks in worker processes; yield the results in task order.
 
-    Tasks are asked for only as fast as results are taken, so that memory does not grow with their
-    number.
+    The tasks are consumed only as fast as the results, to keep memory bounded.
 
     Args:
-      function: takes a task; the processes inherit it, so it may hold anything.
-      tasks: the tasks; like the results, they must be picklable if there are several workers.
-      num_workers: number of processes; with 1, this process does the work.
+      function: function of a task. Workers inherit it by fork, so it need not be picklable.
+      tasks: arguments of the function. With several workers, tasks and results must be picklable.
+      num_workers: number of processes; 1 to run in this process.
 
     Raises:
       InputError: if a worker process was killed.
@@ -58,7 +57,7 @@ def ordered_map(
             yield pending.popleft().result()
     except BrokenProcessPool as error:
         raise InputError(
-            "a worker process was killed, perhaps because memory ran out: lower --num_workers"
+            "a worker process was killed, perhaps for lack of memory; lower --num_workers"
         ) from error
     finally:
         pool.shutdown()
@@ -67,12 +66,12 @@ def ordered_map(
 def _start_worker(function, parent):
     global _function
     _function = function
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent tells of an interruption
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
 
 
 def _end_with_parent(parent):
-    """End a worker whose parent was killed; it would wait for tasks for ever."""
+    """End this worker if its parent is killed; otherwise it would wait for tasks indefinitely."""
     while os.getppid() == parent:
         time.sleep(_PARENT_CHECK_SECONDS)
     os._exit(1)

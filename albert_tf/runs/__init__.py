@@ -1,5 +1,5 @@
-"""The run: flags, checks, train, evaluate, export, checkpoints, results.
+"""Runs: flags, checks, training, evaluation, prediction, export, checkpoints and results.
 
-Knows tasks by the interface in `tasks.py` alone. Imported by tasks, for that interface, and by
-scripts.
+A run knows its task only through the interface in `task.py`. Imported by scripts, and by tasks for
+that interface.
 """

@@ -1,4 +1,4 @@
-"""Finding checkpoints, checking that they fit the model, and starting from them."""
+"""Checkpoints: search, check against the model, initialization from them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from albert_tf.errors import InputError
 
 BEST_CHECKPOINT = "model.ckpt-best"
 _FILE_SUFFIX = r"\.(index|meta|data-\d{5}-of-\d{5})$"
-# What TensorFlow and `keep_as_best` write before they rename it.
+# Temporary files of TensorFlow and `keep_as_best`.
 _UNFINISHED = re.compile(r"(checkpoint|graph\.pbtxt|model\.ckpt-.+)(\.tmp|_temp|\.tempstate)[^.]*$")
-_LISTED_NAMES = 4  # more variables are counted, not listed
+_LISTED_NAMES = 4  # variables to name in a message; the rest are only counted
 _BOOKKEEPING = re.compile(
     rf"(^|/)({'|'.join(('global_step', *optimization.SLOTS))}|beta[12]_power)$"
 )
@@ -28,44 +28,46 @@ Shapes = Mapping[str, Sequence[int]]
 
 
 def find_checkpoint(path: str) -> str:
-    """Find the checkpoint that a path stands for.
+    """Find a checkpoint.
 
     Args:
-      path: a checkpoint's prefix, one of its files, or a directory, which means its
-        `model.ckpt-best` or else its latest checkpoint.
+      path: prefix of a checkpoint, one of its files, or a directory: `model.ckpt-best` in it, or
+        else its latest checkpoint.
 
     Returns:
-      The checkpoint's prefix.
+      Prefix of the checkpoint.
 
     Raises:
-      InputError: if there is no checkpoint.
+      InputError: if the checkpoint is missing or incomplete.
     """
     if Path(path).is_dir():
         found = best_checkpoint(path) or latest_checkpoint(path)
         if not found:
-            raise InputError(f"{path}: there is no checkpoint in this directory")
+            raise InputError(f"{path}: no checkpoint in this directory; correct the path")
         path = found
     prefix = re.sub(_FILE_SUFFIX, "", path)
     if not Path(f"{prefix}.index").exists():
         near = sorted(str(p)[: -len(".index")] for p in Path(path).parent.glob("*.index"))
-        hint = f"; in its directory there is {', '.join(near)}" if near else ""
-        raise InputError(f"{path}: there is no checkpoint there ({prefix}.index is missing){hint}")
+        hint = f"the directory has {', '.join(near)}" if near else "correct the path"
+        raise InputError(f"{path}: no checkpoint found ({prefix}.index is missing); {hint}")
     if not list(Path(prefix).parent.glob(f"{Path(prefix).name}.data-*")):
-        raise InputError(f"{prefix}: the checkpoint is not complete: {prefix}.data-* is missing")
+        raise InputError(
+            f"{prefix}: the checkpoint is incomplete: {prefix}.data-* is missing; copy it again"
+        )
     return prefix
 
 
 def best_checkpoint(directory: str) -> str | None:
-    """The prefix of the best checkpoint in a directory, if there is one."""
+    """Prefix of the best checkpoint in a directory, or None."""
     prefix = str(Path(directory) / BEST_CHECKPOINT)
     return prefix if Path(f"{prefix}.index").exists() else None
 
 
 def latest_checkpoint(directory: str) -> str | None:
-    """The prefix of the latest checkpoint of a training run whose files are there, if any.
+    """Prefix of a training run's latest checkpoint whose files still exist, or None.
 
-    If it is not the one that TensorFlow's `checkpoint` file names as the latest, because that has
-    been removed, the file is corrected, so that Estimators go on from it too.
+    If the latest entry of TensorFlow's `checkpoint` file has been deleted, the file is corrected,
+    so that Estimators resume from the same checkpoint.
     """
     state = tf.train.get_checkpoint_state(directory)
     if not state:
@@ -78,11 +80,12 @@ def latest_checkpoint(directory: str) -> str | None:
 
 
 def own_checkpoint(output_dir: str, do_train: bool) -> str | None:
-    """The prefix of the checkpoint in an output directory that a run goes on from, if any.
+    """Prefix of the checkpoint in an output directory for a run to continue with, or None.
 
     Args:
-      output_dir: the directory.
-      do_train: whether the run trains, and goes on from the latest, or predicts with the best.
+      output_dir: output directory of the run.
+      do_train: whether the run trains (and resumes from the latest checkpoint) or only predicts
+        (with the best).
     """
     latest = latest_checkpoint(output_dir)
     return latest if do_train else best_checkpoint(output_dir) or latest
@@ -90,39 +93,46 @@ def own_checkpoint(output_dir: str, do_train: bool) -> str | None:
 
 @contextmanager
 def named_if_damaged(prefix: str | None) -> Iterator[None]:
-    """Turn a failure to restore variables in the block into an `InputError` with the prefix."""
+    """Turn an error from restoring variables in the block into an `InputError`.
+
+    Args:
+      prefix: prefix of the restored checkpoint, to name in the message; None if there is none.
+
+    Raises:
+      InputError: if the checkpoint is damaged.
+    """
     try:
         yield
     except tf.errors.OpError as error:
         if prefix is None or "RestoreV2" not in error.message:
             raise
-        # TensorFlow 2.9 and later tell first where in the code the op was made.
-        told = re.sub(r"(?s)^Graph execution error:.*?\nNode: .*?\n", "", error.message)
-        reason = told.splitlines()[0]
+        # TensorFlow 2.9 and later put the code location of the op first.
+        message = re.sub(r"(?s)^Graph execution error:.*?\nNode: .*?\n", "", error.message)
+        reason = message.splitlines()[0]
         raise InputError(
             f"{prefix}: the checkpoint is damaged ({reason}); copy it again, or remove {prefix}.* "
-            "and the one before it is used"
+            "to use the previous one"
         ) from error
 
 
 def saved_checkpoints(directory: str) -> list[str]:
-    """The prefixes of the checkpoints of a training run, oldest first, without that of step 0."""
+    """Prefixes of a training run's checkpoints, oldest first, without step 0."""
     state = tf.train.get_checkpoint_state(directory)
     prefixes = state.all_model_checkpoint_paths if state else []
     return [p for p in prefixes if Path(f"{p}.index").exists() and step_of(p)]
 
 
 def step_of(prefix: str) -> int | None:
-    """The step in the name of a training run's checkpoint: 300 of `model.ckpt-300`."""
+    """Step in the name of a checkpoint: 300 for `model.ckpt-300`; None if it has none."""
     match = re.search(r"model\.ckpt-(\d+)$", prefix)
     return int(match.group(1)) if match else None
 
 
 def keep_as_best(prefix: str) -> None:
-    """Copy a checkpoint to `model.ckpt-best` beside it.
+    """Copy a checkpoint to `model.ckpt-best` in the same directory.
 
-    The old index is removed first and the new one comes last, so that there is no best checkpoint
-    while its files are not all there.
+    The old index file is removed first and the new one copied last, so an incomplete copy never
+    looks like a checkpoint.
     """
     source = Path(prefix)
     best = source.with_name(BEST_CHECKPOINT)
@@ -138,10 +148,10 @@ def keep_as_best(prefix: str) -> None:
 
 
 def remove_unfinished(directory: str) -> None:
-    """Remove half-written files that a killed training run left in its directory."""
+    """Remove the half-written files of a killed training run from its directory."""
     for path in Path(directory).iterdir() if Path(directory).is_dir() else ():
         if _UNFINISHED.match(path.name):
-            logging.info("%s: removed; a run that was killed left it half-written", path)
+            logging.info("%s: removed, left half-written by a killed run", path)
             if path.is_dir():
                 shutil.rmtree(path)
             else:
@@ -149,7 +159,7 @@ def remove_unfinished(directory: str) -> None:
 
 
 def shapes_in(prefix: str) -> dict[str, list[int]]:
-    """The shapes of a checkpoint's variables by name.
+    """Shapes of a checkpoint's variables, by name.
 
     Raises:
       InputError: if the checkpoint cannot be read.
@@ -158,43 +168,43 @@ def shapes_in(prefix: str) -> dict[str, list[int]]:
         return dict(tf.train.list_variables(prefix))
     except (tf.errors.OpError, ValueError) as error:
         raise InputError(
-            f"{prefix}: the checkpoint cannot be read; are all of its files there? ({error})"
+            f"{prefix}: cannot read the checkpoint ({error}); check that all its files exist"
         ) from error
 
 
 def model_shapes_in(prefix: str) -> dict[str, list[int]]:
-    """Like `shapes_in`, without the step and the slots of the optimizer."""
+    """Shapes of a checkpoint's variables, without the global step and optimizer slots."""
     shapes = shapes_in(prefix)
     return {name: shape for name, shape in shapes.items() if not _BOOKKEEPING.search(name)}
 
 
 def check_fits(prefix: str, model: Shapes, all_needed: bool) -> None:
-    """Check that a checkpoint holds a model's variables in the right shapes.
+    """Check that a checkpoint has a model's variables in the right shapes.
 
     Args:
-      prefix: the checkpoint.
-      model: shapes of the model's variables by name.
-      all_needed: whether all variables must be there, and not just some.
+      prefix: prefix of the checkpoint.
+      model: shapes of the model's variables, by name.
+      all_needed: whether the checkpoint must have all of them, rather than at least one.
 
     Raises:
       InputError: if variables are missing or have another shape; the message names them.
     """
     saved = shapes_in(prefix)
     differing = [
-        f"{name} is {list(saved[name])}, the model's is {list(shape)}"
+        f"{name} has shape {list(saved[name])}, not {list(shape)}"
         for name, shape in model.items()
         if name in saved and list(saved[name]) != list(shape)
     ]
     if differing:
         raise InputError(
             f"{prefix}: the checkpoint does not fit --albert_config_file: {_listed(differing)}; "
-            "give the config that belongs to it, or a checkpoint that was not made for another task"
+            "give the config that belongs to it, or a checkpoint for this task"
         )
     missing = [name for name in model if name not in saved]
     if len(missing) == len(model):
         raise InputError(
-            f"{prefix}: none of the model's {len(model)} variables is in the checkpoint, which "
-            f"holds {_listed(sorted(saved))}; is it an ALBERT checkpoint for TensorFlow?"
+            f"{prefix}: the checkpoint has none of the model's {len(model)} variables, only "
+            f"{_listed(sorted(saved))}; give an ALBERT checkpoint for TensorFlow"
         )
     if missing and all_needed:
         raise InputError(
@@ -208,13 +218,14 @@ def _listed(items):
 
 
 def initialize_from(prefix: str, num_of_group: int = 0) -> None:
-    """Initialize the trainable variables of the current graph from a checkpoint, as far as it has
-    them, and log the others.
+    """Initialize the trainable variables of the current graph from a checkpoint.
+
+    Variables that the checkpoint lacks keep their initializers; the log names them.
 
     Args:
-      prefix: the checkpoint.
-      num_of_group: 0; or the number of groups of a model, whose groups start from group 0 where the
-        checkpoint lacks them.
+      prefix: prefix of the checkpoint.
+      num_of_group: number of the model's groups, to start those missing in the checkpoint from its
+        group 0; 0 to leave them at their initializers.
     """
     variables = tf.trainable_variables()
     maps, matched = modeling.get_assignment_map_from_checkpoint(variables, prefix, num_of_group)
@@ -226,8 +237,8 @@ def initialize_from(prefix: str, num_of_group: int = 0) -> None:
         len(variables) - len(new),
         len(variables),
         prefix,
-        f"; these start anew: {', '.join(new)}" if new else "",
+        f"; randomly initialized: {', '.join(new)}" if new else "",
     )
-    left = [n for n in model_shapes_in(prefix) if n not in matched]
-    if left:
-        logging.info("the checkpoint also has variables that are not used: %s", _listed(left))
+    unused = [n for n in model_shapes_in(prefix) if n not in matched]
+    if unused:
+        logging.info("unused variables of the checkpoint: %s", _listed(unused))

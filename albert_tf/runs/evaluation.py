@@ -1,4 +1,4 @@
-"""The results of a run: metrics of its checkpoints, and answers to its test sets."""
+"""Results of a run: metrics of its checkpoints, and predictions for its test sets."""
 
 from __future__ import annotations
 
@@ -22,17 +22,21 @@ _RESULTS_FILE = "eval_results"
 
 
 class Results:
-    """The results in an output directory: `eval_results.json`, and `eval_results.txt` to read.
+    """The evaluation results in an output directory: `eval_results.json` and `eval_results.txt`.
 
-    Results on other data, and those of checkpoints from elsewhere, are forgotten.
+    The JSON file is for programs, the text file for people. Results on other data, and results of
+    checkpoints from elsewhere, are discarded.
+
+    Attributes:
+      best: name of the best checkpoint so far; None without results.
     """
 
     def __init__(self, output_dir: str, evaluated_on: Mapping[str, Any]):
         """Read the results of earlier runs.
 
         Args:
-          output_dir: directory of the run.
-          evaluated_on: what the metrics depend on beside the checkpoint, as JSON values by name.
+          output_dir: output directory of the run.
+          evaluated_on: inputs and settings that the metrics depend on, as JSON values by name.
         """
         self._directory = Path(output_dir)
         self._evaluated_on = dict(evaluated_on)
@@ -42,27 +46,27 @@ class Results:
         self._read()
 
     def has(self, checkpoint: str) -> bool:
-        """Whether a checkpoint has a result."""
+        """Whether a checkpoint has been evaluated."""
         name = self._name(checkpoint)
         return name in self._by_checkpoint or (
             name == checkpoints.BEST_CHECKPOINT and self.best is not None
         )
 
     def add(self, checkpoint: str, evaluation: Evaluation, keep_best: bool) -> None:
-        """Take the result of a checkpoint, and write its files if it is the best.
+        """Add the result of a checkpoint, and write its files if it is the best so far.
 
-        The files come first and the result last, so that a checkpoint whose files a killed run has
-        not all written is evaluated again.
+        The result is saved last: if the run is killed while it writes the files, the checkpoint is
+        evaluated again.
 
         Args:
           checkpoint: prefix of the checkpoint.
-          evaluation: its result.
-          keep_best: whether the best checkpoint is copied to `model.ckpt-best`.
+          evaluation: result of the checkpoint.
+          keep_best: whether to copy the best checkpoint to `model.ckpt-best`.
         """
         name = self._name(checkpoint)
         self._by_checkpoint[name] = dict(evaluation.metrics)
         is_best = self.best is None or self._value(name) > self._value(self.best)
-        if is_best or not evaluation.metrics:  # without figures the latest counts
+        if is_best or not evaluation.metrics:  # without metrics the latest counts as the best
             if keep_best and evaluation.metrics:
                 checkpoints.keep_as_best(checkpoint)
             for file_name, content in evaluation.files.items():
@@ -75,7 +79,7 @@ class Results:
         logging.info(
             "%s: %s%s",
             name,
-            _as_text(evaluation.metrics) or "no figures, as there is nothing to compare with",
+            _as_text(evaluation.metrics) or "no metrics, as the true answers are unknown",
             " (the best so far)" if self.best == name and len(self._by_checkpoint) > 1 else "",
         )
         if step is not None and evaluation.metrics:
@@ -86,15 +90,15 @@ class Results:
         """Log the best result and its files."""
         logging.info("%s: %s", self.best, _as_text(self._by_checkpoint[self.best]))
         written = ", ".join([*self._files, f"{_RESULTS_FILE}.txt", f"{_RESULTS_FILE}.json"])
-        logging.info("%s has %s", self._directory, written)
+        logging.info("results in %s: %s", self._directory, written)
 
     def _name(self, checkpoint):
-        """Name a checkpoint: by its file name if it is in the output directory."""
+        """Name of a checkpoint: its file name if it is in the output directory, else its path."""
         path = Path(checkpoint)
         return path.name if path.parent.resolve() == self._directory.resolve() else str(path)
 
     def _value(self, name):
-        """The metric to compare by: the first."""
+        """Value of the first metric, by which checkpoints are ranked; NaN ranks lowest."""
         value = next(iter(self._by_checkpoint[name].values()), -math.inf)
         return -math.inf if math.isnan(value) else value
 
@@ -108,10 +112,10 @@ class Results:
             kept_files = saved["files"]
             same_data = saved["evaluated_on"] == self._evaluated_on
         except (KeyError, TypeError, ValueError):
-            logging.warning("%s is not a results file of this program: evaluating anew", path)
+            logging.warning("%s was not written by this program: evaluating again", path)
             return
         if not same_data:
-            logging.info("%s holds results on other data: evaluating anew", path)
+            logging.info("%s has results on other data: evaluating again", path)
         elif best.startswith("model.ckpt-") and all(
             (self._directory / name).exists() for name in kept_files
         ):
@@ -141,18 +145,24 @@ def _as_text(metrics):
 
 
 def _write(path, content):
-    """Write text, or a value as JSON, atomically."""
+    """Write text, or another value as JSON, atomically."""
     (files.write_text if isinstance(content, str) else files.write_json)(path, content)
 
 
 class PredictedFiles:
-    """The files that tell the answers of a checkpoint to a test set.
+    """Files with a checkpoint's predictions for a test set.
 
-    A manifest beside the first tells what made them, so that nothing is predicted twice.
+    A manifest next to the first file records its origin, so that nothing is predicted twice.
     """
 
     def __init__(self, task: Task, shard: ExampleShard, checkpoint: str):
-        """Take the task, the test set and the prefix of the checkpoint."""
+        """Make the object; nothing is read or written yet.
+
+        Args:
+          task: the task.
+          shard: this process's shard of the test set.
+          checkpoint: prefix of the checkpoint.
+        """
         self._task = task
         self._shard = shard
         self._checkpoint = checkpoint
@@ -172,18 +182,22 @@ class PredictedFiles:
         )
 
     def are_there(self) -> bool:
-        """Whether the files have been written for this checkpoint and these inputs."""
+        """Whether the files of this checkpoint and these inputs already exist."""
         paths = [self._directory / name for name in self._names]
         if not all(path.exists() for path in [*paths, manifests.manifest_path(self._manifest_of)]):
             return False
         return manifests.usable_manifest(self._manifest_of, self._origin) is not None
 
     def write(self, answers: Sequence[Any]) -> None:
-        """Write the files for the answers to all examples."""
+        """Write the files.
+
+        Args:
+          answers: the task's answers to all examples, in order.
+        """
         manifests.manifest_path(self._manifest_of).unlink(missing_ok=True)
         texts = self._task.predicted_files(self._shard.data_set, answers)
         for name in reversed(self._names):
             files.write_text(self._directory / name, texts[name])
         manifests.write_manifest(self._manifest_of, len(answers), self._origin)
         paths = ", ".join(str(self._directory / name) for name in self._names)
-        logging.info("%s: predictions are in %s", self._checkpoint, paths)
+        logging.info("%s: wrote predictions to %s", self._checkpoint, paths)

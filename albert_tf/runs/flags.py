@@ -1,4 +1,4 @@
-"""Flags from the fields of a settings dataclass, and the dataclass from the flags' values.
+"""Conversion of settings dataclasses to flags, and of flag values to settings.
 
 Only scripts call `define`.
 """
@@ -24,12 +24,12 @@ _PARSERS = {
 def define(settings_class: type, flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """Define a flag for each field of a settings dataclass.
 
-    A flag that is there already is left as it is. Its default may be that of another script, so
-    `read` does not use the defaults of flags.
+    Flags that are already defined stay unchanged. Their defaults may come from another script, so
+    `read` ignores the defaults of flags.
 
     Args:
-      settings_class: a dataclass; see `settings.setting`.
-      flag_values: the flags to add to.
+      settings_class: dataclass with fields declared by `settings.setting`.
+      flag_values: flags to add to.
     """
     for field in dataclasses.fields(settings_class):
         if field.name not in flag_values:
@@ -37,7 +37,7 @@ def define(settings_class: type, flag_values: flags.FlagValues = flags.FLAGS) ->
 
 
 def _metadata(settings_class, name):
-    """Declaration of a field by `setting`, here or in the class that this one inherits from."""
+    """Metadata of a field declared by `setting` in the class or one of its bases."""
     for owner in settings_class.__mro__:
         field = getattr(owner, "__dataclass_fields__", {}).get(name)
         if field is not None and field.metadata:
@@ -59,15 +59,15 @@ def _define_flag(field, metadata, flag_values):
         else:
             parser = parser()
         flag = flags.Flag(parser, serializer, name, default, text)
-    # The name of the main module, whose flags --help shows.
+    # --help shows only the flags of the main module.
     flags.DEFINE_flag(flag, flag_values, module_name=sys.argv[0])
 
 
 def read(settings_class: type[Settings], flag_values: flags.FlagValues = flags.FLAGS) -> Settings:
-    """Make a settings object of the flags' values.
+    """Make a settings object from the flag values.
 
-    A flag that has its default gives the field's: that of the script, whichever script has defined
-    the flag.
+    A flag that was not given takes the default of its field, not its own: another script may have
+    defined the flag with another default.
     """
     given = {}
     for field in dataclasses.fields(settings_class):

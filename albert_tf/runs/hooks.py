@@ -1,4 +1,4 @@
-"""Session hooks: the progress of a training run, in the log and in TensorBoard."""
+"""Session hook that reports the progress of training to the log and TensorBoard."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ _LONGEST_PAUSE_SECONDS = 60.0
 
 
 class Throughput:
-    """Steps per second, over the whole run and since the last time it was asked for."""
+    """Rate in steps per second, over the whole run and since the last report."""
 
     def __init__(self, step: int, now: float):
-        """Start to count at `step`; times are in seconds."""
+        """Start counting at `step`; times are in seconds."""
         self._start = self._last = (step, now)
 
     def since_last(self, step: int, now: float) -> float:
-        """The rate since the last call."""
+        """Rate since the last call."""
         rate = _rate(self._last, (step, now))
         self._last = (step, now)
         return rate
 
     def since_start(self, step: int, now: float) -> float:
-        """The rate since the start."""
+        """Rate since the start."""
         return _rate(self._start, (step, now))
 
 
 class ReportTimer:
-    """Timer of log lines: due after 10 s, then ever more slowly, up to a minute."""
+    """Timer of log lines: due after 10 s, then at growing intervals of up to a minute."""
 
     def __init__(self, now: float):
-        """Start to count; times are in seconds."""
+        """Start the timer; times are in seconds."""
         self._pause = _FIRST_PAUSE_SECONDS
         self._next_report = now + self._pause
 
     def is_due(self, now: float) -> bool:
-        """Whether a line is due."""
+        """Whether a log line is due."""
         return now >= self._next_report
 
     def restart(self, now: float) -> None:
-        """Set the time of the next line, after one has been logged."""
+        """Set the time of the next log line, after one has been written."""
         self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS)
         self._next_report = now + self._pause
 
@@ -57,9 +57,9 @@ def _rate(start, end):
 class ProgressHook(tf.train.SessionRunHook):
     """Session hook that logs loss, learning rate, throughput and remaining time.
 
-    The log gets a line after the first step, then after 10 s and, ever more slowly, up to every
-    minute, and after the last step. The first step, which includes work on the graph, does not
-    count in the throughput. A terminal gets a progress bar too. TensorBoard gets the figures every
+    The log gets a line after the first step, after 10 s, then at growing intervals of up to a
+    minute, and after the last step. The first step includes building the graph and is left out of
+    the throughput. A terminal also gets a progress bar. TensorBoard gets the values every
     `summary_steps` steps.
     """
 
@@ -78,11 +78,11 @@ class ProgressHook(tf.train.SessionRunHook):
         Args:
           loss: scalar float tensor.
           learning_rate: scalar float tensor.
-          num_train_steps: the step at which training ends.
+          num_train_steps: global step at which training ends.
           examples_per_step: number of examples in a step, over all cards.
           summary_dir: directory of the TensorBoard events; None for none.
-          summary_steps: number of steps from one event to the next.
-          runs_per_step: number of runs of the session that make a step.
+          summary_steps: number of steps between events.
+          runs_per_step: number of session runs (micro-batches) in a step.
         """
         self._tensors = [loss, learning_rate]
         self._num_train_steps = num_train_steps
@@ -90,7 +90,7 @@ class ProgressHook(tf.train.SessionRunHook):
         self._summary_dir = summary_dir
         self._summary_steps = summary_steps
         self._runs_per_step = runs_per_step
-        self._losses = []  # of the runs of this step
+        self._losses = []  # of the micro-batches of this step
         self._throughput = None
         self._bar = None
 
@@ -142,13 +142,13 @@ class ProgressHook(tf.train.SessionRunHook):
 
     def _report(self, loss, learning_rate, now):
         rate = self._throughput.since_start(self._step, now)
-        seconds_to_go = round((self._num_train_steps - self._step) / rate)
+        remaining_seconds = round((self._num_train_steps - self._step) / rate)
         logging.info(
             "step %d of %d: loss %.4f, learning rate %.3g; %.1f examples/s, %.1f over the run%s",
             *(self._step, self._num_train_steps, loss, learning_rate),
             self._throughput.since_last(self._step, now) * self._examples_per_step,
             rate * self._examples_per_step,
-            f"; {timedelta(seconds=seconds_to_go)} to go" if seconds_to_go else "",
+            f"; {timedelta(seconds=remaining_seconds)} remaining" if remaining_seconds else "",
         )
         self._timer.restart(now)
 
@@ -166,9 +166,15 @@ class ProgressHook(tf.train.SessionRunHook):
 
 
 def write_summary(summary_dir: str, step: int, values: dict[str, float]) -> None:
-    """Write figures of a step to the TensorBoard events of a directory."""
+    """Write scalars of a step to the TensorBoard events of a directory.
+
+    Args:
+      summary_dir: directory of the events.
+      step: global step.
+      values: scalars by tag.
+    """
     values = [tf.Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
-    with tf.Graph().as_default():  # the writer refuses to be made in eager mode
+    with tf.Graph().as_default():  # the writer cannot be created in eager mode
         writer = tf.summary.FileWriterCache.get(str(summary_dir))
     writer.add_summary(tf.Summary(value=values), step)
     writer.flush()

@@ -1,7 +1,7 @@
-"""The start of a script: its environment, its flags, and what an error means to its user.
+"""Start-up of a script: environment, flags and error messages.
 
-TensorFlow loads in the scripts' `main`, and not before: `--help` and flags that are wrong need no
-TensorFlow, and the environment that it reads while it loads is set by then.
+Scripts import TensorFlow in `main`, not before. `--help` and flag errors then need no TensorFlow,
+and the environment variables that it reads on import are already set.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _TRACEBACK_VERBOSITY = 1
 
 
 def launch(main: Callable[..., None], settings_class: type, takes_arguments: bool = False) -> None:
-    """Run a script: parse its flags, call `main`, turn bad input into a line and exit code 1.
+    """Run a script: parse its flags, call `main`, report bad input in one line with exit code 1.
 
-    With several processes, the error of one ends all.
+    An error in one process ends all processes of the run.
 
     Args:
-      main: takes the settings, and the arguments that are not flags if `takes_arguments`.
-      settings_class: dataclass of the script's settings, from which its flags are made.
-      takes_arguments: whether there may be arguments that are not flags.
+      main: function of the settings, and of the positional arguments if `takes_arguments`.
+      settings_class: dataclass of the script's settings, the source of its flags.
+      takes_arguments: whether the script accepts positional arguments.
     """
     prepare_environment()
     logging.set_verbosity(logging.INFO)
@@ -42,13 +42,13 @@ def launch(main: Callable[..., None], settings_class: type, takes_arguments: boo
             arguments = argv[1:]
             if arguments and not takes_arguments:
                 raise InputError(
-                    f"{' '.join(arguments)}: not a flag; values follow their flag behind an equals "
+                    f"{' '.join(arguments)}: not a flag; join a flag and its value with an equals "
                     "sign, as in --do_train=false"
                 )
             settings = flags.read(settings_class)
             main(*([settings, arguments] if takes_arguments else [settings]))
         except KeyboardInterrupt:
-            sys.exit("interrupted: the same command goes on from the last checkpoint")
+            sys.exit("interrupted: run the same command again to resume from the last checkpoint")
         except Exception as error:
             message = explain(error)
             if message is None or absl_flags.FLAGS.verbosity >= _TRACEBACK_VERBOSITY:
@@ -61,8 +61,10 @@ def launch(main: Callable[..., None], settings_class: type, takes_arguments: boo
 
 
 def prepare_environment() -> None:
-    """Set what TensorFlow reads while it loads: no log lines of its own, and for the rewrite to
-    bfloat16, which is a part of oneDNN, oneDNN."""
+    """Set the environment variables that TensorFlow reads on import.
+
+    They silence its own log, and enable oneDNN if the bfloat16 rewrite, a part of oneDNN, is on.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if os.environ.get("TF_BF16_CONVERSION", "0") not in ("", "0"):
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -71,20 +73,21 @@ def prepare_environment() -> None:
 
 
 def explain(error: Exception) -> str | None:
-    """Message for the user; None for an error that a user cannot mend."""
+    """Explain an error to the user; None if it is not one that a user can fix."""
     text = str(error)
     if isinstance(error, InputError):
         return text
     if isinstance(error, ModuleNotFoundError) and error.name == "tensorflow":
         return (
-            f"TensorFlow is not installed for {sys.executable}: `make setup` makes the environment "
-            "and `. .venv/bin/activate` enters it"
+            f"TensorFlow is not installed for {sys.executable}: create the environment with "
+            "`make setup` and enter it with `. .venv/bin/activate`"
         )
     if distributed.is_failure_elsewhere(error):
-        return "the run ends, as another process has ended: see its error, or what started it"
+        return "stopped because another process ended: see its error, or the launcher's output"
     if "No space left on device" in text or getattr(error, "errno", None) == errno.ENOSPC:
         return (
-            f"the disk is full: {text.splitlines()[0]}; make room, and run the same command again"
+            f"the disk is full: {text.splitlines()[0]}; free some space and run the same command "
+            "again"
         )
     if isinstance(error, OSError):
         return text
@@ -95,7 +98,7 @@ def _explain_tensorflow(error: Any) -> str | None:
     import tensorflow.compat.v1 as tf
 
     if isinstance(error, tf.train.NanLossDuringTrainingError):
-        return "loss is NaN: lower --learning_rate or lengthen the warm-up"
+        return "the loss is NaN: lower --learning_rate or lengthen the warm-up"
     if isinstance(error, tf.errors.ResourceExhaustedError):
         first_line = str(error).splitlines()[0]
         return f"out of memory: lower the batch size or --max_seq_length: {first_line}"

@@ -1,4 +1,4 @@
-"""A run: train, evaluate the checkpoints, predict, export."""
+"""The steps of a run: train, evaluate the checkpoints, predict, export."""
 
 from __future__ import annotations
 
@@ -23,22 +23,23 @@ _DETERMINISTIC_SEED = 1
 
 
 def run(task_class: type[Task], settings: RunSettings) -> None:
-    """Do with a task what the settings ask for, after all inputs have been checked.
+    """Check all inputs, then train, evaluate, predict and export, as the settings say.
 
-    A run that was killed goes on from its last checkpoint. With several processes, all call this.
+    A killed run resumes from its last checkpoint. With several processes, every process must call
+    this function.
 
     Args:
-      task_class: the task.
-      settings: settings of the run and of the task.
+      task_class: class of the task.
+      settings: settings of the run and the task.
 
     Raises:
-      InputError: with all that is wrong with the settings and the files that they name.
+      InputError: all problems with the settings and with the files they name.
     """
     train_and_evaluate(startup.check(task_class, settings))
 
 
 def train_and_evaluate(setup: Setup) -> None:
-    """Train, evaluate the checkpoints, predict the test sets, export the final checkpoint."""
+    """Train, evaluate the checkpoints, predict the test sets and export the final checkpoint."""
     estimator = make_estimator(setup, setup.device)
     try:
         if setup.settings.do_train:
@@ -56,7 +57,7 @@ def train_and_evaluate(setup: Setup) -> None:
 
 
 def make_estimator(setup: Setup, for_device: Device) -> tf.estimator.Estimator:
-    """Make the Estimator of a run, with graphs for a device."""
+    """Make the Estimator of a run, whose graphs are built for a device."""
     settings = setup.settings
     is_chief = distributed.is_chief()
     run_config = tf.estimator.RunConfig(
@@ -72,7 +73,7 @@ def make_estimator(setup: Setup, for_device: Device) -> tf.estimator.Estimator:
 
 
 def train(setup: Setup, estimator: tf.estimator.Estimator) -> None:
-    """Train from the last checkpoint on, if there is one, to the end of the schedule."""
+    """Train to the end of the schedule, starting from the last checkpoint if one exists."""
     settings, num_train_steps, latest = setup.settings, setup.schedule.steps, None
     if distributed.is_chief():
         checkpoints.remove_unfinished(settings.output_dir)
@@ -80,13 +81,13 @@ def train(setup: Setup, estimator: tf.estimator.Estimator) -> None:
     latest = distributed.broadcast(latest)
     start_step = checkpoints.step_of(latest) if latest else 0
     if start_step >= num_train_steps:
-        logging.info("%s: training is done: step %d", latest, start_step)
+        logging.info("%s: training has finished at step %d", latest, start_step)
         return
     setup.device.start()
     (shard,) = setup.train_shards
     shard.prepare()
     if latest:
-        logging.info("training goes on from %s to step %d", latest, num_train_steps)
+        logging.info("resuming training from %s, up to step %d", latest, num_train_steps)
     else:
         logging.info("training for %d steps", num_train_steps)
     with checkpoints.named_if_damaged(latest or setup.init_checkpoint):
@@ -94,7 +95,7 @@ def train(setup: Setup, estimator: tf.estimator.Estimator) -> None:
 
 
 def evaluate(setup: Setup, estimator: tf.estimator.Estimator) -> None:
-    """Evaluate the checkpoints that have no result yet; rank 0 has them and keeps the results."""
+    """Evaluate the checkpoints without results; rank 0 has the checkpoints and the results."""
     settings, results, pending = setup.settings, None, []
     if distributed.is_chief():
         results = Results(settings.output_dir, _evaluated_on(setup))
@@ -108,7 +109,7 @@ def evaluate(setup: Setup, estimator: tf.estimator.Estimator) -> None:
 
 
 def _evaluation(setup, estimator, checkpoint):
-    """The answers of a checkpoint to all evaluation sets, judged."""
+    """Metrics and files of a checkpoint on all evaluation sets; empty on ranks other than 0."""
     metrics, kept_files = {}, {}
     for shard in setup.eval_shards:
         answers = predict_answers(setup, estimator, checkpoint, shard)
@@ -120,7 +121,7 @@ def _evaluation(setup, estimator, checkpoint):
 
 
 def _evaluated_on(setup) -> dict[str, Any]:
-    """Inputs and settings that results depend on, beside the checkpoint."""
+    """Inputs and settings that the results depend on, apart from the checkpoint."""
     inputs = {}
     for shard in setup.eval_shards:
         inputs.update(shard.fingerprint)
@@ -128,7 +129,7 @@ def _evaluated_on(setup) -> dict[str, Any]:
 
 
 def _pending_checkpoints(setup, results):
-    """The checkpoints to evaluate that have no result yet."""
+    """Checkpoints to evaluate that have no result yet."""
     settings = setup.settings
     if settings.do_train:
         candidates = checkpoints.saved_checkpoints(settings.output_dir)
@@ -137,13 +138,15 @@ def _pending_checkpoints(setup, results):
             checkpoints.own_checkpoint(settings.output_dir, do_train=False) or setup.init_checkpoint
         ]
     for checkpoint in filter(results.has, candidates):
-        logging.info("%s has been evaluated before", checkpoint)
+        logging.info("%s: already evaluated", checkpoint)
     return [checkpoint for checkpoint in candidates if not results.has(checkpoint)]
 
 
 def _final_checkpoint(setup):
-    """The checkpoint that the run ends with. An old best one says nothing of training that has not
-    been judged."""
+    """Checkpoint for prediction and export.
+
+    After training without evaluation it is the latest: an older best one ignores that training.
+    """
     settings = setup.settings
     latest = checkpoints.latest_checkpoint(settings.output_dir)
     if settings.do_train and not setup.eval_shards:
@@ -153,7 +156,7 @@ def _final_checkpoint(setup):
 
 
 def predict(setup: Setup, estimator: tf.estimator.Estimator, checkpoint: str) -> None:
-    """Write the answers of a checkpoint to the test sets, unless they are there."""
+    """Write a checkpoint's predictions for the test sets, unless they exist already."""
     for shard in setup.test_shards:
         predicted = PredictedFiles(setup.task, shard, checkpoint)
         if not distributed.broadcast(distributed.is_chief() and predicted.are_there()):
@@ -163,7 +166,7 @@ def predict(setup: Setup, estimator: tf.estimator.Estimator, checkpoint: str) ->
 
 
 def export(setup: Setup, checkpoint: str) -> None:
-    """Export a checkpoint as a SavedModel that any device can serve."""
+    """Export a checkpoint as a SavedModel that runs on any device."""
     settings = setup.settings
     path = serving.export(
         make_estimator(setup, PORTABLE),

@@ -1,4 +1,4 @@
-"""The Estimator's model function of a task: the encoder, the task's head, and the training step."""
+"""Model function of a task's Estimator: encoder, head and training step."""
 
 from __future__ import annotations
 
@@ -18,13 +18,19 @@ from albert_tf.runs.shards import IS_REAL, NUMBER
 from albert_tf.runs.task import MODEL_INPUTS, Task
 from modeling import AlbertModel
 
-_PASSED_THROUGH = (NUMBER, IS_REAL, IS_FILLER)  # features that predictions need beside the outputs
+_PASSED_THROUGH = (NUMBER, IS_REAL, IS_FILLER)  # features copied to the predictions
 
 ModelFn = Callable[..., tf.estimator.EstimatorSpec]
 
 
 def build_encoder(task: Task, features: Mapping[str, tf.Tensor], is_training: bool) -> AlbertModel:
-    """Build the encoder on the inputs among some features."""
+    """Build the encoder on a batch.
+
+    Args:
+      task: the task.
+      features: tensors by field, among them int32 [B, S] for each of `MODEL_INPUTS`.
+      is_training: whether to apply dropout.
+    """
     return AlbertModel(
         task.config,
         is_training,
@@ -34,13 +40,13 @@ def build_encoder(task: Task, features: Mapping[str, tf.Tensor], is_training: bo
 
 
 def build_loss(task: Task, encoder: AlbertModel, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
-    """Build a task's loss, its denominators averaged over all processes.
+    """Build the loss of a task, with its denominators averaged over all processes.
 
     Args:
       task: the task.
-      encoder: the encoder on the batch.
-      features: tensors [B, ...] by field. If they are a micro-batch, they hold the denominators of
-        its batch, [B] by name, divided by the number of micro-batches.
+      encoder: encoder on the batch.
+      features: tensors [B, ...] by field. Those of a micro-batch include the denominators of its
+        batch, [B] by name, divided by the number of micro-batches.
 
     Returns:
       Scalar float tensor.
@@ -54,7 +60,7 @@ def build_loss(task: Task, encoder: AlbertModel, features: Mapping[str, tf.Tenso
 
 
 def make_model_fn(setup: Setup, for_device: Device) -> ModelFn:
-    """Make the Estimator's model function of a run, for graphs on a device."""
+    """Make the model function of a run's Estimator, for graphs on a device."""
     conversion = setup.bfloat16 if for_device.rewrites_to_bfloat16 else None
 
     def model_fn(features, labels, mode, params):
@@ -90,7 +96,7 @@ def _training_spec(setup, kind, features):
     )
     if step.untrained:
         names = ", ".join(variable.op.name for variable in step.untrained)
-        logging.info("the loss does not depend on %s: not trained", names)
+        logging.info("not trained, as the loss does not depend on them: %s", names)
     progress = ProgressHook(
         loss,
         step.learning_rate,
@@ -111,14 +117,16 @@ def _training_spec(setup, kind, features):
 
 
 def _prediction_spec(task, features):
-    """Predictions of the task's head; only the model's variables are restored, as published
-    checkpoints have no global step."""
+    """Predictions of the task's head.
+
+    Only the model's variables are restored: published checkpoints have no global step.
+    """
     encoder = build_encoder(task, features, is_training=False)
     outputs = task.outputs(encoder, features)
     variables = tf.trainable_variables()
     scaffold = tf.train.Scaffold(
         saver=tf.train.Saver(variables),
-        ready_for_local_init_op=tf.constant([], tf.string),  # nothing is left uninitialized
+        ready_for_local_init_op=tf.constant([], tf.string),  # no uninitialized variables
         local_init_op=tf.group(
             tf.train.Scaffold.default_local_init_op(),
             tf.train.get_or_create_global_step().initializer,
@@ -134,7 +142,7 @@ def _prediction_spec(task, features):
 
 
 def model_shapes(task: Task) -> dict[str, list[int]]:
-    """Shapes of the variables of encoder and head, by name."""
+    """Shapes of the variables of the encoder and the head, by name."""
     with tf.Graph().as_default():
         inputs = model_inputs()
         task.outputs(build_encoder(task, inputs, is_training=False), inputs)
@@ -142,19 +150,19 @@ def model_shapes(task: Task) -> dict[str, list[int]]:
 
 
 def model_inputs() -> dict[str, tf.Tensor]:
-    """Placeholders for the encoder's inputs: a batch of any size and length."""
+    """Make placeholders for the encoder's inputs: int32 [B, S] of any size, by name."""
     return {name: tf.placeholder(tf.int32, [None, None], name) for name in MODEL_INPUTS}
 
 
 def session_config(setup: Setup, for_device: Device) -> tf.ConfigProto:
-    """Configuration of a run's sessions on a device."""
+    """Make the configuration of a run's sessions on a device."""
     config = tf.ConfigProto(allow_soft_placement=True)
     for_device.configure_session(config, distributed.local_rank(), distributed.size())
     if setup.settings.enable_scoped_allocator:
         if for_device.shares_reduction_buffers:
             reductions.share_buffers(config)
         else:
-            logging.warning("--enable_scoped_allocator has no effect: it needs an HPU's Horovod")
+            logging.warning("--enable_scoped_allocator has no effect without an HPU and Horovod")
     if setup.bfloat16 and for_device.rewrites_to_bfloat16:
         bfloat16.enable_rewrite(config)
     return config

@@ -1,4 +1,4 @@
-"""The files of a model: config, vocabulary, SentencePiece model and checkpoint."""
+"""Files of a model: config, vocabulary, SentencePiece model and checkpoint."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class ModelFiles:
     """Paths of the files of a model.
 
     Attributes:
-      albert_config_file: the config.
-      vocab_file: the pieces with their scores, a line each.
-      spm_model_file: the SentencePiece model.
+      albert_config_file: path of the JSON config.
+      vocab_file: path of the vocabulary: one piece and its score per line.
+      spm_model_file: path of the SentencePiece model.
       checkpoint: prefix of the checkpoint.
     """
 
@@ -38,7 +38,7 @@ class ModelFiles:
     checkpoint: str
 
     def as_flags(self) -> list[str]:
-        """The flags that tell a script to start from the model."""
+        """Flags for a script to start from the model."""
         return [
             f"--albert_config_file={self.albert_config_file}",
             f"--vocab_file={self.vocab_file}",
@@ -51,28 +51,32 @@ def find_model(directory: str | Path) -> ModelFiles:
     """Find the files of a model in its folder.
 
     Raises:
-      InputError: if one is missing.
+      InputError: if a file is missing.
     """
     paths = [Path(directory) / name for name in (CONFIG_FILE, VOCAB_FILE, SPM_MODEL_FILE)]
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
-        raise InputError(f"{directory}: {', '.join(missing)} is missing: this is no whole model")
+        raise InputError(
+            f"{directory}: {', '.join(missing)} is missing; give the folder of a complete model"
+        )
     return ModelFiles(*(str(path) for path in paths), checkpoints.find_checkpoint(str(directory)))
 
 
 def beside_checkpoint(
     checkpoint: str, albert_config_file: str | None, spm_model_file: str | None
 ) -> tuple[str, str]:
-    """The config and the SentencePiece model of a checkpoint.
+    """Find the config and the SentencePiece model of a checkpoint.
 
     Args:
       checkpoint: prefix of the checkpoint.
-      albert_config_file: value of the flag; if it is not given, the file is that beside the
-        checkpoint.
-      spm_model_file: the same for the SentencePiece model.
+      albert_config_file: path of the config; by default the one next to the checkpoint.
+      spm_model_file: path of the SentencePiece model; by default the one next to the checkpoint.
+
+    Returns:
+      Paths of the config and of the SentencePiece model.
 
     Raises:
-      InputError: if a file is neither given nor there.
+      InputError: if a file does not exist.
     """
     paths = {
         "albert_config_file": albert_config_file or Path(checkpoint).with_name(CONFIG_FILE),
@@ -80,21 +84,21 @@ def beside_checkpoint(
     }
     for flag, path in paths.items():
         if not Path(path).is_file():
-            raise InputError(f"{path}: the file is missing: give --{flag}")
+            raise InputError(f"{path}: the file is missing; give --{flag}")
     return str(paths["albert_config_file"]), str(paths["spm_model_file"])
 
 
 def load_tokenizer(
     settings: TextSettings, needed_pieces: Sequence[str] = ("[CLS]", "[SEP]")
 ) -> tokenization.FullTokenizer:
-    """Load the tokenizer that settings name.
+    """Load the tokenizer named by settings.
 
     Args:
-      settings: the settings.
-      needed_pieces: pieces that the vocabulary must have.
+      settings: settings with the files and the case of the tokenizer.
+      needed_pieces: pieces required in the vocabulary.
 
     Raises:
-      InputError: if there is no vocabulary, or it lacks a piece.
+      InputError: if the vocabulary is missing, or lacks a required piece.
     """
     tokenizer = tokenization.FullTokenizer(
         settings.vocab_file, settings.do_lower_case, settings.spm_model_file
@@ -120,16 +124,16 @@ def check_vocabulary(
     config_file: str | None,
     config: AlbertConfig | None,
 ) -> None:
-    """Check that a vocabulary has the pieces that a model needs, and as many as its config says.
+    """Check that a vocabulary has the special pieces of a model and the size in its config.
 
     Args:
       vocabulary: path of the SentencePiece model or vocabulary.
-      tokenizer: the tokenizer made of it.
+      tokenizer: tokenizer with that vocabulary.
       config_file: path of the model's config.
-      config: the config; None if it could not be read.
+      config: config of the model; None if it could not be read.
 
     Raises:
-      InputError: if the vocabulary is not that of the model.
+      InputError: if the vocabulary does not belong to the model.
     """
     _check_pieces(vocabulary, tokenizer, ("[CLS]", "[SEP]"))
     if config and len(tokenizer.vocab) != config.vocab_size:
@@ -140,37 +144,39 @@ def check_vocabulary(
 
 
 def write_vocab(path: Path, sp_model: sentencepiece.SentencePieceProcessor) -> None:
-    """Write the pieces of a SentencePiece model with their scores, a line each."""
+    """Write the pieces of a SentencePiece model with their scores, one per line."""
     pieces = range(sp_model.get_piece_size())
     lines = [f"{sp_model.id_to_piece(i)}\t{sp_model.get_score(i):g}\n" for i in pieces]
     path.write_text("".join(lines), encoding="utf-8")
 
 
 def check_model(model: ModelFiles) -> None:
-    """Check that the files of a model belong together, and that all of the checkpoint is there.
+    """Check that the files of a model belong together and that its checkpoint is intact.
 
     Raises:
-      InputError: if they do not, or if the checkpoint is damaged.
+      InputError: if files do not belong together, or the checkpoint is damaged.
     """
     config = AlbertConfig.from_json_file(model.albert_config_file)
     tokenizer = tokenization.FullTokenizer(None, spm_model_file=model.spm_model_file)
     check_vocabulary(model.spm_model_file, tokenizer, model.albert_config_file, config)
     if tokenization.load_vocab(model.vocab_file) != tokenizer.vocab:
         raise InputError(
-            f"{model.vocab_file}: its pieces are not those of {model.spm_model_file}; give the two "
-            "that belong together"
+            f"{model.vocab_file}: the pieces differ from those of {model.spm_model_file}; give the "
+            "two that belong together"
         )
     checkpoints.check_fits(model.checkpoint, encoder_shapes(config), all_needed=True)
     reader = tf.train.load_checkpoint(model.checkpoint)
     try:
         for name in reader.get_variable_to_shape_map():
-            reader.get_tensor(name)  # fails if its bytes are missing or changed
+            reader.get_tensor(name)  # verifies the checksum
     except (tf.errors.OpError, RuntimeError, IndexError) as error:
-        raise InputError(f"{model.checkpoint}: the checkpoint is damaged: {error}") from error
+        raise InputError(
+            f"{model.checkpoint}: the checkpoint is damaged: {error}; copy it again"
+        ) from error
 
 
 def encoder_shapes(config: AlbertConfig) -> dict[str, list[int]]:
-    """The shapes of the encoder's variables by name."""
+    """Shapes of the encoder's variables, by name."""
     with tf.Graph().as_default():
         AlbertModel(config, False, tf.placeholder(tf.int32, [None, None]))
         return {v.op.name: v.shape.as_list() for v in tf.trainable_variables()}

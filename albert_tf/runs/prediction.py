@@ -1,4 +1,4 @@
-"""Prediction: the outputs of a checkpoint for the records of a data set, and their answers."""
+"""Prediction: outputs of a checkpoint for the records of a data set, and answers from them."""
 
 from __future__ import annotations
 
@@ -26,15 +26,22 @@ def predict_answers(
     checkpoint: str,
     shard: ExampleShard | FileShard,
 ) -> list[Any]:
-    """Answers to all examples of a data set, in their order; each process predicts its shard.
+    """Predict the answers to all examples of a data set, each process for its own shard.
 
-    All processes must call this; only rank 0 reads the checkpoint.
+    All processes must call this function; only rank 0 reads the checkpoint.
 
     Args:
-      setup: the run.
-      estimator: its Estimator.
+      setup: setup of the run.
+      estimator: Estimator of the run.
       checkpoint: prefix of the checkpoint.
       shard: this process's shard of the data set.
+
+    Returns:
+      The answers to the examples of all shards, in order.
+
+    Raises:
+      InputError: if the checkpoint is damaged or has diverged, or the record file of a shard has
+        other examples.
     """
     shard.prepare()
     input_fns = _input_fns(setup, shard)
@@ -47,7 +54,7 @@ def predict_answers(
 
 
 def _input_fns(setup, shard):
-    """The Estimator's input functions; for static shapes one for each length."""
+    """Input functions for the Estimator: one, or one per length if shapes are static."""
     lengths = setup.length_buckets if isinstance(shard, ExampleShard) else None
     lengths = lengths or [setup.settings.max_seq_length]
 
@@ -60,7 +67,7 @@ def _input_fns(setup, shard):
 
 
 def _batches(estimator, checkpoint, input_fns) -> Iterator[dict[str, np.ndarray]]:
-    """Yield the outputs of batches; log the speed at the end."""
+    """Yield the outputs of each batch, and log the throughput at the end."""
     start_time, count = time.time(), 0
     own_checkpoint = checkpoint if distributed.is_chief() else None
     with tqdm(desc="predicting", unit=" records", disable=None) as bar:
@@ -76,7 +83,7 @@ def _batches(estimator, checkpoint, input_fns) -> Iterator[dict[str, np.ndarray]
     count = sum(distributed.gather(count))
     seconds = time.time() - start_time
     logging.info(
-        "%s: %d records predicted in %.1f s (%.1f records/s)",
+        "%s: predicted %d records in %.1f s (%.1f records/s)",
         *(checkpoint, count, seconds, count / seconds),
     )
 
@@ -84,14 +91,14 @@ def _batches(estimator, checkpoint, input_fns) -> Iterator[dict[str, np.ndarray]
 def _predictions(checkpoint, batches, companions: Iterator[Any]) -> Iterator[Prediction]:
     """Yield the outputs of each record with its companion."""
     companions = enumerate(companions)
-    passed_over = {}  # companions of records that come later
+    waiting = {}  # companions read ahead of their records
     for batch in batches:
         _check_finite(checkpoint, batch)
         is_real = batch.pop(IS_REAL, None)
         for row, number in enumerate(batch.pop(NUMBER)):
-            while number not in passed_over:
-                passed_over.update([next(companions)])
-            companion = passed_over.pop(number)
+            while number not in waiting:
+                waiting.update([next(companions)])
+            companion = waiting.pop(number)
             if is_real is None or is_real[row]:
                 outputs = {name: values[row] for name, values in batch.items()}
                 yield Prediction(int(number), outputs, companion)
@@ -101,6 +108,6 @@ def _check_finite(checkpoint: str, batch: Mapping[str, np.ndarray]) -> None:
     for values in batch.values():
         if not np.isfinite(values).all():
             raise InputError(
-                f"{checkpoint}: its predictions are not numbers, as its training has diverged; "
-                "train anew with a lower --learning_rate"
+                f"{checkpoint}: the predictions are not finite, as training has diverged; train "
+                "again with a lower --learning_rate"
             )

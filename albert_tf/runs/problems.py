@@ -1,4 +1,4 @@
-"""Problems of a run before it starts, collected to report all of them at once."""
+"""Collection of problems found before a run starts, to report them all at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from albert_tf.errors import InputError, SharedInputError
 
 
 class Problems:
-    """Collection of problems. Every process of the run has its own.
+    """The problems found by this process.
 
     Example:
 
@@ -24,21 +24,26 @@ class Problems:
         self._messages = []
 
     def add(self, message: str) -> None:
-        """Add a problem, unless it has been found before."""
+        """Add a problem, unless it is already in the collection."""
         if message not in self._messages:
             self._messages.append(message)
 
     @contextmanager
     def collected(self) -> Iterator[None]:
-        """Add the `InputError` that ends the block, if one does."""
+        """Catch an `InputError` raised in the block, and add its message."""
         try:
             yield
         except InputError as error:
             self.add(str(error))
 
     def raise_all(self) -> None:
-        """Raise `SharedInputError` with the problems of all processes, a line each, if there are
-        any. A problem that rank 0 has found too is told once."""
+        """Raise the problems of all processes, if any, one per line.
+
+        A problem that rank 0 has found as well is reported only once.
+
+        Raises:
+          SharedInputError: if any process has found a problem.
+        """
         first, *others = distributed.gather(self._messages)
         messages = list(first)
         for rank, found in enumerate(others, 1):

@@ -1,7 +1,7 @@
-"""Exported models: the inputs of a SavedModel, and the files that it carries beside the graph.
+"""Exported models: inputs of a SavedModel, and the extra files stored with it.
 
-A SavedModel of this project holds in `assets.extra/` all that is needed to make ids of text: the
-config, the vocabulary, and the settings that it was trained with.
+The folder `assets.extra/` of a SavedModel has all that is needed to convert text to ids: the
+config, the vocabulary and the settings of training.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from albert_tf.runs import model_files
 
 ASSETS = "assets.extra"
 SETTINGS_FILE = "settings.json"
-EXAMPLES = "examples"  # Estimators make the name of the signature of it: "examples:serving_default"
+EXAMPLES = "examples"  # Estimators name the signature after it: "examples:serving_default"
 
 
 def ids_or_examples(names: Sequence[str]) -> tf.estimator.export.ServingInputReceiver:
-    """The inputs of an exported model that takes ids or serialized `tf.train.Example`s.
+    """Make the inputs of an exported model that takes ids or serialized `tf.train.Example`s.
 
     Args:
-      names: names of the ids that the model reads.
+      names: names of the model's inputs.
 
     Returns:
-      The receiver of two signatures: int32 tensors [batch, length] by name; or "input", strings
-      [batch], of which each holds lists of any length under these names, shorter ones being padded
-      with 0 to the longest.
+      A receiver with two signatures: int32 tensors [batch, length] by name; or "input", strings
+      [batch], each an example with lists of any length under these names. Lists are padded with 0
+      to the longest.
     """
     serialized = tf.placeholder(tf.string, [None], "serialized_example")
     any_length = tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True)
@@ -48,13 +48,13 @@ def ids_or_examples(names: Sequence[str]) -> tf.estimator.export.ServingInputRec
 
 
 def records(fields: RecordFields) -> tf.estimator.export.ServingInputReceiver:
-    """Inputs of an exported model that takes records.
+    """Make the inputs of an exported model that takes records.
 
     Args:
-      fields: the fields of a record that the model reads.
+      fields: record fields that the model reads.
 
     Returns:
-      The receiver of one signature: "input", strings [batch], serialized `tf.train.Example`s.
+      A receiver with one signature: "input", strings [batch], serialized `tf.train.Example`s.
     """
     serialized = tf.placeholder(tf.string, [None], "serialized_example")
     features = datasets.parse_examples(serialized, fields)
@@ -69,15 +69,15 @@ def export(
     assets: Mapping[str, str],
     settings: Mapping[str, Any],
 ) -> str:
-    """Export a checkpoint as a SavedModel with all that belongs to it.
+    """Export a checkpoint as a SavedModel, with its assets and settings.
 
     Args:
-      estimator: the Estimator.
-      export_dir: directory in which a new one is made for the model, named by the time.
-      receiver: makes the inputs.
+      estimator: Estimator of the run.
+      export_dir: parent directory; the SavedModel gets a new directory in it, named after the time.
+      receiver: function that makes the inputs of the model.
       checkpoint: prefix of the checkpoint.
-      assets: paths of files to copy to `assets.extra/`, by the names that they get there.
-      settings: what text goes through on its way to the model; JSON values by name.
+      assets: paths of the files to copy to `assets.extra/`, by their new names.
+      settings: settings of the conversion from text to model inputs; JSON values by name.
 
     Returns:
       Path of the SavedModel.
@@ -95,7 +95,7 @@ def export(
 
 
 def find_saved_model(directory: str) -> str | None:
-    """The SavedModel that a directory is, or the latest of those exported to it, if any."""
+    """Path of a SavedModel: the directory itself or the latest export in it; None if neither."""
     exported = [Path(directory)]
     if Path(directory).is_dir():
         exported += sorted((p for p in Path(directory).iterdir() if p.name.isdigit()), reverse=True)
@@ -103,24 +103,24 @@ def find_saved_model(directory: str) -> str | None:
 
 
 def settings_of(saved_model: str) -> dict[str, Any]:
-    """The settings that a SavedModel was exported with.
+    """Read the settings in a SavedModel.
 
     Raises:
-      InputError: if it has none.
+      InputError: if the SavedModel has no settings.
     """
     path = Path(saved_model) / ASSETS / SETTINGS_FILE
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{path}: cannot read the settings of the model: export it again with --export_dir"
+            f"{path}: cannot read the model's settings; export the model again with --export_dir"
         ) from error
 
 
 def assets_of_model(
     albert_config_file: str, spm_model_file: str | None, vocab_file: str | None
 ) -> dict[str, str]:
-    """The files of a model that go into `assets.extra/`, by their names there."""
+    """Paths of a model's files for `assets.extra/`, by their names there."""
     files = {model_files.CONFIG_FILE: albert_config_file}
     if spm_model_file:
         files[model_files.SPM_MODEL_FILE] = spm_model_file

@@ -1,4 +1,4 @@
-"""Everything that a run needs, read and checked before it starts."""
+"""Everything a run needs, read and checked before it starts."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from albert_tf.runs.task import Schedule, Task
 
 @dataclass(frozen=True)
 class Setup:
-    """A task and what a run of it needs.
+    """A task and all that its run needs.
 
     Attributes:
       task: the task.
-      device: device that the run trains and predicts on.
-      bfloat16: op types that work in bfloat16; None for none.
+      device: device for training and prediction.
+      bfloat16: op types to run in bfloat16; None for none.
       init_checkpoint: prefix of the checkpoint to start from, or None; only rank 0 reads it.
-      length_buckets: lengths that prediction pads to, ascending.
+      length_buckets: lengths to pad to in prediction, ascending.
       schedule: the task's schedule, in steps of this run.
-      train_shards: this process's shard of the training set; none without training.
-      eval_shards: its shards of the sets to evaluate on.
-      test_shards: its shards of the sets to predict alone.
+      train_shards: this process's shard of the training set; empty without training.
+      eval_shards: this process's shards of the evaluation sets.
+      test_shards: this process's shards of the test sets, which are predicted but not evaluated.
     """
 
     task: Task

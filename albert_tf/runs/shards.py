@@ -1,9 +1,9 @@
-"""The shard of a data set that this process reads, as record files.
+"""This process's shard of a data set, as record files.
 
-The examples of a data set are dealt out to the processes in contiguous shards. Each process
-converts its own to records, in files that it uses again while settings and inputs stay the same.
-Record files that the user gives are dealt out whole, or record by record if there are fewer files
-than processes.
+The examples of a data set are split into contiguous shards, one per process. Each process converts
+its own shard to record files, which are reused while settings and inputs stay the same. Record
+files given by the user are assigned whole, or split by records if there are fewer files than
+processes.
 """
 
 from __future__ import annotations
@@ -25,28 +25,35 @@ from albert_tf.runs.task import DataSet, RecordFiles, Task
 
 InputFn = Callable[[], tf.data.Dataset]
 
-NUMBER = "record_number"  # feature that tells a record's place in its shard
-IS_REAL = "is_real_example"  # field that is 0 in records that only fill up a file, for TPUs
+NUMBER = "record_number"  # feature: index of the record in its shard
+IS_REAL = "is_real_example"  # field: 0 in filler records, which the original writes for TPUs
 
 
 def digests(settings, inputs: Mapping[str, str]) -> dict[str, str]:
-    """Digests of input files, given by name, and of the vocabulary."""
+    """Digests of input files and of the vocabulary, by name.
+
+    Args:
+      settings: settings with the vocabulary.
+      inputs: paths of the input files, by name.
+    """
     flag = "spm_model_file" if settings.spm_model_file else "vocab_file"
     paths = {**inputs, flag: getattr(settings, flag)}
     return {name: files.digest(path) for name, path in paths.items() if path}
 
 
 class ExampleShard:
-    """This process's shard of a data set whose examples are converted to records.
+    """This process's shard of a data set, to be converted from examples to records.
 
     Attributes:
-      examples: the examples of the shard.
-      num_records: number of their records; known after `prepare`.
+      task: the task.
+      data_set: the whole data set.
+      examples: examples of the shard.
+      num_records: number of records of the shard; known after `prepare`.
       paths: paths of the shard's files.
     """
 
     def __init__(self, task: Task, data_set: DataSet):
-        """Find the shard; `prepare` makes its files."""
+        """Select the shard; `prepare` writes its files."""
         self.task = task
         self.data_set = data_set
         self.num_records = 0
@@ -65,11 +72,11 @@ class ExampleShard:
 
     @functools.cached_property
     def fingerprint(self) -> dict[str, Any]:
-        """Identity of the whole data set, as JSON values: digests by input."""
+        """Identity of the whole data set: digests by input name."""
         return digests(self.task.settings, self.data_set.inputs)
 
     def prepare(self) -> None:
-        """Make the record files, unless they are there."""
+        """Write the record files, unless they exist already."""
         if self._is_prepared:
             return
         origin = Origin(
@@ -80,7 +87,7 @@ class ExampleShard:
         companion = self._companion_path and manifests.usable_manifest(self._companion_path, origin)
         is_complete = manifest and (companion or not self._companion_path)
         first_number = self._first_number(manifest if is_complete else None)
-        if is_complete or (manifest and not manifest.origin):  # another program has made the file
+        if is_complete or (manifest and not manifest.origin):  # another program wrote the file
             self.num_records = manifest.num_records
             if self._companion_path:
                 num_companions = (
@@ -100,8 +107,8 @@ class ExampleShard:
         if num_companions != self.num_records:
             raise InputError(
                 f"{self._path} and {self._companion_path} do not belong together: the first has "
-                f"{self.num_records} records, the second {num_companions}; remove both and they "
-                "are made again"
+                f"{self.num_records} records, the second {num_companions}; remove both to rebuild "
+                "them"
             )
 
     @property
@@ -112,9 +119,9 @@ class ExampleShard:
         return self.task.records(self.data_set, self.examples, first_number)
 
     def _first_number(self, manifest: Manifest | None) -> int:
-        """Number of the shard's first record in the data set, if the task wants to know it.
+        """Index of the shard's first record in the data set; 0 unless the task counts records.
 
-        A file that is there saves counting its records.
+        If the record file exists already, its manifest saves counting.
         """
         if not self.task.counts_records:
             return 0
@@ -131,7 +138,7 @@ class ExampleShard:
                     writer.write(record_files.serialize_example(record.values))
                     companion_writer.write(json.dumps(record.companion).encode())
         self.num_records = writer.num_records
-        logging.info("%s has been made: %d records", self._path, self.num_records)
+        logging.info("%s: wrote %d records", self._path, self.num_records)
 
     def _write_companions(self, origin, first_number):
         with manifests.record_writer(self._companion_path, origin) as writer:
@@ -140,7 +147,7 @@ class ExampleShard:
         return writer.num_records
 
     def companions(self) -> Iterator[Any]:
-        """Yield what the companion file holds for each record, in their order; None without one."""
+        """Yield the companion of each record, in order; None if there is no companion file."""
         if not self._companion_path:
             yield from (None for _ in range(self.num_records))
             return
@@ -148,38 +155,39 @@ class ExampleShard:
             yield json.loads(companion)
 
     def check_answers(self, answers: Sequence[Any]) -> None:
-        """Check that each example has its answer.
+        """Check that there is one answer per example.
 
         Raises:
-          InputError: if a record file from elsewhere has other examples.
+          InputError: if the record file, made by another program, has other examples.
         """
         if len(answers) != len(self.examples):
             raise InputError(
                 f"{self._path} has {len(answers)} examples, but "
-                f"{', '.join(self.data_set.inputs.values())} has {len(self.examples)}: remove the "
-                "first, and it is made again"
+                f"{', '.join(self.data_set.inputs.values())} has {len(self.examples)}; remove the "
+                "first to rebuild it"
             )
 
     def training_dataset(self, start_step: int) -> tf.data.Dataset:
-        """Batches to train on from a step on, without end."""
+        """Training batches, repeated forever, starting at a global step."""
         return _training_dataset(
             self.task, self.data_set, [self._path], self.num_records, start_step
         )
 
     def prediction_dataset(self, lengths: Sequence[int]) -> tf.data.Dataset:
-        """Batches to predict, padded to the least of some lengths, with the feature `NUMBER`."""
+        """Prediction batches, each padded to the smallest fitting length, with `NUMBER`."""
         return datasets.bucketed_dataset(
             self._path, self._fields, self.data_set.batch_size, lengths, NUMBER
         )
 
 
 class FileShard:
-    """This process's shard of the record files that the user gives.
+    """This process's shard of the record files given by the user.
 
     Attributes:
-      num_records: number of the records of the shard.
-      paths: paths of the files.
-      counts: number of records by file, of all processes.
+      task: the task.
+      data_set: the record files.
+      paths: paths of all files.
+      counts: number of records in each file, by path.
     """
 
     def __init__(self, task: Task, data_set: RecordFiles, known_counts: dict[str, int]):
@@ -187,8 +195,8 @@ class FileShard:
 
         Args:
           task: the task.
-          data_set: the files.
-          known_counts: numbers of records of files that have been checked; completed here.
+          data_set: the record files.
+          known_counts: number of records in each file checked so far, by path; extended here.
 
         Raises:
           InputError: if a file is truncated, does not fit the settings, or was made with another
@@ -204,16 +212,16 @@ class FileShard:
 
     @property
     def examples(self) -> range:
-        """Numbers of the records to predict, counted through all files."""
+        """Indices of the records to predict, counted over all files."""
         total = sum(self.counts.values())
         most = total if self.data_set.max_records is None else self.data_set.max_records
         return distributed.own_shard(min(total, most))
 
     @functools.cached_property
     def fingerprint(self) -> dict[str, Any]:
-        """Identity of the whole data set, as JSON values: names, numbers of records and sizes.
+        """Identity of the whole data set: name, number of records and size (bytes) of each file.
 
-        Digests of all files would take too long.
+        Digests of the files would take too long.
         """
         files_read = [
             [Path(path).name, count, Path(path).stat().st_size]
@@ -222,17 +230,17 @@ class FileShard:
         return {self.data_set.flag: files_read}
 
     def prepare(self) -> None:
-        """Nothing: the files are there."""
+        """Do nothing: the files exist already."""
 
     def companions(self) -> Iterator[None]:
         """Yield None for each record to predict."""
         return (None for _ in self.examples)
 
     def check_answers(self, answers: Sequence[Any]) -> None:
-        """Nothing: the records are the examples."""
+        """Do nothing: the records are the examples."""
 
     def training_dataset(self, start_step: int) -> tf.data.Dataset:
-        """Batches to train on from a step on, without end."""
+        """Training batches, repeated forever, starting at a global step."""
         counts = list(self.counts.values())
         if len(counts) >= distributed.size():
             own = set(distributed.own_shard(len(counts)))
@@ -251,7 +259,7 @@ class FileShard:
         )
 
     def prediction_dataset(self, lengths: Sequence[int]) -> tf.data.Dataset:
-        """Batches to predict, padded to the full length, with the feature `NUMBER`."""
+        """Prediction batches, padded to the full length, with the feature `NUMBER`."""
         first = self.examples.start
 
         def prepare(numbers, features):
@@ -268,7 +276,7 @@ class FileShard:
 
 
 def _checked_count(task, data_set, path):
-    """Number of the records of a given file, whose ids must fit the model's vocabulary."""
+    """Count the records of a file, and check that their ids fit the model's vocabulary."""
     manifest = manifests.checked_manifest(path, task.fields(data_set))
     if task.config:
         made_with = manifest.origin.settings.get("vocab_size") if manifest.origin else None
@@ -289,15 +297,14 @@ def _training_dataset(task, data_set, paths, num_records, start_step, spans=None
     settings = task.settings
     if not num_records:
         raise InputError(
-            f"{', '.join(paths or data_set.paths)}: there is no example for this process to train "
-            "on; start fewer processes"
+            f"{', '.join(paths or data_set.paths)}: too few examples to give each process one; "
+            "start fewer processes"
         )
     micro_batches = settings.gradient_accumulation_steps
 
     def prepare(numbers, features):
-        # No two processes use the same numbers.
-        numbers_of_all = numbers * distributed.size() + distributed.rank()
-        features = task.prepare(numbers_of_all, features)
+        unique_numbers = numbers * distributed.size() + distributed.rank()
+        features = task.prepare(unique_numbers, features)
         denominators = {
             name: tf.fill(tf.shape(numbers), value / micro_batches)
             for name, value in task.denominators(features).items()
@@ -320,10 +327,15 @@ def _training_dataset(task, data_set, paths, num_records, start_step, spans=None
 def open_shard(
     task: Task, data_set: DataSet | RecordFiles, known_counts: dict[str, int]
 ) -> ExampleShard | FileShard:
-    """This process's shard of a data set; the arguments are those of `FileShard`.
+    """Open this process's shard of a data set.
+
+    Args:
+      task: the task.
+      data_set: the whole data set.
+      known_counts: number of records in each file checked so far, by path; extended here.
 
     Raises:
-      InputError: if given record files cannot be used.
+      InputError: if the given record files cannot be used.
     """
     if isinstance(data_set, DataSet):
         return ExampleShard(task, data_set)

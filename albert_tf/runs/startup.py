@@ -1,4 +1,4 @@
-"""The checks before a run starts: everything that its settings name is read, or found wrong."""
+"""Checks before a run starts: all files named by its settings are read and validated."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from albert_tf.runs.task import DataSet, Task
 
 
 def check(task_class: type[Task], settings: RunSettings, device: Device | None = None) -> Setup:
-    """Read and check all that a run needs.
+    """Read and check everything a run needs.
 
     Args:
-      task_class: the task.
-      settings: settings of the run and of the task.
-      device: device to run on; by default the one that the settings name.
+      task_class: class of the task.
+      settings: settings of the run and the task.
+      device: device to run on; by default the device of the settings.
 
     Raises:
-      InputError: with all that is wrong with the settings and the files that they name.
+      InputError: all problems with the settings and with the files they name.
     """
     problems = Problems()
     with problems.collected():
@@ -77,7 +77,7 @@ def check(task_class: type[Task], settings: RunSettings, device: Device | None =
 
 
 def _check_device(settings, device, problems):
-    """The conversion to bfloat16, and the device: `device` if it is given."""
+    """Bfloat16 conversion and device of the run; `device` if it is given."""
     conversion = None
     with problems.collected():
         conversion = bfloat16.config_from_environment()
@@ -85,7 +85,7 @@ def _check_device(settings, device, problems):
         logging.info("running on %s", device.description)
         if conversion and not device.has_bfloat16:
             logging.warning(
-                "%s does nothing on %s, where TensorFlow has no rewrite to bfloat16: the run is in "
+                "%s has no effect on %s, where TensorFlow has no rewrite to bfloat16: running in "
                 "float32",
                 *(bfloat16.VARIABLE, device.description),
             )
@@ -98,7 +98,7 @@ def _check_numbers(settings, problems):
         problems.add(
             f"--train_batch_size {settings.train_batch_size} cannot be divided into "
             f"--gradient_accumulation_steps {micro_batches} equal micro-batches: give a multiple "
-            "of it"
+            f"of {micro_batches}"
         )
     if settings.use_tpu:
         problems.add("--use_tpu: TPUs are not supported; run on CPU, GPU or HPU")
@@ -112,8 +112,8 @@ def _read_config(settings, problems):
         if settings.max_seq_length > config.max_position_embeddings:
             raise InputError(
                 f"--max_seq_length is {settings.max_seq_length}, but the model of "
-                f"{settings.albert_config_file} reads no more than "
-                f"{config.max_position_embeddings} pieces (max_position_embeddings)"
+                f"{settings.albert_config_file} reads at most "
+                f"{config.max_position_embeddings} pieces (max_position_embeddings): lower it"
             )
         if settings.deterministic_run:
             config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
@@ -122,7 +122,7 @@ def _read_config(settings, problems):
 
 
 def _load_tokenizer(task_class, settings, config, problems):
-    """The tokenizer, if the task needs one or a vocabulary is given."""
+    """Load the tokenizer, if the task needs one or a vocabulary is given."""
     with problems.collected():
         if task_class.needs_tokenizer(settings) or settings.vocabulary:
             tokenizer = model_files.load_tokenizer(settings)
@@ -134,37 +134,39 @@ def _load_tokenizer(task_class, settings, config, problems):
 
 
 def _length_buckets(settings, device):
-    """The lengths that prediction pads to, ascending."""
+    """Lengths to pad to in prediction, ascending."""
     values, longest = settings.length_buckets, settings.max_seq_length
     if not values:
         return [*range(device.length_step, longest, device.length_step), longest]
     try:
         lengths = {int(value) for value in values}
     except ValueError as error:
-        raise InputError(f"--length_buckets {','.join(values)}: not whole numbers") from error
+        raise InputError(
+            f"--length_buckets {','.join(values)}: give whole numbers, separated by commas"
+        ) from error
     if min(lengths) < 1 or max(lengths) > longest:
         raise InputError(
-            f"--length_buckets {','.join(values)}: they must lie between 1 and --max_seq_length "
+            f"--length_buckets {','.join(values)}: give lengths between 1 and --max_seq_length "
             f"{longest}"
         )
     return sorted(lengths | {longest})
 
 
 def _check_output_dir(settings):
-    """Check that the run can write there, and that a rank without checkpoints finds none."""
+    """Check that the output directory is writable, and that only rank 0's has checkpoints."""
     directory = settings.output_dir
     if not directory:
-        raise InputError("--output_dir is missing: give the directory of the run")
+        raise InputError("--output_dir is missing: give a directory for the outputs")
     files.check_writable("output_dir", directory)
     if not distributed.is_chief() and checkpoints.latest_checkpoint(directory):
         raise InputError(
-            f"{directory}: there are checkpoints of another run; remove them, or give another "
-            "--output_dir"
+            f"{directory}: the directory has checkpoints of another run; remove them, or give "
+            "another --output_dir"
         )
 
 
 def _open_shards(task, data_sets, known_counts, problems):
-    """This process's shards of data sets, as far as they can be used."""
+    """Open this process's shards of data sets, and collect the problems of the others."""
     shards = []
     for data_set in data_sets:
         with problems.collected():
@@ -182,18 +184,18 @@ def _resolved_schedule(task):
         if task.schedule.steps is None:
             raise InputError(
                 f"{', '.join(task.train_set.inputs.values())}: {num_examples} examples in batches "
-                f"of {settings.train_batch_size * num_cards} for {task.schedule.epochs} epochs are "
-                "no step: lower --train_batch_size"
+                f"of {settings.train_batch_size * num_cards} for {task.schedule.epochs} epochs "
+                "make less than one step: lower --train_batch_size"
             )
         raise InputError(
-            f"{task.schedule.steps} steps, divided by the number of cards {num_cards}, are no "
-            "step: give more steps"
+            f"{task.schedule.steps} steps divided by {num_cards} cards make less than one step: "
+            "give more steps"
         )
     return schedule
 
 
 def _check_first_weights(setup):
-    """Check that the checkpoint that the run starts from is there and fits the model."""
+    """Check that the checkpoint to start from exists and fits the model."""
     settings, init_checkpoint = setup.settings, setup.init_checkpoint
     shapes = model_shapes(setup.task)
     own = checkpoints.own_checkpoint(settings.output_dir, settings.do_train)
@@ -205,19 +207,18 @@ def _check_first_weights(setup):
         logging.info("no --init_checkpoint: training starts from random weights")
     elif settings.do_train:
         logging.warning(
-            "NO --init_checkpoint: TRAINING STARTS FROM RANDOM WEIGHTS, and will not reach the "
+            "NO --init_checkpoint: TRAINING STARTS FROM RANDOM WEIGHTS and will not reach the "
             "published accuracy"
         )
     else:
         raise InputError(
-            f"{settings.output_dir}: there is no checkpoint to predict with; give "
-            "--init_checkpoint, or train first (--do_train)"
+            f"{settings.output_dir}: no checkpoint to predict with; give --init_checkpoint, or "
+            "train first (--do_train)"
         )
 
 
 def _check_same_inputs(setup, problems):
-    """Raise `InputError` if the processes have read different inputs: they would wait for each
-    other in vain."""
+    """Raise `InputError` if the processes have read different inputs: they would deadlock."""
     own = {}
     for shard in setup.shards:
         own.update(shard.fingerprint)
@@ -227,7 +228,7 @@ def _check_same_inputs(setup, problems):
         different = [name for name, value in first.items() if other.get(name) != value]
         if different:
             problems.add(
-                f"rank {rank}: {', '.join(different)}: not the same as of rank 0; give all servers "
+                f"rank {rank}: {', '.join(different)}: different from rank 0; give all servers "
                 "the same files and flags"
             )
     problems.raise_all()

@@ -1,8 +1,8 @@
-"""A task: what a script brings to a run.
+"""Interface between a run and its task.
 
-A task knows its domain. It reads and checks its inputs, turns examples into records, builds its
-head on an encoder, and turns the head's outputs into answers and metrics. The run knows the rest:
-record files, ranks, devices, checkpoints, results, export.
+A task reads and checks its inputs, converts examples to records, builds its head on an encoder,
+and converts the head's outputs to answers and metrics. The run takes care of the rest: record
+files, ranks, devices, checkpoints, results and export.
 """
 
 from __future__ import annotations
@@ -28,19 +28,20 @@ MODEL_INPUTS = ("input_ids", "input_mask", "segment_ids")
 
 @dataclass
 class DataSet:
-    """Examples of the task, which the run converts to records.
+    """Examples of a task, to be converted to records by the run.
 
     Attributes:
-      record_name: file name of the records.
-      inputs: paths of the files that the examples come from, by the names that messages give them.
-      examples: the examples, in the order of their file.
-      batch_size: number of records in a batch of prediction.
-      record_file: path of the record file, if the user has given one.
-      record_dir: directory of the record file; the run's output directory if not given.
-      companion_name: file name of what answers need beside the records; none if they need nothing.
-      companion_file: path of that file, if the user has given one.
-      predicted_names: names of the files that tell the answers to a test set.
-      part: what tells the metrics of several evaluation sets apart, behind their names.
+      record_name: file name of the record file.
+      inputs: paths of the source files, by the names to use in messages.
+      examples: examples in the order of their file.
+      batch_size: number of records in a prediction batch.
+      record_file: path of the record file, if given by the user.
+      record_dir: directory of the record file; by default the run's output directory.
+      companion_name: file name of the companion file, with the data that answers need in addition
+        to the model's outputs; None if they need none.
+      companion_file: path of the companion file, if given by the user.
+      predicted_names: names of the prediction files of a test set.
+      part: suffix of the metrics' names, to distinguish several evaluation sets.
     """
 
     record_name: str
@@ -57,14 +58,14 @@ class DataSet:
 
 @dataclass
 class RecordFiles:
-    """Record files that the user gives instead of examples.
+    """Record files given by the user instead of examples.
 
     Attributes:
-      flag: name of the flag that gives them.
+      flag: name of the flag with the paths.
       paths: paths of the files.
-      batch_size: number of records in a batch of prediction.
-      max_records: most records to predict on; None for all.
-      id_fields: fields whose values are ids of pieces, to be checked against the vocabulary's size.
+      batch_size: number of records in a prediction batch.
+      max_records: maximum number of records to predict; None for all.
+      id_fields: fields with ids of pieces, to be checked against the size of the vocabulary.
     """
 
     flag: str
@@ -76,11 +77,12 @@ class RecordFiles:
 
 @dataclass(frozen=True)
 class Record:
-    """A record of an example, and what its answer needs beside what the model gives.
+    """A record of an example, and its companion.
 
     Attributes:
-      values: the record's values by field.
-      companion: JSON value for the data set's companion file.
+      values: values of the record, by field.
+      companion: JSON value for the companion file, with the data that the answer needs in addition
+        to the model's outputs.
     """
 
     values: RecordValues
@@ -92,9 +94,9 @@ class Prediction:
     """Outputs of the head for one record.
 
     Attributes:
-      number: number of the record among those of the examples, from 0.
+      number: index of the record in its shard, from 0.
       outputs: arrays by name, without the batch axis.
-      companion: what the record's companion file holds for it.
+      companion: companion of the record.
     """
 
     number: int
@@ -104,12 +106,12 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The answers of a checkpoint, judged.
+    """Metrics and result files of a checkpoint.
 
     Attributes:
-      metrics: metrics by name; the first chooses the best checkpoint, more is better. Empty if
-        there is nothing to compare with.
-      files: contents of the files to keep if this is the best checkpoint, by file name: text, or
+      metrics: metrics by name, higher is better; the first ranks the checkpoints. Empty if the true
+        answers are unknown.
+      files: contents of the files to write if the checkpoint is the best, by file name: text, or
         values to write as JSON.
     """
 
@@ -119,14 +121,14 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Length of training, and course of the learning rate.
+    """Length of training, optimizer and learning-rate schedule.
 
     Attributes:
-      steps: steps of training; with None `epochs` counts.
-      epochs: passes over the training examples.
-      warmup_steps: steps of warm-up; with None `warmup_proportion` counts.
-      warmup_proportion: share of the steps in which the learning rate rises.
-      is_divided: whether `steps` and `warmup_steps` are divided by the number of cards.
+      steps: number of training steps; if None, `epochs` applies.
+      epochs: number of epochs.
+      warmup_steps: number of warm-up steps; if None, `warmup_proportion` applies.
+      warmup_proportion: fraction of the steps used for warm-up.
+      is_divided: whether to divide `steps` and `warmup_steps` by the number of cards.
       optimizer: "adamw" or "lamb".
       poly_power: power of the polynomial decay of the learning rate.
       start_warmup_step: global step at which warm-up starts.
@@ -142,22 +144,22 @@ class Schedule:
     start_warmup_step: int = 0
 
     def resolve(self, num_examples: int, batch_size: int, num_cards: int) -> Schedule:
-        """The same schedule with its `steps` and `warmup_steps` in steps of this run.
+        """Schedule with `steps` and `warmup_steps` resolved for this run.
 
         Args:
           num_examples: number of training examples.
           batch_size: examples in a step, per card.
           num_cards: number of cards.
         """
-        divisor = num_cards if self.is_divided else 1
+        cards = num_cards if self.is_divided else 1
         if self.steps is None:
             steps = int(num_examples / (batch_size * num_cards) * self.epochs)
         else:
-            steps = self.steps // divisor
+            steps = self.steps // cards
         if self.warmup_steps is None:
             warmup_steps = int(steps * self.warmup_proportion)
         else:
-            warmup_steps = self.warmup_steps // divisor
+            warmup_steps = self.warmup_steps // cards
         return dataclasses.replace(self, steps=steps, warmup_steps=warmup_steps)
 
 
@@ -165,17 +167,20 @@ class Task(abc.ABC):
     """Base class of tasks.
 
     Attributes:
-      settings: settings of the run and of the task.
+      settings: settings of the run and the task.
       config: config of the model; None if it could not be read.
-      tokenizer: the tokenizer; None if it could not be read, or is not needed.
-      train_set: what to train on; None without training.
-      eval_sets: what to evaluate checkpoints on.
-      test_sets: what to predict with the final checkpoint, without judging it.
+      tokenizer: the tokenizer; None if it could not be read or is not needed.
+      train_set: training set; None without training.
+      eval_sets: sets to evaluate the checkpoints on.
+      test_sets: sets to predict with the final checkpoint, without evaluation.
+      expects_checkpoint: whether to warn when training starts from random weights.
+      shares_group_0: whether groups missing in the checkpoint start from its group 0.
+      counts_records: whether `records` depends on the index of the first record.
     """
 
-    expects_checkpoint = True  # whether training from random weights deserves a warning
-    shares_group_0 = False  # whether groups that a checkpoint lacks start from its group 0
-    counts_records = False  # whether `records` depends on the numbers of its records
+    expects_checkpoint = True
+    shares_group_0 = False
+    counts_records = False
 
     def __init__(
         self,
@@ -198,21 +203,21 @@ class Task(abc.ABC):
 
     @property
     def has_head(self) -> bool:
-        """Whether the inputs tell enough to build the head."""
+        """Whether the inputs are known well enough to build the head."""
         return True
 
     @abc.abstractmethod
     def read_inputs(self, problems: Problems) -> None:
-        """Read the data sets, and collect what is wrong with them and with the task's settings."""
+        """Read the data sets, and collect problems with them and with the task's settings."""
 
     @property
     @abc.abstractmethod
     def schedule(self) -> Schedule:
-        """Length of training, and course of the learning rate."""
+        """Length of training, optimizer and learning-rate schedule."""
 
     @property
     def feature_settings(self) -> dict[str, Any]:
-        """Settings that records depend on beside the inputs; JSON values by name."""
+        """Settings that the records depend on; JSON values by name."""
         return {
             "max_seq_length": self.settings.max_seq_length,
             "do_lower_case": self.settings.do_lower_case,
@@ -220,12 +225,12 @@ class Task(abc.ABC):
 
     @property
     def answer_settings(self) -> dict[str, Any]:
-        """Further settings that answers depend on; JSON values by name."""
+        """Further settings that the answers depend on; JSON values by name."""
         return {}
 
     @property
     def exported_settings(self) -> dict[str, Any]:
-        """Settings that an exported model carries for its users; JSON values by name."""
+        """Settings to store in an exported model; JSON values by name."""
         return {**self.feature_settings, **self.answer_settings}
 
     @property
@@ -244,26 +249,29 @@ class Task(abc.ABC):
         """Yield the records of examples, in order.
 
         Args:
-          data_set: the data set.
-          examples: its examples, or a contiguous shard of them.
-          first_number: number of the first record in the data set, if `counts_records`.
+          data_set: the whole data set.
+          examples: examples of a contiguous shard of the data set.
+          first_number: index of the first record in the data set; 0 unless `counts_records`.
         """
         raise NotImplementedError
 
     def prepare(self, numbers: tf.Tensor, features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Change the features of a batch while it is read.
+        """Transform the features of a batch in the input pipeline.
 
         Args:
-          numbers: int64 tensor [B], unique numbers of the records in the run.
+          numbers: int64 tensor [B], numbers of the records, unique in the run.
           features: tensors [B, ...] by field.
+
+        Returns:
+          The transformed features.
         """
         return features
 
     def denominators(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Denominators of the loss, if it is not a plain mean over the examples.
+        """Denominators of a loss that is not a plain mean over the examples.
 
-        The run computes them over the whole batch, of all micro-batches and cards, and `loss` gets
-        them among its features, so that the mean of the micro-batches' losses is the batch's loss.
+        The run computes them for the whole batch, over all micro-batches and cards, and adds them
+        to the features of `loss`. The mean of the micro-batches' losses is then the batch's loss.
 
         Args:
           features: tensors [B, ...] by field.
@@ -278,8 +286,8 @@ class Task(abc.ABC):
         """Build the head and its loss for training.
 
         Args:
-          encoder: the encoder on the batch.
-          features: int32 and float32 tensors [B, ...] by field, and `denominators`.
+          encoder: encoder on the batch.
+          features: int32 and float32 tensors [B, ...] by field, and the `denominators` by name.
 
         Returns:
           Scalar float tensor, the mean over the batch.
@@ -292,21 +300,24 @@ class Task(abc.ABC):
         """Build the head for prediction.
 
         Args:
-          encoder: the encoder on the batch.
-          features: tensors [B, ...] by field; in an exported model those of the encoder alone.
+          encoder: encoder on the batch.
+          features: tensors [B, ...] by field; in an exported model only the encoder's inputs.
 
         Returns:
           Tensors [B, ...] by name.
         """
 
     def answers(self, examples: Sequence[Any], predictions: Iterable[Prediction]) -> list[Any]:
-        """Turn outputs into an answer for each example: a JSON value, in the order of the examples.
+        """Convert the outputs of the head to answers.
 
-        By default the answer is the outputs of the example's only record, by name.
+        By default, an example has one record, and its answer is the outputs by name.
 
         Args:
-          examples: the examples; for `RecordFiles` a range of the records' numbers.
-          predictions: outputs for their records, in any order.
+          examples: examples of a shard; for `RecordFiles` the range of the record indices.
+          predictions: outputs for the records of the examples, in any order.
+
+        Returns:
+          One JSON value per example, in order.
         """
         answers = {
             prediction.number: {name: x.tolist() for name, x in prediction.outputs.items()}
@@ -316,12 +327,12 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def evaluate(self, data_set: DataSet | RecordFiles, answers: Sequence[Any]) -> Evaluation:
-        """Compare the answers to all examples of a data set with the truth."""
+        """Compare the answers to all examples of a data set with the true answers."""
 
     def predicted_files(self, data_set: DataSet, answers: Sequence[Any]) -> dict[str, str]:
-        """Texts of the files that tell the answers to a test set, by `predicted_names`."""
+        """Contents of the prediction files of a test set, by the names in `predicted_names`."""
         return {}
 
     def serving_input_receiver(self) -> tf.estimator.export.ServingInputReceiver:
-        """Inputs of an exported model: ids [batch, length], or serialized examples."""
+        """Make the inputs of an exported model: ids [batch, length], or serialized examples."""
         return serving.ids_or_examples(MODEL_INPUTS)

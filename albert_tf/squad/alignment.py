@@ -1,50 +1,50 @@
-"""Alignment of the characters of a text with those of its pieces.
+"""Alignment of the characters of a text with the characters of its pieces.
 
 Normalization drops, adds and changes characters, so the two are aligned by their longest common
-subsequence near the diagonal. The result is that of the original's cell-by-cell dynamic program. A
-row of its table is kept as one integer, whose bits say where the subsequence grows (Hyyrö 2004,
-"Bit-parallel LCS-length computation revisited"), so that a row takes a handful of operations.
+subsequence near the diagonal. The original fills the dynamic-programming table cell by cell. Here
+each row is one integer, whose bits mark where the subsequence grows (Hyyrö 2004, "Bit-parallel
+LCS-length computation revisited"), so a row takes a handful of operations. The result is the same.
 """
 
 from __future__ import annotations
 
 from typing import Sequence
 
-_SMALLEST_DISTANCE = 5  # from the diagonal, for a text as long as its pieces
-_LEAST_SHARED = 0.8  # of the text's characters
+_MIN_DISTANCE = 5  # from the diagonal, for a text as long as its pieces
+_MIN_COVERAGE = 0.8  # of the text's characters
 
 
 def align(text: Sequence[str], pieces: str) -> list[tuple[int, int]] | None:
-    """Pair the characters of a text with those of its pieces.
+    """Pair the characters of a text with the characters of its pieces.
 
-    Only pairs (i, j) with i - d <= j < i + d are looked at, where d is the difference of the
-    lengths plus 5. If they cover no more than 0.8 of the text, d is doubled once.
+    Only pairs (i, j) in the band i - d <= j < i + d are considered, where d is the difference of
+    the lengths plus 5. If they cover at most 0.8 of the text, d is doubled once.
 
     Args:
-      text: the normalized form of each of the text's n characters.
+      text: normalized form of each of the text's n characters.
       pieces: the m characters of the joined pieces.
 
     Returns:
       The pairs (i, j) of a longest common subsequence, last to first, or None if they cover less
-      than 0.8 of the text. Of several subsequences it is the one that the original finds: going
-      back from the ends, each pair is the one with the smallest i, then with the smallest j.
+      than 0.8 of the text. Ties are resolved as in the original: tracing back from the ends, the
+      pair with the smallest i comes first, then the one with the smallest j.
     """
     if not text or not pieces:
         return None
     pairs = _embedding(text, pieces)
     if pairs is not None:
         return pairs
-    distance = abs(len(text) - len(pieces)) + _SMALLEST_DISTANCE
+    distance = abs(len(text) - len(pieces)) + _MIN_DISTANCE
     pairs = _common_subsequence(text, pieces, distance)
-    if len(pairs) <= _LEAST_SHARED * len(text):
+    if len(pairs) <= _MIN_COVERAGE * len(text):
         pairs = _common_subsequence(text, pieces, 2 * distance)
-    return None if len(pairs) < _LEAST_SHARED * len(text) else pairs
+    return None if len(pairs) < _MIN_COVERAGE * len(text) else pairs
 
 
 def _embedding(text, pieces):
-    """The pairs (i, j), last to first, if the pieces hold all of the text's characters in order.
+    """Pairs (i, j), last to first, if the whole text is a subsequence of the pieces; else None.
 
-    The subsequence is then the whole text, each character paired with the first that it can be.
+    Each character is paired with its first possible match.
     """
     pairs, j = [], -1
     for i, char in enumerate(text):
@@ -56,16 +56,16 @@ def _embedding(text, pieces):
 
 
 def _common_subsequence(text, pieces, distance):
-    """The pairs (i, j) with i - distance <= j < i + distance, last to first.
+    """Pairs (i, j) of the longest common subsequence in the band, last to first.
 
-    Let f(i, j) be the length of the subsequence of text[: i + 1] and pieces[: j + 1]. Row j has a
-    bit for each i of the band, j - distance < i <= j + distance, lowest i first: 0 where
-    f(i, j) = f(i - 1, j) + 1, and 1 where f(i, j) = f(i - 1, j). Below the band f has the same
-    steps as in the row before; above the band it has none.
+    Let f(i, j) be the length of the subsequence of text[: i + 1] and pieces[: j + 1]. Row j has
+    one bit for each i in the band, j - distance < i <= j + distance, lowest i first: 0 where
+    f(i, j) = f(i - 1, j) + 1, and 1 where f(i, j) = f(i - 1, j). Below the band, f steps where it
+    does in the previous row; above the band, it is constant.
     """
-    places = {}  # for each character, the integer with bit i set where text[i] is that character
+    occurrences = {}  # for each character, an integer with bit i set where text[i] equals it
     for i, char in enumerate(text):
-        places[char] = places.get(char, 0) | 1 << i
+        occurrences[char] = occurrences.get(char, 0) | 1 << i
 
     width = 2 * distance
     all_ones = (1 << width) - 1
@@ -74,7 +74,7 @@ def _common_subsequence(text, pieces, distance):
     for j, char in enumerate(pieces):
         row = row >> 1 | highest
         lowest_i = j - distance + 1
-        matches = places.get(char, 0)
+        matches = occurrences.get(char, 0)
         matches = (matches >> lowest_i if lowest_i >= 0 else matches << -lowest_i) & row
         row = (row + matches | row - matches) & all_ones
         rows.append(row)
@@ -85,9 +85,9 @@ def _common_subsequence(text, pieces, distance):
         bit = i - (j - distance + 1)
         if bit < 0:  # below the band
             j -= 1
-        elif bit >= width or rows[j] >> bit & 1:  # not text[i]: the subsequence does not grow there
+        elif bit >= width or rows[j] >> bit & 1:  # text[i] is not in the subsequence
             i -= 1
-        elif j > 0 and bit + 1 < width and not rows[j - 1] >> (bit + 1) & 1:  # not pieces[j]
+        elif j > 0 and bit + 1 < width and not rows[j - 1] >> (bit + 1) & 1:  # nor is pieces[j]
             j -= 1
         else:
             pairs.append((i, j))
@@ -101,19 +101,20 @@ def nearest_counterpart(
     is_start: bool,
     other_length: int | None = None,
 ) -> int:
-    """The counterpart of a character, or the place where it would be if it has none.
+    """Counterpart of a character, or the nearest position if it has none.
 
     Args:
-      counterparts: for each character of one side its counterpart on the other, or None; not all
-        None.
-      position: the character.
-      is_start: whether the character starts something, or ends it.
-      other_length: the number of characters on the other side, if they may be used up to the last
-        behind the last counterpart.
+      counterparts: for each character of one side, the index of its counterpart on the other, or
+        None; not all None.
+      position: index of the character.
+      is_start: whether the character starts a span; otherwise it ends one.
+      other_length: number of characters on the other side, if those after the last counterpart may
+        be used.
 
     Returns:
-      The counterpart; or, between the counterparts before and after it, a start takes the first
-      character of the gap and an end the last, as far as there is a gap.
+      Index on the other side. Without a counterpart, a start takes the first character between the
+      neighbouring counterparts and an end the last; if no character lies between them, a start
+      takes the counterpart after it and an end the one before it.
     """
     if counterparts[position] is not None:
         return counterparts[position]

@@ -1,6 +1,6 @@
-"""SQuAD: from the scores of windows to the best answers of each question.
+"""SQuAD: n-best answers to each question, from the scores of its windows.
 
-This file does not load TensorFlow.
+This file does not import TensorFlow.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from albert_tf.squad.features import Window
 
 @dataclass(frozen=True)
 class Candidate:
-    """A text that may answer a question.
+    """A candidate answer to a question.
 
     Attributes:
-      text: a part of the paragraph.
-      start_score: score of its first piece, a raw logit.
-      end_score: score of its last piece.
-      start: number of the paragraph's characters before it.
+      text: text of the answer, a span of the paragraph.
+      start_score: raw logit of the first piece as the start.
+      end_score: raw logit of the last piece as the end.
+      start: offset of the answer in the paragraph, in characters.
     """
 
     text: str
@@ -33,23 +33,23 @@ class Candidate:
 
     @property
     def score(self) -> float:
-        """The sum by which candidates are ranked."""
+        """Sum of both scores, to rank candidates by."""
         return self.start_score + self.end_score
 
 
-# Stands for a question to which no span of its windows may be the answer.
+# Placeholder for a question without any valid span.
 NO_ANSWER = Candidate("empty", 0.0, 0.0)
 
 
 class AnswerCollector:
-    """The best answers to each question, from the scores of windows in any order."""
+    """Collector of the best answers to each question, from the scores of windows in any order."""
 
     def __init__(self, n_best_size: int, max_answer_length: int):
         """Make a collector.
 
         Args:
-          n_best_size: number of starts, of ends and of answers to keep.
-          max_answer_length: the longest answer, in pieces.
+          n_best_size: number of best starts, ends and answers to keep.
+          max_answer_length: maximum length of an answer, in pieces.
         """
         self.n_best_size = n_best_size
         self.max_answer_length = max_answer_length
@@ -63,17 +63,17 @@ class AnswerCollector:
         Args:
           window: the window.
           paragraph: text of its paragraph.
-          start_scores: float [S], score of each position as the start of an answer. All positions
-            take part in the choice of the best: leave padding out.
-          end_scores: float [S], likewise for the end.
+          start_scores: float [S], logit of each position as the start of an answer. All positions
+            are ranked, so leave out padding.
+          end_scores: float [S], the same for the end.
         """
         candidates = window_candidates(
             window, paragraph, start_scores, end_scores, self.n_best_size, self.max_answer_length
         )
-        # With equal scores the earlier window goes first, and in it the earlier candidate.
+        # Ties go to the earlier window, then to the earlier candidate in it.
         ranked = self._ranked[window.question] + [
-            ((-candidate.score, window.index, place), candidate)
-            for place, candidate in enumerate(candidates)
+            ((-candidate.score, window.index, index), candidate)
+            for index, candidate in enumerate(candidates)
         ]
         ranked.sort(key=lambda pair: pair[0])
         self._ranked[window.question] = _distinct(
@@ -81,14 +81,14 @@ class AnswerCollector:
         )
 
     def n_best(self, question: int) -> list[Candidate]:
-        """The best answers to a question, best first, no text twice; never empty."""
+        """N-best answers to a question, best first, with distinct texts; never empty."""
         return [candidate for _, candidate in self._ranked.get(question, ())] or [NO_ANSWER]
 
     def n_best_entries(self, question: int) -> list[dict]:
-        """The best answers as `nbest_predictions.json` holds them.
+        """N-best answers to a question, as entries of `nbest_predictions.json`.
 
-        Each entry has its text, its probability among the n best, and its scores, under the names
-        that users' tools expect.
+        An entry has the text, the probability among the n best, and both scores, under the
+        original's names.
         """
         candidates = self.n_best(question)
         probabilities = softmax([candidate.score for candidate in candidates])
@@ -113,12 +113,19 @@ def window_candidates(
 ) -> list[Candidate]:
     """Find the best answers in one window.
 
-    Of the best starts and ends, those pairs are kept that lie in the paragraph, start where this
-    window shows the most context, and are in order and not too long. The arguments are those of
-    `AnswerCollector`.
+    Candidates are pairs of the best starts and ends. A pair is valid if it lies in the paragraph,
+    is in order and not too long, and starts at a piece with maximum context in this window.
+
+    Args:
+      window: the window.
+      paragraph: text of its paragraph.
+      start_scores: float [S], logits of the starts, without padding.
+      end_scores: float [S], logits of the ends, without padding.
+      n_best_size: number of best starts, ends and answers to keep.
+      max_answer_length: maximum length of an answer, in pieces.
 
     Returns:
-      Up to `n_best_size` candidates, best first, no text twice.
+      Up to `n_best_size` candidates, best first, with distinct texts.
     """
     size = len(window.start_to_char)
     starts = _best_positions(start_scores, n_best_size) - window.first_position
@@ -144,12 +151,12 @@ def window_candidates(
 
 
 def _best_positions(scores, count):
-    """The positions of the highest scores, highest first; of equal ones the earlier."""
+    """Positions of the highest scores, highest first; ties go to the earlier position."""
     return np.argsort(-scores, kind="stable")[:count]
 
 
 def _distinct(items, key, count):
-    """The first `count` items whose key has not been there before."""
+    """First `count` items with distinct keys."""
     seen, kept = set(), []
     for item in items:
         if len(kept) == count:
@@ -161,7 +168,7 @@ def _distinct(items, key, count):
 
 
 def softmax(scores: Sequence[float]) -> list[float]:
-    """Probabilities in proportion to the exponentials of scores."""
+    """Softmax of scores."""
     highest = max(scores)
     exponentials = [math.exp(score - highest) for score in scores]
     total = sum(exponentials)

@@ -1,6 +1,6 @@
-"""SQuAD v1.1: reading and checking the questions of a file.
+"""SQuAD v1.1: reader and checks of question files.
 
-This file does not load TensorFlow.
+This file does not import TensorFlow.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from albert_tf.errors import InputError, listed
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer as annotated.
+    """An annotated answer.
 
     Attributes:
-      text: the answer, a part of its paragraph.
-      start: number of the paragraph's characters before it.
+      text: text of the answer, a span of the paragraph.
+      start: offset of the answer in the paragraph, in characters.
     """
 
     text: str
@@ -27,13 +27,13 @@ class Answer:
 
 @dataclass(frozen=True)
 class Question:
-    """A question on a paragraph.
+    """A question about a paragraph.
 
     Attributes:
-      id: unique in its file.
-      text: the question.
-      paragraph: text of the paragraph; the questions on it come one after the other.
-      answers: the annotated answers; those of a training file have one or more.
+      id: id of the question, unique in its file.
+      text: text of the question.
+      paragraph: text of the paragraph; its questions are consecutive in the file.
+      answers: annotated answers; at least one in a training file.
     """
 
     id: str
@@ -47,31 +47,40 @@ def read_squad(path: str, for_training: bool) -> list[Question]:
 
     Args:
       path: path of the JSON file.
-      for_training: whether every question must have an answer that stands where it says.
+      for_training: whether every question must have an answer that matches its `answer_start`.
 
     Returns:
       The questions in the order of the file.
 
     Raises:
-      InputError: if the file is missing, is not JSON or not SQuAD, or what it holds cannot be used.
+      InputError: if the file is missing, is not SQuAD JSON, or has invalid questions.
     """
     try:
         articles = json.loads(Path(path).read_text(encoding="utf-8-sig"))["data"]
     except OSError as error:
-        raise InputError(f"{path}: cannot read the questions: {error.strerror}") from error
+        raise InputError(
+            f"{path}: cannot read the questions: {error.strerror}; correct the path"
+        ) from error
     except ValueError as error:
-        raise InputError(f"{path}: not valid JSON: {error}; is the file complete?") from error
+        raise InputError(
+            f"{path}: not valid JSON: {error}; check that the file is complete"
+        ) from error
     except (KeyError, TypeError) as error:
-        raise InputError(f'{path}: not a SQuAD file: it has no list "data" of articles') from error
+        raise InputError(
+            f'{path}: not a SQuAD file, as it has no list "data" of articles; give a SQuAD v1.1 '
+            "file"
+        ) from error
 
     reader = _SquadReader(for_training)
     try:
         questions = list(reader.questions(articles))
     except (AttributeError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: {reader.place} is not as in SQuAD v1.1: {error!r}") from error
+        raise InputError(
+            f"{path}: {reader.location} is not in SQuAD v1.1 format: {error!r}; correct the file"
+        ) from error
     problems = reader.problems
     if not questions and not problems:
-        problems = ["there is no question in the file"]
+        problems = ["the file has no questions"]
     if problems:
         raise InputError(f"{path}: {listed(problems)}")
     return questions
@@ -81,21 +90,21 @@ class _SquadReader:
     """Reader of the articles of one file.
 
     Attributes:
-      place: article and paragraph that it is at.
-      problems: what is wrong with questions that are well-formed.
+      location: current article and paragraph, for messages.
+      problems: problems of well-formed questions.
     """
 
     def __init__(self, for_training):
         self.for_training = for_training
-        self.place = "the file"
+        self.location = "the file"
         self.problems = []
         self.ids = set()
 
     def questions(self, articles):
         for article_number, article in enumerate(articles, 1):
-            self.place = f"article {article_number}"
+            self.location = f"article {article_number}"
             for number, entry in enumerate(article["paragraphs"], 1):
-                self.place = f"article {article_number}, paragraph {number}"
+                self.location = f"article {article_number}, paragraph {number}"
                 context = _string(entry, "context")
                 for qa in entry["qas"]:
                     yield self._question(qa, context)
@@ -111,7 +120,7 @@ class _SquadReader:
             ),
         )
         if question.id in self.ids:
-            self.problems.append(f"question {question.id} stands twice: give each its own id")
+            self.problems.append(f"question {question.id}: duplicate id; give each its own")
         self.ids.add(question.id)
         problem = _training_problem(question) if self.for_training else None
         if problem:
@@ -127,19 +136,17 @@ def _string(entry, key):
 
 
 def _training_problem(question):
-    """Problem of a question that is to be trained on, or None."""
+    """Problem of a training question, or None."""
     context = question.paragraph
     if not question.answers or not question.answers[0].text.strip():
-        return (
-            "it has no answer, which training needs (SQuAD v2.0 has such questions: take them out)"
-        )
+        return "no answer to train on; remove unanswerable questions, such as those of SQuAD v2.0"
     answer = question.answers[0]
     found = context[answer.start : answer.start + len(answer.text)]
     if found == answer.text:
         return None
     elsewhere = context.find(answer.text)
-    remedy = f"it stands at {elsewhere}" if elsewhere >= 0 else "the paragraph does not hold it"
+    actual = f"it is at {elsewhere}" if elsewhere >= 0 else "the paragraph does not contain it"
     return (
-        f"the answer {answer.text!r} is not at its answer_start {answer.start}, where {found!r} "
-        f"stands; {remedy}: correct the file"
+        f"the answer {answer.text!r} is not at its answer_start {answer.start}, where the text is "
+        f"{found!r}; {actual}: correct the file"
     )

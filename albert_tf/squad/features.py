@@ -1,8 +1,8 @@
-"""SQuAD: from questions to the features that the model reads.
+"""SQuAD: conversion of questions to features.
 
-A paragraph is tokenized and aligned with its pieces once, whatever the number of its questions. A
-question and the pieces of its paragraph are cut into windows (doc spans) that the model can hold.
-This file does not load TensorFlow.
+Each paragraph is tokenized and aligned with its pieces once, for all its questions. A question and
+the pieces of its paragraph are split into windows (doc spans) that fit the model. This file does
+not import TensorFlow.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class FeatureSettings:
     """Lengths, in pieces, and case of features.
 
     Attributes:
-      max_seq_length: longest input of the model.
-      doc_stride: distance between the starts of two windows.
-      max_query_length: longest question; longer ones are cut.
+      max_seq_length: maximum length of the model's input.
+      doc_stride: distance between the starts of consecutive windows.
+      max_query_length: maximum length of a question; longer ones are truncated.
       do_lower_case: whether to lower-case text.
     """
 
@@ -39,15 +39,15 @@ class FeatureSettings:
 
 @dataclass
 class Window:
-    """A window (doc span) of a paragraph with a question: what answers need beside the scores.
+    """A window (doc span) of a paragraph, with the data to turn scores into answers.
 
     Attributes:
       question: index of the question among the examples.
       index: index of the window in its paragraph.
-      first_position: number of positions before the window in the model's input.
-      start_to_char: for each piece, the paragraph's character that it starts at.
-      end_to_char: for each piece, the paragraph's character that it ends at.
-      max_context: for each piece, whether no other window shows it with more context.
+      first_position: position of the window's first piece in the model's input.
+      start_to_char: offset in the paragraph of each piece's first character.
+      end_to_char: offset in the paragraph of each piece's last character.
+      max_context: for each piece, whether it has its maximum context in this window.
     """
 
     question: int
@@ -59,24 +59,24 @@ class Window:
 
     @property
     def num_positions(self) -> int:
-        """Length of the model's input, without padding."""
+        """Length of the model's input in pieces, without padding."""
         return self.first_position + len(self.start_to_char) + 1
 
 
 @dataclass
 class Feature:
-    """Input of the model for one window: `[CLS] question [SEP] window [SEP]`.
+    """Model input for one window: `[CLS] question [SEP] window [SEP]`.
 
     Attributes:
       unique_id: number of the feature in its file, from 1000000000.
       window: the window.
-      input_ids: ids of the pieces, not padded.
-      segment_ids: 0 for the question with its special tokens, 1 for the window with its own.
-      p_mask: 0 where an answer may lie (`[CLS]` and the window), else 1.
-      start_position: position in `input_ids` of the answer's first piece; 0 if the window does not
-        hold the whole answer.
-      end_position: position of its last piece, likewise.
-      is_impossible: whether the window does not hold the whole answer.
+      input_ids: ids of the pieces, without padding.
+      segment_ids: 0 for the question and its special tokens, 1 for the window and its `[SEP]`.
+      p_mask: 0 for possible answer positions (`[CLS]` and the window), else 1.
+      start_position: position of the answer's first piece in `input_ids`; 0 if the window does not
+        contain the whole answer.
+      end_position: position of the answer's last piece in `input_ids`, or 0 likewise.
+      is_impossible: whether the window does not contain the whole answer.
     """
 
     unique_id: int
@@ -89,7 +89,12 @@ class Feature:
     is_impossible: bool = False
 
     def record(self, max_seq_length: int, for_training: bool) -> dict[str, list[int]]:
-        """Values of the feature's record, padded, by the names that the original gives them."""
+        """Values of the feature's record, padded, by the original's field names.
+
+        Args:
+          max_seq_length: length of the record, in pieces.
+          for_training: whether to add the labels.
+        """
         values = {
             "unique_ids": [self.unique_id],
             **tokenization.padded_inputs(self.input_ids, self.segment_ids, max_seq_length),
@@ -103,30 +108,33 @@ class Feature:
 
 
 def check_room(max_seq_length: int, max_query_length: int) -> None:
-    """Check that the longest question leaves room for a piece of the paragraph.
+    """Check that a question of maximum length leaves room for the paragraph.
 
     Raises:
-      InputError: if it does not.
+      InputError: if there is no room for a single piece.
     """
     if max_seq_length < max_query_length + _SPECIAL_TOKENS + 1:
         raise InputError(
-            f"--max_seq_length {max_seq_length} leaves no room for the paragraph beside "
-            f"--max_query_length {max_query_length} and {_SPECIAL_TOKENS} special tokens"
+            f"--max_seq_length {max_seq_length} leaves no room for the paragraph after "
+            f"--max_query_length {max_query_length} and {_SPECIAL_TOKENS} special tokens: raise it"
         )
 
 
 class FeatureConverter:
-    """Converter of questions to features, which names the questions it has to leave out.
+    """Converter of questions to features.
 
     Attributes:
-      dropped: ids of the questions whose paragraph cannot be aligned with its pieces.
+      tokenizer: the tokenizer.
+      settings: lengths and case of the features.
+      dropped: ids of the questions skipped because their paragraph cannot be aligned with its
+        pieces.
     """
 
     def __init__(self, tokenizer: tokenization.FullTokenizer, settings: FeatureSettings):
         """Make a converter.
 
         Args:
-          tokenizer: a tokenizer with a SentencePiece model.
+          tokenizer: tokenizer with a SentencePiece model.
           settings: lengths and case of the features.
         """
         self.tokenizer = tokenizer
@@ -140,9 +148,9 @@ class FeatureConverter:
         """Yield the features of all questions, in order.
 
         Args:
-          questions: questions of one file; those on a paragraph one after the other.
-          for_training: whether features get the positions of their question's first answer.
-          first_number: number of the first feature in its file.
+          questions: questions of one file; those about the same paragraph are consecutive.
+          for_training: whether to add the positions of each question's first answer.
+          first_number: index of the first feature in the whole data set.
         """
         unique_ids = itertools.count(FIRST_UNIQUE_ID + first_number)
         by_paragraph = itertools.groupby(
@@ -191,15 +199,15 @@ class FeatureConverter:
 
 
 def doc_spans(num_pieces: int, window_length: int, doc_stride: int) -> list[range]:
-    """Cut a paragraph into windows.
+    """Split a paragraph into windows.
 
     Args:
       num_pieces: number of pieces in the paragraph.
-      window_length: longest window, in pieces.
-      doc_stride: distance between the starts of two windows, if windows are not shorter.
+      window_length: maximum length of a window, in pieces.
+      doc_stride: distance between the starts of consecutive windows, at most their length.
 
     Returns:
-      The pieces of each window, in order; the window that reaches the end is the last.
+      The range of pieces of each window, in order; only the last reaches the end.
     """
     spans, start = [], 0
     while start < num_pieces:
@@ -212,18 +220,22 @@ def doc_spans(num_pieces: int, window_length: int, doc_stride: int) -> list[rang
 
 
 def max_context(spans: list[range], index: int) -> list[bool]:
-    """For each piece of a window, whether no other window shows it with more context.
+    """Find the pieces with maximum context in a window, compared with the other windows.
 
-    The context of a piece in a window is the smaller of the numbers of pieces before and after it,
-    plus 0.01 of the window's length; with equal contexts the earlier window counts.
+    The context of a piece in a window is the number of pieces before or after it, whichever is
+    smaller, plus 0.01 of the window's length. Ties go to the earlier window.
 
-    Example: with windows of the pieces 0 to 9 and 4 to 13, piece 6 has 6 pieces before and 3 after
-    it in the first (context 3.1), 2 before and 7 after it in the second (2.1): it belongs to the
-    first. `max_context([range(0, 10), range(4, 14)], 0)` is true for the pieces 0 to 6.
+    Example: take windows of the pieces 0 to 9 and 4 to 13. Piece 6 has 6 pieces before and 3 after
+    it in the first window (context 3.1), but 2 before and 7 after it in the second (context 2.1).
+    Its maximum context is in the first. `max_context([range(0, 10), range(4, 14)], 0)` is true for
+    the pieces 0 to 6.
 
     Args:
-      spans: the pieces of each window of a paragraph.
+      spans: range of pieces of each window of a paragraph.
       index: index of the window.
+
+    Returns:
+      One boolean per piece of the window.
     """
     span = spans[index]
     rivals = [
@@ -250,15 +262,15 @@ def max_context(spans: list[range], index: int) -> list[bool]:
 
 @dataclass(frozen=True)
 class AlignedParagraph:
-    """The pieces of a paragraph, and the characters that they stand for.
+    """The pieces of a paragraph, aligned with its characters.
 
     Attributes:
       ids: ids of the pieces.
-      start_to_char: for each piece, the paragraph's character that it starts at.
-      end_to_char: for each piece, the paragraph's character that it ends at.
-      char_to_piece_char: for each character of the paragraph, the character of the joined pieces
-        that it became, or None.
-      piece_char_to_piece: for each character of the joined pieces, its piece.
+      start_to_char: offset in the paragraph of each piece's first character.
+      end_to_char: offset in the paragraph of each piece's last character.
+      char_to_piece_char: for each character of the paragraph, the offset of its counterpart in the
+        joined pieces, or None.
+      piece_char_to_piece: for each character of the joined pieces, the index of its piece.
     """
 
     ids: list[int]
@@ -268,7 +280,7 @@ class AlignedParagraph:
     piece_char_to_piece: list[int]
 
     def answer_pieces(self, answer: Answer) -> tuple[int, int]:
-        """First and last piece of an answer."""
+        """Indices of the first and last piece of an answer."""
         first = nearest_counterpart(self.char_to_piece_char, answer.start, is_start=True)
         last_char = answer.start + len(answer.text) - 1
         last = nearest_counterpart(self.char_to_piece_char, last_char, is_start=False)
@@ -278,15 +290,15 @@ class AlignedParagraph:
 def align_paragraph(
     text: str, tokenizer: tokenization.FullTokenizer, do_lower_case: bool
 ) -> AlignedParagraph | None:
-    """Split a paragraph into pieces and find the characters that they stand for.
+    """Split a paragraph into pieces, and align them with its characters.
 
     Args:
-      text: the paragraph.
-      tokenizer: a tokenizer with a SentencePiece model.
+      text: text of the paragraph.
+      tokenizer: tokenizer with a SentencePiece model.
       do_lower_case: whether to lower-case the text.
 
     Returns:
-      The pieces, or None if text and pieces differ too much to be aligned.
+      The aligned pieces, or None if text and pieces differ too much.
     """
     pieces = tokenizer.tokenize(tokenization.preprocess_text(text, lower=do_lower_case))
     joined = "".join(pieces).replace(tokenization.SPIECE_UNDERLINE, " ")

@@ -1,6 +1,6 @@
 """SQuAD v1.1: exact match and F1 of answers (Rajpurkar et al. 2016, section 6.1).
 
-This file does not load TensorFlow.
+This file does not import TensorFlow.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 def squad_metrics(
     questions: Iterable[Question], predictions: Mapping[str, str]
 ) -> dict[str, float]:
-    """Exact match and F1, in percent.
+    """Compute exact match and F1, in percent.
 
     Args:
-      questions: the questions with their answers.
-      predictions: the predicted answers by question id; a question without one counts 0.
+      questions: questions with their true answers.
+      predictions: predicted answers by question id; a question without one scores 0.
 
     Returns:
-      "f1" and "exact_match": means over the questions of the best value over a question's answers.
+      "f1" and "exact_match". Each question scores its maximum over the true answers; the metric is
+      the mean over the questions.
     """
     exact_match = f1 = count = 0
     for question in questions:
@@ -42,13 +43,13 @@ def squad_metrics(
 
 
 def normalize_answer(text: str) -> str:
-    """An answer in lower case, without punctuation, articles and extra white space."""
+    """Lower-case an answer, and remove punctuation, articles and extra whitespace."""
     text = text.lower().translate(_WITHOUT_PUNCTUATION)
     return " ".join(_ARTICLES.sub(" ", text).split())
 
 
 def f1_score(prediction: str, truth: str) -> float:
-    """The harmonic mean of precision and recall of a prediction's words, from 0 to 1."""
+    """Compute the F1 of a prediction's words: harmonic mean of precision and recall, 0 to 1."""
     predicted_words = normalize_answer(prediction).split()
     true_words = normalize_answer(truth).split()
     common = collections.Counter(predicted_words) & collections.Counter(true_words)

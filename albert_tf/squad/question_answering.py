@@ -1,4 +1,4 @@
-"""Answers to a question in a text of any length, by a checkpoint or an exported model."""
+"""Question answering on a text of any length, with a checkpoint or an exported model."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ Scorer = Callable[[Inputs], "tuple[np.ndarray, np.ndarray]"]
 
 @dataclass(frozen=True)
 class FoundAnswer:
-    """An answer and where it stands.
+    """An answer and its location in the text.
 
     Attributes:
-      text: the answer, a part of the text.
-      probability: its probability among the n best.
-      line: number of its line, from 1.
-      column: number of its first character in the line, from 1.
-      start: number of the text's characters before it.
-      end: number of the text's characters up to its end.
+      text: text of the answer, a span of the whole text.
+      probability: probability among the n best.
+      line: line of the answer, from 1.
+      column: column of the answer's first character, from 1.
+      start: offset of the answer's start in the text, in characters.
+      end: offset of the answer's end (exclusive), in characters.
     """
 
     text: str
@@ -48,12 +48,12 @@ class FoundAnswer:
 
 @dataclass(frozen=True)
 class Model:
-    """A model that answers questions.
+    """A question-answering model.
 
     Attributes:
-      tokenizer: its tokenizer, with a SentencePiece model.
-      scorer: its scores of windows.
-      settings: keyword arguments of `answer_question`.
+      tokenizer: tokenizer with a SentencePiece model.
+      scorer: function from the inputs of a batch of windows to scores: see `saved_model_scorer`.
+      settings: keyword arguments for `answer_question`.
     """
 
     tokenizer: tokenization.FullTokenizer
@@ -61,7 +61,7 @@ class Model:
     settings: Mapping[str, int | bool]
 
     def answer(self, question: str, text: str, batch_size: int = 8) -> list[FoundAnswer]:
-        """Find the answers to a question in a text: see `answer_question`."""
+        """Find the answers to a question in a text; see `answer_question`."""
         return answer_question(
             question, text, self.tokenizer, self.scorer, batch_size, **self.settings
         )
@@ -73,7 +73,7 @@ def load_model(
     spm_model_file: str | None = None,
     settings: Mapping[str, int | bool] | None = None,
 ) -> Model:
-    """Load a model that answers questions.
+    """Load a question-answering model.
 
     Example:
 
@@ -81,11 +81,11 @@ def load_model(
       model.answer("Who built the tower?", text)[0].text
 
     Args:
-      path: a SavedModel or the directory that holds it; or a checkpoint or its directory.
-      albert_config_file: config of the model; by default the one beside the checkpoint.
-      spm_model_file: SentencePiece model; by default the one beside the checkpoint.
-      settings: values of settings of `answer_question` by name; by default those that the model was
-        exported with. Other names are passed over.
+      path: path of a SavedModel or its parent directory, or of a checkpoint or its directory.
+      albert_config_file: config of the model; by default the one next to the checkpoint.
+      spm_model_file: SentencePiece model; by default the one next to the checkpoint.
+      settings: keyword arguments for `answer_question`, to override the settings of an exported
+        model. Unknown names are ignored.
 
     Raises:
       InputError: if files are missing or do not belong together.
@@ -108,28 +108,30 @@ def load_model(
         scorer = checkpoint_scorer(config, checkpoint)
     known = inspect.signature(answer_question).parameters
     merged = {**exported, **(settings or {})}
-    in_use = {
+    arguments = {
         name: merged[name]
         for name, parameter in known.items()
         if parameter.kind == parameter.KEYWORD_ONLY and name in merged
     }
-    return Model(tokenizer, scorer, in_use)
+    return Model(tokenizer, scorer, arguments)
 
 
 def read_text(path: str) -> str:
     """Read a text file.
 
     Raises:
-      InputError: if it cannot be read, is not UTF-8, or holds nothing.
+      InputError: if the file cannot be read, is not UTF-8, or has no text.
     """
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise InputError(f"{path}: cannot read the text: {error.strerror}") from error
+        raise InputError(
+            f"{path}: cannot read the text: {error.strerror}; correct the path"
+        ) from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: the text is not UTF-8: {error}; convert the file") from error
     if not text.strip():
-        raise InputError(f"{path}: there is no text in the file")
+        raise InputError(f"{path}: the file has no text; give another")
     return text
 
 
@@ -137,25 +139,28 @@ def saved_model_scorer(path: str) -> Scorer:
     """Load an exported model.
 
     Returns:
-      A function from the model's inputs, int32 [B, S] by name, to the scores of starts and ends,
-      float [B, S].
+      A function from the model's inputs, int32 [B, S] by name, to the logits of starts and of ends,
+      float [B, S] each.
     """
     model = tf.saved_model.load_v2(path)
     signature = model.signatures["serving_default"]
 
     def scores(inputs):
         outputs = signature(**{name: tf.constant(values) for name, values in inputs.items()})
-        _ = model  # its variables are there as long as it is
+        _ = model  # a reference, to keep the variables alive
         return outputs["start_log_prob"].numpy(), outputs["end_log_prob"].numpy()
 
     return scores
 
 
 def checkpoint_scorer(config: AlbertConfig, checkpoint: str) -> Scorer:
-    """Build the model and restore a checkpoint; the result is like that of `saved_model_scorer`.
+    """Build the model and restore a checkpoint.
+
+    Returns:
+      A function like that of `saved_model_scorer`.
 
     Raises:
-      InputError: if the checkpoint is not one of SQuAD, or damaged.
+      InputError: if the checkpoint is damaged or was not fine-tuned on SQuAD.
     """
     with tf.Graph().as_default():
         inputs = model_inputs()
@@ -191,30 +196,34 @@ def answer_question(
     """Find the answers to a question in a text.
 
     Args:
-      question: the question.
-      text: the text, of any length.
-      tokenizer: a tokenizer with a SentencePiece model.
-      scorer: the model: see `saved_model_scorer`.
-      batch_size: windows scored at once.
-      max_seq_length: longest input of the model, in pieces.
-      doc_stride: pieces from one window to the next.
-      max_query_length: longest question; what is longer is cut.
-      do_lower_case: whether text is lower-cased.
-      n_best_size: number of answers.
-      max_answer_length: longest answer, in pieces.
+      question: text of the question.
+      text: text of any length.
+      tokenizer: tokenizer with a SentencePiece model.
+      scorer: function of the model: see `saved_model_scorer`.
+      batch_size: number of windows in a batch.
+      max_seq_length: maximum length of the model's input, in pieces.
+      doc_stride: distance between the starts of consecutive windows, in pieces.
+      max_query_length: maximum length of the question, in pieces; a longer one is truncated.
+      do_lower_case: whether to lower-case the text.
+      n_best_size: maximum number of answers.
+      max_answer_length: maximum length of an answer, in pieces.
 
     Returns:
-      The answers, best first; none if the text has none.
+      The answers, best first; empty if no span is valid.
 
     Raises:
-      InputError: if the text cannot be aligned with its pieces.
+      InputError: if `max_seq_length` leaves no room for the text, or the text cannot be aligned
+        with its pieces.
     """
     squad_features.check_room(max_seq_length, max_query_length)
     settings = FeatureSettings(max_seq_length, doc_stride, max_query_length, do_lower_case)
     converter = FeatureConverter(tokenizer, settings)
     features = list(converter.features([Question("question", question, text)], for_training=False))
     if converter.dropped:
-        raise InputError("the text differs too much from its pieces in the vocabulary")
+        raise InputError(
+            "the text differs too much from its pieces in the vocabulary; give the SentencePiece "
+            "model that comes with the model"
+        )
 
     collector = AnswerCollector(n_best_size, max_answer_length)
     for start in range(0, len(features), batch_size):
@@ -231,7 +240,7 @@ def answer_question(
 
 
 def _padded(features):
-    """The model's inputs for a batch, padded to its longest feature: int32 [B, S] by name."""
+    """Model inputs of a batch, padded to the longest feature: int32 [B, S] by name."""
     length = max(len(feature.input_ids) for feature in features)
     rows = [
         tokenization.padded_inputs(feature.input_ids, feature.segment_ids, length)

@@ -1,4 +1,4 @@
-"""SQuAD v1.1 as a task: the span head, its loss, and answers with exact match and F1."""
+"""SQuAD v1.1 task: span head and loss, answers, exact match and F1."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from modeling import AlbertModel
 
 
 def span_logits(sequence_output: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Build the head: scores of the positions at which an answer may start and end.
+    """Build the span head: logits of each position as the start and the end of the answer.
 
     Args:
-      sequence_output: float tensor [B, S, D], the output of the encoder.
+      sequence_output: float tensor [B, S, D], output of the encoder.
 
     Returns:
-      Two float tensors [B, S], raw logits: of the start and of the end.
+      Start logits and end logits, float tensors [B, S].
     """
     batch_size, length, width = modeling.get_shape_list(sequence_output)
     with tf.variable_scope("cls/squad"):
@@ -46,7 +46,7 @@ def span_loss(
     start_positions: tf.Tensor,
     end_positions: tf.Tensor,
 ) -> tf.Tensor:
-    """Mean of the cross-entropies of start and end over the positions (BERT, section 4.2).
+    """Mean of the cross-entropies of start and end positions (BERT, section 4.2).
 
     Args:
       start_logits: float tensor [B, S].
@@ -69,16 +69,16 @@ def span_loss(
 
 
 class SquadTask(Task):
-    """SQuAD v1.1: the answer to a question is a span of its paragraph."""
+    """SQuAD v1.1: prediction of the span of a paragraph that answers a question."""
 
     settings: SquadSettings
-    counts_records = True  # unique ids count through all records
+    counts_records = True  # unique ids are numbered across all shards
 
     def read_inputs(self, problems: Problems) -> None:
-        """Read the questions, and collect what is wrong with them and with the settings."""
+        """Read the questions, and collect problems with them and with the settings."""
         settings = self.settings
         if not (settings.do_train or settings.do_predict):
-            problems.add("there is nothing to do: give --do_train or --do_predict")
+            problems.add("nothing to do: give --do_train or --do_predict")
         with problems.collected():
             squad_features.check_room(settings.max_seq_length, settings.max_query_length)
         if not settings.spm_model_file:
@@ -109,7 +109,7 @@ class SquadTask(Task):
 
     @property
     def schedule(self) -> Schedule:
-        """Length of training, and course of the learning rate."""
+        """Length of training, optimizer and learning-rate schedule."""
         settings = self.settings
         return Schedule(
             steps=settings.train_steps if settings.train_steps > 0 else None,
@@ -119,7 +119,7 @@ class SquadTask(Task):
 
     @property
     def feature_settings(self) -> dict[str, Any]:
-        """Settings that records depend on beside the inputs; JSON values by name."""
+        """Settings that the records depend on; JSON values by name."""
         return dataclasses.asdict(self._feature_settings)
 
     @property
@@ -134,7 +134,7 @@ class SquadTask(Task):
 
     @property
     def answer_settings(self) -> dict[str, Any]:
-        """Further settings that answers depend on; JSON values by name."""
+        """Further settings that the answers depend on; JSON values by name."""
         return {
             "n_best_size": self.settings.n_best_size,
             "max_answer_length": self.settings.max_answer_length,
@@ -151,7 +151,7 @@ class SquadTask(Task):
     def records(
         self, data_set: DataSet, examples: Sequence[Question], first_number: int
     ) -> Iterator[Record]:
-        """Yield the windows of examples, in order."""
+        """Yield the records of examples, one per window, in order."""
         for_training = data_set is self.train_set
         converter = FeatureConverter(self.tokenizer, self._feature_settings)
         progress = tqdm(examples, desc="making features", unit=" questions", disable=None)
@@ -160,8 +160,8 @@ class SquadTask(Task):
             yield Record(values, dataclasses.asdict(feature.window))
         if converter.dropped:
             logging.warning(
-                "%d questions are left out, because their paragraph differs too much from its "
-                "pieces in the vocabulary: %s",
+                "skipped %d questions, as their paragraph differs too much from its pieces in the "
+                "vocabulary: %s",
                 len(converter.dropped),
                 " ".join(converter.dropped),
             )
@@ -174,19 +174,19 @@ class SquadTask(Task):
     def outputs(
         self, encoder: AlbertModel, features: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        """Build the head for prediction: scores [B, S] of start and end."""
+        """Build the head for prediction: float logits [B, S] of start and end."""
         start_logits, end_logits = span_logits(encoder.get_sequence_output())
         return {"start_log_prob": start_logits, "end_log_prob": end_logits}
 
     def answers(
         self, examples: Sequence[Question], predictions: Iterable[Prediction]
     ) -> list[list[dict]]:
-        """The n-best list of each question, as `nbest_predictions.json` has it."""
+        """Find the n-best list of each question, as in `nbest_predictions.json`."""
         settings = self.settings
         collector = AnswerCollector(settings.n_best_size, settings.max_answer_length)
         for prediction in predictions:
             window = Window(**prediction.companion)
-            length = window.num_positions  # padding must not rank among the best
+            length = window.num_positions  # excludes padding from the ranking
             collector.add(
                 window,
                 examples[window.question].paragraph,
@@ -196,7 +196,7 @@ class SquadTask(Task):
         return [collector.n_best_entries(number) for number in range(len(examples))]
 
     def evaluate(self, data_set: DataSet, answers: Sequence[list[dict]]) -> Evaluation:
-        """Exact match and F1 of the best answers, if the true ones are known."""
+        """Compute exact match and F1 of the best answers, if the true answers are known."""
         questions = data_set.examples
         n_best = {question.id: entries for question, entries in zip(questions, answers)}
         predictions = {question_id: entries[0]["text"] for question_id, entries in n_best.items()}
@@ -207,7 +207,7 @@ class SquadTask(Task):
 
 
 def _read_examples(flag, path, for_training):
-    """Read the SQuAD file that a flag names."""
+    """Read the SQuAD file given by a flag."""
     if not path:
         raise InputError(f"--{flag} is missing: give a SQuAD v1.1 file")
     return read_squad(path, for_training)

@@ -1,4 +1,4 @@
-"""Mixed precision: the conversion file, and what TensorFlow's rewrite makes of the graphs by it."""
+"""Mixed precision: the conversion file, and the graphs rewritten by it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CONFIG = ROOT / "bf16_config/albert.json"
 
 @functools.lru_cache(maxsize=None)
 def trained(head, config, optimizer="adamw"):
-    """The losses of 12 steps, and of each node of the rewritten graph the op and the dtype."""
+    """Losses of 12 steps, and the op and dtype of each node in the rewritten graph."""
     result = subprocess.run(
         [sys.executable, str(ROOT / "tests/bfloat16_training.py"), head, optimizer],
         env={**os.environ, "TF_BF16_CONVERSION": str(config)},
@@ -42,12 +42,12 @@ def write_config(tmp_path, **changes):
 
 
 def products(nodes):
-    """The dtypes of the matrix products by name."""
+    """Dtypes of the matrix products, by name."""
     return {name: dtype for name, (op, dtype) in nodes.items() if "MatMul" in op}
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_losses_stay_near_those_of_float32(head):
+def test_losses_are_close_to_float32(head):
     losses, _ = trained(head, CONFIG)
     golden = golden_numbers(f"training_{head}_adamw")["losses"]
     np.testing.assert_allclose(losses, golden, rtol=0.02)
@@ -55,10 +55,10 @@ def test_losses_stay_near_those_of_float32(head):
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_products_are_in_bfloat16_but_for_heads(head):
+def test_products_outside_of_heads_are_in_bfloat16(head):
     _, nodes = trained(head, CONFIG)
     in_float32 = {name for name, dtype in products(nodes).items() if dtype != "bfloat16"}
-    # The golden graph of pre-training has its heads twice; the second is that of the loss.
+    # The golden pre-training graph has its heads twice; the second copy computes the loss.
     scope = {"squad": "cls/squad/", "pretraining": "cls/seq_relationship_1/"}.get(head, "")
     dense = [scope] if head == "squad" else [scope, "bert/pooler/"]
     assert in_float32 == {
@@ -71,14 +71,14 @@ def test_products_are_in_bfloat16_but_for_heads(head):
         )
     }
     layers = [name for name in products(nodes) if "/inner_group_0/" in name]
-    assert len(layers) == 3 * 6 * 3  # layers, products of each, and these with their two gradients
+    assert len(layers) == 3 * 6 * 3  # layers, products per layer, product and its two gradients
 
 
 @pytest.mark.parametrize(("head", "optimizer"), [("squad", "adamw"), ("pretraining", "lamb")])
 def test_losses_and_optimizer_are_in_float32(head, optimizer):
     _, nodes = trained(head, CONFIG, optimizer)
     converted = {op for op, dtype in nodes.values() if dtype == "bfloat16"}
-    # "_Mkl…" is what oneDNN makes of an op.
+    # oneDNN renames ops to "_Mkl…".
     assert {op.replace("_Mkl", "").replace("NativeFused", "") for op in converted} <= {
         *("MatMul", "_FusedMatMul", "BatchMatMulV2", "BiasAdd", "Cast"),
         *("Pack", "Reshape", "Squeeze", "ExpandDims", "Transpose", "Unpack", "ConjugateTranspose"),
@@ -97,7 +97,7 @@ def test_no_cast_without_a_config():
 
 
 def test_exceptions_by_name(tmp_path):
-    """An op stays in float32 by its name, and one of a type in no list is converted by its."""
+    """Keep one op in float32 by name, and convert an op of an unlisted type by name."""
     config = write_config(
         tmp_path,
         non_convertible_exceptions=[["layer_1/.*/ffn_1/intermediate/MatMul$", "MatMul"]],
@@ -115,7 +115,7 @@ def test_exceptions_by_name(tmp_path):
 
 
 def test_conditional_and_strict_conditional_ops(tmp_path):
-    """The sum that ends a layer norm stands before a product; a softmax behind a sum of scores."""
+    """Sum at the end of a layer norm, before a product; softmax, after a sum of scores."""
     path = write_config(
         tmp_path,
         conditional_list=["AddV2", "BiasAdd", "Pack", "Reshape", "Transpose", "Unpack"],
@@ -128,9 +128,9 @@ def test_conditional_and_strict_conditional_ops(tmp_path):
         for name in ("LayerNorm/add_1", "LayerNorm/mul_1", "attention_1/self/Softmax")
     }
     assert dtypes == {
-        "LayerNorm/add_1": "bfloat16",  # beside a converted op
-        "LayerNorm/mul_1": "float32",  # before one
-        "attention_1/self/Softmax": "bfloat16",  # behind one
+        "LayerNorm/add_1": "bfloat16",  # next to a converted op
+        "LayerNorm/mul_1": "float32",  # input of a converted op
+        "attention_1/self/Softmax": "bfloat16",  # all inputs from converted ops
     }
 
 
@@ -138,14 +138,14 @@ def test_conditional_and_strict_conditional_ops(tmp_path):
     ("value", "message"),
     [
         ("{", r"not valid JSON: .* line 1 column \d+"),
-        ([1], "it should be an object with allowlist, .*convertible_exceptions"),
+        ([1], "expected a JSON object with allowlist, .*convertible_exceptions"),
         ({"allowList": []}, "'allowList' is not one of allowlist"),
-        ({"allowlist": ["MatMul", "MatMull"]}, 'allowlist, entry 2: there is no op type "MatMull"'),
-        ({"allowlist": [3]}, "allowlist, entry 1: there is no op type 3"),
+        ({"allowlist": ["MatMul", "MatMull"]}, 'allowlist, entry 2: unknown op type "MatMull"'),
+        ({"allowlist": [3]}, "allowlist, entry 1: unknown op type 3"),
         ({"allowlist": "MatMul"}, "allowlist should be a list"),
         (
             {"allowlist": ["MatMul"], "conditional_list": ["MatMul"]},
-            "conditional_list, entry 1: 'MatMul' is in allowlist too",
+            "conditional_list, entry 1: 'MatMul' is also in allowlist",
         ),
         (
             {"non_convertible_exceptions": [["(", "MatMul"]]},
@@ -168,14 +168,14 @@ def test_habana_types_are_known():
     assert "HabanaLayerNorm" in bfloat16.read_config(str(CONFIG)).allowlist
 
 
-def test_a_run_with_a_config_that_is_not_there(tmp_path):
+def test_a_run_with_a_missing_config(tmp_path):
     env = {"TF_BF16_CONVERSION": str(tmp_path / "none.json")}
     (line,) = fail(run_squad(tmp_path / "run", env=env))
     assert line == (
-        f"error: TF_BF16_CONVERSION={tmp_path}/none.json: No such file or directory; give a file "
-        "such as bf16_config/albert.json, or 0 for float32"
+        f"error: TF_BF16_CONVERSION={tmp_path}/none.json: No such file or directory; set it to "
+        "a file such as bf16_config/albert.json, or to 0 for float32"
     )
-    assert not list((tmp_path / "run").glob("*")), "nothing has been trained"
+    assert not list((tmp_path / "run").glob("*")), "no training without the config"
 
 
 def test_a_run_with_a_broken_config(tmp_path):
@@ -185,8 +185,8 @@ def test_a_run_with_a_broken_config(tmp_path):
     assert line.startswith(f"error: {path} (TF_BF16_CONVERSION): not valid JSON: ")
 
 
-def test_a_run_takes_the_config(tmp_path):
-    """The script trains in bfloat16, and logs the lists; with 0 it trains in float32."""
+def test_a_run_uses_the_config(tmp_path):
+    """With the file, the script trains in bfloat16 and logs the lists; with 0, in float32."""
 
     def run(name, value, **options):
         return run_squad(
@@ -209,4 +209,4 @@ def test_a_run_takes_the_config(tmp_path):
 def test_a_run_without_onednn(tmp_path):
     env = {"TF_BF16_CONVERSION": str(CONFIG), "TF_ENABLE_ONEDNN_OPTS": "0"}
     (line,) = fail(run_squad(tmp_path / "run", env=env))
-    assert line.startswith("error: TF_ENABLE_ONEDNN_OPTS=0 leaves TensorFlow without its rewrite")
+    assert line.startswith("error: TF_ENABLE_ONEDNN_OPTS=0 disables TensorFlow's bfloat16 rewrite")

@@ -1,4 +1,4 @@
-"""Parts of things in a row, and runs that are started wrong; several processes: test_horovod.py."""
+"""Shards, single-process runs, and launch errors; for several processes see test_horovod.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scripts import SQUAD_FLAGS, fail, run_script
 
 
 def run_squad(output_dir, use_horovod, **environment):
-    """Run run_squad_v1.py with changes of the environment."""
+    """Run run_squad_v1.py with changed environment variables."""
     flags = {**SQUAD_FLAGS, "output_dir": output_dir, "use_horovod": use_horovod}
     return run_script("run_squad_v1.py", flags, env=environment)
 
@@ -30,7 +30,7 @@ def test_shards(count, size, expected):
 
 
 def test_shards_of_files():
-    """Ten records of three files for three ranks: 4, 3 and 3, each once."""
+    """Ten records in three files, split over three ranks into 4, 3 and 3."""
     counts = [5, 1, 4]
     spans = [datasets.spans_of(distributed.shard_of(10, rank, 3), counts) for rank in range(3)]
     assert spans == [
@@ -67,24 +67,24 @@ def test_the_scoped_allocator(monkeypatch, disabled, enabled):
 
 
 def test_without_horovod(tmp_path):
-    """A package `horovod` without anything in it stands before one that may be installed."""
+    """An empty package `horovod` hides an installed one."""
     (tmp_path / "horovod").mkdir()
     (tmp_path / "horovod/__init__.py").touch()
     result = run_squad(tmp_path / "out", True, PYTHONPATH=str(tmp_path))
     (error,) = fail(result)
-    assert "--use_horovod: Horovod is not installed: `make horovod` builds it" in error
+    assert "--use_horovod: Horovod is not installed; run `make horovod`" in error
 
 
-def test_a_horovod_that_cannot_be_loaded(tmp_path):
+def test_unloadable_horovod(tmp_path):
     (tmp_path / "horovod/tensorflow").mkdir(parents=True)
     (tmp_path / "horovod/__init__.py").touch()
     (tmp_path / "horovod/tensorflow/__init__.py").write_text("raise ImportError('old symbol')")
     result = run_squad(tmp_path / "out", True, PYTHONPATH=str(tmp_path))
     (error,) = fail(result)
-    assert "Horovod cannot be loaded (old symbol); it must be built anew" in error
+    assert "Horovod cannot be loaded (old symbol); rebuild it" in error
 
 
 def test_several_processes_without_the_flag(tmp_path):
     (error,) = fail(run_squad(tmp_path, False, OMPI_COMM_WORLD_SIZE="2"))
-    assert "2 processes have been started" in error
-    assert "give --use_horovod" in error
+    assert "2 processes were launched without --use_horovod" in error
+    assert "add --use_horovod" in error

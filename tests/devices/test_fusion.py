@@ -1,4 +1,4 @@
-"""Elementwise calculations as one op: where they are compiled, and that the numbers stay."""
+"""Compilation of elementwise functions: where it is used, and equal results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_training_on_a_cpu_compiles_the_activation_and_its_gradient(graph):
         layers = tiny_config().num_hidden_layers
         assert len(compiled_calls(graph)) == layers
         tf.gradients(model.get_sequence_output(), tf.trainable_variables())
-    # The gradients of the activation and of the softmax.
+    # Activation, its gradient, and the gradient of the softmax.
     assert len(compiled_calls(graph)) == 3 * layers
 
 
@@ -36,7 +36,7 @@ def test_prediction_compiles_nothing(graph):
 
 
 def test_a_model_in_a_notebook_has_no_effect_outside_its_graph(graph, monkeypatch):
-    """No session, no redirected stderr, no compilation: those belong to a script's start."""
+    """Without a script, no session, no redirected stderr and no compilation."""
     before = dict(os.environ)
     with monkeypatch.context() as patches:
         patches.setattr(tf, "Session", None)

@@ -1,4 +1,4 @@
-"""Without Habana's package: what the scripts say, and what graphs are. tests/hpu has the rest."""
+"""Runs and graphs without Habana's package; for those with the package see tests/hpu."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def test_no_package_under_auto(tmp_path):
 
 def test_no_package_under_hpu(tmp_path):
     (line,) = fail(run_squad(tmp_path, device="hpu"))
-    assert line == f"error: --device=hpu: {NOT_INSTALLED}; mend that, or run with --device=cpu"
-    assert not list(tmp_path.glob("*.tfrecord")), "the slow work has not begun"
+    assert line == f"error: --device=hpu: {NOT_INSTALLED}; fix that, or run with --device=cpu"
+    assert not list(tmp_path.glob("*.tfrecord")), "error before any slow work"
 
 
-def test_graphs_are_not_for_an_hpu(graph, monkeypatch):
+def test_graphs_are_not_for_an_hpu_by_default(graph, monkeypatch):
     monkeypatch.setenv("HABANA_SYNAPSE_LOGGER", "range")
     device = current()
     assert not device.static_shapes
@@ -42,7 +42,7 @@ def test_card_type(tmp_path, monkeypatch, content):
 
 
 def test_requirements_agree():
-    """Those of the HPU are the common ones, with another TensorFlow."""
+    """HPU requirements equal the common ones, except for TensorFlow."""
 
     def lines(name):
         text = (ROOT / name).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""download_dataset.py against a real server, with small files in the published layouts."""
+"""download_dataset.py with a real server and small files in the published layouts."""
 
 from __future__ import annotations
 
@@ -124,23 +124,28 @@ def test_published_digests_are_checked(server, tmp_path):
     result = download(server, tmp_path, "squad", verify_checksums=True)
     (line,) = fail(result)
     digest = hashlib.sha256(FILES["/squad/train-v1.1.json"]).hexdigest()
-    assert f"its SHA-256 digest is {digest}, but 3527663986b8295a" in line
+    assert f"its SHA-256 digest is {digest}, expected 3527663986b8295a" in line
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("name", "path", "content", "message"),
     [
-        ("mrpc", "/glue/mrpc_dev_ids.tsv", b"1\t2\n", "has 1 pairs, of which"),
+        (
+            "mrpc",
+            "/glue/mrpc_dev_ids.tsv",
+            b"1\t2\n",
+            "mrpc_dev_ids.tsv lists 1 pairs, but msr_paraphrase_train.txt has 0 of them",
+        ),
         ("mrpc", "/mrpc/msr_paraphrase_test.txt", b"\n", "the file is empty"),
         ("cola", "/glue/CoLA.zip", b"<html>", "the archive is damaged"),
         ("sst-2", "/glue/SST-2.zip", FILES["/glue/CoLA.zip"], "the header has no column"),
         ("squad", "/squad/dev-v1.1.json", b"{}", "not a SQuAD file"),
         ("rte", "/none", b"", "RTE.zip: the server answers 404"),
-        ("wsc", "/none", b"", "there is no such task"),
+        ("wsc", "/none", b"", "unknown task"),
     ],
 )
-def test_what_cannot_be_used(server, tmp_path, name, path, content, message):
+def test_unusable_sources_are_refused(server, tmp_path, name, path, content, message):
     server.files[path] = content
     (line,) = fail(download(server, tmp_path, name))
     assert message in line
@@ -149,4 +154,4 @@ def test_what_cannot_be_used(server, tmp_path, name, path, content, message):
 
 def test_names_are_needed(server, tmp_path):
     (line,) = fail(download(server, tmp_path))
-    assert "give the data sets to download: squad, squad-evaluation, cola, mnli, mrpc" in line
+    assert "name the data sets to download: squad, squad-evaluation, cola, mnli, mrpc" in line

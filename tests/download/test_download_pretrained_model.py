@@ -1,4 +1,4 @@
-"""download_pretrained_model.py against a real server."""
+"""download_pretrained_model.py with a real server."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ QUICK = {"timeout": 5, "retries": 2, "retry_seconds": 0.01}
 
 
 def archive_of(members):
-    """A `.tar.gz` archive as the published ones: all files in a folder `albert_tiny`."""
+    """Make a `.tar.gz` archive like the published ones, with all files in one folder."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
         for name, content in members.items():
@@ -70,7 +70,7 @@ def download(server, directory, name=NAME, **flags):
 
 
 def assert_downloaded(directory):
-    """Asserts that the folder, and nothing else, is there, and holds what the archive does."""
+    """Assert that the model's folder has the archive's files, and that nothing else remains."""
     assert [path.name for path in directory.iterdir()] == [NAME]
     files = {path.name: path.read_bytes() for path in (directory / NAME).iterdir()}
     assert json.loads(files.pop("download.json"))["sha256"] == hashlib.sha256(ARCHIVE).hexdigest()
@@ -94,7 +94,7 @@ def test_download_prints_the_flags_to_pass_on(server, tmp_path):
     assert again.stdout == result.stdout
     assert len(server.requests) == 1
     (line,) = fail(download(server, tmp_path, sha256="0" * 64))
-    assert line.endswith("remove it, and it is downloaded again")
+    assert line.endswith("remove it to download the model again")
     assert_downloaded(tmp_path)
 
 
@@ -106,11 +106,11 @@ def test_the_current_directory_is_the_default(server, tmp_path):
     assert_downloaded(tmp_path)
 
 
-def test_a_download_that_is_cut_off_half_way(server, tmp_path):
+def test_an_interrupted_download(server, tmp_path):
     half = len(ARCHIVE) // 2
     server.faults = [Fault(cut_after=half)]
     log = succeed(download(server, tmp_path))
-    assert f"ended after {half} of {len(ARCHIVE)} bytes" in log
+    assert f"the connection ended after {half} of {len(ARCHIVE)} bytes" in log
     assert server.requests[-1][1] == f"bytes={half}-"
     assert_downloaded(tmp_path)
 
@@ -131,7 +131,7 @@ def wait_for(condition):
         time.sleep(0.01)
 
 
-def test_a_killed_download_goes_on_where_it_stopped(server, tmp_path):
+def test_a_killed_download_resumes(server, tmp_path):
     server.block, server.pause = 4096, 0.2
     process = start(server, tmp_path)
     part = tmp_path / f"{NAME}.tar.gz.part"
@@ -148,13 +148,13 @@ def test_a_killed_download_goes_on_where_it_stopped(server, tmp_path):
     assert_downloaded(tmp_path)
 
 
-def wait_until_one_waits(*processes):
-    """Return when one of the processes logs that it waits for another."""
+def wait_until_one_is_blocked(*processes):
+    """Wait until one of the processes logs that it is waiting for another."""
     found = threading.Event()
 
     def read(process):
         for line in process.stderr:
-            if "another process is downloading it" in line:
+            if "waiting for another process" in line:
                 found.set()
 
     for process in processes:
@@ -162,11 +162,11 @@ def wait_until_one_waits(*processes):
     assert found.wait(120)
 
 
-def test_two_at_once_download_once(server, tmp_path):
+def test_two_processes_download_once(server, tmp_path):
     server.faults = [Fault(until=threading.Event())]
     until = server.faults[0].until
     processes = [start(server, tmp_path, timeout=300) for _ in range(2)]
-    wait_until_one_waits(*processes)
+    wait_until_one_is_blocked(*processes)
     until.set()
     outputs = [process.stdout.read() for process in processes]
     assert [process.wait() for process in processes] == [0, 0]
@@ -175,12 +175,12 @@ def test_two_at_once_download_once(server, tmp_path):
     assert_downloaded(tmp_path)
 
 
-def test_who_waits_goes_on_when_the_first_is_killed(server, tmp_path):
+def test_a_waiting_process_continues_when_the_first_is_killed(server, tmp_path):
     server.faults = [Fault(until=threading.Event())]
     first = start(server, tmp_path, timeout=300)
     wait_for(lambda: server.requests)
     second = start(server, tmp_path)
-    wait_until_one_waits(second)
+    wait_until_one_is_blocked(second)
     os.kill(first.pid, signal.SIGKILL)
     first.communicate()
     assert second.wait() == 0
@@ -201,16 +201,16 @@ def config_with(**sizes):
         (without("30k-clean.model"), "30k-clean.model is missing"),
         (without("30k-clean.vocab"), "30k-clean.vocab is missing"),
         (without("albert_config.json"), "albert_config.json is missing"),
-        (without("model.ckpt-best.index"), "there is no checkpoint"),
+        (without("model.ckpt-best.index"), "no checkpoint"),
         (without(DATA_FILE), "model.ckpt-best.data-* is missing"),
         ({**MEMBERS, DATA_FILE: MEMBERS[DATA_FILE][:-100]}, "the checkpoint is damaged"),
         ({**MEMBERS, **config_with(vocab_size=421)}, "has 420 pieces, but albert_config.json"),
         ({**MEMBERS, **config_with(hidden_size=64)}, "the checkpoint does not fit"),
-        ({**MEMBERS, "30k-clean.vocab": b"<pad>\t0\n"}, "its pieces are not those of"),
-        ({**MEMBERS, "../../evil": b"x"}, "would land outside"),
+        ({**MEMBERS, "30k-clean.vocab": b"<pad>\t0\n"}, "the pieces differ from those of"),
+        ({**MEMBERS, "../../evil": b"x"}, "would be written outside"),
     ],
 )
-def test_archives_that_hold_no_whole_model(tmp_path, members, message):
+def test_archives_without_a_complete_model(tmp_path, members, message):
     members = {n: c.encode() if isinstance(c, str) else c for n, c in members.items()}
     folder = tmp_path / "models" / NAME
     with FileServer({"/x.tar.gz": archive_of(members)}) as server:
@@ -218,7 +218,7 @@ def test_archives_that_hold_no_whole_model(tmp_path, members, message):
             download_model(f"{server.url}/x.tar.gz", folder, RetryPolicy())
     assert str(raised.value).startswith(f"{server.url}/x.tar.gz: ")
     assert message in str(raised.value)
-    assert str(raised.value).endswith("; nothing has been kept")
+    assert str(raised.value).endswith("; the download was removed")
     assert list(folder.parent.iterdir()) == []
     assert list(tmp_path.iterdir()) == [folder.parent]
 
@@ -228,11 +228,11 @@ def test_archives_that_hold_no_whole_model(tmp_path, members, message):
     [
         ("albert_huge_v9", {}, "404"),
         (NAME, {"sha256": "0" * 64}, "its SHA-256 digest is"),
-        (NAME, {"size": 5}, "5 are expected"),
-        ("../x", {}, "'../x' is no name of a model"),
+        (NAME, {"size": 5}, "expected 5"),
+        ("../x", {}, "'../x' is not the name of a model"),
     ],
 )
-def test_what_cannot_be_had(server, tmp_path, name, flags, message):
+def test_failed_downloads(server, tmp_path, name, flags, message):
     (line,) = fail(download(server, tmp_path, name, **flags))
     assert message in line
     assert list(tmp_path.iterdir()) == []
@@ -240,4 +240,4 @@ def test_what_cannot_be_had(server, tmp_path, name, flags, message):
 
 def test_arguments_are_needed():
     (line,) = fail(run_script(SCRIPT, {}))
-    assert "two arguments are needed" in line
+    assert "give two arguments" in line

@@ -1,4 +1,4 @@
-"""Downloads from a real server that fails in all the usual ways, and harmful archives."""
+"""Downloads from a failing server, file locks, and unsafe archives."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ RETRY_POLICY = fetching.RetryPolicy(timeout=0.5, retries=2, first_wait=0.01)
 
 @pytest.fixture
 def server():
-    """A server with one file."""
+    """Server with one file."""
     with FileServer({"/a.bin": CONTENT}) as server:
         yield server
 
 
 @pytest.fixture
 def fetch(server, tmp_path):
-    """A function that downloads the file to a new directory and returns what has arrived."""
+    """Function that downloads a file to a new directory and returns its content."""
 
     def fetch_it(name="a.bin", **checks):
         path = tmp_path / "new" / name
@@ -41,17 +41,17 @@ def fetch(server, tmp_path):
     return fetch_it
 
 
-def left(tmp_path):
-    """Names of the files that a failed download leaves behind."""
+def leftovers(tmp_path):
+    """Names of the files left behind by a failed download."""
     return sorted(path.name for path in (tmp_path / "new").iterdir())
 
 
-def test_a_whole_file(server, fetch):
+def test_a_complete_download(server, fetch):
     assert fetch(sha256=SHA256.upper(), size=len(CONTENT)) == CONTENT
     assert server.requests == [("/a.bin", None)]
 
 
-def test_a_download_that_is_cut_off_goes_on_where_it_stopped(server, fetch):
+def test_an_interrupted_download_resumes(server, fetch):
     server.faults = [Fault(cut_after=300_000), Fault(cut_after=100_000)]
     assert fetch(sha256=SHA256) == CONTENT
     assert server.requests == [
@@ -61,16 +61,16 @@ def test_a_download_that_is_cut_off_goes_on_where_it_stopped(server, fetch):
     ]
 
 
-def test_a_later_call_goes_on_where_the_first_stopped(server, fetch, tmp_path):
+def test_a_later_call_resumes(server, fetch, tmp_path):
     server.faults = [Fault(cut_after=300_000), *[Fault(status=503)] * 3]
-    with pytest.raises(InputError, match=r"503 .*the 300000 bytes that have arrived are kept"):
+    with pytest.raises(InputError, match=r"503 .*resume after the 300000 bytes received"):
         fetch()
-    assert left(tmp_path) == ["a.bin.part", "a.bin.part.json"]
+    assert leftovers(tmp_path) == ["a.bin.part", "a.bin.part.json"]
     assert fetch() == CONTENT
     assert server.requests[-1] == ("/a.bin", "bytes=300000-")
 
 
-def test_a_file_that_has_changed_is_fetched_from_its_beginning(server, fetch):
+def test_a_changed_file_is_downloaded_from_the_start(server, fetch):
     server.faults = [Fault(cut_after=300_000), *[Fault(status=500)] * 3]
     with pytest.raises(InputError):
         fetch()
@@ -84,7 +84,7 @@ def test_a_server_without_ranges(server, fetch):
     assert fetch(sha256=SHA256) == CONTENT
 
 
-def test_without_progress_it_ends(server, fetch):
+def test_retries_without_progress_are_limited(server, fetch):
     server.knows_ranges = False
     server.faults = [Fault(cut_after=300_000)] * 10
     with pytest.raises(InputError, match="ended after 300000 of 1024000 bytes"):
@@ -92,7 +92,7 @@ def test_without_progress_it_ends(server, fetch):
     assert len(server.requests) == 4
 
 
-def test_more_bytes_than_the_server_has(server, fetch, tmp_path):
+def test_a_partial_file_longer_than_the_server_file(server, fetch, tmp_path):
     server.faults = [Fault(cut_after=300_000), *[Fault(status=500)] * 3]
     with pytest.raises(InputError):
         fetch()
@@ -101,47 +101,47 @@ def test_more_bytes_than_the_server_has(server, fetch, tmp_path):
     assert fetch(sha256=SHA256) == CONTENT
 
 
-def test_a_slow_server_is_waited_for(server, fetch):
-    """The blocks take longer than the time allowed for silence, each comes in time."""
+def test_a_slow_server_does_not_time_out(server, fetch):
+    """The whole file takes longer than the timeout, but each block arrives in time."""
     server.block, server.pause = 300_000, 0.2
     assert fetch(sha256=SHA256) == CONTENT
     assert len(server.requests) == 1
 
 
-def test_a_silent_server_is_asked_again(server, fetch):
+def test_a_silent_server_times_out_and_is_retried(server, fetch):
     server.faults = [Fault(stall=1.5)]
     assert fetch(sha256=SHA256) == CONTENT
     assert len(server.requests) == 2
 
 
-def test_a_busy_server_tells_when_to_come_again(server, fetch, monkeypatch):
+def test_a_busy_server_sets_the_wait(server, fetch, monkeypatch):
     waits = []
     monkeypatch.setattr(fetching.time, "sleep", waits.append)
     server.faults = [
         Fault(status=429, headers={"Retry-After": "7"}),
         Fault(status=503),
     ]
-    # The server sleeps too, between the blocks that it sends: for 0 seconds.
+    # The server, too, sleeps between blocks, for 0 seconds.
     assert fetch() == CONTENT
     assert [wait for wait in waits if wait] == [7.0, 0.02]
 
 
 def test_a_missing_file(server, fetch, tmp_path):
-    with pytest.raises(InputError, match=r"/b\.bin: the server answers 404 .*check the address"):
+    with pytest.raises(InputError, match=r"/b\.bin: the server answers 404 .*check the URL"):
         fetch("b.bin")
-    assert left(tmp_path) == []
+    assert leftovers(tmp_path) == []
     assert len(server.requests) == 1
 
 
 def test_no_server(tmp_path):
     with FileServer({}) as server:
         url = f"{server.url}/a.bin"
-    with pytest.raises(InputError, match=r"again and again .*refused"):
+    with pytest.raises(InputError, match=r"keeps failing .*refused"):
         fetching.fetch(url, tmp_path / "a.bin", RETRY_POLICY)
 
 
 @pytest.mark.parametrize("url", ["storage/a.bin", "ftp2://host/a.bin"])
-def test_no_address(url, tmp_path):
+def test_invalid_urls(url, tmp_path):
     with pytest.raises(InputError):
         fetching.fetch(url, tmp_path / "a.bin", fetching.RetryPolicy(1, 0, 0))
 
@@ -149,14 +149,14 @@ def test_no_address(url, tmp_path):
 @pytest.mark.parametrize(
     ("checks", "message"),
     [
-        ({"sha256": "0" * 64}, f"SHA-256 digest is {SHA256}, but 0000"),
-        ({"size": 7}, "the server has 1024000 bytes, but 7 are expected"),
+        ({"sha256": "0" * 64}, f"SHA-256 digest is {SHA256}, expected 0000"),
+        ({"size": 7}, "the server's file has 1024000 bytes, expected 7"),
     ],
 )
-def test_another_file_than_expected(fetch, tmp_path, checks, message):
+def test_an_unexpected_file_is_refused(fetch, tmp_path, checks, message):
     with pytest.raises(InputError, match=message):
         fetch(**checks)
-    assert left(tmp_path) == []
+    assert leftovers(tmp_path) == []
 
 
 def test_the_md5_digest_of_google_storage(server, fetch, tmp_path):
@@ -167,12 +167,12 @@ def test_the_md5_digest_of_google_storage(server, fetch, tmp_path):
     server.headers = header(b"another")
     with pytest.raises(InputError, match="MD5 digest"):
         fetch()
-    assert left(tmp_path) == []
+    assert leftovers(tmp_path) == []
     server.headers = header(CONTENT)
     assert fetch() == CONTENT
 
 
-def test_a_file_that_is_there_is_used_if_it_is_right(server, fetch, tmp_path):
+def test_an_existing_file_is_reused_if_it_is_intact(server, fetch, tmp_path):
     fetch()
     assert fetch(sha256=SHA256) == CONTENT
     assert len(server.requests) == 1
@@ -181,8 +181,8 @@ def test_a_file_that_is_there_is_used_if_it_is_right(server, fetch, tmp_path):
     assert len(server.requests) == 2
 
 
-def test_one_at_a_time(tmp_path):
-    """Each of the threads, whose locks are their own, sees the count of the one before."""
+def test_file_locks_exclude_each_other(tmp_path):
+    """Threads with separate locks increment a count without losing an update."""
     path = tmp_path / "count"
     path.write_text("0")
 
@@ -202,7 +202,7 @@ def test_one_at_a_time(tmp_path):
 
 
 def tar_of(path, *members):
-    """Write a tar archive of names, or `TarInfo`s, with a content."""
+    """Write a tar archive of pairs of a name, or `TarInfo`, and a content."""
     with tarfile.open(path, "w:gz") as tar:
         for member, content in members:
             info = member if isinstance(member, tarfile.TarInfo) else tarfile.TarInfo(member)
@@ -212,7 +212,7 @@ def tar_of(path, *members):
 
 
 def zip_of(path, *members):
-    """Write a zip archive of names with a content."""
+    """Write a zip archive of pairs of a name and a content."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         for name, content in members:
             file.writestr(name, content)
@@ -231,16 +231,16 @@ def test_unpack(tmp_path, make, suffix):
 
 @pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "top/../../evil"])
 @pytest.mark.parametrize(("make", "suffix"), [(tar_of, "tar.gz"), (zip_of, "zip")])
-def test_members_that_would_land_outside(tmp_path, make, suffix, name):
+def test_members_outside_of_the_folder_are_refused(tmp_path, make, suffix, name):
     archive = make(tmp_path / f"a.{suffix}", ("top/a", b"1"), (name, b"2"))
     (tmp_path / "out").mkdir()
-    with pytest.raises(InputError, match="evil' would land outside"):
+    with pytest.raises(InputError, match="evil' would be written outside"):
         archives.unpack(archive, tmp_path / "out")
     assert not (tmp_path / "evil").exists()
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
-def test_links_and_devices(tmp_path, kind):
+def test_links_and_devices_are_refused(tmp_path, kind):
     link = tarfile.TarInfo("top/link")
     link.type, link.linkname = kind, "/etc/passwd"
     archive = tar_of(tmp_path / "a.tar.gz", (link, b""))

@@ -1,4 +1,4 @@
-"""GLUE's files to features, against the original's features and awkward files."""
+"""GLUE files and features: the original's features, and unusual and invalid files."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_the_longer_text_is_cut(sample_tokenizer):
 
     assert texts_of(9, 2, 10) == (5, 2)
     assert texts_of(2, 9, 10) == (2, 5)
-    assert texts_of(9, 9, 10) == (4, 3)  # of two equals the second is cut
+    assert texts_of(9, 9, 10) == (4, 3)  # of two equally long texts, the second is truncated
     assert texts_of(3, 4, 10) == (3, 4)
 
 
@@ -98,7 +98,9 @@ def test_task_names(name, task):
 
 
 def test_an_unknown_task():
-    with pytest.raises(InputError, match=r"--task_name squad: .* known are cola, mnli, mismnli, "):
+    with pytest.raises(
+        InputError, match=r"--task_name squad: .* give one of cola, mnli, mismnli, "
+    ):
         find_task("squad")
 
 
@@ -176,11 +178,11 @@ def test_fields_are_taken_as_they_are(tmp_path, text):
     [
         (f"{HEADER}\n1\t1\t2\ta\tb\n1\t1\t2\ta\n", "line 3 has 4 columns, not 5; correct the file"),
         (f"{HEADER}\n1\t1\t2\ta\tb\tc\n", "line 2 has 6 columns, not 5"),
-        (f"{HEADER}\n\n2\t1\t2\ta\tb\n", "line 3: the label '2' is none of 0, 1; correct"),
+        (f"{HEADER}\n\n2\t1\t2\ta\tb\n", "line 3: the label '2' is not one of 0, 1; correct"),
         (f"{HEADER}\n" + 7 * "x\n", "line 6 has 1 columns, not 5; and 2 more like these; correct"),
         ("index\tsentence\n", ", line 1: the header has no column #1 String, #2 String, Qual"),
-        (f"{HEADER}\n", "there is no row in the file"),
-        ("", "there is no row in the file"),
+        (f"{HEADER}\n", "the file has no rows"),
+        ("", "the file has no rows"),
         (f"{HEADER}\n1\t1\t2\ta\tb\n".encode("utf-16"), ", line 1: not UTF-8"),
         (HEADER.encode() + b"\n1\t1\t2\tCaf\xe9\tb\n", ", line 2: not UTF-8: .*convert"),
     ],
@@ -194,7 +196,7 @@ def test_bad_files(tmp_path, content, message):
 def test_bad_scores(tmp_path, score):
     task, path = TASKS["sts-b"], tmp_path / "x.tsv"
     path.write_text(f"index\tsentence1\tsentence2\tscore\n0\ta\tb\t3.2\n1\ta\tb\t{score}\n")
-    message = f"line 3: the score '{score}' is no number between 0 and 5"
+    message = f"line 3: the score '{score}' is not a number from 0 to 5"
     with pytest.raises(InputError, match=message):
         read_examples(str(path), task, "dev")
 
@@ -204,7 +206,7 @@ def test_broken_rows_of_the_published_qqp_are_left_out_aloud(tmp_path, caplog):
     path.write_text(f"{PUBLISHED_HEADERS['qqp']}\n1\t1\t2\ta\n2\tb\t0\n3\t1\t2\tc\td\t1\n")
     with caplog.at_level(logging.WARNING, logger="absl"):
         assert read_examples(str(path), task, "train") == [Example("3", ("c", "d"), 1)]
-    assert "2 rows are left out" in caplog.text
+    assert "skipped 2 broken rows" in caplog.text
     assert "line 2 has 4 columns, not 6; line 3 has 3 columns, not 6" in caplog.text
     with pytest.raises(InputError, match="line 2 has 4 columns, not 6"):
         read_examples(str(path), task, "dev")

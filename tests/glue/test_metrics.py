@@ -1,4 +1,4 @@
-"""The GLUE metrics against values worked out by hand."""
+"""The GLUE metrics, compared with values computed by hand."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Graphs for an HPU, built with the real package where there is no card.
+"""Fixtures for HPU graphs, built with Habana's package on a machine without a card.
 
-Its ops are registered for the whole process, in which no session, no data set and no `tf.cond` can
-be made any more: so these tests have a run of pytest of their own, in the environment that
-`make hpu` makes.
+The package registers its ops for the whole process, which can then no longer create sessions,
+datasets or `tf.cond`. These tests therefore have their own pytest run, in the environment made by
+`make hpu`.
 """
 
 from __future__ import annotations
@@ -16,5 +16,5 @@ _HABANA = register_ops()
 
 @pytest.fixture(scope="session")
 def hpu():
-    """A card, as far as graphs can tell."""
+    """HPU device for building graphs."""
     return Hpu(_HABANA)

@@ -1,4 +1,4 @@
-"""The whole training and prediction graphs with Habana's ops."""
+"""Complete training and prediction graphs with Habana's ops."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NUMBERS = (tf.float32, tf.bfloat16, tf.int32)
 
 @pytest.fixture
 def setup_of(request, tmp_path, hpu):
-    """Set up the run of a script, as its `main` does, but for the search for a card."""
+    """Function that sets up the run of a script like its `main`, without searching for a card."""
 
     def make(script, **changes):
         if script == "pretraining":
@@ -50,7 +50,7 @@ def counts(graph):
 
 @pytest.mark.parametrize(
     ("script", "layer_norms"),
-    # One after the embeddings, two in each layer, and one in the masked language model's head.
+    # One after the embeddings, two per layer, and one in the masked language model's head.
     [
         ("squad", 1 + 2 * LAYERS),
         ("classifier", 1 + 2 * LAYERS),
@@ -63,7 +63,7 @@ def test_training_graphs(graph, setup_of, script, layer_norms):
     assert count["HabanaLayerNorm"] == count["HabanaLayerNormGrad"] == layer_norms
     gelus = LAYERS + (script == "pretraining")
     assert count["HabanaGelu"] == count["HabanaGeluGrad"] == gelus
-    # Nothing of the portable layer norm, of closed-form gradients and of XLA's functions.
+    # No portable layer norm, closed-form gradients or XLA functions.
     assert not count["Rsqrt"]
     assert not count["IdentityN"]
     assert not [op for op in graph.get_operations() if op.type.endswith("PartitionedCall")]
@@ -75,7 +75,7 @@ def test_training_graphs(graph, setup_of, script, layer_norms):
 
 
 def expected_gradients(script, gradients, variables):
-    """All gradients, but that of the pooler in SQuAD, whose loss does not depend on it."""
+    """All gradients, except for the pooler in SQuAD, whose loss does not depend on it."""
     for gradient, variable in zip(gradients, variables):
         if script == "squad" and "bert/pooler/" in variable.op.name:
             assert gradient is None
@@ -95,8 +95,8 @@ def test_checkpoints_have_the_same_names(graph, setup_of, script):
     assert others == slots - unused | {"global_step"}
 
 
-def open_shapes(ops):
-    """The numbers without a static shape among all that is computed for some ops."""
+def dynamic_tensors(ops):
+    """Tensors of numbers without a static shape that are computed for some ops."""
     return [
         tensor
         for op in bfloat16.needed_ops(ops)
@@ -108,7 +108,7 @@ def open_shapes(ops):
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_no_dynamic_dimension_in_training(graph, setup_of, script):
     spec = training_graph(setup_of(script))
-    assert open_shapes([spec.train_op, spec.loss.op]) == []
+    assert dynamic_tensors([spec.train_op, spec.loss.op]) == []
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -121,7 +121,7 @@ def test_no_dynamic_dimension_in_prediction(graph, setup_of, script, length):
     predictions = make_model_fn(setup, setup.device)(features, None, PREDICT, None).predictions
     assert counts(graph)["HabanaLayerNorm"] == 1 + 2 * LAYERS + (script == "pretraining")
     assert predictions
-    assert open_shapes([tensor.op for tensor in predictions.values()]) == []
+    assert dynamic_tensors([tensor.op for tensor in predictions.values()]) == []
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_layer_norm_op(graph, hpu):
 
 
 def test_other_layer_norms_stay_portable(graph, hpu):
-    """The op has one `beta` and `gamma` for all that is normalized."""
+    """The native op needs `beta` and `gamma` with the shape of the normalized axes."""
     with building_for(hpu):
         custom_layer_norm.custom_layer_norm(tf.zeros([2, 3, 4]), begin_norm_axis=1)
         custom_layer_norm.custom_layer_norm(tf.zeros([2, 4]), center=False)
@@ -172,7 +172,7 @@ def test_other_layer_norms_stay_portable(graph, hpu):
     assert counts(graph)["Rsqrt"] == 2
 
 
-def test_gelu_has_an_op_of_the_hpu_in_its_graphs_alone(graph, hpu):
+def test_only_hpu_graphs_use_the_native_gelu(graph, hpu):
     modeling.gelu(tf.zeros([2, 3]))
     assert counts(graph)["HabanaGelu"] == 0
     with building_for(hpu):
@@ -180,7 +180,7 @@ def test_gelu_has_an_op_of_the_hpu_in_its_graphs_alone(graph, hpu):
     assert counts(graph)["HabanaGelu"] == 1
 
 
-def test_types_of_the_config_are_ops_of_the_package(hpu):
+def test_op_types_of_the_config_are_in_the_package(hpu):
     known = {name for name in dir(hpu._habana.habana_ops.ops) if name.startswith("Habana")}
     config = bfloat16.read_config(str(ROOT / "bf16_config/albert.json"))
     named = {name for name in config.allowlist if name.startswith("Habana")}
@@ -191,7 +191,7 @@ def test_synapse_logger_hook(monkeypatch, hpu):
     monkeypatch.setenv("HABANA_SYNAPSE_LOGGER", "range")
     (hook,) = hpu.training_hooks(profile_start=100)
     assert hook._habana_hook._steps_to_log == list(range(100, 110))
-    for _ in range(100):  # up to where it would talk to a card
+    for _ in range(100):  # profiling itself would need a card
         hook.before_run(tf.train.SessionRunContext(None, None))
         hook.after_run(None, None)
     assert hook._habana_hook._step_cnt == 100

@@ -1,4 +1,4 @@
-"""Scripts on a machine with Habana's package, but without a card."""
+"""Scripts on a machine with Habana's package but without a card."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from scripts import fail, run_squad, succeed
 
 NO_CARD = (
     "habana-tensorflow is installed, but the driver shows no card: "
-    "/sys/class/accel/accel0/device/device_type is not there"
+    "/sys/class/accel/accel0/device/device_type does not exist"
 )
 
 
@@ -19,7 +19,7 @@ def test_no_card_under_auto(tmp_path):
 
 def test_no_card_under_hpu(tmp_path):
     (line,) = fail(run_squad(tmp_path, device="hpu"))
-    assert line == f"error: --device=hpu: {NO_CARD}; mend that, or run with --device=cpu"
+    assert line == f"error: --device=hpu: {NO_CARD}; fix that, or run with --device=cpu"
 
 
 def test_no_search_under_cpu(tmp_path):

@@ -1,4 +1,4 @@
-"""Gradients in closed form: which of them graphs use."""
+"""Registration and use of closed-form gradients."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from albert_tf.nn.gradients import ClosedForm, override
 
 
 def make_gradient(slope):
-    """A gradient function; all that this makes have the same name."""
+    """Create a gradient function; all of them have the same name."""
 
     @ClosedForm
     def gradient(upstream, x):
@@ -23,8 +23,8 @@ def gradient_of_square(gradient):
     return tf.gradients(override(gradient, tf.square(x), x), x)[0]
 
 
-def test_a_gradient_that_is_registered_again_replaces_the_first(graph):
-    """As when a module is edited and loaded again."""
+def test_a_gradient_registered_again_replaces_the_first(graph):
+    """Two registrations under one name, as after reloading a module."""
     first, second = make_gradient(slope=7.0), make_gradient(slope=8.0)
     assert first.name != second.name
     with tf.Session() as session:

@@ -1,4 +1,4 @@
-"""Text to pre-training instances: statistics of 20,000 of them, and each rule by itself."""
+"""Pre-training instances: statistics of 20,000 instances, and tests of each rule."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CLS, SEP, MASK = 2, 3, 4
 
 @pytest.fixture(scope="module")
 def documents(corpus, sample_tokenizer):
-    """The documents of the generated corpus, made longer: each is two of them."""
+    """Documents of the generated corpus, joined in pairs to make them longer."""
     (block,) = read_blocks([corpus])
     documents = EncodedBlock.from_text(block, sample_tokenizer, do_lower_case=True).documents
     return [first + second for first, second in zip(documents[::2], documents[1::2])]
@@ -57,7 +57,7 @@ def instances(documents, vocabulary):
 
 
 def original(instance):
-    """The pieces before they were masked."""
+    """Ids of the pieces before masking."""
     ids = list(instance.input_ids)
     for position, label in zip(instance.positions, instance.labels):
         ids[position] = label
@@ -129,8 +129,10 @@ def test_no_word_is_masked_in_part(instances):
 
 
 def test_ngram_lengths(instances, documents, vocabulary):
-    """p(n) is in proportion to 1/n: of the first n-gram exactly, which any budget has room for; the
-    last are shorter if the budget is used up."""
+    """p(n) is proportional to 1/n, exactly so for the first n-gram, which fits any budget.
+
+    The last n-grams of an instance are shorter if the budget runs out.
+    """
     maker = InstanceMaker(SETTINGS, vocabulary, 1)
     limits = np.cumsum([6 / 11, 3 / 11])
     first, every = collections.Counter(), collections.Counter()
@@ -149,7 +151,7 @@ def test_ngram_lengths(instances, documents, vocabulary):
 
 
 def test_runs_of_masked_words(instances):
-    """What a reader sees of the n-grams: most runs are single words, and the longer the fewer."""
+    """Most runs of masked words are single words, and longer runs are rarer."""
     runs = collections.Counter()
     for instance in instances:
         masked = set(instance.positions)
@@ -165,14 +167,14 @@ def test_runs_of_masked_words(instances):
 
 
 def test_labels_are_the_pieces_of_the_text(instances, documents):
-    """With the labels put back, both segments stand in one document, in the order that is told."""
+    """With the labels restored, both segments are in one document, in the order of the label."""
     texts = [f" {' '.join(str(i) for s in document for i in s)} " for document in documents]
     for instance in instances[:2000]:
-        parts = [f" {' '.join(map(str, segment))} " for segment in segments(original(instance))]
+        pair = [f" {' '.join(map(str, segment))} " for segment in segments(original(instance))]
         if instance.next_sentence_label:
-            parts.reverse()
-        places = [(text.find(parts[0]), text.rfind(parts[1])) for text in texts]
-        assert any(0 <= before < after for before, after in places)
+            pair.reverse()
+        offsets = [(text.find(pair[0]), text.rfind(pair[1])) for text in texts]
+        assert any(0 <= before < after for before, after in offsets)
 
 
 def test_short_instances(documents, vocabulary):
@@ -207,7 +209,7 @@ def test_without_masks(documents, vocabulary):
 
 
 def test_permutation(documents, vocabulary):
-    """As many pieces again change places among each other, and are to be predicted too."""
+    """As many pieces again are permuted, and are predicted as well."""
     made = make_instances(documents, vocabulary, do_permutation=True)
     plain = make_instances(documents, vocabulary)
     share, plain_share = (
@@ -235,8 +237,8 @@ def test_random_next_sentences(documents, vocabulary):
     texts = [f" {' '.join(str(i) for s in document for i in s)} " for document in documents]
     together = collections.Counter()
     for instance in made[:500]:
-        parts = [f" {' '.join(map(str, segment))} " for segment in segments(original(instance))]
-        in_one = any(0 <= text.find(parts[0]) < text.rfind(parts[1]) for text in texts)
+        pair = [f" {' '.join(map(str, segment))} " for segment in segments(original(instance))]
+        in_one = any(0 <= text.find(pair[0]) < text.rfind(pair[1]) for text in texts)
         together[instance.next_sentence_label, in_one] += 1
     assert together[0, False] == 0
     assert together[1, True] < 0.1 * together[1, False]
@@ -271,7 +273,7 @@ def test_record(vocabulary):
         ("ing", False),
         ("th", False),
         ("ING", False),
-        ("s.", False),  # letters and punctuation in one piece go on
+        ("s.", False),  # letters and punctuation in one piece continue a word
         (",", True),
         (".", True),
         ("-", True),
@@ -301,7 +303,7 @@ def test_where_words_begin_in_a_wordpiece_vocabulary(piece, starts):
 
 
 def test_words_of_a_sentence(sample_tokenizer, vocabulary):
-    """Digits and punctuation are words of their own; a word with an unknown piece is not masked."""
+    """Digits and punctuation are separate words; a word with an unknown piece is not masked."""
     ids = sample_tokenizer.ids_of_text("finished in 1874, nine\u2603ty", do_lower_case=True)
     ids = [CLS, *ids, SEP]
     pieces = sample_tokenizer.convert_ids_to_tokens(ids)

@@ -1,4 +1,4 @@
-"""Masking while records are read, against the rules and the statistics of masking beforehand."""
+"""Dynamic masking, compared with the rules and statistics of static masking."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LENGTH, ROOM, MASK = 64, 10, 4
 
 @pytest.fixture(scope="module")
 def instances(corpus, sample_tokenizer):
-    """Instances that have been masked beforehand."""
+    """Instances with static masks."""
     (block,) = read_blocks([corpus])
     documents = EncodedBlock.from_text(block, sample_tokenizer, True).documents
     maker = InstanceMaker(InstanceSettings(LENGTH, ROOM), Vocabulary(sample_tokenizer), 1)
@@ -39,7 +39,7 @@ def original(instance):
 
 
 def masked(instances, tokenizer, first_number=0, budget=ROOM):
-    """The features of instances after they have been masked anew."""
+    """Features of instances after dynamic masking."""
     serialized = [
         serialize_example(instance.record(InstanceSettings(LENGTH, ROOM))) for instance in instances
     ]
@@ -53,12 +53,12 @@ def masked(instances, tokenizer, first_number=0, budget=ROOM):
 
 @pytest.fixture(scope="module")
 def again(instances, sample_tokenizer):
-    """The features of all instances, masked anew."""
+    """Features of all instances after dynamic masking."""
     return masked(instances, sample_tokenizer)
 
 
 def rows(features):
-    """Of each record its ids, and the positions and labels of its predictions."""
+    """Yield each record's ids, and the positions and labels of its predictions."""
     for row, ids in enumerate(features["input_ids"]):
         count = int(features["masked_lm_weights"][row].sum())
         positions = features["masked_lm_positions"][row, :count]
@@ -104,7 +104,7 @@ def test_a_smaller_budget(instances, sample_tokenizer):
 
 
 def test_the_number_of_a_record_makes_the_mask(instances, again, sample_tokenizer):
-    """A record is masked the same in a resumed run, and otherwise in another pass."""
+    """A resumed run makes the same masks of a record, another epoch other masks."""
     part = masked(instances[5:15], sample_tokenizer, first_number=5)
     for name, value in part.items():
         np.testing.assert_array_equal(value, again[name][5:15], err_msg=name)
@@ -113,7 +113,7 @@ def test_the_number_of_a_record_makes_the_mask(instances, again, sample_tokenize
 
 
 def test_ngrams(graph, sample_tokenizer):
-    """The lengths of n-grams of a long sequence of one-piece words: p(n) ~ 1/n."""
+    """The n-gram lengths of a long sequence of one-piece words follow p(n) ~ 1/n."""
     masker = masking.Masker(sample_tokenizer, ROOM)
     words = tf.range(1, 3001)
     with tf.Session() as session:
@@ -124,5 +124,5 @@ def test_ngrams(graph, sample_tokenizer):
     total = sum(sizes.values())
     shares = {n: count / total for n, count in sizes.items()}
     assert shares == pytest.approx({1: 6 / 11, 2: 3 / 11, 3: 2 / 11}, abs=0.03)
-    for number in range(499, 3000, 500):  # a special piece is alone
+    for number in range(499, 3000, 500):  # a special token is alone
         assert (ngrams == ngrams[number]).sum() == 1

@@ -1,4 +1,4 @@
-"""Record files: whole or not at all, used again or made again, and read in batches."""
+"""Record files: atomic writes, reuse by manifest, and batches."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def path(tmp_path):
 
 
 def run_through(make_dataset, batches=None):
-    """The batches of a dataset as NumPy values."""
+    """Batches of a dataset as NumPy values."""
     values = []
     with tf.Graph().as_default(), tf.Session() as session:
         batch = tf.data.make_one_shot_iterator(make_dataset()).get_next()
@@ -110,18 +110,18 @@ def test_a_killed_writer_leaves_no_file(tmp_path):
     assert done.returncode == -9
     assert not path.exists()
     assert not manifests.manifest_path(str(path)).exists()
-    of_a_running_one = tmp_path / f"{path.name}.tmp-{os.getppid()}"
-    of_a_running_one.touch()
+    file_of_running_process = tmp_path / f"{path.name}.tmp-{os.getppid()}"
+    file_of_running_process.touch()
     with manifests.record_writer(str(path), Origin({}, {})):
         pass
     assert set(tmp_path.iterdir()) == {
         path,
         manifests.manifest_path(str(path)),
-        of_a_running_one,
+        file_of_running_process,
     }
 
 
-def test_a_matching_file_is_used_again(path):
+def test_a_matching_file_is_reused(path):
     manifest = manifests.usable_manifest(path, ORIGIN, FIELDS)
     assert manifest.num_records == 20
     assert manifest.origin == ORIGIN
@@ -135,21 +135,21 @@ def test_a_matching_file_is_used_again(path):
         ({"max_seq_length": 8}, {"train_file": "abd"}, "train_file has changed"),
     ],
 )
-def test_another_file_is_made_again(path, caplog, settings, inputs, message):
+def test_a_file_of_another_origin_is_rebuilt(path, caplog, settings, inputs, message):
     caplog.set_level("INFO")
     assert manifests.usable_manifest(path, Origin(settings, inputs), FIELDS) is None
-    assert f"{path} is made again: {message}" in caplog.text
+    assert f"{path}: rebuilding because {message}" in caplog.text
 
 
-def test_a_cut_file_is_made_again(path, caplog):
+def test_a_truncated_file_is_rebuilt(path, caplog):
     caplog.set_level("INFO")
     with Path(path).open("r+b") as file:
         file.truncate(1000)
     assert manifests.usable_manifest(path, ORIGIN, FIELDS) is None
-    assert "its size is 1000 bytes, was" in caplog.text
+    assert "its size is now 1000 bytes, was" in caplog.text
 
 
-def test_no_file_is_made(tmp_path):
+def test_a_missing_file_has_no_usable_manifest(tmp_path):
     assert manifests.usable_manifest(str(tmp_path / "none"), ORIGIN, FIELDS) is None
 
 
@@ -159,12 +159,12 @@ def test_a_broken_manifest_is_refused(path):
         manifests.usable_manifest(path, ORIGIN, FIELDS)
 
 
-def test_a_foreign_file_is_used_if_it_fits(path, caplog):
+def test_a_matching_foreign_file_is_used(path, caplog):
     caplog.set_level("INFO")
     manifests.manifest_path(path).unlink()
     manifest = manifests.usable_manifest(path, ORIGIN, FIELDS)
     assert (manifest.num_records, manifest.origin is None) == (20, True)
-    assert "has no manifest; its first record fits: 20 records" in caplog.text
+    assert "no manifest, but the first record matches; using 20 records" in caplog.text
 
 
 def test_a_foreign_file_of_another_length_is_refused(tmp_path):
@@ -183,30 +183,30 @@ def test_a_foreign_file_of_another_task_is_refused(tmp_path):
         manifests.usable_manifest(path, ORIGIN, FIELDS)
 
 
-def test_a_cut_foreign_file_is_refused(path):
+def test_a_truncated_foreign_file_is_refused(path):
     manifests.manifest_path(path).unlink()
     with Path(path).open("r+b") as file:
         file.truncate(3 * (16 + len(record(1))) + 5)
-    with pytest.raises(InputError, match="record 4 is cut off"):
+    with pytest.raises(InputError, match="record 4 is truncated"):
         manifests.usable_manifest(path, ORIGIN, FIELDS)
 
 
 def test_pickles_are_refused_and_not_run(tmp_path):
     path = tmp_path / "left"
     path.write_bytes(pickle.dumps({"a": list(range(1000))}))
-    with pytest.raises(InputError, match="no TFRecord file"):
+    with pytest.raises(InputError, match="not a TFRecord file"):
         manifests.usable_manifest(str(path), ORIGIN, FIELDS)
-    with pytest.raises(InputError, match="no manifest beside it"):
+    with pytest.raises(InputError, match="no manifest next to it"):
         manifests.usable_manifest(str(path), ORIGIN)
 
 
 def test_an_empty_foreign_file_is_refused(tmp_path):
     (tmp_path / "empty").touch()
-    with pytest.raises(InputError, match="there is no record in the file"):
+    with pytest.raises(InputError, match="the file has no records"):
         manifests.usable_manifest(str(tmp_path / "empty"), ORIGIN, FIELDS)
 
 
-def test_damaged_records_are_named(path):
+def test_a_damaged_record_is_named(path):
     with Path(path).open("r+b") as file:
         file.seek(2 * (16 + len(record(1))) + 40)
         file.write(b"\xff\x00\xff")
@@ -215,7 +215,7 @@ def test_damaged_records_are_named(path):
         record_files.check_readable([path])
 
 
-def test_training_batches_hold_every_record_once_per_pass(path):
+def test_training_batches_hold_every_record_once_per_epoch(path):
     batches = run_through(lambda: datasets.training_dataset(path, 20, FIELDS, 4), batches=10)
     assert batches[0]["input_ids"].dtype == np.int32
     assert batches[0]["input_ids"].shape == (4, LENGTH)
@@ -227,7 +227,7 @@ def test_training_batches_hold_every_record_once_per_pass(path):
 
 
 def test_ranks_read_each_record_once(path):
-    """Of two files of 20 records, for three ranks: 14, 13 and 13 records."""
+    """Two files of 20 records, split over three ranks into 14, 13 and 13."""
     ids = []
     for rank in range(3):
         spans = datasets.spans_of(distributed.shard_of(40, rank, 3), [20, 20])
@@ -244,18 +244,18 @@ def test_ranks_read_each_record_once(path):
 
 
 @pytest.mark.parametrize("parallel", [False, True])
-def test_training_goes_on_with_the_records_not_read_yet(path, parallel):
+def test_training_resumes_with_the_records_not_read_yet(path, parallel):
     def ids(skip, batches):
         values = run_through(
             lambda: datasets.training_dataset(path, 20, FIELDS, 3, skip, parallel), batches
         )
         return [list(batch["unique_ids"]) for batch in values]
 
-    undisturbed = ids(0, 20)
-    assert ids(3 * 11, 9) == undisturbed[11:]
+    uninterrupted = ids(0, 20)
+    assert ids(3 * 11, 9) == uninterrupted[11:]
 
 
-def test_buckets_cut_padding(path):
+def test_buckets_reduce_padding(path):
     batches = run_through(lambda: datasets.bucketed_dataset(path, FIELDS, 3, [2, 5, 8]))
     seen = []
     for batch in batches:

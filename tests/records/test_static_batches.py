@@ -1,4 +1,4 @@
-"""Static shapes for devices that compile a graph for each; the numbers are the same."""
+"""Static shapes: filled batches, and the same results as with dynamic shapes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from task_factory import SCRIPTS, make_setup, training_shapes
 
 
 class StaticDevice(Device):
-    """Shapes as on an HPU."""
+    """Device with static shapes, like an HPU."""
 
     static_shapes = True
 
@@ -34,8 +34,8 @@ def test_training_reads_static_shapes(tmp_path, pretraining_records, script, mic
         assert shard.training_dataset(0).element_spec == training_shapes(setup)
 
 
-def through(input_fn):
-    """The batches of an input function."""
+def run_through(input_fn):
+    """Batches of an input function."""
     with tf.Graph().as_default(), tf.Session() as session:
         features = tf.data.make_one_shot_iterator(input_fn()).get_next()
         while True:
@@ -46,7 +46,7 @@ def through(input_fn):
 
 
 def test_batches_of_each_length_are_filled_up(tmp_path):
-    """Nine rows of lengths 1 to 9, in batches of up to 2 with lengths 4 and 9."""
+    """Nine rows of lengths 1 to 9, in batches of up to 2 rows and lengths 4 and 9."""
     path = str(tmp_path / "records")
     sequence = tf.io.FixedLenFeature([9], tf.int64)
     spec = {"input_ids": sequence, "input_mask": sequence}
@@ -68,7 +68,7 @@ def test_batches_of_each_length_are_filled_up(tmp_path):
                 "row": tf.TensorSpec([2], tf.int32),
                 "is_filler": tf.TensorSpec([2], tf.int32),
             }
-        batches = list(through(input_fn))
+        batches = list(run_through(input_fn))
         assert [list(batch["is_filler"]) for batch in batches[:-1]] == [[0, 0]] * (len(batches) - 1)
         kept = [static_batches.without_fillers(batch) for batch in batches]
         assert set(kept[0]) == {"input_ids", "input_mask", "row"}
@@ -77,7 +77,7 @@ def test_batches_of_each_length_are_filled_up(tmp_path):
     assert list(batches[-1]["row"]) == [8, 8]
 
 
-def test_predictions_without_marks_stay_as_they_are():
+def test_predictions_without_fillers_are_unchanged():
     predictions = {"logits": np.arange(3)}
     assert static_batches.without_fillers(predictions) == predictions
 
@@ -88,17 +88,17 @@ def run_task(script, output_dir, is_static, **changes):
 
 
 def run_both(script, tmp_path, **changes):
-    """Run a task with free and with static shapes; the two output directories."""
-    for name in ("free", "static"):
+    """Run a task with dynamic and with static shapes; return the two output directories."""
+    for name in ("dynamic", "static"):
         run_task(script, tmp_path / name, name == "static", **changes)
-    return tmp_path / "free", tmp_path / "static"
+    return tmp_path / "dynamic", tmp_path / "static"
 
 
 def test_answers_are_the_same(tmp_path):
     directories = run_both("squad", tmp_path, length_buckets=["64", "80"], predict_batch_size=7)
     for name in ("predictions.json", "eval_results.json"):
-        free, static = ((directory / name).read_text() for directory in directories)
-        assert free == static
+        dynamic, static = ((directory / name).read_text() for directory in directories)
+        assert dynamic == static
     n_best = [json.loads((d / "nbest_predictions.json").read_text()) for d in directories]
     assert n_best[0].keys() == n_best[1].keys()
 
@@ -110,12 +110,12 @@ def test_rows_keep_their_order(tmp_path):
     np.testing.assert_allclose(
         *(np.loadtxt(directory / "test_results.tsv") for directory in directories), rtol=1e-4
     )
-    free, static = (json.loads((d / "eval_results.json").read_text()) for d in directories)
-    assert free == static
+    dynamic, static = (json.loads((d / "eval_results.json").read_text()) for d in directories)
+    assert dynamic == static
 
 
 def test_evaluation_of_pretraining_counts_each_record_once(tmp_path, pretraining_records):
     changes = {"eval_batch_size": 7, "max_eval_steps": 1000}
     directories = run_both("pretraining", tmp_path, input_file=pretraining_records, **changes)
-    free, static = ((d / "eval_results.txt").read_text().splitlines() for d in directories)
-    assert free == static
+    dynamic, static = ((d / "eval_results.txt").read_text().splitlines() for d in directories)
+    assert dynamic == static

@@ -1,4 +1,4 @@
-"""Work of several processes: the order of results, and what happens to tasks and workers."""
+"""Parallel map: order of results, consumption of tasks, errors, killed processes."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def test_results_come_in_order(num_workers):
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
-def test_tasks_are_asked_for_as_results_are_taken(num_workers):
-    asked = []
+def test_tasks_are_consumed_as_results_are_taken(num_workers):
+    consumed = []
 
     def tasks():
         for number in range(100):
-            asked.append(number)
+            consumed.append(number)
             yield number
 
     results = ordered_map(str, tasks(), num_workers)
     assert next(results) == "0"
-    assert len(asked) <= 2 * num_workers
+    assert len(consumed) <= 2 * num_workers
     assert next(results) == "1"
-    assert len(asked) <= 2 * num_workers + 1
+    assert len(consumed) <= 2 * num_workers + 1
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
@@ -55,11 +55,11 @@ def test_errors_reach_the_caller(num_workers):
 
 
 def test_a_killed_worker_is_an_error():
-    def end(number):
+    def kill_itself(number):
         os.kill(os.getpid(), signal.SIGKILL)
 
     with pytest.raises(InputError, match=r"a worker process was killed.*lower --num_workers"):
-        list(ordered_map(end, range(10), 2))
+        list(ordered_map(kill_itself, range(10), 2))
 
 
 def test_workers_end_with_their_parent():
@@ -82,7 +82,7 @@ for process in workers.ordered_map(lambda _: os.getpid(), range(100), 2):
 
 
 def is_running(process):
-    """Whether there is a process; one that has ended but was not waited for does not count."""
+    """Whether a process exists and is not a zombie."""
     try:
         with open(f"/proc/{process}/stat", encoding="utf-8") as file:  # noqa: PTH123
             return file.read().rsplit(")", 1)[1].split()[0] != "Z"

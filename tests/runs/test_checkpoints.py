@@ -1,4 +1,4 @@
-"""Finding checkpoints, checking that they fit, and starting from them."""
+"""Search for checkpoints, checks against the model, and initialization from them."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ def test_a_directory_means_its_best_or_latest_checkpoint(tmp_path, graph):
 
 @pytest.mark.parametrize("name", ["model.ckpt", "model.ckpt.index", "none/model.ckpt-best"])
 def test_missing_checkpoints_are_refused(name):
-    with pytest.raises(InputError, match="there is no checkpoint there"):
+    with pytest.raises(InputError, match="no checkpoint found"):
         checkpoints.find_checkpoint(str(SQUAD.parent / name))
 
 
 def test_the_message_names_checkpoints_nearby():
-    with pytest.raises(InputError, match=f"in its directory there is {SQUAD}$"):
+    with pytest.raises(InputError, match=f"the directory has {SQUAD}$"):
         checkpoints.find_checkpoint(str(SQUAD.parent / "model.ckpt"))
 
 
 def test_incomplete_checkpoints_are_refused(tmp_path):
-    with pytest.raises(InputError, match="there is no checkpoint in this directory"):
+    with pytest.raises(InputError, match="no checkpoint in this directory"):
         checkpoints.find_checkpoint(str(tmp_path))
     shutil.copy(f"{SQUAD}.index", tmp_path)
     with pytest.raises(InputError, match=r"model\.ckpt-best\.data-\* is missing"):
@@ -133,19 +133,19 @@ def test_a_checkpoint_of_another_size_is_refused():
     model = {"bert/pooler/dense/bias": [64], "bert/embeddings/word_embeddings": [420, 16]}
     with pytest.raises(
         InputError,
-        match=r"bert/pooler/dense/bias is \[32\], the model's is \[64\]; give the config",
+        match=r"bert/pooler/dense/bias has shape \[32\], not \[64\]; give the config",
     ):
         checkpoints.check_fits(str(SQUAD), model, all_needed=False)
 
 
 def test_a_checkpoint_of_something_else_is_refused():
-    with pytest.raises(InputError, match="none of the model's 1 variables is in the checkpoint"):
+    with pytest.raises(InputError, match="the checkpoint has none of the model's 1 variables"):
         checkpoints.check_fits(str(SQUAD), {"w": [1]}, all_needed=False)
 
 
 def test_an_unreadable_checkpoint_is_refused(tmp_path):
     (tmp_path / "model.ckpt-1.index").write_bytes(b"nonsense")
-    with pytest.raises(InputError, match="the checkpoint cannot be read"):
+    with pytest.raises(InputError, match="cannot read the checkpoint"):
         checkpoints.shapes_in(str(tmp_path / "model.ckpt-1"))
 
 
@@ -160,6 +160,6 @@ def test_start_from_another_head(graph, caplog):
     saved = tf.train.load_variable(checkpoint_of("pretraining"), name)
     np.testing.assert_array_equal(values[name], saved)
     assert "25 of 27 variables start from" in caplog.text
-    assert "these start anew: cls/squad/output_weights, cls/squad/output_bias" in caplog.text
-    assert "not used: cls/predictions/output_bias, " in caplog.text
+    assert "randomly initialized: cls/squad/output_weights, cls/squad/output_bias" in caplog.text
+    assert "unused variables of the checkpoint: cls/predictions/output_bias, " in caplog.text
     assert "and 3 more" in caplog.text

@@ -1,4 +1,4 @@
-"""Results of checkpoints: each once, and the best kept."""
+"""Evaluation results: no checkpoint is evaluated twice, and the best is kept."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DATA = {"predict_file": "abc", "n_best_size": 20}
 
 @pytest.fixture
 def output_dir(tmp_path, graph):
-    """A directory with the checkpoints of steps 10, 20 and 30."""
+    """Directory with the checkpoints of steps 10, 20 and 30."""
     tf.get_variable("w", [])
     saver = tf.train.Saver()
     with tf.Session() as session:
@@ -118,7 +118,7 @@ def test_a_value_that_is_no_number_is_never_the_best(output_dir):
     assert ours.best == "model.ckpt-20"
 
 
-def test_without_figures_the_last_files_stay(output_dir):
+def test_without_metrics_the_last_files_stay(output_dir):
     ours = results(output_dir)
     for step in (10, 20):
         evaluation = Evaluation({}, {"predictions.json": {"step": step}})
@@ -127,7 +127,7 @@ def test_without_figures_the_last_files_stay(output_dir):
     assert checkpoints.best_checkpoint(str(output_dir)) is None
 
 
-def test_figures_go_to_tensorboard(output_dir):
+def test_metrics_go_to_tensorboard(output_dir):
     add(results(output_dir), output_dir, 10, 50.0)
     (events,) = (output_dir / "eval").iterdir()
     values = {

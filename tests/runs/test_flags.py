@@ -1,4 +1,4 @@
-"""The flags of the scripts and their defaults, on which existing commands rely."""
+"""The flags of the scripts and their defaults; existing commands rely on them."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ print(json.dumps({
 
 
 def flags_of(script, settings="Settings"):
-    """Flags that importing a script defines, and the defaults of all, by name."""
+    """Names of the flags defined by importing a script, and the defaults of all its flags."""
     listed = subprocess.run(
         [sys.executable, "-c", LIST_FLAGS, script, settings],
         cwd=ROOT,
@@ -246,14 +246,14 @@ def test_undeclared_fields_are_refused():
 
 
 def test_words_that_are_no_flags_are_refused(tmp_path):
-    """absl takes "--do_train false" for a flag and a word."""
+    """absl parses "--do_train false" as a flag and a positional argument."""
     result = run_script("run_squad_v1.py", {"output_dir": tmp_path}, extra=["--do_train", "false"])
     (line,) = fail(result)
-    assert line.startswith("error: false: not a flag; values follow their flag behind an equals")
+    assert line.startswith("error: false: not a flag; join a flag and its value with an equals")
 
 
 def test_help_needs_no_tensorflow(tmp_path):
-    """With a TensorFlow that cannot be imported."""
+    """--help works even if TensorFlow cannot be imported."""
     (tmp_path / "tensorflow").mkdir()
     (tmp_path / "tensorflow/__init__.py").write_text("raise ImportError('loaded')")
     for script in SCRIPTS_WITH_HELP:

@@ -1,4 +1,4 @@
-"""What a training run tells."""
+"""The log and the TensorBoard events of a training run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_throughput():
 
 @pytest.fixture
 def training_run(tmp_path, graph):
-    """Run 9 steps with a hook; the directory of the events."""
+    """Run 9 steps with a hook, and return the directory of the events."""
     step = tf.train.get_or_create_global_step()
     train_op = tf.assign_add(step, 1)
     loss = tf.cast(step, tf.float32) * 0 + 2.5

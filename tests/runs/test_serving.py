@@ -1,4 +1,4 @@
-"""The exported SQuAD model, loaded by plain `tf.saved_model.load`, against the checkpoint."""
+"""The exported SQuAD model, loaded with `tf.saved_model.load`, compared with the checkpoint."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def model(exported):
 
 
 def rows_of(batch_size, length):
-    """Features of the sample, cut to a length; the rows differ in length."""
+    """Features of the sample, truncated to different lengths of at most `length`."""
     lines = golden_lines("squad_predict_s96")[:batch_size]
     ends = [length - number for number in range(batch_size)]
     return [

@@ -1,4 +1,4 @@
-"""A run of a task that knows nothing of runs: what a new task gets for its few lines."""
+"""Runs of a minimal task, to show that a new task gets all features of a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from scripts import (
     assert_same_run,
     command,
     files,
-    kill_and_go_on,
+    kill_and_resume,
     load,
     run_script,
     succeed,
@@ -41,7 +41,7 @@ FLAGS = {
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
-    """Path of a file with 60 pairs of texts of 1 to 12 words."""
+    """Path of a file with 60 pairs of texts, of 1 to 12 words each."""
     random_ = random.Random(1)
     words = ["lamp", "tower", "keeper", "the", "sea", "supplies"]
     texts = [" ".join(random_.choices(words, k=random_.randint(1, 12))) for _ in range(120)]
@@ -56,7 +56,7 @@ def flags(pairs, output_dir, **changes):
 
 @pytest.fixture(scope="module")
 def finished(pairs, tmp_path_factory):
-    """The directory of a finished run of 10 steps, with an exported model."""
+    """Output directory and exported model of a finished run of 10 steps."""
     directory = tmp_path_factory.mktemp("finished")
     export_dir = tmp_path_factory.mktemp("exported")
     succeed(run_script("tests/toy_task.py", flags(pairs, directory, export_dir=export_dir)))
@@ -80,7 +80,7 @@ def test_it_trains_evaluates_and_predicts(finished, pairs):
     rows = load(pairs)
     assert all(answer in pair for answer, pair in zip(answers, rows))
     hits = sum(answer == max(pair, key=len) for answer, pair in zip(answers, rows))
-    # A pair of equal lengths has the first for its longer text, as `max` has it.
+    # In a tie, the first text counts as the longer one, like with `max`.
     assert results["accuracy"] == pytest.approx(hits / 60, abs=0.02)
 
 
@@ -90,9 +90,9 @@ def test_it_learns(pairs, tmp_path):
     assert load(tmp_path / "eval_results.json")["accuracy"] > 0.9
 
 
-def test_it_goes_on(finished, pairs, tmp_path):
+def test_it_resumes(finished, pairs, tmp_path):
     directory, _ = finished
-    kill_and_go_on("tests/toy_task.py", flags(pairs, tmp_path))
+    kill_and_resume("tests/toy_task.py", flags(pairs, tmp_path))
     assert_same_run(tmp_path, directory)
 
 
@@ -107,7 +107,7 @@ def test_two_ranks_predict_what_one_does(finished, pairs, tmp_path):
     }
     run = command("tests/toy_task.py", flags(pairs, tmp_path, **changes))
     log = succeed(launch("gloo", 2, run))
-    assert "60 records predicted" in log
+    assert "predicted 60 records" in log
     assert (tmp_path / "longer.txt").read_text() == (directory / "longer.txt").read_text()
     accuracy = load(directory / "eval_results.json")["accuracy"]
     assert load(tmp_path / "eval_results.json")["accuracy"] == accuracy

@@ -1,4 +1,4 @@
-"""The alignment against the original's rule, carried out cell by cell."""
+"""The alignment, compared with the original's cell-by-cell algorithm."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from plain_alignment import plain_align
 
 
 def damaged(random_, text, alphabet):
-    """The text with some stretches deleted, inserted and, at times, moved."""
+    """Delete and insert random spans of a text, and sometimes rotate it."""
     text = list(text)
     for _ in range(random_.randint(0, 12)):
         place = random_.randrange(len(text) + 1)
@@ -62,7 +62,7 @@ def test_texts_that_share_too_little_are_refused():
 
 
 def test_the_band_is_doubled_once():
-    # The shared stretch lies 8 off the diagonal: outside the first band, inside the second.
+    # The shared span is 8 off the diagonal: outside the first band, inside the second.
     text, pieces = "x" * 8 + "abcdefghij" * 8, "abcdefghij" * 8 + "y" * 8
     pairs = align(list(text), pieces)
     assert pairs == plain_align(list(text), pieces)
@@ -78,17 +78,17 @@ def test_long_texts_take_memory_in_proportion():
     ("counterparts", "position", "is_start", "other_length", "expected"),
     [
         ([3, 4, 5], 1, True, None, 4),
-        # Both neighbours known.
+        # Counterparts on both sides.
         ([3, None, 7], 1, True, None, 4),
         ([3, None, 7], 1, False, None, 6),
         ([3, None, 4], 1, True, None, 4),
         ([3, None, 4], 1, False, None, 3),
-        # Nothing before.
+        # No counterpart before.
         ([None, None, 2], 0, True, None, 0),
         ([None, None, 2], 0, False, None, 1),
         ([None, 0], 0, True, None, 0),
         ([None, 0], 0, False, None, 0),
-        # Nothing behind.
+        # No counterpart after.
         ([4, None], 1, True, None, 4),
         ([4, None], 1, False, None, 4),
         ([4, None], 1, True, 8, 5),

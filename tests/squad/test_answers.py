@@ -1,4 +1,4 @@
-"""Answers from scores, against the golden files."""
+"""Answers from scores, compared with the golden files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from golden import GOLDEN, golden_json, golden_lines
 
 @pytest.fixture(params=["s96", "s384", "cased_s128"])
 def scored(request):
-    """The golden name, windows with their golden scores, and the questions."""
+    """Name of the golden file, windows with golden scores, and questions."""
     name = request.param
     with np.load(GOLDEN / f"squad_{name}.log_probs.npz") as file:
         scores = dict(zip(file["unique_ids"].tolist(), file["log_probs"]))
@@ -58,7 +58,7 @@ def test_predictions_are_golden(scored, order):
 
 
 def window(question=0, index=0, max_context=(True,) * 4):
-    """Four words at positions 2 to 5 of "aa bb cc dd"."""
+    """A window of the four words "aa bb cc dd", at positions 2 to 5."""
     starts, ends = [0, 3, 6, 9], [1, 4, 7, 10]
     return Window(question, index, 2, starts, ends, list(max_context))
 

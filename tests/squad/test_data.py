@@ -1,4 +1,4 @@
-"""Reading SQuAD files."""
+"""The reader of SQuAD files."""
 
 from __future__ import annotations
 
@@ -37,8 +37,11 @@ def test_reads_a_file(tmp_path):
     [
         ('{"data": [', "not valid JSON: .*line 1 column 11"),
         ("[]", 'it has no list "data"'),
-        ('{"data": []}', "there is no question"),
-        ('{"data": [{"title": "x"}]}', "article 1 is not as in SQuAD v1.1: KeyError..paragraphs"),
+        ('{"data": []}', "the file has no questions"),
+        (
+            '{"data": [{"title": "x"}]}',
+            "article 1 is not in SQuAD v1.1 format: KeyError..paragraphs",
+        ),
         (
             '{"data": [{"paragraphs": [{"context": 5, "qas": []}]}]}',
             "article 1, paragraph 1 is not",
@@ -63,10 +66,10 @@ def test_missing_files_are_refused(tmp_path):
     ("questions", "message"),
     [
         ([question(start=3)], "question q1: the answer 'lamp' is not at its answer_start 3, where"
-         " ' lam' stands; it stands at 4: correct the file"),
-        ([question(answer="dog")], "question q1: the answer 'dog' is not .* does not hold it"),
-        ([question(answers=[])], "question q1: it has no answer"),
-        ([question(), question()], "question q1 stands twice"),
+         " the text is ' lam'; it is at 4: correct the file"),
+        ([question(answer="dog")], "question q1: the answer 'dog' is not .* does not contain it"),
+        ([question(answers=[])], "question q1: no answer to train on"),
+        ([question(), question()], "question q1: duplicate id"),
         (
             [question(f"q{number}", start=0) for number in range(8)],
             "question q0: .*question q4: .*; and 3 more like these",
@@ -84,5 +87,5 @@ def test_prediction_does_not_need_answers_at_their_place(tmp_path):
 
 
 def test_duplicate_ids_are_refused_in_prediction_too(tmp_path):
-    with pytest.raises(InputError, match="q1 stands twice"):
+    with pytest.raises(InputError, match="q1: duplicate id"):
         read_squad(squad_file(tmp_path, question(), question()), for_training=False)

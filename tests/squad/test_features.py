@@ -1,4 +1,4 @@
-"""Features of questions against the golden files."""
+"""Features of questions, compared with the golden files."""
 
 from __future__ import annotations
 
@@ -105,14 +105,14 @@ def test_every_piece_has_one_window_with_max_context():
 
 
 def test_max_context_of_two_windows():
-    """Piece 6 has more context in the first, piece 7 in the second: 2.1 against 3.1."""
+    """Piece 6 has more context in the first window, piece 7 in the second: 3.1 against 2.1."""
     first, second = (max_context([range(0, 10), range(4, 14)], index) for index in (0, 1))
     assert first == [True] * 7 + [False] * 3
     assert second == [False] * 3 + [True] * 7
 
 
 def test_questions_that_cannot_be_aligned_are_named(sample_tokenizer):
-    # Hangul syllables are decomposed into letters, none of which is the character itself.
+    # Normalization decomposes Hangul syllables into letters, so no character matches.
     questions = [
         Question("k1", "what?", "한국어" * 20),
         Question("k2", "who?", "한국어" * 20),

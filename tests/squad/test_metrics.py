@@ -1,4 +1,4 @@
-"""The metrics against values worked out by hand."""
+"""The SQuAD metrics, compared with values computed by hand."""
 
 from __future__ import annotations
 
