@@ -1,22 +1,24 @@
-# PYTHON chooses the interpreter: PYTHON=python3.10 make test
+# PYTHON chooses the interpreter: PYTHON=python3.11 make test
 # VENV and CONSTRAINTS (a pip constraints file) choose another environment.
 
 VENV ?= .venv
 CONSTRAINTS ?= /dev/null
 
-SUPPORTED := import sys; sys.exit(not (3, 8) <= sys.version_info < (3, 12))
-# Without a choice: the interpreter of the environment that is there, or the first that will do.
-CANDIDATES := "$$($(VENV)/bin/python -c 'import sys; print(sys._base_executable)' 2>/dev/null)" \
-	python3 python3.11 python3.10 python3.9 python3.8
+VERSIONS := 3.13 3.12 3.11 3.10 3.9 3.8
+SUPPORTED := import sys; sys.exit(not (3, 8) <= sys.version_info < (3, 14))
+VERSION_OF = "$(1)" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null
+# Without a choice: the interpreter of the environment that is there, or the newest supported one.
+PYENV_ROOT := $(shell pyenv root 2>/dev/null)
+CANDIDATES = "$$($(VENV)/bin/python -c 'import sys; print(sys._base_executable)' 2>/dev/null)" \
+	$(foreach v,$(VERSIONS),python$(v) $(wildcard $(PYENV_ROOT)/versions/$(v).*/bin/python)) python3
 PYTHON ?= $(shell for p in $(CANDIDATES); do \
 	"$$p" -c '$(SUPPORTED)' 2>/dev/null && echo "$$p" && break; done)
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
-STAMP := $(VENV)/installed-$(shell "$(PYTHON)" -c \
-	'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+STAMP := $(VENV)/installed-$(shell $(call VERSION_OF,$(PYTHON)))
 
-# Graphs for Gaudi cards are tested with Habana's package, for which there is no other Python.
+# Graphs for Gaudi cards are tested with Habana's package, which exists for Python 3.10 alone.
 HPU_VENV ?= .venv-hpu
-HPU_PYTHON ?= $(shell for p in python3.10 "$$(pyenv root 2>/dev/null)"/versions/3.10*/bin/python3.10; \
+HPU_PYTHON ?= $(shell for p in python3.10 $(wildcard $(PYENV_ROOT)/versions/3.10.*/bin/python); \
 	do "$$p" -c '' 2>/dev/null && echo "$$p" && break; done)
 
 MPICXX := $(shell command -v mpicxx)
@@ -28,8 +30,11 @@ setup: $(STAMP)
 
 supported:
 	@"$(PYTHON)" -c '$(SUPPORTED)' 2>/dev/null || { \
-		echo "There is no Python 3.8, 3.9, 3.10 or 3.11 at PYTHON='$(PYTHON)', and TensorFlow" \
-			"with Estimators runs on no other: PYTHON=python3.11 make ... chooses one" >&2; \
+		found="$$($(call VERSION_OF,$(PYTHON)))"; \
+		[ -n "$$found" ] || found="$$($(call VERSION_OF,python3))"; \
+		echo "This needs Python 3.8 to 3.13; $${found:+here is Python $$found, }PYTHON='$(PYTHON)'." \
+			"Choose one (PYTHON=python3.12 make ...), or install one: apt-get install python3.12" \
+			"python3.12-venv, or uv python install 3.12 and PYTHON=\"\$$(uv python find 3.12)\"" >&2; \
 		exit 1; }
 
 $(STAMP): requirements.txt $(filter-out /dev/null,$(CONSTRAINTS)) | supported
@@ -43,18 +48,25 @@ $(STAMP)-dev: $(STAMP) requirements-dev.txt
 	@touch $@
 
 # Horovod is compiled against the TensorFlow of the environment: pip must not take what it compiled
-# for another one (--no-cache-dir).
+# for another one (--no-cache-dir). From TensorFlow 2.16 on it builds without its XLA op alone, which
+# is not used here and needs headers that TensorFlow no longer ships.
 horovod: $(STAMP)-horovod
 
+$(STAMP)-horovod: SOURCE = $(VENV)/horovod-source
 $(STAMP)-horovod: $(STAMP) requirements-horovod.txt requirements-horovod-build.txt
 	@command -v c++ >/dev/null || { echo "Horovod needs a C++ compiler: apt-get install g++" >&2; exit 1; }
 	@echo "Building Horovod with Gloo$(if $(MPICXX), and MPI,; without MPI, as there is no mpicxx) ..."
 	@$(PIP) install -r requirements-horovod-build.txt -c $(CONSTRAINTS)
+	@rm -rf $(SOURCE) && mkdir $(SOURCE)
+	@$(PIP) download --no-deps --no-build-isolation --no-binary=:all: --dest $(SOURCE) \
+		-r requirements-horovod.txt
+	@tar -xzf $(SOURCE)/horovod-*.tar.gz -C $(SOURCE) --strip-components=1
+	@sed -i '/xla_mpi_ops\.cc/d' $(SOURCE)/horovod/tensorflow/CMakeLists.txt
 	@HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_MXNET=1 \
 		HOROVOD_WITH_GLOO=1 $(if $(MPICXX),HOROVOD_WITH_MPI=1,HOROVOD_WITHOUT_MPI=1) \
 		HOROVOD_CMAKE="$(abspath $(VENV))/bin/cmake" MAKEFLAGS=-j$$(nproc) \
-		$(PIP) install -r requirements-horovod.txt \
-		--no-build-isolation --no-cache-dir --force-reinstall --no-deps
+		$(PIP) install ./$(SOURCE) --no-build-isolation --no-cache-dir --force-reinstall --no-deps
+	@rm -rf $(SOURCE)
 	@touch $@
 
 quickstart: setup
@@ -71,7 +83,7 @@ test-one-process: lint
 # Those of one process that another TensorFlow could change: not text, messages and downloads.
 SAME_WITH_ANY_TENSORFLOW := download glue squad devices/test_distributed.py \
 	pretraining/test_instances.py records/test_workers.py test_classifier_bad_input.py \
-	test_create_pretraining_data.py test_examples.py test_tokenization.py
+	test_create_pretraining_data.py test_examples.py test_tokenization.py test_benchmarks.py
 
 test-tensorflow: lint
 	$(VENV)/bin/python -m pytest $(PYTEST_FLAGS) -m "not horovod" \

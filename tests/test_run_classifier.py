@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from albert_tf import estimators
 from albert_tf.devices.device import PORTABLE
 from albert_tf.records.record_files import read_records, serialize_example
 from albert_tf.runs.model import make_model_fn
@@ -328,7 +329,7 @@ def training_graph(tmp_path, **changes):
     features = {name: tf.constant(INPUTS[name]) for name in (*MODEL_INPUTS, "label_ids")}
     tf.train.create_global_step()
     model_fn = make_model_fn(setup, PORTABLE)
-    return model_fn(features, None, tf.estimator.ModeKeys.TRAIN, None)
+    return model_fn(features, None, estimators.ModeKeys.TRAIN, None)
 
 
 def test_a_deterministic_run_has_no_dropout(graph, tmp_path):

@@ -14,7 +14,7 @@ from absl.testing import flagsaver
 
 import optimization
 import run_pretraining
-from albert_tf import files as project_files
+from albert_tf import estimators, files as project_files
 from albert_tf.pretraining import heads
 from albert_tf.pretraining.task import record_fields
 from albert_tf.records import datasets, manifests
@@ -359,7 +359,7 @@ def test_builders_make_an_estimator(pretraining_files, tmp_path):
         start_warmup_step=0,
         use_einsum=True,
     )
-    estimator = tf.estimator.Estimator(model_fn, str(tmp_path), params={"batch_size": 16})
+    estimator = estimators.Estimator(model_fn, str(tmp_path), params={"batch_size": 16})
     train_input_fn = run_pretraining.input_fn_builder(paths, 64, 10, is_training=True)
     eval_input_fn = run_pretraining.input_fn_builder(paths, 64, 10, is_training=False)
     estimator.train(train_input_fn, max_steps=1)

@@ -1,4 +1,4 @@
-"""Converted models in Hugging Face's transformers: the same logits, the same pieces."""
+"""Converted models in Hugging Face's transformers: equal logits and pieces."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import transformers
 from golden import INPUTS, golden_json, golden_numbers
 from test_convert_checkpoint import to_huggingface
 
-# The pinned PyTorch is there for these versions of Python only: see requirements-dev.txt.
-WITH_TORCH = sys.version_info >= (3, 11)
+# The pinned PyTorch is a CPU build on this version of Python alone: see requirements-dev.txt.
+WITH_TORCH = sys.version_info[:2] == (3, 11)
 FEATURES = {
     "input_ids": INPUTS["input_ids"].astype(np.int64),
     "attention_mask": INPUTS["input_mask"].astype(np.int64),
@@ -25,7 +25,7 @@ FEATURES = {
 
 @pytest.fixture
 def outputs(tmp_path):
-    """A function that runs a converted head in transformers; returns arrays by name."""
+    """Function that runs a converted head in transformers and returns its outputs by name."""
 
     def outputs_of(head):
         folder = tmp_path / "theirs"
@@ -68,7 +68,7 @@ def test_regression(outputs):
 
 
 def log_softmax(logits):
-    """In double precision."""
+    """Log-softmax in float64."""
     logits = logits.astype(np.float64)
     return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
 
@@ -90,5 +90,11 @@ def test_pieces(tmp_path, do_lower_case):
     assert texts
     for entry in texts:
         assert tokenizer.encode(entry["text"], add_special_tokens=False) == entry["ids"]
-    marked = tokenizer.encode("a", "b")
-    assert tokenizer.convert_ids_to_tokens(marked) == ["[CLS]", "▁a", "[SEP]", "▁b", "[SEP]"]
+    with_special_tokens = tokenizer.encode("a", "b")
+    assert tokenizer.convert_ids_to_tokens(with_special_tokens) == [
+        "[CLS]",
+        "▁a",
+        "[SEP]",
+        "▁b",
+        "[SEP]",
+    ]

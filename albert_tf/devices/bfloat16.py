@@ -15,13 +15,16 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Sequence
+from typing import TYPE_CHECKING, Any, Sequence
 
 import tensorflow.compat.v1 as tf
 from absl import logging
 from tensorflow.core.protobuf import rewriter_config_pb2
 
 from albert_tf.errors import InputError, listed
+
+if TYPE_CHECKING:
+    from albert_tf import estimators
 
 VARIABLE = "TF_BF16_CONVERSION"
 
@@ -165,8 +168,8 @@ def enable_rewrite(session_config: tf.ConfigProto) -> None:
 
 
 def with_conversion(
-    spec: tf.estimator.EstimatorSpec, config: ConversionConfig
-) -> tf.estimator.EstimatorSpec:
+    spec: estimators.EstimatorSpec, config: ConversionConfig
+) -> estimators.EstimatorSpec:
     """Add a `ConversionHook` to the spec of a model function."""
     hook = ConversionHook(config)
     return spec._replace(

@@ -57,14 +57,27 @@ def share_buffers(config: tf.ConfigProto) -> None:
 
 def session_hooks() -> list[tf.train.SessionRunHook]:
     """Session hooks that broadcast rank 0's variables to all processes."""
-    horovod = distributed.horovod_module()
-    return [] if horovod is None else [horovod.BroadcastGlobalVariablesHook(0)]
+    return [] if distributed.horovod_module() is None else [_BroadcastHook()]
 
 
 def training_hooks() -> list[tf.train.SessionRunHook]:
     """`session_hooks` and a hook that compares the weights at the start and at the end."""
     hooks = session_hooks()
     return [*hooks, _SameWeightsHook()] if hooks else []
+
+
+class _BroadcastHook(tf.train.SessionRunHook):
+    """Session hook that sets all variables to the values of rank 0 when a session starts.
+
+    Horovod's own hook does not exist where TensorFlow has no Estimators.
+    """
+
+    def begin(self):
+        horovod = distributed.horovod_module()
+        self._broadcast = horovod.broadcast_variables(tf.global_variables(), root_rank=0)
+
+    def after_create_session(self, session, coord):
+        session.run(self._broadcast)
 
 
 class _SameWeightsHook(tf.train.SessionRunHook):

@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 from tqdm import tqdm
 
 import modeling
-from albert_tf import files
+from albert_tf import estimators, files
 from albert_tf.errors import InputError
 from albert_tf.glue.data import TASKS, Example, GlueTask, find_task, make_feature, read_examples
 from albert_tf.glue.metrics import compute_metrics
@@ -225,6 +225,6 @@ class ClassifierTask(Task):
             submission_name: "\n".join([*submission, ""]),
         }
 
-    def serving_input_receiver(self) -> tf.estimator.export.ServingInputReceiver:
+    def serving_input_receiver(self) -> estimators.ServingInputReceiver:
         """Make the inputs of an exported model: serialized `tf.train.Example`s, like records."""
         return serving.records(self.sequence_fields)

@@ -1,4 +1,4 @@
-"""Functions for pre-training with a plain `tf.estimator.Estimator`, for example in notebooks.
+"""Functions for pre-training with a plain Estimator, for example in notebooks.
 
 `run_pretraining` exports these names, like the original.
 """
@@ -10,6 +10,7 @@ from typing import Any, Callable, Mapping, Sequence
 import tensorflow.compat.v1 as tf
 
 import optimization
+from albert_tf import estimators
 from albert_tf.nn.config import AlbertConfig
 from albert_tf.pretraining import heads
 from albert_tf.pretraining.heads import (  # noqa: F401  # re-exported by `run_pretraining`
@@ -39,13 +40,15 @@ def model_fn_builder(
     poly_power: float = 1.0,
     start_warmup_step: int = 0,
     use_einsum: bool = False,
-) -> Callable[..., tf.estimator.EstimatorSpec]:
-    """Make a model function of a plain `tf.estimator.Estimator`, for training and evaluation.
+) -> Callable[..., estimators.EstimatorSpec]:
+    """Make a model function of a plain Estimator, for training and evaluation.
 
     Example:
 
+      from albert_tf import estimators
+
       model_fn = model_fn_builder(config, None, 0.00176, num_train_steps=1000, num_warmup_steps=100)
-      estimator = tf.estimator.Estimator(model_fn, "pretrained", params={"batch_size": 32})
+      estimator = estimators.Estimator(model_fn, "pretrained", params={"batch_size": 32})
       estimator.train(input_fn_builder(files, 512, 20, is_training=True), max_steps=1000)
 
     Args:
@@ -63,7 +66,7 @@ def model_fn_builder(
     def model_fn(features, labels, mode, params):
         encoder = AlbertModel(
             albert_config,
-            mode == tf.estimator.ModeKeys.TRAIN,
+            mode == estimators.ModeKeys.TRAIN,
             *(features[name] for name in MODEL_INPUTS),
             use_one_hot_embeddings,
             use_einsum,
@@ -71,7 +74,7 @@ def model_fn_builder(
         loss = build_loss(task, encoder, features)
         if init_checkpoint:
             checkpoints.initialize_from(checkpoints.find_checkpoint(init_checkpoint))
-        if mode == tf.estimator.ModeKeys.TRAIN:
+        if mode == estimators.ModeKeys.TRAIN:
             train_op = optimization.create_optimizer(
                 loss,
                 learning_rate,
@@ -82,10 +85,10 @@ def model_fn_builder(
                 poly_power,
                 start_warmup_step,
             )
-            return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=train_op)
+            return estimators.EstimatorSpec(mode, loss=loss, train_op=train_op)
         with tf.variable_scope(tf.get_variable_scope(), reuse=True):
             sums = heads.example_sums(albert_config, encoder, features)
-        return tf.estimator.EstimatorSpec(mode, loss=loss, eval_metric_ops=_metrics(sums))
+        return estimators.EstimatorSpec(mode, loss=loss, eval_metric_ops=_metrics(sums))
 
     return model_fn
 

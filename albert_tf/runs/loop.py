@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 from absl import logging
 
+from albert_tf import estimators
 from albert_tf.devices import distributed
 from albert_tf.devices.device import PORTABLE, Device
 from albert_tf.records import record_files
@@ -56,11 +57,11 @@ def train_and_evaluate(setup: Setup) -> None:
         raise
 
 
-def make_estimator(setup: Setup, for_device: Device) -> tf.estimator.Estimator:
+def make_estimator(setup: Setup, for_device: Device) -> estimators.Estimator:
     """Make the Estimator of a run, whose graphs are built for a device."""
     settings = setup.settings
     is_chief = distributed.is_chief()
-    run_config = tf.estimator.RunConfig(
+    run_config = estimators.RunConfig(
         model_dir=settings.output_dir,
         tf_random_seed=_DETERMINISTIC_SEED if settings.deterministic_run else None,
         save_checkpoints_steps=settings.save_checkpoints_steps if is_chief else None,
@@ -69,10 +70,10 @@ def make_estimator(setup: Setup, for_device: Device) -> tf.estimator.Estimator:
         log_step_count_steps=None,
         session_config=session_config(setup, for_device),
     )
-    return tf.estimator.Estimator(make_model_fn(setup, for_device), config=run_config)
+    return estimators.Estimator(make_model_fn(setup, for_device), config=run_config)
 
 
-def train(setup: Setup, estimator: tf.estimator.Estimator) -> None:
+def train(setup: Setup, estimator: estimators.Estimator) -> None:
     """Train to the end of the schedule, starting from the last checkpoint if one exists."""
     settings, num_train_steps, latest = setup.settings, setup.schedule.steps, None
     if distributed.is_chief():
@@ -94,7 +95,7 @@ def train(setup: Setup, estimator: tf.estimator.Estimator) -> None:
         estimator.train(lambda: shard.training_dataset(start_step), max_steps=num_train_steps)
 
 
-def evaluate(setup: Setup, estimator: tf.estimator.Estimator) -> None:
+def evaluate(setup: Setup, estimator: estimators.Estimator) -> None:
     """Evaluate the checkpoints without results; rank 0 has the checkpoints and the results."""
     settings, results, pending = setup.settings, None, []
     if distributed.is_chief():
@@ -155,7 +156,7 @@ def _final_checkpoint(setup):
     return distributed.broadcast(best or latest or setup.init_checkpoint)
 
 
-def predict(setup: Setup, estimator: tf.estimator.Estimator, checkpoint: str) -> None:
+def predict(setup: Setup, estimator: estimators.Estimator, checkpoint: str) -> None:
     """Write a checkpoint's predictions for the test sets, unless they exist already."""
     for shard in setup.test_shards:
         predicted = PredictedFiles(setup.task, shard, checkpoint)

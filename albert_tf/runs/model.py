@@ -8,6 +8,7 @@ import tensorflow.compat.v1 as tf
 from absl import logging
 
 import optimization
+from albert_tf import estimators
 from albert_tf.devices import bfloat16, device, distributed, reductions
 from albert_tf.devices.device import Device
 from albert_tf.records.static_batches import IS_FILLER
@@ -20,7 +21,7 @@ from modeling import AlbertModel
 
 _PASSED_THROUGH = (NUMBER, IS_REAL, IS_FILLER)  # features copied to the predictions
 
-ModelFn = Callable[..., tf.estimator.EstimatorSpec]
+ModelFn = Callable[..., estimators.EstimatorSpec]
 
 
 def build_encoder(task: Task, features: Mapping[str, tf.Tensor], is_training: bool) -> AlbertModel:
@@ -64,7 +65,7 @@ def make_model_fn(setup: Setup, for_device: Device) -> ModelFn:
     conversion = setup.bfloat16 if for_device.rewrites_to_bfloat16 else None
 
     def model_fn(features, labels, mode, params):
-        is_training = mode == tf.estimator.ModeKeys.TRAIN
+        is_training = mode == estimators.ModeKeys.TRAIN
         kind = for_device if is_training else for_device.for_inference()
         with device.building_for(kind):
             kind.check_shapes(features)
@@ -111,8 +112,8 @@ def _training_spec(setup, kind, features):
         *kind.training_hooks(settings.synapse_logger_start),
         progress,
     ]
-    return tf.estimator.EstimatorSpec(
-        tf.estimator.ModeKeys.TRAIN, loss=loss, train_op=step.op, training_hooks=hooks
+    return estimators.EstimatorSpec(
+        estimators.ModeKeys.TRAIN, loss=loss, train_op=step.op, training_hooks=hooks
     )
 
 
@@ -133,8 +134,8 @@ def _prediction_spec(task, features):
         ),
     )
     passed_through = {name: features[name] for name in _PASSED_THROUGH if name in features}
-    return tf.estimator.EstimatorSpec(
-        tf.estimator.ModeKeys.PREDICT,
+    return estimators.EstimatorSpec(
+        estimators.ModeKeys.PREDICT,
         predictions={**outputs, **passed_through},
         scaffold=scaffold,
         prediction_hooks=reductions.session_hooks(),

@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 from absl import logging
 from tqdm import tqdm
 
+from albert_tf import estimators
 from albert_tf.devices import distributed
 from albert_tf.errors import InputError
 from albert_tf.records import static_batches
@@ -22,7 +23,7 @@ from albert_tf.runs.task import Prediction
 
 def predict_answers(
     setup: Setup,
-    estimator: tf.estimator.Estimator,
+    estimator: estimators.Estimator,
     checkpoint: str,
     shard: ExampleShard | FileShard,
 ) -> list[Any]:

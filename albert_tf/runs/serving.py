@@ -13,7 +13,7 @@ from typing import Any, Callable, Mapping, Sequence
 
 import tensorflow.compat.v1 as tf
 
-from albert_tf import files
+from albert_tf import estimators, files
 from albert_tf.errors import InputError
 from albert_tf.records import datasets
 from albert_tf.records.record_files import RecordFields
@@ -24,7 +24,7 @@ SETTINGS_FILE = "settings.json"
 EXAMPLES = "examples"  # Estimators name the signature after it: "examples:serving_default"
 
 
-def ids_or_examples(names: Sequence[str]) -> tf.estimator.export.ServingInputReceiver:
+def ids_or_examples(names: Sequence[str]) -> estimators.ServingInputReceiver:
     """Make the inputs of an exported model that takes ids or serialized `tf.train.Example`s.
 
     Args:
@@ -42,12 +42,12 @@ def ids_or_examples(names: Sequence[str]) -> tf.estimator.export.ServingInputRec
         name: tf.placeholder_with_default(tf.cast(parsed[name], tf.int32), [None, None], name)
         for name in names
     }
-    return tf.estimator.export.ServingInputReceiver(
+    return estimators.ServingInputReceiver(
         features, features, {EXAMPLES: {"input": serialized}}
     )
 
 
-def records(fields: RecordFields) -> tf.estimator.export.ServingInputReceiver:
+def records(fields: RecordFields) -> estimators.ServingInputReceiver:
     """Make the inputs of an exported model that takes records.
 
     Args:
@@ -58,13 +58,13 @@ def records(fields: RecordFields) -> tf.estimator.export.ServingInputReceiver:
     """
     serialized = tf.placeholder(tf.string, [None], "serialized_example")
     features = datasets.parse_examples(serialized, fields)
-    return tf.estimator.export.ServingInputReceiver(features, serialized)
+    return estimators.ServingInputReceiver(features, serialized)
 
 
 def export(
-    estimator: tf.estimator.Estimator,
+    estimator: estimators.Estimator,
     export_dir: str,
-    receiver: Callable[[], tf.estimator.export.ServingInputReceiver],
+    receiver: Callable[[], estimators.ServingInputReceiver],
     checkpoint: str,
     assets: Mapping[str, str],
     settings: Mapping[str, Any],

@@ -15,6 +15,7 @@ from typing import Any, Iterable, Iterator, Mapping, Sequence
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from albert_tf import estimators
 from albert_tf.nn.config import AlbertConfig
 from albert_tf.records.record_files import RecordFields, RecordValues
 from albert_tf.runs import serving
@@ -333,6 +334,6 @@ class Task(abc.ABC):
         """Contents of the prediction files of a test set, by the names in `predicted_names`."""
         return {}
 
-    def serving_input_receiver(self) -> tf.estimator.export.ServingInputReceiver:
+    def serving_input_receiver(self) -> estimators.ServingInputReceiver:
         """Make the inputs of an exported model: ids [batch, length], or serialized examples."""
         return serving.ids_or_examples(MODEL_INPUTS)

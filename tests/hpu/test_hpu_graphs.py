@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 
 import custom_layer_norm
 import modeling
+from albert_tf import estimators
 from albert_tf.devices import bfloat16
 from albert_tf.devices.device import PORTABLE, building_for
 from albert_tf.runs import checkpoints
@@ -18,7 +19,7 @@ from golden import checkpoint_of, tiny_config
 from scripts import ROOT
 from task_factory import SCRIPTS, make_setup, training_shapes
 
-PREDICT, TRAIN = tf.estimator.ModeKeys.PREDICT, tf.estimator.ModeKeys.TRAIN
+PREDICT, TRAIN = estimators.ModeKeys.PREDICT, estimators.ModeKeys.TRAIN
 LAYERS = tiny_config().num_hidden_layers
 NUMBERS = (tf.float32, tf.bfloat16, tf.int32)
 
