@@ -6,14 +6,12 @@ longest elementwise functions of a training step, this takes longer than the ari
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import os
-import sys
-from typing import Callable, Iterator
+from typing import Callable
 
 import tensorflow.compat.v1 as tf
 
+from albert_tf import native_log
 from albert_tf.devices import device
 
 
@@ -45,20 +43,6 @@ def compile_first_in_silence() -> None:
     temporarily redirects standard error of the whole process, so call it only at the start of a
     script.
     """
-    with tf.Graph().as_default(), tf.Session() as session, _silent_stderr():
+    with tf.Graph().as_default(), tf.Session() as session, native_log.suppressed():
         fed = tf.placeholder(tf.float32, [1])  # a constant would be folded away
         session.run(compiled(tf.square)(fed), {fed: [1.0]})
-
-
-@contextlib.contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Discard the output of native code to standard error."""
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    with open(os.devnull, "w") as nowhere:  # noqa: PTH123
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)

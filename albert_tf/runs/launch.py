@@ -16,6 +16,7 @@ from typing import Any, Callable
 from absl import app, logging
 from absl import flags as absl_flags
 
+from albert_tf import native_log
 from albert_tf.devices import distributed
 from albert_tf.errors import InputError, SharedInputError
 from albert_tf.runs import flags
@@ -61,11 +62,13 @@ def launch(main: Callable[..., None], settings_class: type, takes_arguments: boo
 
 
 def prepare_environment() -> None:
-    """Set the environment variables that TensorFlow reads on import.
+    """Set the environment variables that TensorFlow reads on import, and silence its log.
 
-    They silence its own log, and enable oneDNN if the bfloat16 rewrite, a part of oneDNN, is on.
+    They also enable oneDNN if the bfloat16 rewrite, a part of oneDNN, is on. From TensorFlow 2.17
+    on, it describes the processor and the missing GPU on import, before it has a log level.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    native_log.suppress_on_import("tensorflow")
     if os.environ.get("TF_BF16_CONVERSION", "0") not in ("", "0"):
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     for library in ("tensorflow", "h5py"):
