@@ -96,6 +96,23 @@ class Device:
         """
         return None
 
+    def used_rows(self, is_used: tf.Tensor, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """Drop the unused rows of tensors, unless this would make shapes dynamic on a static device.
+
+        Args:
+          is_used: bool tensor [N]. The caller gives unused rows no weight, as they may stay.
+          tensors: tensors [N, ...].
+
+        Returns:
+          Tensors [rows, ...].
+        """
+        import tensorflow.compat.v1 as tf
+
+        if self.static_shapes:
+            return list(tensors)
+        rows = tf.where(is_used)[:, 0]
+        return [tf.gather(tensor, rows) for tensor in tensors]
+
     def elementwise(self, function: ElementwiseFunction) -> ElementwiseFunction:
         """Wrap an elementwise function to run in as few passes over memory as possible.
 
