@@ -97,7 +97,7 @@ class Device:
         return None
 
     def used_rows(self, is_used: tf.Tensor, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """Drop the unused rows of tensors, unless this would make shapes dynamic on a static device.
+        """Drop the unused rows of tensors, unless the device needs static shapes.
 
         Args:
           is_used: bool tensor [N]. The caller gives unused rows no weight, as they may stay.
