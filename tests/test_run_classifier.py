@@ -413,10 +413,10 @@ def test_a_model_learns_the_sample(tmp_path):
         run(
             tmp_path,
             do_predict=False,
-            train_step=150,
+            train_step=250,
             train_batch_size=5,
             learning_rate=3e-3,
-            save_checkpoints_steps=150,
+            save_checkpoints_steps=250,
         )
     )
     assert load(tmp_path / "eval_results.json")["accuracy"] == 1.0
