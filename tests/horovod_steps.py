@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from albert_tf.runs.launch import prepare_environment
+
+prepare_environment()  # before the import of TensorFlow
+
 import tensorflow.compat.v1 as tf
 from absl import app, logging
 
