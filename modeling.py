@@ -133,6 +133,11 @@ class AlbertModel:
         """Word embedding table: float variable [vocab_size, E]."""
         return self.embedding_table
 
+    @property
+    def output_embedding_table(self) -> tf.Variable:
+        """The original's name of the word embedding table."""
+        return self.embedding_table
+
 
 def _word_embeddings(input_ids, config, use_one_hot_embeddings):
     """Word embeddings [B, S, E], and their table [vocab_size, E]."""

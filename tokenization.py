@@ -5,9 +5,11 @@ This module does not import TensorFlow.
 
 from __future__ import annotations
 
+import functools
+import re
 import unicodedata
 from pathlib import Path
-from typing import Iterable
+from typing import Iterable, Mapping, TypeVar
 
 import sentencepiece
 import six
@@ -19,6 +21,9 @@ UNKNOWN_TOKEN = "[UNK]"
 _LONGEST_WORD = 200  # characters; the WordPiece tokenizer does not split longer words
 _SAMPLE_NBEST_SIZE = 64
 _SAMPLE_ALPHA = 0.1
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 
 
 def preprocess_text(inputs: str | bytes, remove_space: bool = True, lower: bool = False) -> str:
@@ -36,9 +41,19 @@ def preprocess_text(inputs: str | bytes, remove_space: bool = True, lower: bool 
     if remove_space:
         text = " ".join(text.split())
     if not text.isascii():
-        text = unicodedata.normalize("NFKD", text)
-        text = "".join(char for char in text if not unicodedata.combining(char))
+        text = text.translate({ord(char): _base_characters(char) for char in set(text)})
     return text.lower() if lower else text
+
+
+@functools.lru_cache(maxsize=2**16)
+def _base_characters(char):
+    """Compatibility decomposition of a character, without combining characters.
+
+    `unicodedata.normalize` sorts runs of combining characters in quadratic time, so a text is
+    decomposed character by character. The result is the same.
+    """
+    decomposed = unicodedata.normalize("NFKD", char)
+    return "".join(part for part in decomposed if not unicodedata.combining(part))
 
 
 def encode_pieces(
@@ -46,7 +61,7 @@ def encode_pieces(
     text: str | bytes,
     return_unicode: bool = True,
     sample: bool = False,
-) -> list[str] | list[bytes]:
+) -> list[str]:
     """Split text into SentencePiece pieces, separating digits from a trailing comma.
 
     A piece such as "▁1911," is split into "▁1911" and ",", so that a number has the same pieces
@@ -55,7 +70,7 @@ def encode_pieces(
     Args:
       sp_model: loaded SentencePiece model.
       text: preprocessed text.
-      return_unicode: whether to return the pieces as `str` instead of UTF-8 bytes.
+      return_unicode: unused. On Python 3 the pieces are `str` either way, as in the original.
       sample: whether to sample a segmentation at random (subword regularization, Kudo 2018,
         https://arxiv.org/abs/1804.10959).
 
@@ -75,7 +90,7 @@ def encode_pieces(
             split_pieces.append(",")
         else:
             split_pieces.append(piece)
-    return split_pieces if return_unicode else [six.ensure_binary(piece) for piece in split_pieces]
+    return split_pieces
 
 
 def _encode_number(sp_model, piece):
@@ -131,14 +146,47 @@ def load_vocab(vocab_file: str) -> dict[str, int]:
     return vocab
 
 
+def convert_by_vocab(vocab: Mapping[_Key, _Value], items: Iterable[_Key]) -> list[_Value]:
+    """Look up tokens or ids; `KeyError` for one that is not in the vocabulary."""
+    return [vocab[item] for item in items]
+
+
 def convert_tokens_to_ids(vocab: dict[str, int], tokens: Iterable[str]) -> list[int]:
     """Look up the ids of tokens; `KeyError` for a token that is not in the vocabulary."""
-    return [vocab[token] for token in tokens]
+    return convert_by_vocab(vocab, tokens)
 
 
 def convert_ids_to_tokens(inv_vocab: dict[int, str], ids: Iterable[int]) -> list[str]:
     """Look up the tokens of ids; `KeyError` for an id that is not in the vocabulary."""
-    return [inv_vocab[index] for index in ids]
+    return convert_by_vocab(inv_vocab, ids)
+
+
+def whitespace_tokenize(text: str) -> list[str]:
+    """Split text at runs of white space."""
+    return text.split()
+
+
+def validate_case_matches_checkpoint(do_lower_case: bool, init_checkpoint: str | None) -> None:
+    """Check `do_lower_case` against the folder of a published BERT checkpoint.
+
+    Args:
+      do_lower_case: whether text is lower-cased.
+      init_checkpoint: prefix of a checkpoint, such as `uncased_L-12_H-768_A-12/bert_model.ckpt`.
+        Other names, among them those of all ALBERT checkpoints, do not tell the case.
+
+    Raises:
+      InputError: if the model was trained with the other case.
+    """
+    folder = re.search(r"([\w-]+)/bert_model\.ckpt", init_checkpoint or "")
+    if folder is None:
+        return
+    is_lower_case = folder[1].startswith(("uncased_L-", "multilingual_L-", "chinese_L-"))
+    is_cased = folder[1].startswith(("cased_L-", "multi_cased_L-"))
+    if is_cased if do_lower_case else is_lower_case:
+        raise InputError(
+            f"--do_lower_case={do_lower_case} does not fit {init_checkpoint}, a model of "
+            f"{'cased' if is_cased else 'lower-cased'} text: give --do_lower_case={is_lower_case}"
+        )
 
 
 def padded_inputs(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -48,9 +49,9 @@ def test_digits_and_comma_are_split(pieces, again, expected):
     assert tokenization.encode_pieces(model, "text") == expected
 
 
-def test_pieces_as_bytes_and_sampled_pieces(sample_model):
+def test_pieces_are_str_and_may_be_sampled(sample_model):
     pieces = tokenization.encode_pieces(sample_model, "the lamp", return_unicode=False)
-    assert b"".join(pieces).decode() == "▁the▁lamp"
+    assert "".join(pieces) == "▁the▁lamp"
     sampled = {
         tuple(tokenization.encode_pieces(sample_model, "the lamp was lit", sample=True))
         for _ in range(50)
@@ -64,6 +65,39 @@ def test_preprocess_text():
     assert tokenization.preprocess_text(" a\tb", remove_space=False) == " a\tb"
     assert tokenization.preprocess_text("É" + "\N{NO-BREAK SPACE}" + "ÉÉ", lower=True) == "e ee"
     assert tokenization.preprocess_text("naïve".encode()) == "naive"
+
+
+def test_preprocess_text_is_compatibility_decomposition():
+    """All characters, and runs of combining characters, which normalization sorts."""
+    blocks = range(0, sys.maxunicode + 1, 256)
+    texts = ["".join(map(chr, range(start, start + 256))) for start in blocks]
+    texts += ["e\u0301\u0327" * 50, "\u0f73" * 50 + "각Å", "ﷺ½" * 9]
+    for text in texts:
+        decomposed = unicodedata.normalize("NFKD", text)
+        expected = "".join(char for char in decomposed if not unicodedata.combining(char))
+        assert tokenization.preprocess_text(text, remove_space=False) == expected
+
+
+@pytest.mark.parametrize(
+    ("do_lower_case", "folder", "fits"),
+    [
+        (True, "uncased_L-12_H-768_A-12", True),
+        (False, "uncased_L-12_H-768_A-12", False),
+        (True, "cased_L-12_H-768_A-12", False),
+        (False, "multi_cased_L-12_H-768_A-12", True),
+        (False, "chinese_L-12_H-768_A-12", False),
+        (False, "albert_base", True),
+    ],
+)
+def test_validate_case_matches_checkpoint(do_lower_case, folder, fits):
+    tokenization.validate_case_matches_checkpoint(do_lower_case, None)
+    tokenization.validate_case_matches_checkpoint(do_lower_case, f"/x/{folder}/model.ckpt-best")
+    checkpoint = f"/x/{folder}/bert_model.ckpt"
+    if fits:
+        tokenization.validate_case_matches_checkpoint(do_lower_case, checkpoint)
+    else:
+        with pytest.raises(ValueError, match=f"give --do_lower_case={not do_lower_case}"):
+            tokenization.validate_case_matches_checkpoint(do_lower_case, checkpoint)
 
 
 def test_full_tokenizer_with_a_sentencepiece_model():
@@ -93,6 +127,9 @@ def test_module_functions():
     vocab = {"[UNK]": 0, "a": 1, "b": 2}
     assert tokenization.convert_tokens_to_ids(vocab, ["b", "a"]) == [2, 1]
     assert tokenization.convert_ids_to_tokens({0: "x", 1: "y"}, [1, 0, 1]) == ["y", "x", "y"]
+    assert tokenization.convert_by_vocab(vocab, ["b", "a"]) == [2, 1]
+    assert tokenization.whitespace_tokenize(" a\tb \n") == ["a", "b"]
+    assert tokenization.whitespace_tokenize(" ") == []
     assert tokenization.convert_to_unicode("é".encode() + b"\xff") == "é"
     assert tokenization.printable_text("é".encode()) == "é"
 
@@ -159,7 +196,7 @@ def test_bad_models_are_refused(tmp_path):
         "tokenization",
         "albert_tf.squad.data",
         "albert_tf.squad.metrics",
-        "albert_tf.squad.alignment",
+        "albert_tf.squad.features",
     ],
 )
 def test_imports_without_tensorflow(module):

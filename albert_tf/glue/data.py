@@ -336,6 +336,8 @@ def make_feature(
 ) -> Feature:
     """Convert an example to `[CLS] text [SEP]` or `[CLS] text [SEP] text [SEP]`.
 
+    A second text without pieces is left out with its `[SEP]`.
+
     Args:
       example: the example.
       tokenizer: tokenizer of any kind.
@@ -345,6 +347,8 @@ def make_feature(
     """
     cls_id, sep_id = tokenizer.convert_tokens_to_ids(["[CLS]", "[SEP]"])
     segments = [tokenizer.ids_of_text(text, do_lower_case) for text in example.texts]
+    if not segments[-1]:
+        del segments[1:]
     room = max_seq_length - 1 - len(segments)
     while sum(len(ids) for ids in segments) > room:
         longest = max(reversed(segments), key=len)

@@ -8,130 +8,157 @@ LCS-length computation revisited"), so a row takes a handful of operations. The 
 
 from __future__ import annotations
 
+import collections
 from typing import Sequence
+
+import numpy as np
 
 _MIN_DISTANCE = 5  # from the diagonal, for a text as long as its pieces
 _MIN_COVERAGE = 0.8  # of the text's characters
+_MAX_CELLS = 2**29  # of a table, a bit each. The original's would take 100 gigabytes.
+_MIN_BLOCK = 1024  # rows that share their bit masks
 
 
-def align(text: Sequence[str], pieces: str) -> list[tuple[int, int]] | None:
-    """Pair the characters of a text with the characters of its pieces.
+def align(text: Sequence[str], pieces: str) -> np.ndarray | None:
+    """Pair the characters of a text with the characters of its pieces, by the original's rule.
 
     Only pairs (i, j) in the band i - d <= j < i + d are considered, where d is the difference of
-    the lengths plus 5. If they cover at most 0.8 of the text, d is doubled once.
+    the lengths plus 5. If they cover at most 0.8 of the text, d is doubled once. The pairs are
+    those of a longest common subsequence. Ties are resolved as in the original: tracing back from
+    the ends, the pair with the smallest i comes first, then the one with the smallest j.
 
     Args:
       text: normalized form of each of the text's n characters.
       pieces: the m characters of the joined pieces.
 
     Returns:
-      The pairs (i, j) of a longest common subsequence, last to first, or None if they cover less
-      than 0.8 of the text. Ties are resolved as in the original: tracing back from the ends, the
-      pair with the smallest i comes first, then the one with the smallest j.
+      For each character of the text, the index of its counterpart in the pieces, or -1: int32 [n].
+      None if the pairs cover less than 0.8 of the text, or the band is too large to compute.
     """
     if not text or not pieces:
         return None
-    pairs = _embedding(text, pieces)
-    if pairs is not None:
-        return pairs
+    counterparts = _embedding(text, pieces)
+    if counterparts is not None:
+        return counterparts
+    if _most_common(text, pieces) < _MIN_COVERAGE * len(text):
+        return None
     distance = abs(len(text) - len(pieces)) + _MIN_DISTANCE
-    pairs = _common_subsequence(text, pieces, distance)
-    if len(pairs) <= _MIN_COVERAGE * len(text):
-        pairs = _common_subsequence(text, pieces, 2 * distance)
-    return None if len(pairs) < _MIN_COVERAGE * len(text) else pairs
+    for band in (distance, 2 * distance):
+        if len(pieces) * min(len(text), 2 * band) > _MAX_CELLS:
+            return None
+        counterparts = common_subsequence(text, pieces, band)
+        length = np.count_nonzero(counterparts >= 0)
+        if length > _MIN_COVERAGE * len(text):
+            break
+    return None if length < _MIN_COVERAGE * len(text) else counterparts
 
 
 def _embedding(text, pieces):
-    """Pairs (i, j), last to first, if the whole text is a subsequence of the pieces; else None.
+    """Counterparts if the whole text is a subsequence of the pieces; else None.
 
     Each character is paired with its first possible match.
     """
-    pairs, j = [], -1
+    counterparts, j = np.empty(len(text), np.int32), -1
     for i, char in enumerate(text):
         j = pieces.find(char, j + 1) if len(char) == 1 else -1
         if j < 0:
             return None
-        pairs.append((i, j))
-    return pairs[::-1]
+        counterparts[i] = j
+    return counterparts
 
 
-def _common_subsequence(text, pieces, distance):
-    """Pairs (i, j) of the longest common subsequence in the band, last to first.
+def _most_common(text, pieces):
+    """Upper bound of the length of a common subsequence: characters in common, in any order."""
+    in_pieces = collections.Counter(pieces)
+    return sum(min(count, in_pieces[char]) for char, count in collections.Counter(text).items())
+
+
+def common_subsequence(text: Sequence[str], pieces: str, distance: int) -> np.ndarray:
+    """Find the longest common subsequence in a band; for ties see `align`.
 
     Let f(i, j) be the length of the subsequence of text[: i + 1] and pieces[: j + 1]. Row j has
     one bit for each i in the band, j - distance < i <= j + distance, lowest i first: 0 where
     f(i, j) = f(i - 1, j) + 1, and 1 where f(i, j) = f(i - 1, j). Below the band, f steps where it
     does in the previous row; above the band, it is constant.
-    """
-    occurrences = {}  # for each character, an integer with bit i set where text[i] equals it
-    for i, char in enumerate(text):
-        occurrences[char] = occurrences.get(char, 0) | 1 << i
-
-    width = 2 * distance
-    all_ones = (1 << width) - 1
-    highest = 1 << (width - 1)
-    row, rows = all_ones, []
-    for j, char in enumerate(pieces):
-        row = row >> 1 | highest
-        lowest_i = j - distance + 1
-        matches = occurrences.get(char, 0)
-        matches = (matches >> lowest_i if lowest_i >= 0 else matches << -lowest_i) & row
-        row = (row + matches | row - matches) & all_ones
-        rows.append(row)
-
-    pairs = []
-    i, j = len(text) - 1, len(pieces) - 1
-    while i >= 0 and j >= 0:
-        bit = i - (j - distance + 1)
-        if bit < 0:  # below the band
-            j -= 1
-        elif bit >= width or rows[j] >> bit & 1:  # text[i] is not in the subsequence
-            i -= 1
-        elif j > 0 and bit + 1 < width and not rows[j - 1] >> (bit + 1) & 1:  # nor is pieces[j]
-            j -= 1
-        else:
-            pairs.append((i, j))
-            i, j = i - 1, j - 1
-    return pairs
-
-
-def nearest_counterpart(
-    counterparts: Sequence[int | None],
-    position: int,
-    is_start: bool,
-    other_length: int | None = None,
-) -> int:
-    """Counterpart of a character, or the nearest position if it has none.
 
     Args:
-      counterparts: for each character of one side, the index of its counterpart on the other, or
-        None; not all None.
-      position: index of the character.
-      is_start: whether the character starts a span; otherwise it ends one.
+      text: normalized form of each of the text's n characters.
+      pieces: the m characters of the joined pieces.
+      distance: half the width of the band; with at least n and m, the band holds everything.
+
+    Returns:
+      For each character of the text, the index of its counterpart in the pieces, or -1: int32 [n].
+    """
+    rows = _rows(text, pieces, distance)
+    counterparts = np.full(len(text), -1, np.int32)
+    i, j = len(text) - 1, len(pieces) - 1
+    while i >= 0 and j >= 0:
+        lowest = max(0, j - distance + 1)
+        if i < lowest:  # below the band
+            j -= 1
+        elif i > j + distance or rows[j] >> (i - lowest) & 1:  # text[i] is not in the subsequence
+            i -= 1
+        elif j > 0 and i < j + distance and not rows[j - 1] >> (i - max(0, lowest - 1)) & 1:
+            j -= 1  # pieces[j] is not in the subsequence
+        else:
+            counterparts[i] = j
+            i, j = i - 1, j - 1
+    return counterparts
+
+
+def _rows(text, pieces, distance):
+    """Rows of the table, an integer for each character of the pieces."""
+    rows, row, previous_lowest, previous_end = [], 0, 0, 0
+    block = max(_MIN_BLOCK, 2 * distance)
+    for block_start in range(0, len(pieces), block):
+        block_end = min(block_start + block, len(pieces))
+        base = max(0, block_start - distance + 1)
+        occurrences = {}  # for each character, an integer with bit i set where text[base + i] is it
+        for i in range(base, min(len(text), block_end + distance)):
+            occurrences[text[i]] = occurrences.get(text[i], 0) | 1 << i - base
+        for j in range(block_start, block_end):
+            lowest, end = max(0, j - distance + 1), min(len(text), j + distance + 1)
+            row >>= lowest - previous_lowest
+            if end > previous_end:
+                row |= (1 << end - previous_end) - 1 << previous_end - lowest
+            matches = occurrences.get(pieces[j], 0) >> lowest - base & row
+            row = (row + matches | row - matches) & (1 << end - lowest) - 1
+            rows.append(row)
+            previous_lowest, previous_end = lowest, end
+    return rows
+
+
+def nearest_counterparts(
+    first: np.ndarray, last: np.ndarray, other_length: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fill in the nearest position for the characters of one side without a counterpart.
+
+    Between the neighbouring counterparts, a start takes the first character and an end the last;
+    if no character lies between them, a start takes the counterpart after it and an end the one
+    before it.
+
+    Args:
+      first: for each of the n characters of one side, the index of its first counterpart on the
+        other side, or -1; int32 [n], ascending.
+      last: the index of its last counterpart, likewise.
       other_length: number of characters on the other side, if those after the last counterpart may
         be used.
 
     Returns:
-      Index on the other side. Without a counterpart, a start takes the first character between the
-      neighbouring counterparts and an end the last; if no character lies between them, a start
-      takes the counterpart after it and an end the one before it.
+      For each character, its position on the other side as the start of a span and as the end of
+      one: int32 [n] each.
     """
-    if counterparts[position] is not None:
-        return counterparts[position]
-    before = _first_known(counterparts, range(position - 1, -1, -1))
-    after = _first_known(counterparts, range(position + 1, len(counterparts)))
-    if before is None:
-        if after == 0:
-            return 0
-        return 0 if is_start else after - 1
-    if after is None:
-        if other_length is None or before >= other_length - 1:
-            return before
-        return before + 1 if is_start else other_length - 1
-    if after > before + 1:
-        return before + 1 if is_start else after - 1
-    return after if is_start else before
-
-
-def _first_known(counterparts, positions):
-    return next((counterparts[p] for p in positions if counterparts[p] is not None), None)
+    unlimited = np.iinfo(np.int32).max
+    known = first >= 0
+    before = np.maximum.accumulate(last)
+    after = np.where(known, first, unlimited)
+    after = np.minimum.accumulate(after[::-1])[::-1]
+    room_before = before + 1
+    if other_length is None:
+        room_after = np.where(after == unlimited, before, after - 1)
+    else:
+        room_after = np.where(after == unlimited, other_length, after) - 1
+    has_room = room_before <= room_after
+    starts = np.where(has_room, room_before, np.where(after == unlimited, before, after))
+    ends = np.where(has_room, room_after, np.where(before < 0, after, before))
+    return np.where(known, first, starts), np.where(known, last, ends)

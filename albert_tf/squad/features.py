@@ -11,10 +11,12 @@ import itertools
 from dataclasses import dataclass
 from typing import Iterable, Iterator
 
+import numpy as np
+
 import tokenization
 from albert_tf.errors import InputError
-from albert_tf.squad.alignment import align, nearest_counterpart
-from albert_tf.squad.data import Answer, Question
+from albert_tf.squad.data import Question
+from albert_tf.squad.paragraphs import align_paragraph
 
 FIRST_UNIQUE_ID = 1000000000
 _SPECIAL_TOKENS = 3  # [CLS] question [SEP] window [SEP]
@@ -126,8 +128,7 @@ class FeatureConverter:
     Attributes:
       tokenizer: the tokenizer.
       settings: lengths and case of the features.
-      dropped: ids of the questions skipped because their paragraph cannot be aligned with its
-        pieces.
+      dropped: ids of the questions skipped because their paragraph has no pieces.
     """
 
     def __init__(self, tokenizer: tokenization.FullTokenizer, settings: FeatureSettings):
@@ -181,8 +182,8 @@ class FeatureConverter:
                     question=number,
                     index=index,
                     first_position=len(prefix),
-                    start_to_char=aligned.start_to_char[pieces],
-                    end_to_char=aligned.end_to_char[pieces],
+                    start_to_char=aligned.start_to_char[pieces].tolist(),
+                    end_to_char=aligned.end_to_char[pieces].tolist(),
                     max_context=max_context(spans, index),
                 ),
                 input_ids=[*prefix, *aligned.ids[pieces], self._sep_id],
@@ -238,94 +239,26 @@ def max_context(spans: list[range], index: int) -> list[bool]:
       One boolean per piece of the window.
     """
     span = spans[index]
-    rivals = [
-        (number, other)
-        for number, other in enumerate(spans)
-        if number != index and other.start < span.stop and span.start < other.stop
-    ]
-    if not rivals:
-        return [True] * len(span)
+    pieces = np.arange(span.start, span.stop)
 
-    def context(window, piece):
-        before, after = piece - window.start, window.stop - 1 - piece
-        return min(before, after) + 0.01 * len(window) if min(before, after) >= 0 else -1.0
+    def context(window):
+        smaller = np.minimum(pieces - window.start, window.stop - 1 - pieces)
+        return np.where(smaller >= 0, smaller + 0.01 * len(window), -1.0)
 
-    def is_mine(piece):
-        own = context(span, piece)
-        return all(
-            own > context(rival, piece) or (own == context(rival, piece) and index < number)
-            for number, rival in rivals
-        )
-
-    return [is_mine(piece) for piece in span]
+    own = context(span)
+    is_mine = np.ones(len(span), bool)
+    for number in _overlapping(spans, index, -1):
+        is_mine &= own > context(spans[number])
+    for number in _overlapping(spans, index, 1):
+        is_mine &= own >= context(spans[number])
+    return is_mine.tolist()
 
 
-@dataclass(frozen=True)
-class AlignedParagraph:
-    """The pieces of a paragraph, aligned with its characters.
-
-    Attributes:
-      ids: ids of the pieces.
-      start_to_char: offset in the paragraph of each piece's first character.
-      end_to_char: offset in the paragraph of each piece's last character.
-      char_to_piece_char: for each character of the paragraph, the offset of its counterpart in the
-        joined pieces, or None.
-      piece_char_to_piece: for each character of the joined pieces, the index of its piece.
-    """
-
-    ids: list[int]
-    start_to_char: list[int]
-    end_to_char: list[int]
-    char_to_piece_char: list[int | None]
-    piece_char_to_piece: list[int]
-
-    def answer_pieces(self, answer: Answer) -> tuple[int, int]:
-        """Indices of the first and last piece of an answer."""
-        first = nearest_counterpart(self.char_to_piece_char, answer.start, is_start=True)
-        last_char = answer.start + len(answer.text) - 1
-        last = nearest_counterpart(self.char_to_piece_char, last_char, is_start=False)
-        return self.piece_char_to_piece[first], self.piece_char_to_piece[last]
-
-
-def align_paragraph(
-    text: str, tokenizer: tokenization.FullTokenizer, do_lower_case: bool
-) -> AlignedParagraph | None:
-    """Split a paragraph into pieces, and align them with its characters.
-
-    Args:
-      text: text of the paragraph.
-      tokenizer: tokenizer with a SentencePiece model.
-      do_lower_case: whether to lower-case the text.
-
-    Returns:
-      The aligned pieces, or None if text and pieces differ too much.
-    """
-    pieces = tokenizer.tokenize(tokenization.preprocess_text(text, lower=do_lower_case))
-    joined = "".join(pieces).replace(tokenization.SPIECE_UNDERLINE, " ")
-    normalized = {
-        char: tokenization.preprocess_text(char, remove_space=False, lower=do_lower_case)
-        for char in set(text)
-    }
-    pairs = align([normalized[char] for char in text], joined)
-    if pairs is None:
-        return None
-    char_to_piece_char = [None] * len(text)
-    piece_char_to_char = [None] * len(joined)
-    for char, piece_char in pairs:
-        char_to_piece_char[char] = piece_char
-        piece_char_to_char[piece_char] = char
-
-    start_to_char, end_to_char, piece_char_to_piece = [], [], []
-    for index, piece in enumerate(pieces):
-        start = len(piece_char_to_piece)
-        end = start + len(piece) - 1
-        piece_char_to_piece += [index] * len(piece)
-        start_to_char.append(nearest_counterpart(piece_char_to_char, start, True, len(text)))
-        end_to_char.append(nearest_counterpart(piece_char_to_char, end, False, len(text)))
-    return AlignedParagraph(
-        ids=tokenizer.convert_tokens_to_ids(pieces),
-        start_to_char=start_to_char,
-        end_to_char=end_to_char,
-        char_to_piece_char=char_to_piece_char,
-        piece_char_to_piece=piece_char_to_piece,
-    )
+def _overlapping(spans, index, step):
+    """Yield the indices of the windows on one side that overlap a window, nearest first."""
+    number = index + step
+    while 0 <= number < len(spans) and (
+        spans[number].start < spans[index].stop and spans[index].start < spans[number].stop
+    ):
+        yield number
+        number += step

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Mapping
@@ -212,22 +213,15 @@ def answer_question(
       The answers, best first; empty if no span is valid.
 
     Raises:
-      InputError: if `max_seq_length` leaves no room for the text, or the text cannot be aligned
-        with its pieces.
+      InputError: if `max_seq_length` leaves no room for the text.
     """
     squad_features.check_room(max_seq_length, max_query_length)
     settings = FeatureSettings(max_seq_length, doc_stride, max_query_length, do_lower_case)
     converter = FeatureConverter(tokenizer, settings)
-    features = list(converter.features([Question("question", question, text)], for_training=False))
-    if converter.dropped:
-        raise InputError(
-            "the text differs too much from its pieces in the vocabulary; give the SentencePiece "
-            "model that comes with the model"
-        )
-
+    features = converter.features([Question("question", question, text)], for_training=False)
     collector = AnswerCollector(n_best_size, max_answer_length)
-    for start in range(0, len(features), batch_size):
-        batch = features[start : start + batch_size]
+    # In batches as they are made: a long text has thousands of windows.
+    for batch in iter(lambda: list(itertools.islice(features, batch_size)), []):
         scores = scorer(_padded(batch))
         for feature, start_scores, end_scores in zip(batch, *scores):
             length = feature.window.num_positions

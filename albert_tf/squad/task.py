@@ -160,8 +160,7 @@ class SquadTask(Task):
             yield Record(values, dataclasses.asdict(feature.window))
         if converter.dropped:
             logging.warning(
-                "skipped %d questions, as their paragraph differs too much from its pieces in the "
-                "vocabulary: %s",
+                "skipped %d questions, as normalization leaves nothing of their paragraph: %s",
                 len(converter.dropped),
                 " ".join(converter.dropped),
             )

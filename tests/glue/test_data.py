@@ -72,6 +72,26 @@ def test_the_longer_text_is_cut(sample_tokenizer):
     assert texts_of(3, 4, 10) == (3, 4)
 
 
+@pytest.mark.parametrize("second", ["", " ", "\u0301"])
+def test_a_second_text_without_pieces_is_left_out(sample_tokenizer, second):
+    pair = make_feature(Example("0", ("a " * 9, second), 1), sample_tokenizer, 10, True)
+    single = make_feature(Example("0", ("a " * 9,), 1), sample_tokenizer, 10, True)
+    assert pair == single
+    assert pair.segment_ids == [0] * 10
+
+
+def test_a_first_text_without_pieces(sample_tokenizer):
+    feature = make_feature(Example("0", ("", "a"), 1), sample_tokenizer, 10, True)
+    a_id = sample_tokenizer.ids_of_text("a", True)
+    assert feature.input_ids == [2, 3, *a_id, 3]
+    assert feature.segment_ids == [0, 0, *[1] * len(a_id), 1]
+
+
+def test_a_single_text_without_pieces(sample_tokenizer):
+    feature = make_feature(Example("0", ("",), 1), sample_tokenizer, 10, True)
+    assert feature.input_ids == [2, 3]
+
+
 def test_the_text_half_does_not_load_tensorflow():
     names = "albert_tf.glue.data, albert_tf.glue.metrics"
     code = f"import sys, {names}; sys.exit('tensorflow' in sys.modules)"

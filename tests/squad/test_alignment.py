@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 
+import numpy as np
 import pytest
 
 import tokenization
-from albert_tf.squad.alignment import align, nearest_counterpart
+from albert_tf.squad.alignment import align, common_subsequence, nearest_counterparts
 from albert_tf.squad.data import read_squad
 from golden import GOLDEN
 from plain_alignment import plain_align
+
+
+def aligned_pairs(text, pieces):
+    """Pairs (i, j) of `align`, last to first as those of `plain_align`, or None."""
+    counterparts = align(text, pieces)
+    if counterparts is None:
+        return None
+    assert counterparts.dtype == np.int32
+    return [(i, j) for i, j in enumerate(counterparts.tolist()) if j >= 0][::-1]
 
 
 def damaged(random_, text, alphabet):
@@ -35,7 +46,7 @@ def test_random_texts(alphabet):
     for _ in range(3000):
         text = random_.choices(alphabet, k=random_.randint(1, 40))
         pieces = damaged(random_, text, alphabet)
-        pairs = align(text, pieces)
+        pairs = aligned_pairs(text, pieces)
         assert pairs == plain_align(text, pieces), (text, pieces)
         aligned += pairs is not None
     assert 500 < aligned < 3000
@@ -48,7 +59,7 @@ def test_every_paragraph_of_the_sample(sample_model, lower):
         text = tokenization.preprocess_text(paragraph, lower=lower)
         pieces = "".join(tokenization.encode_pieces(sample_model, text)).replace("▁", " ")
         chars = [tokenization.preprocess_text(char, False, lower) for char in paragraph]
-        pairs = align(chars, pieces)
+        pairs = aligned_pairs(chars, pieces)
         assert pairs == plain_align(chars, pieces)
         assert len(pairs) > 0.8 * len(chars)
 
@@ -56,7 +67,7 @@ def test_every_paragraph_of_the_sample(sample_model, lower):
 def test_texts_that_share_too_little_are_refused():
     assert align(list("abcdefghij"), "xxxxxxxxxx") is None
     assert align(list("abcdefgxxx"), "abcdefgyyy") is None
-    assert len(align(list("abcdefghxx"), "abcdefghyy")) == 8
+    assert len(aligned_pairs(list("abcdefghxx"), "abcdefghyy")) == 8
     assert align([], "a") is None
     assert align(["a"], "") is None
 
@@ -64,14 +75,44 @@ def test_texts_that_share_too_little_are_refused():
 def test_the_band_is_doubled_once():
     # The shared span is 8 off the diagonal: outside the first band, inside the second.
     text, pieces = "x" * 8 + "abcdefghij" * 8, "abcdefghij" * 8 + "y" * 8
-    pairs = align(list(text), pieces)
+    pairs = aligned_pairs(list(text), pieces)
     assert pairs == plain_align(list(text), pieces)
     assert len(pairs) == 80
 
 
+@pytest.mark.parametrize("size", [3000, 9000])
+def test_rows_are_computed_in_blocks(size):
+    """Many narrow rows, which take several blocks of bit masks, against the embedding."""
+    random_ = random.Random(size)
+    text = "".join(random_.choices("abcd ", k=size))
+    pieces = text[:100] + text[103 : size // 2] + "xy" + text[size // 2 :]
+    pairs = aligned_pairs(list(text), pieces)
+    assert len(pairs) == size - 3
+    assert pairs == plain_align(list(text), pieces)
+
+
+def test_a_band_that_holds_everything():
+    counterparts = common_subsequence("abc" * 50, "c" * 3 + "abc" * 50, 153)
+    assert counterparts.tolist() == list(range(3, 153))
+
+
+def test_a_band_beyond_all_memory_is_left_alone():
+    """The original's table would have a million times a million cells."""
+    text = "ab " * 400_000 + "½" * 200_000
+    pieces = "ab " * 400_000 + "ab" * 10
+    assert align(list(text), pieces) is None
+
+
 def test_long_texts_take_memory_in_proportion():
-    text = "the quick brown fox " * 5000
-    assert len(align(list(text), " " + text)) == len(text)
+    text = list("the quick brown fox " * 5000)
+    pieces = " " + "".join(text)
+    for last in ("", "½"):  # as a whole, and in a band
+        tracemalloc.start()
+        counterparts = align([*text, last] if last else text, pieces)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert np.count_nonzero(counterparts >= 0) == len(text)
+        assert peak < 60 * len(text)
 
 
 @pytest.mark.parametrize(
@@ -97,5 +138,15 @@ def test_long_texts_take_memory_in_proportion():
         ([4, None], 1, False, 5, 4),
     ],
 )
-def test_nearest_counterpart(counterparts, position, is_start, other_length, expected):
-    assert nearest_counterpart(counterparts, position, is_start, other_length) == expected
+def test_nearest_counterparts(counterparts, position, is_start, other_length, expected):
+    known = np.array([-1 if other is None else other for other in counterparts], np.int32)
+    starts, ends = nearest_counterparts(known, known, other_length)
+    assert (starts if is_start else ends)[position] == expected
+
+
+def test_nearest_counterparts_of_spans():
+    """A character with several counterparts starts at the first of them and ends at the last."""
+    first, last = np.array([[0, -1, 5], [2, -1, 6]], np.int32)
+    starts, ends = nearest_counterparts(first, last, 9)
+    assert starts.tolist() == [0, 3, 5]
+    assert ends.tolist() == [2, 4, 6]
