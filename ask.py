@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from albert_tf.errors import InputError
 from albert_tf.runs.launch import launch
-from albert_tf.runs.settings import setting
+from albert_tf.runs.paths import CHECKPOINT_PATH
+from albert_tf.runs.settings import path_setting, setting
 from albert_tf.squad.settings import AnswerSettings
 
 if TYPE_CHECKING:
@@ -25,15 +26,15 @@ class Settings(AnswerSettings):
     Settings of text and answers that are None come from the exported model.
     """
 
-    model: str | None = setting(
-        None,
+    model: str | None = path_setting(
         "SavedModel, the --export_dir that contains it, a checkpoint, or the output directory of a "
         "run.",
+        kind=CHECKPOINT_PATH,
     )
-    albert_config_file: str | None = setting(
-        None, "Config of a checkpoint. Default: albert_config.json next to the checkpoint."
+    albert_config_file: str | None = path_setting(
+        "Config of a checkpoint. Default: albert_config.json next to the checkpoint."
     )
-    text_file: str | None = setting(None, "Text file, in UTF-8.")
+    text_file: str | None = path_setting("Text file, in UTF-8.")
     question: str | None = setting(None, "Question about the text.")
     num_answers: int = setting(1, "Number of answers to show, best first.", lower=1)
     json: bool = setting(False, "Whether to print the answers as JSON.")

@@ -13,30 +13,31 @@ from absl import logging
 from albert_tf.errors import InputError
 from albert_tf.glue.data import find_task
 from albert_tf.runs.launch import launch
-from albert_tf.runs.settings import setting
+from albert_tf.runs.paths import CHECKPOINT_PATH
+from albert_tf.runs.settings import path_setting, setting
 
 
 @dataclass(frozen=True)
 class Settings:
     """The model to convert, and the output folder."""
 
-    huggingface_dir: str | None = setting(None, "Folder of a transformers model to convert.")
-    init_checkpoint: str | None = setting(
-        None,
+    huggingface_dir: str | None = path_setting("Folder of a transformers model to convert.")
+    init_checkpoint: str | None = path_setting(
         "Checkpoint to convert: a prefix, one of its files, or a directory (model.ckpt-best in it, "
         "or else the latest).",
+        kind=CHECKPOINT_PATH,
     )
-    albert_config_file: str | None = setting(
-        None, "Config of the checkpoint. Default: albert_config.json next to the checkpoint."
+    albert_config_file: str | None = path_setting(
+        "Config of the checkpoint. Default: albert_config.json next to the checkpoint."
     )
-    spm_model_file: str | None = setting(
-        None, "SentencePiece model. Default: 30k-clean.model next to the checkpoint."
+    spm_model_file: str | None = path_setting(
+        "SentencePiece model. Default: 30k-clean.model next to the checkpoint."
     )
     do_lower_case: bool = setting(True, "Whether the tokenizer of transformers lower-cases text.")
     task_name: str | None = setting(
         None, "GLUE task of a classifier, for the names of its labels in config.json."
     )
-    output_dir: str | None = setting(None, "Folder to create.")
+    output_dir: str | None = path_setting("Folder to create.", kind=CHECKPOINT_PATH)
 
 
 def main(settings: Settings) -> None:

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import glob
 import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Iterator
 
+from albert_tf import locks
 from albert_tf.errors import InputError
 
 MANIFEST_SUFFIX = ".manifest.json"
+PUBLISHING_SUFFIX = f".publishing{locks.LOCK_SUFFIX}"
 
 _READ_BLOCK = 1 << 20  # bytes
+_SAMPLES = 64
+_SAMPLE_BYTES = 4096
+_TEMPORARY = re.compile(r"\.tmp-\d+(-[0-9a-f]{8})?")
+_ABANDONED_SECONDS = 24 * 60 * 60  # without a change, where the file system has no locks
 
 
 def digest(path: str) -> str:
@@ -29,23 +38,54 @@ def digest(path: str) -> str:
     return sha256.hexdigest()
 
 
+def sampled_digest(path: str | Path) -> str:
+    """SHA-256 digest of a file's size and of blocks spread evenly over it, in hexadecimal.
+
+    It takes milliseconds for a file of any size, and covers all of a small file.
+    """
+    size = Path(path).stat().st_size
+    sha256 = hashlib.sha256(str(size).encode())
+    with Path(path).open("rb") as file:
+        for number in range(_SAMPLES):
+            file.seek(number * max(size - _SAMPLE_BYTES, 0) // (_SAMPLES - 1))
+            sha256.update(file.read(_SAMPLE_BYTES))
+    return sha256.hexdigest()
+
+
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
     """Write a file atomically.
 
-    Leftover temporary files of killed processes are removed first.
+    Yields:
+      Path of an empty temporary file in the same directory. It is renamed to `path` when the block
+      ends, and removed if the block fails.
+
+    Raises:
+      OSError: if the file cannot be written; it names `path`.
+    """
+    with temporary_file(path) as temporary:
+        yield temporary
+        with named_in_errors(path):
+            flush(temporary)
+            temporary.replace(path)
+
+
+@contextmanager
+def temporary_file(path: str | Path) -> Iterator[Path]:
+    """Make a temporary file for the next content of a file.
+
+    Temporary files of killed processes are removed first.
 
     Yields:
-      Path of a temporary file in the same directory. It is renamed to `path` when the block ends,
-      and removed if the block fails.
+      Path of an empty temporary file in the same directory. It is removed when the block ends,
+      unless it has been renamed.
+
+    Raises:
+      OSError: if the file cannot be written; it names `path`.
     """
     path = Path(path)
-    temporary = _temporary_path(path)
-    try:
+    with named_in_errors(path), _temporary(path, is_directory=False) as temporary:
         yield temporary
-        temporary.replace(path)
-    finally:
-        _remove(temporary)
 
 
 @contextmanager
@@ -62,25 +102,69 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise InputError(f"{path}: already exists; remove it or choose another path")
-    temporary = _temporary_path(path)
-    try:
-        temporary.mkdir()
+    with named_in_errors(path), _temporary(path, is_directory=True) as temporary:
         yield temporary
         temporary.replace(path)
-    finally:
-        _remove(temporary)
 
 
-def _temporary_path(path):
-    """Path of this process's temporary file or directory for `path`.
+@contextmanager
+def named_in_errors(path: str | Path) -> Iterator[None]:
+    """Add a path to errors of the operating system in the block that name no file.
 
-    Leftovers of killed processes are removed.
+    Python names the file when it cannot be opened, but not when it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def flush(path: str | Path) -> None:
+    """Have a file written to the disk, so that it is whole even after a power failure."""
+    with Path(path).open("rb") as file:
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _temporary(path, is_directory):
+    """Make a temporary file or directory for `path`, and remove it unless it has been renamed.
+
+    It is locked as long as its process lives, and its name is unique, so that no process takes that
+    of another for its own, or for a leftover. Process numbers alone are not unique: containers
+    number their processes from 1.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in path.parent.glob(f"{glob.escape(path.name)}.tmp-*"):
-        if not _is_running(int(leftover.name.rpartition("-")[2])):
-            _remove(leftover)
-    return path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    remove_leftovers(path)
+    while True:
+        temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
+        try:
+            temporary.mkdir() if is_directory else temporary.touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        handle = locks.hold(temporary)
+        if handle:
+            break
+    try:
+        yield temporary
+    finally:
+        if handle.is_at(temporary):
+            _remove(temporary)
+        handle.close()
+
+
+def remove_leftovers(path: str | Path) -> None:
+    """Remove the temporary files of killed processes that were writing a file or directory."""
+    path = Path(path)
+    for leftover in path.parent.glob(f"{glob.escape(path.name)}.*"):
+        suffix = leftover.name[len(path.name) :]
+        if suffix == PUBLISHING_SUFFIX or _TEMPORARY.fullmatch(suffix):
+            with contextlib.suppress(OSError):  # of another user, or removed by another process
+                handle = locks.hold(leftover, _ABANDONED_SECONDS)
+                if handle:
+                    _remove(leftover)
+                    handle.close()
 
 
 def _remove(path):
@@ -89,16 +173,6 @@ def _remove(path):
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
-
-
-def _is_running(process_id):
-    try:
-        os.kill(process_id, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # another user's process
-    return True
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -122,12 +196,37 @@ def check_writable(flag: str, directory: str) -> None:
     Raises:
       InputError: if the directory is not writable.
     """
+    _check_writable(f"--{flag} {directory}", Path(directory))
+
+
+def _check_writable(named, directory):
     try:
-        Path(directory).mkdir(parents=True, exist_ok=True)
+        if directory.exists() and not directory.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "not a directory; give another path")
+        directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory):
             pass
     except OSError as error:
-        raise InputError(f"--{flag} {directory}: {error.strerror}") from error
+        raise InputError(f"{named}: {error.strerror}") from error
+
+
+def check_can_be_written(path: str) -> None:
+    """Create the directory of a file if needed, and check that it is writable.
+
+    Raises:
+      InputError: if the directory is not writable.
+    """
+    _check_writable(path, Path(path).parent)
+
+
+def check_is_no_directory(path: str) -> None:
+    """Check that the path of a file is not that of a directory.
+
+    Raises:
+      InputError: if it is.
+    """
+    if Path(path).is_dir():
+        raise InputError(f"{path}: is a directory; give the path of a file")
 
 
 def matching_files(flag: str, patterns: str | None) -> list[str]:
@@ -151,8 +250,11 @@ def matching_files(flag: str, patterns: str | None) -> list[str]:
         )
     found = []
     for pattern in patterns.split(","):
-        paths = glob.glob(os.path.expanduser(pattern.strip()), recursive=True)
-        paths = [path for path in paths if Path(path).is_file() and not is_companion(path)]
+        pattern = pattern.strip()
+        paths = [pattern]
+        if not Path(pattern).is_file():  # a file whose name looks like a pattern is meant itself
+            paths = glob.glob(pattern, recursive=True)
+            paths = [path for path in paths if Path(path).is_file() and not is_companion(path)]
         if not paths:
             raise InputError(f"--{flag} {pattern}: no such file; correct the path")
         found += sorted(paths)
@@ -160,5 +262,7 @@ def matching_files(flag: str, patterns: str | None) -> list[str]:
 
 
 def is_companion(path: str) -> bool:
-    """Whether a file name is that of a manifest or of a temporary file."""
-    return bool(re.search(rf"({re.escape(MANIFEST_SUFFIX)}|\.tmp-\d+)$", path))
+    """Whether a file name is that of a manifest, a lock or a temporary file."""
+    return path.endswith((MANIFEST_SUFFIX, locks.LOCK_SUFFIX)) or bool(
+        re.search(rf"({_TEMPORARY.pattern})$", path)
+    )

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from albert_tf.downloads.fetching import RetryPolicy
-from albert_tf.runs.settings import setting
+from albert_tf.runs.paths import CHECKPOINT_PATH
+from albert_tf.runs.settings import path_setting, setting
 
 
 @dataclass(frozen=True)
 class DownloadSettings:
     """Output folder and retry policy of downloads."""
 
-    output_dir: str = setting(".", "Parent directory of the downloaded folders.")
+    output_dir: str = path_setting("Parent directory of the downloaded folders.", ".")
     timeout: float = setting(
         RetryPolicy.timeout, "Seconds without data after which a connection counts as lost."
     )
@@ -31,8 +32,11 @@ class DownloadSettings:
 
 @dataclass(frozen=True)
 class ModelDownloadSettings(DownloadSettings):
-    """Expected digest and size of a model's archive."""
+    """Folder, and expected digest and size of a model's archive."""
 
+    output_dir: str = path_setting(
+        "Parent directory of the model's folder.", ".", kind=CHECKPOINT_PATH
+    )
     sha256: str | None = setting(None, "Expected SHA-256 digest of the archive.")
     size: int | None = setting(None, "Expected size of the archive in bytes.")
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from albert_tf.glue.data import TASKS
-from albert_tf.runs.settings import RunSettings, setting
+from albert_tf.runs.settings import RunSettings, path_setting, setting
 
 
 @dataclass(frozen=True)
 class ClassifierSettings(RunSettings):
     """Task, files and length of training."""
 
-    data_dir: str | None = setting(None, "Folder of the task's data, or its parent folder.")
+    data_dir: str | None = path_setting("Folder of the task's data, or its parent folder.")
     task_name: str | None = setting(None, f"Name of the task: {', '.join(TASKS)}.")
-    cached_dir: str | None = setting(None, "Directory of the record files. Default: output_dir.")
+    cached_dir: str | None = path_setting("Directory of the record files. Default: output_dir.")
     do_eval: bool = setting(False, "Whether to evaluate the checkpoints on the dev set.")
     do_predict: bool = setting(False, "Whether to predict the test set.")
     eval_batch_size: int = setting(8, "Rows in an evaluation batch.", lower=1)

@@ -6,18 +6,19 @@ import dataclasses
 from dataclasses import dataclass
 
 from albert_tf.pretraining.instances import InstanceSettings
-from albert_tf.runs.settings import RunSettings, TextSettings, setting
+from albert_tf.runs.paths import PATHS
+from albert_tf.runs.settings import RunSettings, TextSettings, path_setting, setting
 
 
 @dataclass(frozen=True)
 class PretrainingSettings(RunSettings):
     """Record files, evaluation, optimizer and schedule."""
 
-    input_file: str | None = setting(
-        None, "TFRecord files to train on: paths or *-patterns, separated by commas."
+    input_file: str | None = path_setting(
+        "TFRecord files to train on: paths or *-patterns, separated by commas.", kind=PATHS
     )
-    eval_file: str | None = setting(
-        None, "TFRecord files to evaluate on, in the same form. Default: input_file."
+    eval_file: str | None = path_setting(
+        "TFRecord files to evaluate on, in the same form. Default: input_file.", kind=PATHS
     )
     max_predictions_per_seq: int = setting(20, "Room for predictions in a record.", lower=1)
     do_eval: bool = setting(False, "Whether to evaluate the checkpoints.")
@@ -49,12 +50,14 @@ class PretrainingSettings(RunSettings):
 class RecordSettings(TextSettings):
     """Settings of `create_pretraining_data.py`: text, record files and instances."""
 
-    input_file: str | None = setting(
-        None,
+    input_file: str | None = path_setting(
         "Text files, as paths or *-patterns separated by commas, with one sentence per line and "
         "an empty line between documents.",
+        kind=PATHS,
     )
-    output_file: str | None = setting(None, "TFRecord files to write, separated by commas.")
+    output_file: str | None = path_setting(
+        "TFRecord files to write, separated by commas.", kind=PATHS
+    )
     input_file_mode: str = setting(
         "r",
         "Treatment of bytes that are not UTF-8: r reports an error, rb drops them.",

@@ -19,7 +19,7 @@ import numpy as np
 from absl import logging
 from tqdm import tqdm
 
-from albert_tf import files
+from albert_tf import files, locks
 from albert_tf.errors import InputError
 from albert_tf.pretraining import instances
 from albert_tf.pretraining.instances import EncodedBlock, InstanceMaker, Vocabulary
@@ -43,15 +43,32 @@ def make_records(settings: RecordSettings) -> None:
       InputError: all problems with the settings and with the files they name.
     """
     job = checked_job(settings)
-    origin = job.origin
-    if all([manifests.usable_manifest(path, origin) for path in job.output_files]):
-        return
-    with contextlib.ExitStack() as stack:
-        writers = [
-            stack.enter_context(manifests.record_writer(path, origin)) for path in job.output_files
-        ]
-        count = write_records(job, writers)
+    with _only_writer(job.output_files):
+        origin = job.origin
+        if all([manifests.usable_manifest(path, origin) for path in job.output_files]):
+            return
+        for path in job.output_files:
+            with locks.replacing(Path(path)):
+                pass  # no run reads it
+        with manifests.record_writers(job.output_files, origin) as writers:
+            count = write_records(job, writers)
     logging.info("wrote %d records to %s", count, ", ".join(job.output_files))
+
+
+@contextlib.contextmanager
+def _only_writer(paths):
+    """Hold the locks of the output files.
+
+    Raises:
+      InputError: if another process holds one of them.
+    """
+    with contextlib.ExitStack() as stack:
+        for path in sorted(paths):
+            lock_path = Path(f"{path}{locks.LOCK_SUFFIX}")
+            lock = locks.only_run(lock_path, path, "give another --output_file")
+            if lock:
+                stack.callback(lock.release)
+        yield
 
 
 @dataclass(frozen=True)
@@ -109,6 +126,9 @@ def checked_job(settings: RecordSettings) -> Job:
             )
         for directory in sorted({str(Path(path).parent) for path in output_files}):
             files.check_writable("output_file", directory)
+        for path in output_files:
+            files.check_is_no_directory(path)
+            manifests.check_own(path)
     if settings.max_seq_length < _MIN_SEQ_LENGTH:
         problems.add(
             f"--max_seq_length {settings.max_seq_length} leaves no room for two segments after "

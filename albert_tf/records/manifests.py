@@ -1,20 +1,25 @@
 """Manifests: the origin of a record file, to decide whether it can be reused.
 
 The manifest `<file>.manifest.json` holds the number of records, the settings that the file was
-written with, and the digests of its inputs.
+written with, and the digests of its inputs. While a file is replaced, its manifest says that it is
+unfinished. So at any moment, even if the program is killed, a file of this program has a manifest
+that is true of it, and a file without one was made by another program.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
+import operator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Iterable, Iterator, Mapping
+from typing import Any, Iterable, Iterator, Mapping, Sequence
 
 from absl import logging
 
-from albert_tf import files
+from albert_tf import files, locks
 from albert_tf.errors import InputError
 from albert_tf.records.record_files import (
     RecordFields,
@@ -24,6 +29,9 @@ from albert_tf.records.record_files import (
     count_records,
     serialize_example,
 )
+
+_DIGEST_LENGTH = 12
+_UNFINISHED = {"unfinished": True}
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,12 @@ class Origin:
 
     settings: Mapping[str, Any]
     inputs: Mapping[str, str]
+
+    @property
+    def digest(self) -> str:
+        """Short digest, for file names."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_LENGTH]
 
     def changes_since(self, earlier: Origin) -> list[str]:
         """Describe the settings and inputs that differ from an earlier origin."""
@@ -59,11 +73,22 @@ class Manifest:
       num_records: number of records.
       bytes: size of the file in bytes.
       origin: settings and inputs of the records; None for a file written by another program.
+      sampled_digest: `files.sampled_digest` of the file; None in manifests of earlier versions.
     """
 
     num_records: int
     bytes: int
     origin: Origin | None = None
+    sampled_digest: str | None = None
+
+    def differences(self, path: str) -> list[str]:
+        """Describe how a file differs from the one that the manifest was written for."""
+        size = Path(path).stat().st_size
+        if size != self.bytes:
+            return [f"its size is now {size} bytes, was {self.bytes}"]
+        if self.sampled_digest not in (None, files.sampled_digest(path)):
+            return ["its content has changed"]
+        return []
 
 
 def manifest_path(path: str) -> Path:
@@ -73,39 +98,99 @@ def manifest_path(path: str) -> Path:
 
 @contextmanager
 def record_writer(path: str, origin: Origin) -> Iterator[RecordWriter]:
-    """Write a record file atomically, with its manifest.
+    """Write a record file, with its manifest; see `record_writers`."""
+    with record_writers([path], origin) as (writer,):
+        yield writer
+
+
+@contextmanager
+def record_writers(paths: Sequence[str], origin: Origin) -> Iterator[list[RecordWriter]]:
+    """Write record files that belong together, with their manifests.
+
+    If another process has written the same files in the meantime, its files are kept.
 
     Args:
-      path: path of the record file.
+      paths: paths of the record files.
       origin: settings and inputs of the records.
 
     Yields:
-      A `RecordWriter`. The files appear when the block ends without an error.
+      A `RecordWriter` per path. The files appear when the block ends without an error.
+
+    Raises:
+      InputError: if another process is reading files that would be replaced.
     """
-    manifest_path(path).unlink(missing_ok=True)
-    with files.atomic_file(path) as temporary:
-        writer = RecordWriter(temporary)
+    with contextlib.ExitStack() as stack:
+        temporaries = [stack.enter_context(files.temporary_file(path)) for path in paths]
+        writers = [RecordWriter(temporary) for temporary in temporaries]
         try:
-            yield writer
+            yield writers
         finally:
-            writer.close()
-    write_manifest(path, writer.num_records, origin)
+            for writer in writers:
+                writer.close()
+        for temporary, path in zip(temporaries, paths):
+            with files.named_in_errors(path):
+                files.flush(temporary)
+        counts = [writer.num_records for writer in writers]
+        _publish(paths, temporaries, counts, origin)
+
+
+def _publish(paths, temporaries, counts, origin):
+    """Put finished record files and their manifests in place of older ones."""
+    with contextlib.ExitStack() as stack:
+        for path in sorted(paths):
+            stack.enter_context(_only_publisher(Path(path)))
+        if is_made(paths, origin):
+            return
+        for path in paths:
+            stack.enter_context(locks.replacing(Path(path)))
+        made = [
+            Manifest(count, temporary.stat().st_size, origin, files.sampled_digest(temporary))
+            for temporary, count in zip(temporaries, counts)
+        ]
+        for path in paths:
+            files.write_json(manifest_path(path), _UNFINISHED)
+        for temporary, path in zip(temporaries, paths):
+            temporary.replace(path)
+        for path, manifest in zip(paths, made):
+            _write(path, manifest)
+
+
+@contextmanager
+def _only_publisher(path):
+    """Exclude other processes from publishing a file, if the file system supports locks."""
+    try:
+        lock = locks.Lock(path.with_name(f"{path.name}{files.PUBLISHING_SUFFIX}"), waits=True)
+    except OSError as error:
+        if not locks.is_unsupported(error):
+            raise
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _write(path, manifest):
+    values = {
+        "records": manifest.num_records,
+        "bytes": manifest.bytes,
+        "sampled_digest": manifest.sampled_digest,
+        **asdict(manifest.origin),
+    }
+    files.write_json(manifest_path(path), values)
 
 
 def write_manifest(path: str, num_records: int, origin: Origin) -> None:
-    """Write the manifest of a finished record file.
+    """Write the manifest of a finished file.
 
     Args:
-      path: path of the record file.
+      path: path of the file.
       num_records: number of records.
       origin: settings and inputs of the records.
     """
-    manifest = {
-        "records": num_records,
-        "bytes": Path(path).stat().st_size,
-        **asdict(origin),
-    }
-    files.write_json(manifest_path(path), manifest)
+    size, digest = Path(path).stat().st_size, files.sampled_digest(path)
+    _write(path, Manifest(num_records, size, origin, digest))
 
 
 def write_records(path: str, origin: Origin, rows: Iterable[RecordValues]) -> int:
@@ -138,25 +223,57 @@ def usable_manifest(
         another program wrote. Without `fields`, such a file is rejected.
 
     Returns:
-      The manifest; None if the file does not exist or has another origin and must be rebuilt.
+      The manifest; None if the file does not exist, is unfinished or has another origin, and must
+      be rebuilt.
 
     Raises:
       InputError: if a file without a manifest is truncated or does not match the run.
     """
     if not Path(path).exists():
         return None
-    if not manifest_path(path).exists():
+    if is_foreign(path):
         return _manifest_of_foreign_file(path, fields)
     manifest = _read_manifest(path)
-    changes = origin.changes_since(manifest.origin)
-    size = Path(path).stat().st_size
-    if size != manifest.bytes:
-        changes.append(f"its size is now {size} bytes, was {manifest.bytes}")
+    if manifest is None:
+        logging.info("%s: rebuilding because the run that was writing it was killed", path)
+        return None
+    changes = origin.changes_since(manifest.origin) + manifest.differences(path)
     if changes:
         logging.info("%s: rebuilding because %s", path, "; ".join(changes))
         return None
+    for file in (path, manifest_path(path)):
+        files.remove_leftovers(file)
     logging.info("%s: reusing %d records", path, manifest.num_records)
     return manifest
+
+
+def is_foreign(path: str) -> bool:
+    """Whether a file was not written by this program: it has no manifest."""
+    return Path(path).exists() and not manifest_path(path).exists()
+
+
+def check_own(path: str) -> None:
+    """Check that a file, if it exists, was written by this program.
+
+    Raises:
+      InputError: if it was not.
+    """
+    if is_foreign(path):
+        raise InputError(
+            f"{path}: no manifest next to it, so it was not written by this program; choose "
+            "another path, or remove the file to rebuild it"
+        )
+
+
+def is_made(paths: Sequence[str], origin: Origin) -> bool:
+    """Whether record files exist that this program has made with an origin."""
+    for path in paths:
+        if not (Path(path).exists() and manifest_path(path).exists()):
+            return False
+        manifest = _read_manifest(path)
+        if manifest is None or origin.changes_since(manifest.origin) or manifest.differences(path):
+            return False
+    return True
 
 
 def checked_manifest(path: str, fields: RecordFields) -> Manifest:
@@ -169,26 +286,36 @@ def checked_manifest(path: str, fields: RecordFields) -> Manifest:
       fields: fields of a record, to check the first record.
 
     Raises:
-      InputError: if the file is truncated or does not match the run.
+      InputError: if the file is unfinished or truncated, or does not match the run.
     """
-    if not manifest_path(path).exists():
+    if is_foreign(path):
         return _manifest_of_foreign_file(path, fields)
-    manifest, size = _read_manifest(path), Path(path).stat().st_size
-    if size != manifest.bytes:
+    manifest = _read_manifest(path)
+    if manifest is None:
         raise InputError(
-            f"{path}: its size is {size} bytes, but {manifest_path(path).name} says "
-            f"{manifest.bytes}; copy both again, or remove both and rebuild the file"
+            f"{path}: unfinished, because the run that was writing it was killed; make it again "
+            "with the same command"
+        )
+    differences = manifest.differences(path)
+    if differences:
+        raise InputError(
+            f"{path}: {differences[0]}, says {manifest_path(path).name}; copy both again, or "
+            "remove both and rebuild the file"
         )
     check_first_record(path, fields)
     return manifest
 
 
 def _read_manifest(path):
+    """Read a manifest; None if its file is unfinished."""
     try:
         values = json.loads(manifest_path(path).read_text(encoding="utf-8"))
-        origin = Origin(values["settings"], values["inputs"])
-        return Manifest(values["records"], values["bytes"], origin)
-    except (ValueError, TypeError, KeyError) as error:
+        if values == _UNFINISHED:
+            return None
+        origin = Origin(dict(values["settings"]), dict(values["inputs"]))
+        num_records, size = (operator.index(values[name]) for name in ("records", "bytes"))
+        return Manifest(num_records, size, origin, values.get("sampled_digest"))
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise InputError(
             f"{manifest_path(path)}: not a manifest ({error}); remove it and {path} to rebuild both"
         ) from error
@@ -197,13 +324,12 @@ def _read_manifest(path):
 def _manifest_of_foreign_file(path, fields):
     """Check the first record of a file without a manifest, and count its records."""
     if fields is None:
-        raise InputError(
-            f"{path}: no manifest next to it, so it was not written by this program; choose "
-            "another path, or remove the file to rebuild it"
-        )
+        check_own(path)
     num_records = count_records(path)
     check_first_record(path, fields)
-    logging.info(
-        "%s: no manifest, but the first record matches; using %d records", path, num_records
+    logging.warning(
+        "%s: no manifest, but the first record matches; using %d records. Nothing tells which "
+        "inputs and settings they were made with: remove the file to make them anew",
+        *(path, num_records),
     )
     return Manifest(num_records, Path(path).stat().st_size)

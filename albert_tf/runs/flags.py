@@ -11,6 +11,9 @@ from typing import TypeVar
 
 from absl import flags
 
+from albert_tf.errors import InputError
+from albert_tf.runs import paths
+
 Settings = TypeVar("Settings")
 
 _PARSERS = {
@@ -68,10 +71,22 @@ def read(settings_class: type[Settings], flag_values: flags.FlagValues = flags.F
 
     A flag that was not given takes the default of its field, not its own: another script may have
     defined the flag with another default.
+
+    Raises:
+      InputError: all paths that cannot be used.
     """
-    given = {}
+    given, problems = {}, []
     for field in dataclasses.fields(settings_class):
         flag = flag_values[field.name]
-        if not flag.using_default_value:
-            given[field.name] = flag.value
+        if flag.using_default_value:
+            continue
+        given[field.name] = flag.value
+        path_kind = _metadata(settings_class, field.name).get("path")
+        if path_kind and flag.value:
+            try:
+                given[field.name] = paths.resolved(field.name, flag.value, path_kind)
+            except InputError as error:
+                problems.append(str(error))
+    if problems:
+        raise InputError("\n".join(problems))
     return settings_class(**given)

@@ -34,9 +34,11 @@ def run(task_class: type[Task], settings: RunSettings) -> None:
       settings: settings of the run and the task.
 
     Raises:
-      InputError: all problems with the settings and with the files they name.
+      InputError: all problems with the settings and with the files they name, or that another run
+        is working in the output directory.
     """
-    train_and_evaluate(startup.check(task_class, settings))
+    with startup.only_run(settings):
+        train_and_evaluate(startup.check(task_class, settings))
 
 
 def train_and_evaluate(setup: Setup) -> None:

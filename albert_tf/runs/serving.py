@@ -97,7 +97,12 @@ def find_saved_model(directory: str) -> str | None:
     exported = [Path(directory)]
     if Path(directory).is_dir():
         exported += sorted((p for p in Path(directory).iterdir() if p.name.isdigit()), reverse=True)
-    return next((str(path) for path in exported if (path / "saved_model.pb").is_file()), None)
+    return next((str(path) for path in exported if is_saved_model(path)), None)
+
+
+def is_saved_model(directory: str | Path) -> bool:
+    """Whether a directory is a SavedModel."""
+    return (Path(directory) / "saved_model.pb").is_file()
 
 
 def settings_of(saved_model: str) -> dict[str, Any]:

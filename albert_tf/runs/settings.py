@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Sequence
 
 from albert_tf.devices import choice
+from albert_tf.runs.paths import CHECKPOINT_PATH, PATH
 
 
 def setting(
@@ -35,12 +36,24 @@ def setting(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def path_setting(help: str, default: str | None = None, *, kind: str = PATH) -> Any:
+    """Declare a field for a path; `flags.read` checks it, and replaces `~` by the home directory.
+
+    Args:
+      help: one or two sentences for `--help`.
+      default: default path.
+      kind: `paths.PATH`, `PATHS` or `CHECKPOINT_PATH`.
+    """
+    field = setting(default, help)
+    return dataclasses.field(default=default, metadata={**field.metadata, "path": kind})
+
+
 @dataclass(frozen=True)
 class TextSettings:
     """Vocabulary, maximum length and case of the text."""
 
-    vocab_file: str | None = setting(None, "Vocabulary file of the model.")
-    spm_model_file: str | None = setting(None, "SentencePiece model file of the model.")
+    vocab_file: str | None = path_setting("Vocabulary file of the model.")
+    spm_model_file: str | None = path_setting("SentencePiece model file of the model.")
     max_seq_length: int = setting(512, "Maximum length of the model's input, in pieces.", lower=1)
     do_lower_case: bool = setting(
         True, "Whether to lower-case text; true for the published models."
@@ -95,14 +108,14 @@ class DeviceSettings:
 class RunSettings(TextSettings, DeviceSettings, TpuSettings):
     """Files, training and prediction of a run."""
 
-    albert_config_file: str | None = setting(None, "Model config, a JSON file.")
-    output_dir: str | None = setting(
-        None, "Directory for all outputs: checkpoints, features, results."
+    albert_config_file: str | None = path_setting("Model config, a JSON file.")
+    output_dir: str | None = path_setting(
+        "Directory for all outputs: checkpoints, features, results.", kind=CHECKPOINT_PATH
     )
-    init_checkpoint: str | None = setting(
-        None,
+    init_checkpoint: str | None = path_setting(
         "Checkpoint to start from: a prefix, one of its files, or a directory (model.ckpt-best in "
         "it, or else the latest). Ignored when the run resumes from its own checkpoint.",
+        kind=CHECKPOINT_PATH,
     )
     do_train: bool = setting(False, "Whether to train.")
     train_batch_size: int = setting(32, "Examples in a step, per card.", lower=1)
@@ -128,6 +141,6 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings):
         "Lengths to pad inputs to in prediction. Default: multiples of 32 (128 on an HPU) up to "
         "max_seq_length, which is always included. max_seq_length alone pads to full length.",
     )
-    export_dir: str | None = setting(
-        None, "Directory to export the best checkpoint to, as a SavedModel."
+    export_dir: str | None = path_setting(
+        "Directory to export the best checkpoint to, as a SavedModel.", kind=CHECKPOINT_PATH
     )

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import functools
 import json
+import os
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
 import tensorflow.compat.v1 as tf
 from absl import logging
 
-from albert_tf import files
+from albert_tf import files, locks
 from albert_tf.devices import distributed
 from albert_tf.errors import InputError
 from albert_tf.records import datasets, manifests, record_files
@@ -49,7 +51,6 @@ class ExampleShard:
       data_set: the whole data set.
       examples: examples of the shard.
       num_records: number of records of the shard; known after `prepare`.
-      paths: paths of the shard's files.
     """
 
     def __init__(self, task: Task, data_set: DataSet):
@@ -59,49 +60,116 @@ class ExampleShard:
         self.num_records = 0
         span = distributed.own_shard(len(data_set.examples))
         self.examples = data_set.examples[span.start : span.stop]
-        self._path = self._own_path(data_set.record_file, data_set.record_name)
-        self._companion_path = None
-        if data_set.companion_name:
-            self._companion_path = self._own_path(data_set.companion_file, data_set.companion_name)
-        self.paths = [path for path in (self._path, self._companion_path) if path]
+        self._readers = []  # keep the files from being replaced by other runs
         self._is_prepared = False
 
+    @functools.cached_property
+    def paths(self) -> list[str]:
+        """Paths of the shard's files."""
+        return [path for path in (self._path, self._companion_path) if path]
+
+    @functools.cached_property
+    def _path(self):
+        data_set = self.data_set
+        if data_set.record_file or not data_set.record_dir:
+            return self._own_path(data_set.record_file, data_set.record_name)
+        return self._cached_path(data_set.record_dir, data_set.record_name)
+
+    @functools.cached_property
+    def _companion_path(self):
+        data_set = self.data_set
+        if not data_set.companion_name:
+            return None
+        return self._own_path(data_set.companion_file, data_set.companion_name)
+
     def _own_path(self, given, name):
-        directory = self.data_set.record_dir or self.task.settings.output_dir or ""
+        directory = self.task.settings.output_dir or ""
         return distributed.own_file(given or str(Path(directory) / name))
+
+    def _cached_path(self, directory, name):
+        """Path in a directory that several runs may share, named after the origin of the records.
+
+        A file with the plain name, made by another program or an earlier version, is used if it
+        fits, and is never replaced.
+        """
+        plain = distributed.own_file(str(Path(directory) / name))
+        stem, suffix = os.path.splitext(name)
+        named = distributed.own_file(str(Path(directory) / f"{stem}-{self._origin.digest}{suffix}"))
+        if Path(named).exists() or not Path(plain).exists():
+            return named
+        if not manifests.is_foreign(plain):
+            return plain if manifests.is_made([plain], self._origin) else named
+        try:
+            record_files.check_first_record(plain, self._fields)
+        except InputError as error:
+            logging.info("not used: %s", error)
+            return named
+        return plain
 
     @functools.cached_property
     def fingerprint(self) -> dict[str, Any]:
         """Identity of the whole data set: digests by input name."""
         return digests(self.task.settings, self.data_set.inputs)
 
+    @functools.cached_property
+    def _origin(self):
+        return Origin(
+            {
+                **self.task.feature_settings,
+                "records_version": self.task.records_version,
+                **distributed.shard_setting(),
+            },
+            self.fingerprint,
+        )
+
+    def check(self) -> None:
+        """Check that the files are there already, or can be written.
+
+        Raises:
+          InputError: if a file does not fit the run, or can be neither reused nor written.
+        """
+        for path in self.paths:
+            files.check_is_no_directory(path)
+        if self._companion_path:
+            manifests.check_own(self._companion_path)
+        if manifests.is_foreign(self._path):
+            record_files.check_first_record(self._path, self._fields)
+        elif not manifests.is_made(self.paths, self._origin):
+            for path in self.paths:
+                files.check_can_be_written(path)
+                with locks.replacing(Path(path)):
+                    pass  # no other run reads it
+
     def prepare(self) -> None:
         """Write the record files, unless they exist already."""
         if self._is_prepared:
             return
-        origin = Origin(
-            {**self.task.feature_settings, **distributed.shard_setting()},
-            self.fingerprint,
-        )
-        manifest = manifests.usable_manifest(self._path, origin, self._fields)
-        companion = self._companion_path and manifests.usable_manifest(self._companion_path, origin)
+        manifest, companion = self._usable()
         is_complete = manifest and (companion or not self._companion_path)
         first_number = self._first_number(manifest if is_complete else None)
         if is_complete or (manifest and not manifest.origin):  # another program wrote the file
             self.num_records = manifest.num_records
             if self._companion_path:
                 num_companions = (
-                    companion.num_records
-                    if companion
-                    else self._write_companions(origin, first_number)
+                    companion.num_records if companion else self._write_companions(first_number)
                 )
                 self._check_belong_together(num_companions)
-        elif self._companion_path:
-            self._write_both(origin, first_number)
         else:
-            rows = (record.values for record in self._records(first_number))
-            self.num_records = manifests.write_records(self._path, origin, rows)
+            self._write(first_number)
         self._is_prepared = True
+
+    def _usable(self):
+        """Manifests of the files, or None in place of those that must be made."""
+        self._read_alone()
+        manifest = manifests.usable_manifest(self._path, self._origin, self._fields)
+        companion = self._companion_path and manifests.usable_manifest(
+            self._companion_path, self._origin
+        )
+        return manifest, companion
+
+    def _read_alone(self):
+        """Keep the files that exist from being replaced by other runs."""
+        self._readers = [locks.reading(Path(path)) for path in self.paths if Path(path).exists()]
 
     def _check_belong_together(self, num_companions):
         if num_companions != self.num_records:
@@ -131,20 +199,34 @@ class ExampleShard:
 
         return distributed.sum_of_earlier(count)
 
-    def _write_both(self, origin, first_number):
-        with manifests.record_writer(self._companion_path, origin) as companion_writer:
-            with manifests.record_writer(self._path, origin) as writer:
-                for record in self._records(first_number):
-                    writer.write(record_files.serialize_example(record.values))
+    def _write(self, first_number):
+        """Write the record file, and the companion file if there is one."""
+        with self._writers(self.paths) as (writer, *companion_writers):
+            for record in self._records(first_number):
+                writer.write(record_files.serialize_example(record.values))
+                for companion_writer in companion_writers:
                     companion_writer.write(json.dumps(record.companion).encode())
         self.num_records = writer.num_records
         logging.info("%s: wrote %d records", self._path, self.num_records)
 
-    def _write_companions(self, origin, first_number):
-        with manifests.record_writer(self._companion_path, origin) as writer:
+    def _write_companions(self, first_number):
+        with self._writers([self._companion_path]) as (writer,):
             for record in self._records(first_number):
                 writer.write(json.dumps(record.companion).encode())
         return writer.num_records
+
+    @contextmanager
+    def _writers(self, paths):
+        """Write files; afterwards keep them from being replaced by other runs."""
+        self._readers = []
+        with manifests.record_writers(paths, self._origin) as writers:
+            yield writers
+        self._read_alone()
+        if not manifests.is_made(paths, self._origin):
+            raise InputError(
+                f"{', '.join(paths)}: replaced by another run at the same time; give each run its "
+                "own file"
+            )
 
     def companions(self) -> Iterator[Any]:
         """Yield the companion of each record, in order; None if there is no companion file."""
@@ -205,6 +287,8 @@ class FileShard:
         self.task = task
         self.data_set = data_set
         self.paths = data_set.paths
+        # Keep the files from being replaced by other processes.
+        self._readers = [locks.reading(Path(path)) for path in data_set.paths]
         for path in data_set.paths:
             if path not in known_counts:
                 known_counts[path] = _checked_count(task, data_set, path)
@@ -338,5 +422,8 @@ def open_shard(
       InputError: if the given record files cannot be used.
     """
     if isinstance(data_set, DataSet):
-        return ExampleShard(task, data_set)
+        shard = ExampleShard(task, data_set)
+        if task.tokenizer or not task.needs_tokenizer(task.settings):
+            shard.check()
+        return shard
     return FileShard(task, data_set, known_counts)

@@ -3,21 +3,59 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator
 
 from absl import logging
 
-from albert_tf import files
+from albert_tf import files, locks
 from albert_tf.devices import bfloat16, choice, distributed
 from albert_tf.devices.device import PORTABLE, Device
 from albert_tf.errors import InputError
 from albert_tf.nn.config import AlbertConfig
-from albert_tf.runs import checkpoints, model_files
+from albert_tf.runs import checkpoints, model_files, serving
 from albert_tf.runs.model import model_shapes
 from albert_tf.runs.problems import Problems
 from albert_tf.runs.settings import RunSettings
 from albert_tf.runs.setup import Setup
 from albert_tf.runs.shards import open_shard
 from albert_tf.runs.task import DataSet, Task
+
+_LOCK_FILE = "run.lock"
+
+
+@contextmanager
+def only_run(settings: RunSettings) -> Iterator[None]:
+    """Hold the lock of the output directory in the block, on rank 0; all processes must call this.
+
+    Raises:
+      SharedInputError: if another run holds it.
+    """
+    problems, lock = Problems(), None
+    try:
+        distributed.initialize(settings.use_horovod)
+    except InputError:
+        yield  # `check` reports it
+        return
+    with problems.collected():
+        if settings.output_dir and distributed.is_chief():
+            lock = _output_lock(Path(settings.output_dir))
+    problems.raise_all()
+    try:
+        yield
+    finally:
+        if lock:
+            lock.release()
+
+
+def _output_lock(directory):
+    """Lock of the output directory; None if it cannot be written, which `check` reports."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        return locks.only_run(directory / _LOCK_FILE, directory, "give another --output_dir")
+    except OSError:
+        return None
 
 
 def check(task_class: type[Task], settings: RunSettings, device: Device | None = None) -> Setup:
@@ -49,6 +87,8 @@ def check(task_class: type[Task], settings: RunSettings, device: Device | None =
         length_buckets = _length_buckets(settings, device)
     with problems.collected():
         _check_output_dir(settings)
+    with problems.collected():
+        _check_export_dir(settings)
 
     task = task_class(settings, config, tokenizer)
     task.read_inputs(problems)
@@ -163,6 +203,18 @@ def _check_output_dir(settings):
             f"{directory}: the directory has checkpoints of another run; remove them, or give "
             "another --output_dir"
         )
+
+
+def _check_export_dir(settings):
+    """Check that the model can be exported, and found there."""
+    directory = settings.export_dir
+    if directory and distributed.is_chief():
+        files.check_writable("export_dir", directory)
+        if serving.is_saved_model(directory):
+            raise InputError(
+                f"--export_dir {directory}: is a SavedModel itself, and would hide the new one in "
+                "it; give the directory to make a SavedModel in"
+            )
 
 
 def _open_shards(task, data_sets, known_counts, problems):

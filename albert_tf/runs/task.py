@@ -177,11 +177,14 @@ class Task(abc.ABC):
       expects_checkpoint: whether to warn when training starts from random weights.
       shares_group_0: whether groups missing in the checkpoint start from its group 0.
       counts_records: whether `records` depends on the index of the first record.
+      records_version: version of the conversion from examples to records. A new one has the files
+        of earlier versions made again.
     """
 
     expects_checkpoint = True
     shares_group_0 = False
     counts_records = False
+    records_version = 1
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from albert_tf.runs.settings import RunSettings, TextSettings, setting
+from albert_tf.runs.settings import RunSettings, TextSettings, path_setting, setting
 
 
 @dataclass(frozen=True)
@@ -27,16 +27,16 @@ class SquadSettings(AnswerSettings, RunSettings):
     """Question files, feature files and length of training."""
 
     do_predict: bool = setting(True, "Whether to predict and evaluate.")
-    train_file: str | None = setting(None, "SQuAD v1.1 JSON to train on, such as train-v1.1.json.")
-    predict_file: str | None = setting(None, "SQuAD v1.1 JSON to predict, such as dev-v1.1.json.")
-    train_feature_file: str | None = setting(
-        None, "TFRecord file of the training features. Default: in output_dir."
+    train_file: str | None = path_setting("SQuAD v1.1 JSON to train on, such as train-v1.1.json.")
+    predict_file: str | None = path_setting("SQuAD v1.1 JSON to predict, such as dev-v1.1.json.")
+    train_feature_file: str | None = path_setting(
+        "TFRecord file of the training features. Default: in output_dir."
     )
-    predict_feature_file: str | None = setting(
-        None, "TFRecord file of the prediction features. Default: in output_dir."
+    predict_feature_file: str | None = path_setting(
+        "TFRecord file of the prediction features. Default: in output_dir."
     )
-    predict_feature_left_file: str | None = setting(
-        None, "TFRecord file of the windows of the prediction features. Default: in output_dir."
+    predict_feature_left_file: str | None = path_setting(
+        "TFRecord file of the windows of the prediction features. Default: in output_dir."
     )
     num_train_epochs: float = setting(2.0, "Number of training epochs.")
     train_steps: int = setting(
