@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import tensorflow.compat.v1 as tf
@@ -138,7 +139,7 @@ def predict(setup: Setup, predictor: Predictor, checkpoint: str) -> None:
 def export(setup: Setup, checkpoint: str) -> None:
     """Export a checkpoint as a SavedModel that runs on any device."""
     settings = setup.settings
-    path = serving.export(
+    serving.export(
         make_estimator(setup, PORTABLE),
         settings.export_dir,
         setup.task.serving_input_receiver,
@@ -147,5 +148,5 @@ def export(setup: Setup, checkpoint: str) -> None:
             settings.albert_config_file, settings.spm_model_file, settings.vocab_file
         ),
         setup.task.exported_settings,
+        dataclasses.asdict(settings),
     )
-    logging.info("exported %s to %s", checkpoint, path)
