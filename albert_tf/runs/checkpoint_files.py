@@ -65,13 +65,21 @@ def problem(prefix: str) -> str | None:
 
 def saved_checkpoints(directory: str) -> list[str]:
     """Prefixes of a training run's complete checkpoints, by step; the log names incomplete ones."""
+    incomplete = incomplete_checkpoints(directory)
+    for prefix, reason in incomplete.items():
+        _warn_once(f"{prefix}: the checkpoint is incomplete and not used: {reason}")
+    return [prefix for prefix in _trained_checkpoints(directory) if prefix not in incomplete]
+
+
+def incomplete_checkpoints(directory: str) -> dict[str, str]:
+    """Reasons why checkpoints of a training run cannot be read, by prefix and in order of steps."""
+    reasons = {prefix: problem(prefix) for prefix in _trained_checkpoints(directory)}
+    return {prefix: reason for prefix, reason in reasons.items() if reason}
+
+
+def _trained_checkpoints(directory):
     steps = {step_of(path.name[: -len(".index")]) for path in _matching(directory, "*.index")}
-    prefixes = [str(Path(directory) / f"model.ckpt-{step}") for step in sorted(steps - {None})]
-    found = {prefix: problem(prefix) for prefix in prefixes}
-    for prefix, reason in found.items():
-        if reason:
-            _warn_once(f"{prefix}: the checkpoint is incomplete and not used: {reason}")
-    return [prefix for prefix, reason in found.items() if not reason]
+    return [str(Path(directory) / f"model.ckpt-{step}") for step in sorted(steps - {None})]
 
 
 @functools.lru_cache(maxsize=None)

@@ -74,9 +74,20 @@ def own_checkpoint(output_dir: str, do_train: bool) -> str | None:
       output_dir: output directory of the run.
       do_train: whether the run trains (and resumes from the latest checkpoint) or only predicts
         (with the best).
+
+    Raises:
+      InputError: if there are checkpoints, but none that is complete.
     """
-    latest = latest_checkpoint(output_dir)
-    return latest if do_train else best_checkpoint(output_dir) or latest
+    found = None if do_train else best_checkpoint(output_dir)
+    found = found or latest_checkpoint(output_dir)
+    incomplete = checkpoint_files.incomplete_checkpoints(output_dir)
+    if not found and incomplete:
+        prefix, reason = incomplete.popitem()
+        raise InputError(
+            f"{prefix}: the checkpoint is incomplete: {reason}; copy it again, or remove "
+            f"{prefix}.* to start over"
+        )
+    return found
 
 
 @contextmanager
