@@ -23,6 +23,7 @@ import tokenization
 from albert_tf import files
 from albert_tf.errors import InputError, listed
 from albert_tf.runs import checkpoints, model_files
+from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT
 from modeling import AlbertConfig
 
 CONFIG_FILE = "config.json"
@@ -320,7 +321,7 @@ def read_huggingface(huggingface_dir: str, folder: str) -> model_files.ModelFile
     )
     values = _to_values(read_tensors(source / WEIGHTS_FILE), config, str(source / WEIGHTS_FILE))
     with files.atomic_directory(folder) as temporary:
-        write_checkpoint(str(temporary / checkpoints.BEST_CHECKPOINT), values)
+        write_checkpoint(str(temporary / BEST_CHECKPOINT), values)
         text = config.to_json_string()
         (temporary / model_files.CONFIG_FILE).write_text(text, encoding="utf-8")
         shutil.copyfile(source / SPM_MODEL_FILE, temporary / model_files.SPM_MODEL_FILE)

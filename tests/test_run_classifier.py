@@ -36,7 +36,7 @@ RUN_FILES = {
     *("test_results.tsv", "test_results.tsv.manifest.json", "submit_results.tsv"),
     *(
         f"model.ckpt-{step}.{suffix}"
-        for step in (0, 4, 8, 10, "best")
+        for step in (4, 8, 10, "best")
         for suffix in ("index", "meta", "data-00000-of-00001")
     ),
 }

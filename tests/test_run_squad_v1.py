@@ -33,7 +33,7 @@ RUN_FILES = {
     *("predict_windows.tfrecord", "predict_windows.tfrecord.manifest.json"),
     *(
         f"model.ckpt-{step}.{suffix}"
-        for step in (0, 4, 8, 10, "best")
+        for step in (4, 8, 10, "best")
         for suffix in ("index", "meta", "data-00000-of-00001")
     ),
 }

@@ -186,6 +186,8 @@ class ConversionHook(tf.train.SessionRunHook):
     and keeps all other ops of that type in float32.
     """
 
+    _current: ConversionHook | None = None  # the one whose types TensorFlow's lists have
+
     def __init__(self, config: ConversionConfig):
         """Create the hook."""
         self._config = config
@@ -203,11 +205,18 @@ class ConversionHook(tf.train.SessionRunHook):
             types[name] -= self._types_by_name
         types["allowlist"] |= self._types_by_name
         self._types = frozenset().union(*types.values())
+        self._lists = types
+
+    def _set_lists(self):
+        """Set TensorFlow's lists to those of this graph, as another may have run in between."""
         for name, tensorflow_name in _TENSORFLOW_LISTS.items():
-            _set_list(tensorflow_name, types[name])
+            _set_list(tensorflow_name, self._lists[name])
         _set_list("DENYLIST", set())  # op types in no list stay in float32
+        ConversionHook._current = self
 
     def before_run(self, run_context):
+        if ConversionHook._current is not self:
+            self._set_lists()
         fetches = tf.nest.flatten(run_context.original_args.fetches)
         ops = tuple(_operation(self._graph.as_graph_element(fetch)) for fetch in fetches)
         if ops not in self._kept_by_fetches:

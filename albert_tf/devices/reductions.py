@@ -66,15 +66,20 @@ def training_hooks() -> list[tf.train.SessionRunHook]:
     return [*hooks, _SameWeightsHook()] if hooks else []
 
 
-class _BroadcastHook(tf.train.SessionRunHook):
-    """Session hook that sets all variables to the values of rank 0 when a session starts.
+def broadcast(variables: Sequence[tf.Variable]) -> tf.Operation:
+    """Make the op that sets variables to the values of rank 0 in all processes.
 
     Horovod's own hook does not exist where TensorFlow has no Estimators.
     """
+    horovod = distributed.horovod_module()
+    return tf.no_op() if horovod is None else horovod.broadcast_variables(variables, root_rank=0)
+
+
+class _BroadcastHook(tf.train.SessionRunHook):
+    """Session hook that sets all variables to the values of rank 0 when a session starts."""
 
     def begin(self):
-        horovod = distributed.horovod_module()
-        self._broadcast = horovod.broadcast_variables(tf.global_variables(), root_rank=0)
+        self._broadcast = broadcast(tf.global_variables())
 
     def after_create_session(self, session, coord):
         session.run(self._broadcast)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator, Mapping, Sequence
@@ -14,11 +13,10 @@ from absl import logging
 import modeling
 import optimization
 from albert_tf.errors import InputError
+from albert_tf.runs import checkpoint_files
+from albert_tf.runs.best import best_checkpoint
+from albert_tf.runs.checkpoint_files import FILE_SUFFIX
 
-BEST_CHECKPOINT = "model.ckpt-best"
-_FILE_SUFFIX = r"\.(index|meta|data-\d{5}-of-\d{5})$"
-# Temporary files of TensorFlow and `keep_as_best`.
-_UNFINISHED = re.compile(r"(checkpoint|graph\.pbtxt|model\.ckpt-.+)(\.tmp|_temp|\.tempstate)[^.]*$")
 _LISTED_NAMES = 4  # variables to name in a message; the rest are only counted
 _BOOKKEEPING = re.compile(
     rf"(^|/)({'|'.join(('global_step', *optimization.SLOTS))}|beta[12]_power)$"
@@ -41,42 +39,32 @@ def find_checkpoint(path: str) -> str:
       InputError: if the checkpoint is missing or incomplete.
     """
     if Path(path).is_dir():
-        found = best_checkpoint(path) or latest_checkpoint(path)
+        found = best_checkpoint(path) or latest_checkpoint(path) or _named_checkpoint(path)
         if not found:
             raise InputError(f"{path}: no checkpoint in this directory; correct the path")
         path = found
-    prefix = re.sub(_FILE_SUFFIX, "", path)
+    prefix = re.sub(FILE_SUFFIX, "", path)
     if not Path(f"{prefix}.index").exists():
         near = sorted(str(p)[: -len(".index")] for p in Path(path).parent.glob("*.index"))
         hint = f"the directory has {', '.join(near)}" if near else "correct the path"
         raise InputError(f"{path}: no checkpoint found ({prefix}.index is missing); {hint}")
-    if not list(Path(prefix).parent.glob(f"{Path(prefix).name}.data-*")):
-        raise InputError(
-            f"{prefix}: the checkpoint is incomplete: {prefix}.data-* is missing; copy it again"
-        )
+    reason = checkpoint_files.problem(prefix)
+    if reason:
+        raise InputError(f"{prefix}: the checkpoint is incomplete: {reason}; copy it again")
     return prefix
 
 
-def best_checkpoint(directory: str) -> str | None:
-    """Prefix of the best checkpoint in a directory, or None."""
-    prefix = str(Path(directory) / BEST_CHECKPOINT)
-    return prefix if Path(f"{prefix}.index").exists() else None
+def _named_checkpoint(directory):
+    """Checkpoint of another program, which only the file `checkpoint` in its directory names."""
+    try:
+        return tf.train.latest_checkpoint(directory)
+    except (tf.errors.OpError, ValueError):
+        return None
 
 
 def latest_checkpoint(directory: str) -> str | None:
-    """Prefix of a training run's latest checkpoint whose files still exist, or None.
-
-    If the latest entry of TensorFlow's `checkpoint` file has been deleted, the file is corrected,
-    so that Estimators resume from the same checkpoint.
-    """
-    state = tf.train.get_checkpoint_state(directory)
-    if not state:
-        return None
-    present = [p for p in state.all_model_checkpoint_paths if Path(f"{p}.index").exists()]
-    if present and present[-1] != state.model_checkpoint_path:
-        logging.warning("%s is missing: using %s", state.model_checkpoint_path, present[-1])
-        tf.train.update_checkpoint_state(directory, present[-1], present)
-    return present[-1] if present else None
+    """Prefix of a training run's latest checkpoint that is complete, or None."""
+    return next(reversed(checkpoint_files.saved_checkpoints(directory)), None)
 
 
 def own_checkpoint(output_dir: str, do_train: bool) -> str | None:
@@ -86,9 +74,20 @@ def own_checkpoint(output_dir: str, do_train: bool) -> str | None:
       output_dir: output directory of the run.
       do_train: whether the run trains (and resumes from the latest checkpoint) or only predicts
         (with the best).
+
+    Raises:
+      InputError: if there are checkpoints, but none that is complete.
     """
-    latest = latest_checkpoint(output_dir)
-    return latest if do_train else best_checkpoint(output_dir) or latest
+    found = None if do_train else best_checkpoint(output_dir)
+    found = found or latest_checkpoint(output_dir)
+    incomplete = checkpoint_files.incomplete_checkpoints(output_dir)
+    if not found and incomplete:
+        prefix, reason = incomplete.popitem()
+        raise InputError(
+            f"{prefix}: the checkpoint is incomplete: {reason}; copy it again, or remove "
+            f"{prefix}.* to start over"
+        )
+    return found
 
 
 @contextmanager
@@ -115,49 +114,6 @@ def named_if_damaged(prefix: str | None) -> Iterator[None]:
         ) from error
 
 
-def saved_checkpoints(directory: str) -> list[str]:
-    """Prefixes of a training run's checkpoints, oldest first, without step 0."""
-    state = tf.train.get_checkpoint_state(directory)
-    prefixes = state.all_model_checkpoint_paths if state else []
-    return [p for p in prefixes if Path(f"{p}.index").exists() and step_of(p)]
-
-
-def step_of(prefix: str) -> int | None:
-    """Step in the name of a checkpoint: 300 for `model.ckpt-300`; None if it has none."""
-    match = re.search(r"model\.ckpt-(\d+)$", prefix)
-    return int(match.group(1)) if match else None
-
-
-def keep_as_best(prefix: str) -> None:
-    """Copy a checkpoint to `model.ckpt-best` in the same directory.
-
-    The old index file is removed first and the new one copied last, so an incomplete copy never
-    looks like a checkpoint.
-    """
-    source = Path(prefix)
-    best = source.with_name(BEST_CHECKPOINT)
-    best.with_name(f"{BEST_CHECKPOINT}.index").unlink(missing_ok=True)
-    for old in best.parent.glob(f"{BEST_CHECKPOINT}.*"):
-        old.unlink()
-    files = sorted(source.parent.glob(f"{source.name}.*"), key=lambda f: f.suffix == ".index")
-    for file in files:
-        target = best.with_name(BEST_CHECKPOINT + file.name[len(source.name) :])
-        temporary = target.with_name(f"{target.name}.tmp")
-        shutil.copyfile(file, temporary)
-        temporary.replace(target)
-
-
-def remove_unfinished(directory: str) -> None:
-    """Remove the half-written files of a killed training run from its directory."""
-    for path in Path(directory).iterdir() if Path(directory).is_dir() else ():
-        if _UNFINISHED.match(path.name):
-            logging.info("%s: removed, left half-written by a killed run", path)
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
-
-
 def shapes_in(prefix: str) -> dict[str, list[int]]:
     """Shapes of a checkpoint's variables, by name.
 
@@ -176,6 +132,13 @@ def model_shapes_in(prefix: str) -> dict[str, list[int]]:
     """Shapes of a checkpoint's variables, without the global step and optimizer slots."""
     shapes = shapes_in(prefix)
     return {name: shape for name, shape in shapes.items() if not _BOOKKEEPING.search(name)}
+
+
+def global_step_in(prefix: str) -> int:
+    """Global step in a checkpoint; 0 if it has none."""
+    reader = tf.train.load_checkpoint(prefix)
+    name = tf.GraphKeys.GLOBAL_STEP
+    return int(reader.get_tensor(name)) if reader.has_tensor(name) else 0
 
 
 def check_fits(prefix: str, model: Shapes, all_needed: bool) -> None:

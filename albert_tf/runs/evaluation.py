@@ -1,152 +1,180 @@
-"""Results of a run: metrics of its checkpoints, and predictions for its test sets."""
+"""Evaluation of a run's checkpoints, and predictions for its test sets."""
 
 from __future__ import annotations
 
 import functools
-import json
-import math
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Any, Sequence
 
 from absl import logging
 
 from albert_tf import files
+from albert_tf.devices import distributed
 from albert_tf.records import manifests
 from albert_tf.records.manifests import Origin
-from albert_tf.runs import checkpoints
-from albert_tf.runs.hooks import write_summary
+from albert_tf.runs import checkpoint_files, checkpoints
+from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT, step_of
+from albert_tf.runs.prediction import Predictor
+from albert_tf.runs.results import Results
+from albert_tf.runs.setup import Setup
 from albert_tf.runs.shards import ExampleShard
 from albert_tf.runs.task import Evaluation, Task
 
-_RESULTS_FILE = "eval_results"
 
+class Evaluator:
+    """Evaluation of checkpoints by all processes; rank 0 has the checkpoints and the results.
 
-class Results:
-    """The evaluation results in an output directory: `eval_results.json` and `eval_results.txt`.
-
-    The JSON file is for programs, the text file for people. Results on other data, and results of
-    checkpoints from elsewhere, are discarded.
-
-    Attributes:
-      best: name of the best checkpoint so far; None without results.
+    All processes must call its methods, in the same order. Without evaluation sets a checkpoint is
+    only kept, or removed when it is old.
     """
 
-    def __init__(self, output_dir: str, evaluated_on: Mapping[str, Any]):
-        """Read the results of earlier runs.
+    def __init__(self, setup: Setup, predictor: Predictor):
+        """Read the results of earlier runs."""
+        self._setup = setup
+        self._predictor = predictor
+        self._directory = setup.settings.output_dir
+        self._results: Results | None = None
+        self._is_resumed = True  # until the checkpoints found at the start have been listed
+        if setup.eval_shards and distributed.is_chief():
+            self._results = Results(self._directory, _evaluated_on(setup))
+
+    def begin_training(self, start_step: int) -> None:
+        """Bring the results and the checkpoints of a resumed training up to date.
 
         Args:
-          output_dir: output directory of the run.
-          evaluated_on: inputs and settings that the metrics depend on, as JSON values by name.
+          start_step: step from which training resumes.
         """
-        self._directory = Path(output_dir)
-        self._evaluated_on = dict(evaluated_on)
-        self._by_checkpoint = {}
-        self._files = []
-        self.best: str | None = None
-        self._read()
+        for shard in self._setup.eval_shards:
+            shard.prepare()
+        if self._results:
+            self._results.forget_other_training(start_step)
+            self._results.mend(keep_best=True)
+        if not self._setup.settings.evaluate_after_training:
+            self._evaluate_pending()
+        self._tidy()
 
-    def has(self, checkpoint: str) -> bool:
-        """Whether a checkpoint has been evaluated."""
-        name = self._name(checkpoint)
-        return name in self._by_checkpoint or (
-            name == checkpoints.BEST_CHECKPOINT and self.best is not None
-        )
-
-    def add(self, checkpoint: str, evaluation: Evaluation, keep_best: bool) -> None:
-        """Add the result of a checkpoint, and write its files if it is the best so far.
-
-        The result is saved last: if the run is killed while it writes the files, the checkpoint is
-        evaluated again.
+    def on_saved(self, checkpoint: str, may_evaluate: bool) -> bool:
+        """Evaluate a new checkpoint, unless that comes later; remove those no longer kept.
 
         Args:
           checkpoint: prefix of the checkpoint.
-          evaluation: result of the checkpoint.
-          keep_best: whether to copy the best checkpoint to `model.ckpt-best`.
+          may_evaluate: whether there is time to evaluate it now.
+
+        Returns:
+          Whether training is to end early.
         """
-        name = self._name(checkpoint)
-        self._by_checkpoint[name] = dict(evaluation.metrics)
-        is_best = self.best is None or self._value(name) > self._value(self.best)
-        if is_best or not evaluation.metrics:  # without metrics the latest counts as the best
-            if keep_best and evaluation.metrics:
-                checkpoints.keep_as_best(checkpoint)
-            for file_name, content in evaluation.files.items():
-                _write(self._directory / file_name, content)
-            self.best = name
-            self._files = list(evaluation.files)
-        self._write()
+        if may_evaluate and not self._setup.settings.evaluate_after_training:
+            self._evaluate_pending()
+        self._tidy()
+        return self.ends_early()
 
-        step = checkpoints.step_of(checkpoint)
-        logging.info(
-            "%s: %s%s",
-            name,
-            _as_text(evaluation.metrics) or "no metrics, as the true answers are unknown",
-            " (the best so far)" if self.best == name and len(self._by_checkpoint) > 1 else "",
-        )
-        if step is not None and evaluation.metrics:
-            values = {f"eval/{name}": value for name, value in evaluation.metrics.items()}
-            write_summary(self._directory / "eval", step, values)
+    def ends_early(self) -> bool:
+        """Whether the last evaluations have brought nothing better, so that training ends."""
+        limit, count = self._setup.settings.early_stopping_evaluations, 0
+        if not limit or not self._setup.eval_shards:
+            return False
+        if self._results:
+            count = self._results.evaluations_since_best
+        count = distributed.broadcast(count)
+        if count >= limit:
+            logging.info("the last %d evaluations have brought nothing better: ending early", count)
+        return count >= limit
 
-    def log(self) -> None:
-        """Log the best result and its files."""
-        logging.info("%s: %s", self.best, _as_text(self._by_checkpoint[self.best]))
-        written = ", ".join([*self._files, f"{_RESULTS_FILE}.txt", f"{_RESULTS_FILE}.json"])
-        logging.info("results in %s: %s", self._directory, written)
+    def finish(self) -> None:
+        """Evaluate the checkpoints that have no results yet, and log the best."""
+        settings = self._setup.settings
+        if not settings.do_train and self._results:
+            self._results.mend(keep_best=False)
+            self._results.forget_all_but(self._single_checkpoint())
+        self._evaluate_pending()
+        if settings.do_train:
+            self._tidy()
+        if self._results:
+            self._results.log()
 
-    def _name(self, checkpoint):
-        """Name of a checkpoint: its file name if it is in the output directory, else its path."""
-        path = Path(checkpoint)
-        return path.name if path.parent.resolve() == self._directory.resolve() else str(path)
+    def _single_checkpoint(self):
+        """Checkpoint to evaluate if the run does not train."""
+        own = checkpoints.own_checkpoint(self._directory, do_train=False)
+        return own or self._setup.init_checkpoint
 
-    def _value(self, name):
-        """Value of the first metric, by which checkpoints are ranked; NaN ranks lowest."""
-        value = next(iter(self._by_checkpoint[name].values()), -math.inf)
-        return -math.inf if math.isnan(value) else value
-
-    def _read(self):
-        path = self._directory / f"{_RESULTS_FILE}.json"
-        if not path.exists():
+    def _evaluate_pending(self):
+        """Evaluate the checkpoints that have no results yet, by step."""
+        if not self._setup.eval_shards:
             return
-        try:
-            saved = json.loads(path.read_text(encoding="utf-8"))
-            best, by_checkpoint = saved["best_checkpoint"], saved["checkpoints"]
-            kept_files = saved["files"]
-            same_data = saved["evaluated_on"] == self._evaluated_on
-        except (KeyError, TypeError, ValueError):
-            logging.warning("%s was not written by this program: evaluating again", path)
+        pending = self._pending() if self._results else []
+        self._is_resumed = False
+        for checkpoint in distributed.broadcast(pending):
+            evaluation = self._evaluation(checkpoint)
+            if self._results:
+                self._results.add(checkpoint, evaluation, keep_best=self._setup.settings.do_train)
+
+    def _pending(self):
+        candidates = [self._single_checkpoint()]
+        if self._setup.settings.do_train:
+            candidates = self._trained_checkpoints()
+        if self._is_resumed:
+            for checkpoint in filter(self._results.has, candidates):
+                logging.info("%s: already evaluated", checkpoint)
+        return [checkpoint for checkpoint in candidates if not self._results.has(checkpoint)]
+
+    def _trained_checkpoints(self):
+        """Checkpoints of the training, by step; among them the best, if it is kept as a copy only.
+
+        That copy has no results if they are on other data, or from an earlier version.
+        """
+        saved = checkpoint_files.saved_checkpoints(self._directory)
+        for checkpoint in saved[-1:]:
+            if step_of(checkpoint) >= self._setup.schedule.steps:
+                checkpoint_files.count_as_saved(checkpoint)
+        saved = [c for c in saved if not checkpoint_files.is_only_to_resume(c)]
+        best = str(Path(self._directory) / BEST_CHECKPOINT)
+        if not self._results.is_continued or checkpoint_files.problem(best):
+            return saved
+        digest = checkpoint_files.digest(best)
+        if digest in map(checkpoint_files.digest, saved):
+            return saved
+        if not self._results.knows_best:
+            step = checkpoints.global_step_in(best)
+            if not saved or not 0 < step <= step_of(saved[-1]):
+                return saved
+            self._results.adopt_best(step)
+        step = step_of(self._results.name_of(best))
+        return sorted([best, *saved], key=lambda c: step if c == best else step_of(c))
+
+    def _evaluation(self, checkpoint):
+        """Metrics and files of a checkpoint on all evaluation sets; empty on ranks other than 0."""
+        metrics, kept_files = {}, {}
+        for shard in self._setup.eval_shards:
+            answers = self._predictor.answers(checkpoint, shard)
+            if distributed.is_chief():
+                evaluation = self._setup.task.evaluate(shard.data_set, answers)
+                metrics.update(evaluation.metrics)
+                kept_files.update(evaluation.files)
+        return Evaluation(metrics, kept_files)
+
+    def _tidy(self):
+        """Remove old checkpoints. None is removed before it has been evaluated."""
+        if not distributed.is_chief():
             return
-        if not same_data:
-            logging.info("%s has results on other data: evaluating again", path)
-        elif best.startswith("model.ckpt-") and all(
-            (self._directory / name).exists() for name in kept_files
-        ):
-            self._by_checkpoint, self.best, self._files = by_checkpoint, best, kept_files
-
-    def _write(self):
-        best = self._by_checkpoint[self.best]
-        files.write_json(
-            self._directory / f"{_RESULTS_FILE}.json",
-            {
-                "best_checkpoint": self.best,
-                "metric": next(iter(best), None),
-                **best,
-                "checkpoints": self._by_checkpoint,
-                "files": self._files,
-                "evaluated_on": self._evaluated_on,
-            },
-        )
-        lines = [f"{name} = {value}" for name, value in best.items()]
-        lines += [f"best checkpoint = {self.best}", "", "all checkpoints:"]
-        lines += [f"  {name}: {_as_text(m)}" for name, m in self._by_checkpoint.items()]
-        _write(self._directory / f"{_RESULTS_FILE}.txt", "\n".join(lines) + "\n")
+        saved = checkpoint_files.saved_checkpoints(self._directory)
+        most = self._setup.settings.keep_checkpoint_max
+        regular = [c for c in saved if not checkpoint_files.is_only_to_resume(c)]
+        old = [c for c in saved[:-1] if checkpoint_files.is_only_to_resume(c)]
+        for checkpoint in regular[:-most] if most else ():
+            if not self._results or self._results.has(checkpoint):
+                old.append(checkpoint)
+        if old:
+            checkpoint_files.write_state(self._directory, [c for c in saved if c not in old])
+        for checkpoint in old:
+            checkpoint_files.remove(checkpoint)
 
 
-def _as_text(metrics):
-    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-
-
-def _write(path, content):
-    """Write text, or another value as JSON, atomically."""
-    (files.write_text if isinstance(content, str) else files.write_json)(path, content)
+def _evaluated_on(setup) -> dict[str, Any]:
+    """Inputs and settings that the results depend on, apart from the checkpoint."""
+    inputs = {}
+    for shard in setup.eval_shards:
+        inputs.update(shard.fingerprint)
+    return {**inputs, **setup.task.feature_settings, **setup.task.answer_settings}
 
 
 class PredictedFiles:

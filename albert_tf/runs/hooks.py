@@ -27,6 +27,12 @@ class Throughput:
         self._last = (step, now)
         return rate
 
+    def leave_out(self, seconds: float) -> None:
+        """Leave out a pause since the last call."""
+        self._start, self._last = (
+            (step, time + seconds) for step, time in (self._start, self._last)
+        )
+
     def since_start(self, step: int, now: float) -> float:
         """Rate since the start."""
         return _rate(self._start, (step, now))
@@ -127,6 +133,12 @@ class ProgressHook(tf.train.SessionRunHook):
     def end(self, session):
         if self._bar:
             self._bar.close()
+
+    def leave_out(self, seconds: float) -> None:
+        """Leave a pause of training out of the throughput."""
+        if self._throughput:
+            self._throughput.leave_out(seconds)
+            self._summary_throughput.leave_out(seconds)
 
     def _after_first_step(self, loss, learning_rate, now):
         self._throughput = Throughput(self._step, now)

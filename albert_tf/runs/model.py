@@ -14,6 +14,7 @@ from albert_tf.devices.device import Device
 from albert_tf.records.static_batches import IS_FILLER
 from albert_tf.runs import checkpoints
 from albert_tf.runs.hooks import ProgressHook
+from albert_tf.runs.saving import OnSaved, SavingHook
 from albert_tf.runs.setup import Setup
 from albert_tf.runs.shards import IS_REAL, NUMBER
 from albert_tf.runs.task import MODEL_INPUTS, Task
@@ -60,8 +61,14 @@ def build_loss(task: Task, encoder: AlbertModel, features: Mapping[str, tf.Tenso
     return task.loss(encoder, {**features, **dict(zip(own, averaged))})
 
 
-def make_model_fn(setup: Setup, for_device: Device) -> ModelFn:
-    """Make the model function of a run's Estimator, for graphs on a device."""
+def make_model_fn(setup: Setup, for_device: Device, on_saved: OnSaved | None = None) -> ModelFn:
+    """Make the model function of a run's Estimator, for graphs on a device.
+
+    Args:
+      setup: setup of the run.
+      for_device: the device.
+      on_saved: function to call after each saved checkpoint; see `SavingHook`.
+    """
     conversion = setup.bfloat16 if for_device.rewrites_to_bfloat16 else None
 
     def model_fn(features, labels, mode, params):
@@ -70,7 +77,7 @@ def make_model_fn(setup: Setup, for_device: Device) -> ModelFn:
         with device.building_for(kind):
             kind.check_shapes(features)
             if is_training:
-                spec = _training_spec(setup, kind, features)
+                spec = _training_spec(setup, kind, features, on_saved)
             else:
                 spec = _prediction_spec(setup.task, features)
         return bfloat16.with_conversion(spec, conversion) if conversion else spec
@@ -78,7 +85,7 @@ def make_model_fn(setup: Setup, for_device: Device) -> ModelFn:
     return model_fn
 
 
-def _training_spec(setup, kind, features):
+def _training_spec(setup, kind, features, on_saved):
     task, schedule, settings = setup.task, setup.schedule, setup.settings
     loss = build_loss(task, build_encoder(task, features, is_training=True), features)
     if setup.init_checkpoint and not checkpoints.latest_checkpoint(settings.output_dir):
@@ -107,14 +114,53 @@ def _training_spec(setup, kind, features):
         settings.save_summary_steps,
         settings.gradient_accumulation_steps,
     )
+    # Sharded, so that data files are named as by an Estimator.
+    saver = tf.train.Saver(sharded=True, defer_build=True)
     hooks = [
         *reductions.training_hooks(),
         *kind.training_hooks(settings.synapse_logger_start),
         progress,
+        SavingHook(
+            saver,
+            settings.output_dir,
+            settings.save_checkpoints_steps,
+            schedule.steps,
+            on_saved,
+            progress.leave_out,
+        ),
     ]
     return estimators.EstimatorSpec(
-        estimators.ModeKeys.TRAIN, loss=loss, train_op=step.op, training_hooks=hooks
+        estimators.ModeKeys.TRAIN,
+        loss=loss,
+        train_op=step.op,
+        training_hooks=hooks,
+        scaffold=tf.train.Scaffold(saver=saver),
     )
+
+
+def build_predictions(
+    task: Task, for_device: Device, features: Mapping[str, tf.Tensor]
+) -> dict[str, tf.Tensor]:
+    """Build encoder and head for prediction on a device.
+
+    Args:
+      task: the task.
+      for_device: the device of the run.
+      features: tensors [B, ...] by field.
+
+    Returns:
+      Outputs of the head and the features that identify the records, tensors [B, ...] by name.
+    """
+    kind = for_device.for_inference()
+    with device.building_for(kind):
+        kind.check_shapes(features)
+        return _predictions(task, features)
+
+
+def _predictions(task, features):
+    outputs = task.outputs(build_encoder(task, features, is_training=False), features)
+    passed_through = {name: features[name] for name in _PASSED_THROUGH if name in features}
+    return {**outputs, **passed_through}
 
 
 def _prediction_spec(task, features):
@@ -122,8 +168,7 @@ def _prediction_spec(task, features):
 
     Only the model's variables are restored: published checkpoints have no global step.
     """
-    encoder = build_encoder(task, features, is_training=False)
-    outputs = task.outputs(encoder, features)
+    predictions = _predictions(task, features)
     variables = tf.trainable_variables()
     scaffold = tf.train.Scaffold(
         saver=tf.train.Saver(variables),
@@ -133,12 +178,8 @@ def _prediction_spec(task, features):
             tf.train.get_or_create_global_step().initializer,
         ),
     )
-    passed_through = {name: features[name] for name in _PASSED_THROUGH if name in features}
     return estimators.EstimatorSpec(
-        estimators.ModeKeys.PREDICT,
-        predictions={**outputs, **passed_through},
-        scaffold=scaffold,
-        prediction_hooks=reductions.session_hooks(),
+        estimators.ModeKeys.PREDICT, predictions=predictions, scaffold=scaffold
     )
 
 

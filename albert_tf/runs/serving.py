@@ -6,22 +6,31 @@ config, the vocabulary and the settings of training.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import shutil
 import tempfile
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence
 
 import tensorflow.compat.v1 as tf
+from absl import logging
 
 from albert_tf import estimators, files
 from albert_tf.errors import InputError
 from albert_tf.records import datasets
 from albert_tf.records.record_files import RecordFields
-from albert_tf.runs import model_files
+from albert_tf.runs import checkpoint_files, model_files
 
 ASSETS = "assets.extra"
 SETTINGS_FILE = "settings.json"
+ORIGIN_FILE = "origin.json"  # checkpoint and settings of the export
 EXAMPLES = "examples"  # Estimators name the signature after it: "examples:serving_default"
+_TEMPORARY = "export.tmp-"
+_LONGEST_EXPORT_SECONDS = 3600
 
 
 def ids_or_examples(names: Sequence[str]) -> estimators.ServingInputReceiver:
@@ -66,8 +75,11 @@ def export(
     checkpoint: str,
     assets: Mapping[str, str],
     settings: Mapping[str, Any],
+    run_settings: Mapping[str, Any],
 ) -> str:
     """Export a checkpoint as a SavedModel, with its assets and settings.
+
+    If the latest export is of the same checkpoint with the same settings, it stays the latest.
 
     Args:
       estimator: Estimator of the run.
@@ -76,20 +88,80 @@ def export(
       checkpoint: prefix of the checkpoint.
       assets: paths of the files to copy to `assets.extra/`, by their new names.
       settings: settings of the conversion from text to model inputs; JSON values by name.
+      run_settings: all settings that the graph may depend on; JSON values by name.
 
     Returns:
       Path of the SavedModel.
     """
-    with tempfile.TemporaryDirectory() as directory:
-        settings_file = Path(directory) / SETTINGS_FILE
-        files.write_json(settings_file, dict(settings))
-        path = estimator.export_saved_model(
-            export_dir,
+    parent = Path(export_dir)
+    parent.mkdir(parents=True, exist_ok=True)
+    _remove_unfinished(parent)
+    origin = {
+        "checkpoint": checkpoint_files.digest(checkpoint),
+        "assets": {name: files.digest(path) for name, path in assets.items()},
+        "settings": dict(run_settings),
+    }
+    latest = find_saved_model(export_dir)
+    if latest and _read_json(Path(latest) / ASSETS / ORIGIN_FILE) == origin:
+        logging.info("%s: exported before to %s", checkpoint, latest)
+        return latest
+    with _temporary_directory(parent) as directory:
+        own_assets = {SETTINGS_FILE: dict(settings), ORIGIN_FILE: origin}
+        for name, value in own_assets.items():
+            files.write_json(directory / name, value)
+        exported = estimator.export_saved_model(
+            str(directory),
             receiver,
-            assets_extra={**assets, SETTINGS_FILE: str(settings_file)},
+            assets_extra={**assets, **{name: str(directory / name) for name in own_assets}},
             checkpoint_path=checkpoint,
         )
-    return path.decode()
+        number = int(Path(exported.decode()).name)
+        while (parent / str(number)).exists():
+            number += 1
+        path = Path(exported.decode()).rename(parent / str(number))
+    logging.info("exported %s to %s", checkpoint, path)
+    return str(path)
+
+
+@contextmanager
+def _temporary_directory(parent):
+    """Make a directory that is locked while the block runs, and removed after it."""
+    path = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=parent))
+    lock = os.open(path, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # file systems without locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(lock)
+
+
+def _remove_unfinished(parent):
+    """Remove what killed exports have left in a directory, but nothing that is being written."""
+    for path in parent.glob(f"{_TEMPORARY}*"):
+        lock = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            logging.info("%s: removed, left half-written by a killed export", path)
+            shutil.rmtree(path)
+        except OSError:
+            continue  # another process is writing it
+        finally:
+            os.close(lock)
+    for path in parent.glob("temp-*"):  # of TensorFlow, which names it after the time
+        started = path.name.partition("-")[2]
+        if started.isdigit() and time.time() - int(started) > _LONGEST_EXPORT_SECONDS:
+            logging.info("%s: removed, left half-written by a killed export", path)
+            shutil.rmtree(path)
+
+
+def _read_json(path):
+    """JSON value of a file; None if it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
 
 
 def find_saved_model(directory: str) -> str | None:

@@ -128,7 +128,23 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings):
     learning_rate: float = setting(5e-5, "Peak learning rate; multiplied by the number of cards.")
     save_checkpoints_steps: int = setting(5000, "Steps between checkpoints.", lower=1)
     save_summary_steps: int = setting(100, "Steps between TensorBoard events.", lower=1)
-    keep_checkpoint_max: int = setting(5, "Number of recent checkpoints to keep; 0 keeps all.")
+    keep_checkpoint_max: int = setting(
+        5,
+        "Number of recent checkpoints to keep beside the best; 0 keeps all. None is removed before "
+        "it has been evaluated.",
+        lower=0,
+    )
+    evaluate_after_training: bool = setting(
+        False,
+        "Whether to evaluate the checkpoints when training has ended, and not each as soon as it "
+        "is saved.",
+    )
+    early_stopping_evaluations: int = setting(
+        0,
+        "Number of evaluations in a row without a better checkpoint after which training ends; 0 "
+        "for never.",
+        lower=0,
+    )
     use_einsum: bool = setting(
         False, "Whether to compute projections with einsum instead of matrix products."
     )

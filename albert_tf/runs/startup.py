@@ -15,6 +15,7 @@ from albert_tf.devices.device import PORTABLE, Device
 from albert_tf.errors import InputError
 from albert_tf.nn.config import AlbertConfig
 from albert_tf.runs import checkpoints, model_files, serving
+from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT
 from albert_tf.runs.model import model_shapes
 from albert_tf.runs.problems import Problems
 from albert_tf.runs.settings import RunSettings
@@ -92,6 +93,7 @@ def check(task_class: type[Task], settings: RunSettings, device: Device | None =
 
     task = task_class(settings, config, tokenizer)
     task.read_inputs(problems)
+    _check_evaluation(task, problems)
     schedule = None
     with problems.collected():
         schedule = _resolved_schedule(task)
@@ -142,6 +144,23 @@ def _check_numbers(settings, problems):
         )
     if settings.use_tpu:
         problems.add("--use_tpu: TPUs are not supported; run on CPU, GPU or HPU")
+
+
+def _check_evaluation(task, problems):
+    """Check that the settings for the evaluation of checkpoints fit together."""
+    settings = task.settings
+    if not settings.early_stopping_evaluations or not settings.do_train:
+        return
+    if settings.evaluate_after_training:
+        problems.add(
+            "--early_stopping_evaluations and --evaluate_after_training: training cannot end by "
+            "evaluations that come after it; give one of them"
+        )
+    elif not task.eval_sets:
+        problems.add(
+            "--early_stopping_evaluations: this run evaluates nothing; switch evaluation on, or "
+            "give 0"
+        )
 
 
 def _read_config(settings, problems):
@@ -251,6 +270,8 @@ def _check_first_weights(setup):
     settings, init_checkpoint = setup.settings, setup.init_checkpoint
     shapes = model_shapes(setup.task)
     own = checkpoints.own_checkpoint(settings.output_dir, settings.do_train)
+    if settings.do_train and not own and init_checkpoint:
+        _check_init_stays(settings.output_dir, init_checkpoint)
     if own:
         checkpoints.check_fits(own, shapes, all_needed=True)
     elif init_checkpoint:
@@ -266,6 +287,16 @@ def _check_first_weights(setup):
         raise InputError(
             f"{settings.output_dir}: no checkpoint to predict with; give --init_checkpoint, or "
             "train first (--do_train)"
+        )
+
+
+def _check_init_stays(output_dir, init_checkpoint):
+    """Check that training does not replace the checkpoint that it starts from."""
+    best = Path(output_dir) / BEST_CHECKPOINT
+    if Path(init_checkpoint).resolve() == best.resolve():
+        raise InputError(
+            f"--init_checkpoint {init_checkpoint} is in --output_dir, where the best checkpoint of "
+            "this training would replace it; give another --output_dir"
         )
 
 

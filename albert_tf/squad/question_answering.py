@@ -14,6 +14,7 @@ import tensorflow.compat.v1 as tf
 import tokenization
 from albert_tf.errors import InputError
 from albert_tf.runs import checkpoints, model_files, serving
+from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT
 from albert_tf.runs.model import model_inputs
 from albert_tf.squad import features as squad_features
 from albert_tf.squad.answers import NO_ANSWER, AnswerCollector, softmax
@@ -93,7 +94,7 @@ def load_model(
     """
     saved_model = serving.find_saved_model(path)
     if saved_model:
-        checkpoint = str(Path(saved_model) / serving.ASSETS / checkpoints.BEST_CHECKPOINT)
+        checkpoint = str(Path(saved_model) / serving.ASSETS / BEST_CHECKPOINT)
         exported = serving.settings_of(saved_model)
     else:
         checkpoint, exported = checkpoints.find_checkpoint(path), {}

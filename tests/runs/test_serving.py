@@ -98,6 +98,7 @@ def test_the_model_carries_what_text_needs(exported):
     assert sorted(path.name for path in assets.iterdir()) == [
         "30k-clean.model",
         "albert_config.json",
+        "origin.json",
         "settings.json",
     ]
 
