@@ -14,7 +14,8 @@ from absl.testing import flagsaver
 
 import optimization
 import run_pretraining
-from albert_tf import estimators, files as project_files
+from albert_tf import estimators
+from albert_tf import files as project_files
 from albert_tf.pretraining import heads
 from albert_tf.pretraining.task import record_fields
 from albert_tf.records import datasets, manifests

@@ -8,19 +8,18 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 from absl import logging
 
-from albert_tf import estimators
+from albert_tf import estimators, stopping
 from albert_tf.devices import distributed
 from albert_tf.devices.device import PORTABLE, Device
 from albert_tf.records import record_files
-from albert_tf.runs import checkpoints, serving, startup
+from albert_tf.runs import checkpoints, run_record, serving, startup
 from albert_tf.runs.evaluation import PredictedFiles, Results
+from albert_tf.runs.hooks import StopHook
 from albert_tf.runs.model import make_model_fn, session_config
 from albert_tf.runs.prediction import predict_answers
 from albert_tf.runs.settings import RunSettings
 from albert_tf.runs.setup import Setup
 from albert_tf.runs.task import Evaluation, Task
-
-_DETERMINISTIC_SEED = 1
 
 
 def run(task_class: type[Task], settings: RunSettings) -> None:
@@ -45,6 +44,8 @@ def train_and_evaluate(setup: Setup) -> None:
     try:
         if setup.settings.do_train:
             train(setup, estimator)
+        else:
+            run_record.begin(setup)
         if setup.eval_shards:
             evaluate(setup, estimator)
         checkpoint = _final_checkpoint(setup)
@@ -63,7 +64,7 @@ def make_estimator(setup: Setup, for_device: Device) -> estimators.Estimator:
     is_chief = distributed.is_chief()
     run_config = estimators.RunConfig(
         model_dir=settings.output_dir,
-        tf_random_seed=_DETERMINISTIC_SEED if settings.deterministic_run else None,
+        tf_random_seed=None,  # `settings.seed` is used where random numbers are drawn
         save_checkpoints_steps=settings.save_checkpoints_steps if is_chief else None,
         save_summary_steps=settings.save_summary_steps if is_chief else None,
         keep_checkpoint_max=settings.keep_checkpoint_max,
@@ -91,8 +92,17 @@ def train(setup: Setup, estimator: estimators.Estimator) -> None:
         logging.info("resuming training from %s, up to step %d", latest, num_train_steps)
     else:
         logging.info("training for %d steps", num_train_steps)
-    with checkpoints.named_if_damaged(latest or setup.init_checkpoint):
-        estimator.train(lambda: shard.training_dataset(start_step), max_steps=num_train_steps)
+    run_record.begin(setup, latest)
+    stop = StopHook(settings.gradient_accumulation_steps)
+    with stopping.deferred(), checkpoints.named_if_damaged(latest or setup.init_checkpoint):
+        estimator.train(
+            lambda: shard.training_dataset(start_step), hooks=[stop], max_steps=num_train_steps
+        )
+        if stop.signal is not None:
+            distributed.wait_for_all()  # until rank 0 has saved the checkpoint
+            saved = checkpoints.latest_checkpoint(settings.output_dir)
+            place = f"at step {checkpoints.step_of(saved)}" if saved else ""
+            stopping.stop(stop.signal, place, is_shared=True)
 
 
 def evaluate(setup: Setup, estimator: estimators.Estimator) -> None:

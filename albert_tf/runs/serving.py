@@ -42,9 +42,7 @@ def ids_or_examples(names: Sequence[str]) -> estimators.ServingInputReceiver:
         name: tf.placeholder_with_default(tf.cast(parsed[name], tf.int32), [None, None], name)
         for name in names
     }
-    return estimators.ServingInputReceiver(
-        features, features, {EXAMPLES: {"input": serialized}}
-    )
+    return estimators.ServingInputReceiver(features, features, {EXAMPLES: {"input": serialized}})
 
 
 def records(fields: RecordFields) -> estimators.ServingInputReceiver:
