@@ -50,7 +50,8 @@ class Stopped(KeyboardInterrupt):
         super().__init__(number)
 
     def __str__(self) -> str:
-        return f"stopped by {self.signal.name}{self._place}; the same command resumes from there"
+        remedy = "resumes from there" if self._place else "goes on where it can"
+        return f"stopped by {self.signal.name}{self._place}; the same command {remedy}"
 
     @property
     def exit_code(self) -> int:
