@@ -16,7 +16,7 @@ import signal
 import threading
 import time
 from types import FrameType
-from typing import Iterator, NoReturn
+from typing import Iterator
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -24,6 +24,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _SECONDS_OF_ONE_STOP = 1.0
 # Limit for the main thread to react in: it cannot while it waits in native code.
 _GRACE_SECONDS = 10.0
+_POLL_SECONDS = 0.1
 
 _EXIT_CODE_OF_SIGNAL = 128
 
@@ -33,19 +34,19 @@ class Stopped(KeyboardInterrupt):
 
     Attributes:
       signal: the signal.
-      is_shared: whether all processes of the run raise this together.
+      is_told: whether the log tells of it already, in all processes of the run.
     """
 
-    def __init__(self, number: int, place: str = "", is_shared: bool = False):
+    def __init__(self, number: int, place: str = "", is_told: bool = False):
         """Create the exception.
 
         Args:
           number: number of the signal.
           place: place at which the run goes on, such as "at step 300".
-          is_shared: see above.
+          is_told: see above.
         """
         self.signal = signal.Signals(number)
-        self.is_shared = is_shared
+        self.is_told = is_told
         self._place = f" {place}" if place else ""
         super().__init__(number)
 
@@ -64,8 +65,8 @@ class _State:
 
     Attributes:
       requested: first signal received, or agreed upon by all processes.
-      deferrals: number of nested `deferred` blocks; negative inside `at_once`.
-      has_reacted: whether `Stopped` has been raised.
+      deferrals: number of nested `deferred` blocks since the last `at_once`.
+      has_reacted: whether `check` has raised `Stopped`.
     """
 
     def __init__(self):
@@ -119,7 +120,7 @@ def _note(number: int, frame: FrameType | None) -> None:
     """Note a signal, and raise `Stopped` unless that is deferred."""
     if _state.requested is None:
         _state.requested = number
-    if _state.deferrals <= 0:
+    if not _state.deferrals:
         check()
 
 
@@ -140,9 +141,9 @@ def _watch(reader):
 def _end_after_grace(number):
     """Thread: end the process if the main thread neither reacts nor defers the signal."""
     remaining = _GRACE_SECONDS
-    while remaining > 0 or _state.deferrals > 0:
-        time.sleep(0.1)
-        remaining -= 0.1
+    while remaining > 0:
+        time.sleep(_POLL_SECONDS)
+        remaining = _GRACE_SECONDS if _state.deferrals > 0 else remaining - _POLL_SECONDS
         if _state.has_reacted:
             return
     _end(number, "stopped by")
@@ -153,22 +154,11 @@ def requested() -> int | None:
     return _state.requested
 
 
-def request(number: int) -> None:
-    """Make this process stop like one that has received a signal."""
-    if _state.requested is None:
-        _state.requested = number
-
-
 def check() -> None:
     """Raise `Stopped` if this process has been told to stop, once."""
     if _state.requested is not None and not _state.has_reacted:
-        stop(_state.requested)
-
-
-def stop(number: int, place: str = "", is_shared: bool = False) -> NoReturn:
-    """Raise `Stopped`; for the arguments see there."""
-    _state.has_reacted = True
-    raise Stopped(number, place, is_shared)
+        _state.has_reacted = True
+        raise Stopped(_state.requested)
 
 
 @contextlib.contextmanager

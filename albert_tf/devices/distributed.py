@@ -331,11 +331,12 @@ def exit_with_error(message: str, told_by_chief: bool = False) -> NoReturn:
     exit_process(1)
 
 
-def exit_process(code: int) -> NoReturn:
+def exit_process(code: int, is_shared: bool = False) -> NoReturn:
     """End this process, and with it the run.
 
     Args:
       code: exit code, other than 0.
+      is_shared: whether all processes end here.
     """
     if size() == 1:
         sys.exit(code)
@@ -343,7 +344,8 @@ def exit_process(code: int) -> NoReturn:
     sys.stderr.flush()
     # The shutdown makes the other processes' reductions fail, so that they end too. A normal exit
     # of Python could hang.
-    _call_briefly(_horovod.shutdown)
+    if not is_shared:
+        _call_briefly(_horovod.shutdown)
     os._exit(code)
 
 

@@ -53,9 +53,9 @@ def launch(main: Callable[..., None], settings_class: type, takes_arguments: boo
             settings = flags.read(settings_class)
             main(*([settings, arguments] if takes_arguments else [settings]))
         except stopping.Stopped as stop:
-            if distributed.is_chief() or not stop.is_shared:
+            if not stop.is_told:
                 logging.warning("%s", stop)
-            distributed.exit_process(stop.exit_code)
+            distributed.exit_process(stop.exit_code, is_shared=stop.is_told)
         except Exception as error:
             message = explain(error)
             if message is None or absl_flags.FLAGS.verbosity >= _TRACEBACK_VERBOSITY:

@@ -99,10 +99,18 @@ def train(setup: Setup, estimator: estimators.Estimator) -> None:
             lambda: shard.training_dataset(start_step), hooks=[stop], max_steps=num_train_steps
         )
         if stop.signal is not None:
-            distributed.wait_for_all()  # until rank 0 has saved the checkpoint
-            saved = checkpoints.latest_checkpoint(settings.output_dir)
-            place = f"at step {checkpoints.step_of(saved)}" if saved else ""
-            stopping.stop(stop.signal, place, is_shared=True)
+            _end_stopped(setup, stop.signal)
+
+
+def _end_stopped(setup, signal):
+    """Raise `Stopped` in all processes, after rank 0 has saved and logged the checkpoint."""
+    saved = checkpoints.latest_checkpoint(setup.settings.output_dir)
+    place = f"at step {checkpoints.step_of(saved)}" if saved else ""
+    stopped = stopping.Stopped(signal, place, is_told=True)
+    if distributed.is_chief():
+        logging.warning("%s", stopped)
+    distributed.wait_for_all()  # the launcher kills all processes as soon as one ends
+    raise stopped
 
 
 def evaluate(setup: Setup, estimator: estimators.Estimator) -> None:
