@@ -5,6 +5,11 @@ python ask.py --model=exported --text_file=page.txt --question="Who built the to
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from albert_tf import stopping
+
+    stopping.end_quietly()  # a signal while the modules below load
+
 import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING

@@ -5,6 +5,11 @@ The text has one sentence per line and an empty line between documents.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from albert_tf import stopping
+
+    stopping.end_quietly()  # a signal while the modules below load
+
 from albert_tf.pretraining.settings import RecordSettings
 from albert_tf.runs.launch import launch
 

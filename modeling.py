@@ -17,6 +17,7 @@ from albert_tf.devices.fusion import fused
 from albert_tf.nn import gradients
 from albert_tf.nn.activations import gelu, get_activation
 from albert_tf.nn.config import AlbertConfig
+from albert_tf.nn.dropout import dropout as seeded_dropout
 from custom_layer_norm import custom_layer_norm
 
 # The public API, including three names defined in `albert_tf.nn`.
@@ -388,7 +389,7 @@ def dropout(input_tensor: tf.Tensor, dropout_prob: float | None) -> tf.Tensor:
     """
     if not dropout_prob:
         return input_tensor
-    return tf.nn.dropout(input_tensor, rate=dropout_prob)
+    return seeded_dropout(input_tensor, dropout_prob)
 
 
 def create_initializer(initializer_range: float = 0.02) -> tf.Initializer:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from albert_tf import stopping
+
+    stopping.end_quietly()  # a signal while the modules below load
+
 from albert_tf.glue.settings import ClassifierSettings
 from albert_tf.runs.launch import launch
 

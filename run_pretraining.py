@@ -6,6 +6,11 @@ Lan et al. 2019 (https://arxiv.org/abs/1909.11942), section 3. The records come 
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from albert_tf import stopping
+
+    stopping.end_quietly()  # a signal while the modules below load
+
 from dataclasses import dataclass
 from typing import Any
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from albert_tf import stopping
+
+    stopping.end_quietly()  # a signal while the modules below load
+
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -10,6 +10,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # folder of albert_tf
 
+if __name__ == "__main__":
+    from albert_tf import stopping
+
+    stopping.end_quietly()  # a signal while the modules below load
+
 from albert_tf.downloads.data_sets import Source, download_data_sets
 from albert_tf.downloads.settings import DataSetSettings
 from albert_tf.runs.launch import launch

@@ -11,6 +11,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # folder of albert_tf
 
+if __name__ == "__main__":
+    from albert_tf import stopping
+
+    stopping.end_quietly()  # a signal while the modules below load
+
 from albert_tf.downloads.settings import ModelDownloadSettings
 from albert_tf.runs.launch import launch
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -57,6 +58,30 @@ def start(command: list[str], **options) -> subprocess.Popen:
         text=True,
         **options,
     )
+
+
+def descendants(process_id: int) -> list[int]:
+    """Ids of the processes that a process has started, and of those that these have started."""
+    found = []
+    for task in Path(f"/proc/{process_id}/task").iterdir():
+        with contextlib.suppress(OSError):  # a thread that has ended
+            for child in (task / "children").read_text().split():
+                found += [int(child), *descendants(int(child))]
+    return found
+
+
+def rank_processes(launcher: subprocess.Popen, script: str) -> dict[int, int]:
+    """Ids of the Python processes that a launcher runs a script in, by rank."""
+    ranks = {}
+    for process_id in descendants(launcher.pid):
+        with contextlib.suppress(OSError):
+            command = Path(f"/proc/{process_id}/cmdline").read_text().split("\0")
+            environment = Path(f"/proc/{process_id}/environ").read_text().split("\0")
+            if command[1:2] and command[1].endswith(script):
+                values = dict(item.partition("=")[::2] for item in environment)
+                rank = values.get("OMPI_COMM_WORLD_RANK") or values["HOROVOD_RANK"]
+                ranks[int(rank)] = process_id
+    return ranks
 
 
 def finish(process: subprocess.Popen) -> subprocess.CompletedProcess:

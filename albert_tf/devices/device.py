@@ -43,6 +43,7 @@ class Device:
         false where a compiler fuses the ops itself.
       has_bfloat16: whether mixed precision in bfloat16 is supported.
       rewrites_to_bfloat16: whether TensorFlow's own graph rewrite does the conversion.
+      has_stateless_random: whether random numbers can be a function of a seed in the graph.
       shares_reduction_buffers: whether Horovod's reductions can use TensorFlow's scoped allocator.
     """
 
@@ -52,6 +53,7 @@ class Device:
     closed_form_gradients = True
     has_bfloat16 = False
     rewrites_to_bfloat16 = False
+    has_stateless_random = True
     shares_reduction_buffers = False
 
     @property

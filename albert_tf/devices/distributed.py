@@ -10,6 +10,7 @@ order.
 from __future__ import annotations
 
 import collections
+import contextlib
 import functools
 import importlib
 import json
@@ -24,17 +25,23 @@ from typing import Any, Callable, NoReturn
 import numpy as np
 from absl import logging
 
+from albert_tf.devices.watchdog import Watchdog
 from albert_tf.errors import InputError
 
 # Set by launchers to the number of processes.
 _LAUNCHED_SIZES = ("OMPI_COMM_WORLD_SIZE", "HOROVOD_SIZE", "PMI_SIZE")
-# A process that is missing for this long has hung, or its server is down.
+# A process that is missing for this long has hung, or its server is down. Horovod looks for missing
+# processes, and warns of them, each time the second limit has passed.
+_STALL_SHUTDOWN = "HOROVOD_STALL_SHUTDOWN_TIME_SECONDS"
 _STALL_SHUTDOWN_SECONDS = 1800
+_STALL_CHECK = "HOROVOD_STALL_CHECK_TIME_SECONDS"
+_STALL_CHECK_SECONDS = 60
 _SHUTDOWN_SECONDS = 5.0
 _FAILURE_ELSEWHERE = re.compile("Horovod has been shut down|gloo/|Connection (closed|reset)")
 _INSTALL = "run `make horovod`, or see README.md, Many cards and servers"
 
 _horovod = None  # the module `horovod.tensorflow` after `initialize`
+_watchdog = Watchdog(0, lambda limit: None)
 
 
 def initialize(use_horovod: bool) -> None:
@@ -47,7 +54,7 @@ def initialize(use_horovod: bool) -> None:
       InputError: if Horovod cannot be loaded or does not see the launched processes, or if several
         processes were launched without it.
     """
-    global _horovod
+    global _horovod, _watchdog
     if _horovod is not None:
         return
     launched = _launched_processes()
@@ -58,7 +65,7 @@ def initialize(use_horovod: bool) -> None:
                 "and write the same files; add --use_horovod"
             )
         return
-    os.environ.setdefault("HOROVOD_STALL_SHUTDOWN_TIME_SECONDS", str(_STALL_SHUTDOWN_SECONDS))
+    stall_limit = _set_stall_limits()
     horovod = _load_horovod()
     horovod.init()
     if launched > 1 and horovod.size() == 1:
@@ -70,9 +77,44 @@ def initialize(use_horovod: bool) -> None:
     _horovod = horovod
     if size() == 1:
         return
+    _watchdog = Watchdog(stall_limit, _end_stalled)
     _share_cores(horovod.local_size())
     if not is_chief():
         _warn_only()
+
+
+def _set_stall_limits():
+    """Set Horovod's limits, unless the user has, and return the watchdog's, in seconds.
+
+    Horovod ignores its limit if it is below the time between its checks. It ends a run in which a
+    process answers but takes no part, and names it; so it comes first.
+    """
+    shutdown = _seconds(_STALL_SHUTDOWN, _STALL_SHUTDOWN_SECONDS)
+    check = _seconds(_STALL_CHECK, min(_STALL_CHECK_SECONDS, max(1, shutdown // 2)))
+    return shutdown + check if shutdown else 0
+
+
+def _seconds(variable, default):
+    """Value of an environment variable, which is set to the default if it is missing."""
+    text = os.environ.setdefault(variable, str(default))
+    try:
+        return int(text)
+    except ValueError as error:
+        raise InputError(f"{variable}={text}: give a whole number of seconds") from error
+
+
+def _end_stalled(limit):
+    """Report a wait for other processes that has taken too long."""
+    logging.error(
+        "the other processes have not answered for %d s: one has hung or was stopped, or its "
+        "server is down; the same command resumes from the last checkpoint (%s sets the limit)",
+        *(limit, _STALL_SHUTDOWN),
+    )
+
+
+def watching() -> contextlib.AbstractContextManager:
+    """Context in which this process waits for others, and ends if that takes too long."""
+    return _watchdog.watching()
 
 
 def _launched_processes():
@@ -102,14 +144,25 @@ def _share_cores(processes):
 
 def log_processes() -> None:
     """Log the servers of all processes, in a run of several processes."""
-    servers = collections.Counter(gather(socket.gethostname()))
     if size() > 1:
+        counts = collections.Counter(servers())
         logging.info(
             "%d processes connected by %s: %s",
             size(),
             "MPI" if _horovod.mpi_enabled() else "Gloo",
-            ", ".join(f"{count} on {server}" for server, count in servers.items()),
+            ", ".join(f"{count} on {server}" for server, count in counts.items()),
         )
+
+
+@functools.lru_cache(maxsize=None)
+def servers() -> tuple[str, ...]:
+    """Host names of the servers of all processes, ordered by rank; first called by all of them."""
+    return tuple(gather(socket.gethostname()))
+
+
+def shares_server_with_chief() -> bool:
+    """Whether this process runs on the server of rank 0; first called by all processes."""
+    return servers()[rank()] == servers()[0]
 
 
 def horovod_module() -> Any:
@@ -198,9 +251,10 @@ class _Exchange:
 
     def gather(self, data: bytes) -> list[bytes]:
         """Gather bytes of all processes, ordered by rank."""
-        lengths = self._session.run(self._lengths, {self._length: [len(data)]})
         own = np.frombuffer(data, np.uint8)
-        all_bytes = self._session.run(self._all_bytes, {self._bytes: own})
+        with watching():
+            lengths = self._session.run(self._lengths, {self._length: [len(data)]})
+            all_bytes = self._session.run(self._all_bytes, {self._bytes: own})
         ends = np.cumsum(lengths)
         return [all_bytes[end - length : end].tobytes() for length, end in zip(lengths, ends)]
 
@@ -245,10 +299,10 @@ class _RankFormatter(logging.PythonFormatter):
     """Formatter of absl log lines, each prefixed with the rank."""
 
     def format(self, record):
-        return _with_rank(super().format(record))
+        return with_rank(super().format(record))
 
 
-def _with_rank(text):
+def with_rank(text: str) -> str:
     """Prefix each line of a text with the rank, except on rank 0."""
     if is_chief():
         return text
@@ -271,15 +325,28 @@ def exit_with_error(message: str, told_by_chief: bool = False) -> NoReturn:
     if size() == 1:
         sys.exit(message)
     if is_chief() or not told_by_chief:
-        sys.stderr.write(f"{_with_rank(message)}\n")
-    sys.stdout.flush()
-    sys.stderr.flush()
+        sys.stderr.write(f"{with_rank(message)}\n")
     if told_by_chief:
         _call_briefly(wait_for_all)  # the launcher kills all processes as soon as one ends
+    exit_process(1)
+
+
+def exit_process(code: int, is_shared: bool = False) -> NoReturn:
+    """End this process, and with it the run.
+
+    Args:
+      code: exit code, other than 0.
+      is_shared: whether all processes end here.
+    """
+    if size() == 1:
+        sys.exit(code)
+    sys.stdout.flush()
+    sys.stderr.flush()
     # The shutdown makes the other processes' reductions fail, so that they end too. A normal exit
     # of Python could hang.
-    _call_briefly(_horovod.shutdown)
-    os._exit(1)
+    if not is_shared:
+        _call_briefly(_horovod.shutdown)
+    os._exit(code)
 
 
 def _call_briefly(function):

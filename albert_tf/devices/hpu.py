@@ -30,6 +30,7 @@ class Hpu(Device):
     length_step = 128
     closed_form_gradients = False
     has_bfloat16 = True
+    has_stateless_random = False
     shares_reduction_buffers = True
 
     def __init__(self, habana: Any):

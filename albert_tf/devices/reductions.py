@@ -61,9 +61,9 @@ def session_hooks() -> list[tf.train.SessionRunHook]:
 
 
 def training_hooks() -> list[tf.train.SessionRunHook]:
-    """`session_hooks` and a hook that compares the weights at the start and at the end."""
+    """`session_hooks`, and hooks that watch the steps and compare the weights before and after."""
     hooks = session_hooks()
-    return [*hooks, _SameWeightsHook()] if hooks else []
+    return [*hooks, _SameWeightsHook(), _WatchingHook()] if hooks else []
 
 
 def broadcast(variables: Sequence[tf.Variable]) -> tf.Operation:
@@ -82,7 +82,19 @@ class _BroadcastHook(tf.train.SessionRunHook):
         self._broadcast = broadcast(tf.global_variables())
 
     def after_create_session(self, session, coord):
-        session.run(self._broadcast)
+        with distributed.watching():
+            session.run(self._broadcast)
+
+
+class _WatchingHook(tf.train.SessionRunHook):
+    """Session hook that ends this process if a session run waits too long for the others."""
+
+    def before_run(self, run_context):
+        self._watching = distributed.watching()
+        self._watching.__enter__()
+
+    def after_run(self, run_context, run_values):
+        self._watching.__exit__(None, None, None)
 
 
 class _SameWeightsHook(tf.train.SessionRunHook):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from albert_tf.glue.data import TASKS
 from albert_tf.runs.settings import RunSettings, path_setting, setting
@@ -11,6 +12,16 @@ from albert_tf.runs.settings import RunSettings, path_setting, setting
 @dataclass(frozen=True)
 class ClassifierSettings(RunSettings):
     """Task, files and length of training."""
+
+    WITHOUT_INFLUENCE: ClassVar = (
+        "data_dir",
+        "cached_dir",
+        "do_eval",
+        "do_predict",
+        "eval_batch_size",
+        "predict_batch_size",
+        "threshold_to_export",
+    )
 
     data_dir: str | None = path_setting("Folder of the task's data, or its parent folder.")
     task_name: str | None = setting(None, f"Name of the task: {', '.join(TASKS)}.")

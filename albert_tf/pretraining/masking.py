@@ -1,8 +1,8 @@
 """Dynamic masking: new n-grams of a record are masked each time it is read.
 
 The masks follow the rules of `instances.py`, but in TensorFlow operations, so that reading never
-waits for Python. They depend only on the number of the record in the run, so a resumed run makes
-the same masks.
+waits for Python. They depend only on the seed and on the number of the record in the run, so a
+resumed run makes the same masks.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import itertools
 import tensorflow.compat.v1 as tf
 
 from albert_tf.pretraining.instances import KEPT_SHARE, MASKED_SHARE, InstanceSettings, Vocabulary
+from albert_tf.records.datasets import DEFAULT_SEED
 from tokenization import FullTokenizer
 
-_SEED = 12345
 _ROUNDS = 3  # rounds of choosing n-grams, each until the next does not fit the budget
 
 
@@ -26,7 +26,12 @@ class Masker:
     """
 
     def __init__(
-        self, tokenizer: FullTokenizer, budget: int, ngram: int = 3, masked_lm_prob: float = 0.15
+        self,
+        tokenizer: FullTokenizer,
+        budget: int,
+        ngram: int = 3,
+        masked_lm_prob: float = 0.15,
+        seed: int = DEFAULT_SEED,
     ):
         """Make the masker.
 
@@ -35,12 +40,14 @@ class Masker:
           budget: maximum number of masked pieces in a sequence.
           ngram: maximum length of an n-gram, in words; its probability is proportional to 1/n.
           masked_lm_prob: maximum fraction of masked pieces in a sequence.
+          seed: seed of the masks.
         """
         vocabulary = Vocabulary(tokenizer)
         self._mask_id = vocabulary.mask_id
         self._is_special = vocabulary.is_special
         self._ordinary_ids = vocabulary.ordinary_ids
         self._budget = budget
+        self._seed = seed
         self._masked_lm_prob = masked_lm_prob
         probabilities = InstanceSettings(0, 0, ngram=ngram).ngram_probabilities
         self._limits = list(itertools.accumulate(probabilities))[:-1]
@@ -68,7 +75,7 @@ class Masker:
         """Mask one record; like `mask_batch`, without the batch axis."""
         ids = _restored(features)
         length = ids.shape[0]
-        draws = tf.random.stateless_uniform([4, length], seed=tf.stack([_SEED, number]))
+        draws = tf.random.stateless_uniform([4, length], seed=tf.stack([self._seed, number]))
         words = tf.cumsum(features["token_boundary"])
         may_be_masked = self._may_be_masked(ids, words, features["input_mask"])
         ngrams = self._ngrams(words, may_be_masked, draws[0])

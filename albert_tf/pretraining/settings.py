@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import ClassVar
 
 from albert_tf.pretraining.instances import InstanceSettings
 from albert_tf.runs.paths import PATHS
@@ -13,6 +14,15 @@ from albert_tf.runs.settings import RunSettings, TextSettings, path_setting, set
 @dataclass(frozen=True)
 class PretrainingSettings(RunSettings):
     """Record files, evaluation, optimizer and schedule."""
+
+    WITHOUT_INFLUENCE: ClassVar = (
+        "input_file",
+        "eval_file",
+        "do_eval",
+        "eval_batch_size",
+        "max_eval_steps",
+        "init_from_group0",
+    )
 
     input_file: str | None = path_setting(
         "TFRecord files to train on: paths or *-patterns, separated by commas.", kind=PATHS

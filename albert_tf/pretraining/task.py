@@ -94,7 +94,7 @@ class PretrainingTask(Task):
                     "--masked_lm_budget: the vocabulary has no [MASK]; give the vocabulary of the "
                     "records"
                 )
-            self.masker = Masker(self.tokenizer, budget)
+            self.masker = Masker(self.tokenizer, budget, seed=self.settings.seed)
 
     @property
     def schedule(self) -> Schedule:
@@ -113,10 +113,10 @@ class PretrainingTask(Task):
     def answer_settings(self) -> dict[str, Any]:
         """Settings that the metrics depend on; JSON values by name."""
         settings = self.settings
-        return {
-            "max_records": settings.max_eval_steps * settings.eval_batch_size,
-            "masked_lm_budget": settings.masked_lm_budget,
-        }
+        masks = {"masked_lm_budget": settings.masked_lm_budget}
+        if settings.masked_lm_budget:
+            masks["seed"] = settings.seed
+        return {"max_records": settings.max_eval_steps * settings.eval_batch_size, **masks}
 
     @property
     def exported_settings(self) -> dict[str, Any]:

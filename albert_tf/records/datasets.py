@@ -9,7 +9,8 @@ import tensorflow.compat.v1 as tf
 
 from albert_tf.records.record_files import RecordFields
 
-SHUFFLE_SEED = 12345
+DEFAULT_SEED = 12345
+_EPOCHS_BETWEEN_SEEDS = 1_000_003  # runs with different seeds share no order
 _SHUFFLE_BUFFER = 100_000  # records, in serialized form
 _FILES_READ_TOGETHER = 16
 
@@ -27,10 +28,11 @@ def training_dataset(
     prepare: Prepare | None = None,
     micro_batches: int = 1,
     spans: Sequence[range] | None = None,
+    seed: int = DEFAULT_SEED,
 ) -> tf.data.Dataset:
     """Endless dataset of shuffled batches from record files, reshuffled in each epoch.
 
-    The order of the records is the same in every run. An interrupted run can therefore resume with
+    The order of the records depends on the seed alone. An interrupted run can therefore resume with
     the records that it has not read yet.
 
     Args:
@@ -43,6 +45,7 @@ def training_dataset(
       prepare: function applied to the features of each batch.
       micro_batches: number of equal micro-batches to split each batch into, as the last step.
       spans: range of records to read from each file; all records by default.
+      seed: seed of the order.
 
     Returns:
       Dataset of dictionaries of int32 and float32 tensors [batch_size / micro_batches, ...].
@@ -52,9 +55,10 @@ def training_dataset(
     counts = [len(span) for span in spans] if spans else [-1] * len(paths)
     threads = tf.data.experimental.AUTOTUNE if parallel else None
     first_epoch = skip_records // num_records
+    first_seed = DEFAULT_SEED + (seed - DEFAULT_SEED) * _EPOCHS_BETWEEN_SEEDS
 
     def one_epoch(number):
-        seed = SHUFFLE_SEED + number
+        seed = first_seed + number
         files = tf.data.Dataset.from_tensor_slices((paths, np.int64(firsts), np.int64(counts)))
         dataset = files.shuffle(len(paths), seed=seed).interleave(
             lambda path, first, count: tf.data.TFRecordDataset(path).skip(first).take(count),

@@ -59,6 +59,10 @@ def ordered_map(
         raise InputError(
             "a worker process was killed, perhaps for lack of memory; lower --num_workers"
         ) from error
+    except BaseException:  # not to wait for the tasks that have begun
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
     finally:
         pool.shutdown()
 

@@ -1,14 +1,18 @@
-"""Session hook that reports the progress of training to the log and TensorBoard."""
+"""Session hooks of training: progress in the log and TensorBoard, and stops by signals."""
 
 from __future__ import annotations
 
 import sys
 import time
 from datetime import timedelta
+from typing import Any, Mapping
 
 import tensorflow.compat.v1 as tf
 from absl import logging
 from tqdm import tqdm
+
+from albert_tf import stopping
+from albert_tf.devices import distributed, reductions
 
 _FIRST_PAUSE_SECONDS = 10.0
 _LONGEST_PAUSE_SECONDS = 60.0
@@ -177,6 +181,73 @@ class ProgressHook(tf.train.SessionRunHook):
         )
 
 
+class StopHook(tf.train.SessionRunHook):
+    """Session hook that ends training after the step in which a signal arrives.
+
+    All processes end after the same step, whichever of them the signal reaches, and whenever: each
+    step also averages over the processes whether there has been a signal. In a run of one process
+    nothing is added to the graph. Use it inside `stopping.deferred`.
+
+    Attributes:
+      signal: number of the signal that has ended training; None if there was none.
+    """
+
+    def __init__(self, runs_per_step: int = 1):
+        """Make the hook.
+
+        Args:
+          runs_per_step: number of session runs (micro-batches) in a step.
+        """
+        self.signal: int | None = None
+        self._runs_per_step = runs_per_step
+        self._runs = 0
+
+    def begin(self):
+        self._shares = None
+        if distributed.size() > 1:
+            self._own = tf.placeholder(tf.float32, [len(stopping.SIGNALS)], "stop_signals")
+            (self._shares,) = reductions.average([self._own], "stop_signals")
+
+    def before_run(self, run_context):
+        self._runs += 1
+        if self._shares is None or self._runs % self._runs_per_step:
+            return None
+        received = [float(stopping.requested() == number) for number in stopping.SIGNALS]
+        return tf.train.SessionRunArgs(self._shares, {self._own: received})
+
+    def after_run(self, run_context, run_values):
+        if self._runs % self._runs_per_step:
+            return
+        if self._shares is None:
+            self.signal = stopping.requested()
+        else:
+            for number, share in zip(stopping.SIGNALS, run_values.results):
+                self.signal = number if share > 0 else self.signal
+        if self.signal is not None:
+            run_context.request_stop()
+
+
+def write_hparams(summary_dir: str, values: Mapping[str, Any]) -> None:
+    """Write the hyperparameters of a run for TensorBoard's HParams page, if it is installed.
+
+    Args:
+      summary_dir: directory of the events.
+      values: values by name; JSON values.
+    """
+    try:
+        from tensorboard.plugins.hparams import api
+    except ImportError:  # TensorFlow no longer installs TensorBoard
+        return
+    plain = {
+        name: value if isinstance(value, (bool, int, float, str)) else str(value)
+        for name, value in values.items()
+    }
+    summary = tf.Summary.FromString(api.hparams_pb(plain).SerializeToString())
+    writer = _writer(summary_dir)
+    writer.add_summary(summary)
+    writer.flush()
+
+
 def write_summary(summary_dir: str, step: int, values: dict[str, float]) -> None:
     """Write scalars of a step to the TensorBoard events of a directory.
 
@@ -186,7 +257,11 @@ def write_summary(summary_dir: str, step: int, values: dict[str, float]) -> None
       values: scalars by tag.
     """
     values = [tf.Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
-    with tf.Graph().as_default():  # the writer cannot be created in eager mode
-        writer = tf.summary.FileWriterCache.get(str(summary_dir))
+    writer = _writer(summary_dir)
     writer.add_summary(tf.Summary(value=values), step)
     writer.flush()
+
+
+def _writer(summary_dir):
+    with tf.Graph().as_default():  # the writer cannot be created in eager mode
+        return tf.summary.FileWriterCache.get(str(summary_dir))

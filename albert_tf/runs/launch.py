@@ -16,10 +16,10 @@ from typing import Any, Callable
 from absl import app, logging
 from absl import flags as absl_flags
 
-from albert_tf import native_log
+from albert_tf import native_log, stopping
 from albert_tf.devices import distributed
 from albert_tf.errors import InputError, SharedInputError
-from albert_tf.runs import flags
+from albert_tf.runs import flags, foreign_flags, log_file
 
 _TRACEBACK_VERBOSITY = 1
 
@@ -27,19 +27,23 @@ _TRACEBACK_VERBOSITY = 1
 def launch(main: Callable[..., None], settings_class: type, takes_arguments: bool = False) -> None:
     """Run a script: parse its flags, call `main`, report bad input in one line with exit code 1.
 
-    An error in one process ends all processes of the run.
+    An error in one process ends all processes of the run. A script that is told to stop by a signal
+    says so in one line, and exits with 128 plus the number of the signal.
 
     Args:
       main: function of the settings, and of the positional arguments if `takes_arguments`.
       settings_class: dataclass of the script's settings, the source of its flags.
       takes_arguments: whether the script accepts positional arguments.
     """
+    stopping.end_quietly()
     prepare_environment()
     logging.set_verbosity(logging.INFO)
+    log_file.keep_lines()
     flags.define(settings_class)
 
     def main_with_messages(argv):
         try:
+            stopping.start()
             arguments = argv[1:]
             if arguments and not takes_arguments:
                 raise InputError(
@@ -48,17 +52,37 @@ def launch(main: Callable[..., None], settings_class: type, takes_arguments: boo
                 )
             settings = flags.read(settings_class)
             main(*([settings, arguments] if takes_arguments else [settings]))
-        except KeyboardInterrupt:
-            sys.exit("interrupted: run the same command again to resume from the last checkpoint")
+        except stopping.Stopped as stop:
+            if not stop.is_told:
+                logging.warning("%s", stop)
+            distributed.exit_process(stop.exit_code, is_shared=stop.is_told)
         except Exception as error:
             message = explain(error)
             if message is None or absl_flags.FLAGS.verbosity >= _TRACEBACK_VERBOSITY:
                 message = traceback.format_exc()
             else:
                 message = "\n".join(f"error: {line}" for line in message.splitlines())
-            distributed.exit_with_error(message, isinstance(error, SharedInputError))
+            is_told_by_chief = isinstance(error, SharedInputError)
+            if distributed.is_chief() or not is_told_by_chief:
+                log_file.add(message)
+            distributed.exit_with_error(message, is_told_by_chief)
+        finally:
+            stopping.end_quietly()
 
-    app.run(main_with_messages)
+    app.run(main_with_messages, flags_parser=_parse_flags)
+
+
+def _parse_flags(arguments):
+    """Parse the flags; say what to use in place of those of other ALBERT code."""
+    try:
+        return absl_flags.FLAGS(arguments)
+    except absl_flags.UnrecognizedFlagError as error:
+        remedy = foreign_flags.remedy(error.flagname, absl_flags.FLAGS)
+        if remedy:
+            sys.exit(f"error: --{error.flagname}: {remedy}")
+    except absl_flags.Error:
+        pass
+    return app.parse_flags_with_usage(arguments)  # prints the error and the usage
 
 
 def prepare_environment() -> None:

@@ -8,20 +8,19 @@ from pathlib import Path
 import tensorflow.compat.v1 as tf
 from absl import logging
 
-from albert_tf import estimators
+from albert_tf import estimators, stopping
 from albert_tf.devices import distributed
 from albert_tf.devices.device import PORTABLE, Device
 from albert_tf.records import record_files
-from albert_tf.runs import best, checkpoint_files, checkpoints, serving, startup
+from albert_tf.runs import best, checkpoint_files, checkpoints, run_record, serving, startup
 from albert_tf.runs.evaluation import Evaluator, PredictedFiles
+from albert_tf.runs.hooks import StopHook
 from albert_tf.runs.model import make_model_fn, session_config
 from albert_tf.runs.prediction import Predictor
 from albert_tf.runs.saving import OnSaved
 from albert_tf.runs.settings import RunSettings
 from albert_tf.runs.setup import Setup
 from albert_tf.runs.task import Task
-
-_DETERMINISTIC_SEED = 1
 
 
 def run(task_class: type[Task], settings: RunSettings) -> None:
@@ -49,6 +48,8 @@ def train_and_evaluate(setup: Setup) -> None:
         evaluator = Evaluator(setup, predictor)
         if setup.settings.do_train:
             train(setup, evaluator)
+        else:
+            run_record.begin(setup)
         if setup.eval_shards:
             evaluator.finish()
         checkpoint = _final_checkpoint(setup)
@@ -76,7 +77,7 @@ def make_estimator(
     settings = setup.settings
     run_config = estimators.RunConfig(
         model_dir=settings.output_dir,
-        tf_random_seed=_DETERMINISTIC_SEED if settings.deterministic_run else None,
+        tf_random_seed=None,  # `settings.seed` is used where random numbers are drawn
         save_checkpoints_steps=None,  # `SavingHook` saves
         save_summary_steps=settings.save_summary_steps if distributed.is_chief() else None,
         log_step_count_steps=None,
@@ -108,9 +109,26 @@ def train(setup: Setup, evaluator: Evaluator) -> None:
         logging.info("resuming training from %s, up to step %d", latest, num_train_steps)
     else:
         logging.info("training for %d steps", num_train_steps)
+    run_record.begin(setup, latest)
     estimator = make_estimator(setup, setup.device, evaluator.on_saved)
-    with checkpoints.named_if_damaged(latest or setup.init_checkpoint):
-        estimator.train(lambda: shard.training_dataset(start_step), max_steps=num_train_steps)
+    stop = StopHook(settings.gradient_accumulation_steps)
+    with stopping.deferred(), checkpoints.named_if_damaged(latest or setup.init_checkpoint):
+        estimator.train(
+            lambda: shard.training_dataset(start_step), hooks=[stop], max_steps=num_train_steps
+        )
+        if stop.signal is not None:
+            _end_stopped(setup, stop.signal)
+
+
+def _end_stopped(setup, signal):
+    """Raise `Stopped` in all processes, after rank 0 has saved and logged the checkpoint."""
+    saved = checkpoints.latest_checkpoint(setup.settings.output_dir)
+    place = f"at step {checkpoint_files.step_of(saved)}" if saved else ""
+    stopped = stopping.Stopped(signal, place, is_told=True)
+    if distributed.is_chief():
+        logging.warning("%s", stopped)
+    distributed.wait_for_all()  # the launcher kills all processes as soon as one ends
+    raise stopped
 
 
 def _final_checkpoint(setup):

@@ -11,16 +11,20 @@ import optimization
 from albert_tf import estimators
 from albert_tf.devices import bfloat16, device, distributed, reductions
 from albert_tf.devices.device import Device
+from albert_tf.nn import dropout
 from albert_tf.records.static_batches import IS_FILLER
-from albert_tf.runs import checkpoints
+from albert_tf.runs import checkpoint_files, checkpoints
 from albert_tf.runs.hooks import ProgressHook
 from albert_tf.runs.saving import OnSaved, SavingHook
+from albert_tf.runs.settings import RunSettings
 from albert_tf.runs.setup import Setup
-from albert_tf.runs.shards import IS_REAL, NUMBER
+from albert_tf.runs.shards import IS_REAL, NUMBER, RUN_NUMBER
 from albert_tf.runs.task import MODEL_INPUTS, Task
 from modeling import AlbertModel
 
 _PASSED_THROUGH = (NUMBER, IS_REAL, IS_FILLER)  # features copied to the predictions
+
+_STEP_PRIME, _RANK_PRIME = 1_000_003, 15_485_863
 
 ModelFn = Callable[..., estimators.EstimatorSpec]
 
@@ -87,13 +91,18 @@ def make_model_fn(setup: Setup, for_device: Device, on_saved: OnSaved | None = N
 
 def _training_spec(setup, kind, features, on_saved):
     task, schedule, settings = setup.task, setup.schedule, setup.settings
-    loss = build_loss(task, build_encoder(task, features, is_training=True), features)
-    if setup.init_checkpoint and not checkpoints.latest_checkpoint(settings.output_dir):
+    latest = checkpoints.latest_checkpoint(settings.output_dir)  # only rank 0 has one
+    tf.set_random_seed(_graph_seed(settings.seed, distributed.broadcast(latest)))
+    features = dict(features)
+    numbers = features.pop(RUN_NUMBER, None)
+    with dropout.seeded(settings.seed, None if numbers is None else numbers[0]):
+        loss = build_loss(task, build_encoder(task, features, is_training=True), features)
+    if setup.init_checkpoint and not latest:
         groups = task.config.num_hidden_groups if task.shares_group_0 else 0
         checkpoints.initialize_from(setup.init_checkpoint, groups)
     step = optimization.training_step(
         loss,
-        settings.learning_rate * distributed.size(),
+        peak_learning_rate(settings),
         schedule.steps,
         schedule.warmup_steps,
         optimizer=schedule.optimizer,
@@ -161,6 +170,21 @@ def _predictions(task, features):
     outputs = task.outputs(build_encoder(task, features, is_training=False), features)
     passed_through = {name: features[name] for name in _PASSED_THROUGH if name in features}
     return {**outputs, **passed_through}
+
+
+def _graph_seed(seed, resumed_from):
+    """Seed of a training graph: of its initial weights, and of dropout without `RUN_NUMBER`.
+
+    TensorFlow's own random numbers start over in each session. A resumed run must not repeat those
+    of its start, nor a rank those of another.
+    """
+    start_step = checkpoint_files.step_of(resumed_from) or 0 if resumed_from else 0
+    return (seed + _STEP_PRIME * start_step + _RANK_PRIME * distributed.rank()) % (1 << 31)
+
+
+def peak_learning_rate(settings: RunSettings) -> float:
+    """Peak learning rate in force: the setting, or its product with the number of cards."""
+    return settings.learning_rate * (distributed.size() if settings.scale_learning_rate else 1)
 
 
 def _prediction_spec(task, features):

@@ -7,6 +7,7 @@ import time
 from typing import Any, Iterator, Mapping
 
 import numpy as np
+import tensorflow.compat.v1 as tf
 from absl import logging
 from tqdm import tqdm
 

@@ -12,6 +12,7 @@ from typing import Callable
 import tensorflow.compat.v1 as tf
 from absl import logging
 
+from albert_tf import stopping
 from albert_tf.devices import distributed
 from albert_tf.runs import checkpoint_files
 
@@ -101,4 +102,5 @@ class SavingHook(tf.train.SessionRunHook):
             logging.info("%s: saved in %.1f s", prefix, time.time() - start)
         if only_to_resume or not self._on_saved:
             return False
-        return self._on_saved(prefix, may_evaluate)
+        with stopping.at_once():
+            return self._on_saved(prefix, may_evaluate)

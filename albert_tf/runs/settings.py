@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Sequence
+from typing import Any, ClassVar, Sequence
 
 from albert_tf.devices import choice
 from albert_tf.runs.paths import CHECKPOINT_PATH, PATH
@@ -48,9 +48,21 @@ def path_setting(help: str, default: str | None = None, *, kind: str = PATH) -> 
     return dataclasses.field(default=default, metadata={**field.metadata, "path": kind})
 
 
+def without_influence(settings_class: type) -> set[str]:
+    """Names of the settings that cannot change what training makes of the same inputs.
+
+    A class of settings lists its own in `WITHOUT_INFLUENCE`. Paths belong there: the contents of
+    the files are compared.
+    """
+    listed = (vars(owner).get("WITHOUT_INFLUENCE", ()) for owner in settings_class.__mro__)
+    return {name for names in listed for name in names}
+
+
 @dataclass(frozen=True)
 class TextSettings:
     """Vocabulary, maximum length and case of the text."""
+
+    WITHOUT_INFLUENCE: ClassVar = ("vocab_file", "spm_model_file")
 
     vocab_file: str | None = path_setting("Vocabulary file of the model.")
     spm_model_file: str | None = path_setting("SentencePiece model file of the model.")
@@ -69,6 +81,16 @@ class TextSettings:
 class TpuSettings:
     """TPU flags, accepted so that existing commands run."""
 
+    WITHOUT_INFLUENCE: ClassVar = (
+        "use_tpu",
+        "iterations_per_loop",
+        "num_tpu_cores",
+        "tpu_name",
+        "tpu_zone",
+        "gcp_project",
+        "master",
+    )
+
     use_tpu: bool = setting(False, "Must be false: TPUs are not supported.")
     iterations_per_loop: int = setting(1000, "TPU flag without effect.")
     num_tpu_cores: int = setting(8, "TPU flag without effect.")
@@ -81,6 +103,12 @@ class TpuSettings:
 @dataclass(frozen=True)
 class DeviceSettings:
     """Device and processes of a run."""
+
+    WITHOUT_INFLUENCE: ClassVar = (
+        "use_horovod",
+        "enable_scoped_allocator",
+        "synapse_logger_start",
+    )
 
     device: str = setting(
         "auto", "Device to run on; auto picks the best available.", choices=choice.NAMES
@@ -108,6 +136,21 @@ class DeviceSettings:
 class RunSettings(TextSettings, DeviceSettings, TpuSettings):
     """Files, training and prediction of a run."""
 
+    WITHOUT_INFLUENCE: ClassVar = (
+        "albert_config_file",
+        "output_dir",
+        "init_checkpoint",
+        "do_train",
+        "gradient_accumulation_steps",
+        "save_checkpoints_steps",
+        "save_summary_steps",
+        "keep_checkpoint_max",
+        "evaluate_after_training",
+        "use_einsum",
+        "length_buckets",
+        "export_dir",
+    )
+
     albert_config_file: str | None = path_setting("Model config, a JSON file.")
     output_dir: str | None = path_setting(
         "Directory for all outputs: checkpoints, features, results.", kind=CHECKPOINT_PATH
@@ -125,7 +168,10 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings):
         "memory; the update is the same.",
         lower=1,
     )
-    learning_rate: float = setting(5e-5, "Peak learning rate; multiplied by the number of cards.")
+    learning_rate: float = setting(5e-5, "Peak learning rate.")
+    scale_learning_rate: bool = setting(
+        True, "Whether to multiply the learning rate by the number of cards."
+    )
     save_checkpoints_steps: int = setting(5000, "Steps between checkpoints.", lower=1)
     save_summary_steps: int = setting(100, "Steps between TensorBoard events.", lower=1)
     keep_checkpoint_max: int = setting(
@@ -148,9 +194,16 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings):
     use_einsum: bool = setting(
         False, "Whether to compute projections with einsum instead of matrix products."
     )
+    seed: int = setting(
+        12345,
+        "Seed of the initial weights, of dropout, and of the order and the dynamic masks of the "
+        "records.",
+        lower=0,
+        upper=(1 << 31) - 1,
+    )
     deterministic_run: bool = setting(
         False,
-        "Whether to make runs reproducible: fixed seeds, one reading thread, no dropout.",
+        "Whether to make runs reproducible to the bit: one reading thread, no dropout.",
     )
     length_buckets: list[str] | None = setting(
         None,

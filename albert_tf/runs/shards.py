@@ -28,6 +28,7 @@ from albert_tf.runs.task import DataSet, RecordFiles, Task
 InputFn = Callable[[], tf.data.Dataset]
 
 NUMBER = "record_number"  # feature: index of the record in its shard
+RUN_NUMBER = "number_in_run"  # feature in training: number of the record, unique in the run
 IS_REAL = "is_real_example"  # field: 0 in filler records, which the original writes for TPUs
 
 
@@ -393,7 +394,7 @@ def _training_dataset(task, data_set, paths, num_records, start_step, spans=None
             name: tf.fill(tf.shape(numbers), value / micro_batches)
             for name, value in task.denominators(features).items()
         }
-        return {**features, **denominators}
+        return {**features, **denominators, RUN_NUMBER: unique_numbers}
 
     return datasets.training_dataset(
         paths,
@@ -405,6 +406,7 @@ def _training_dataset(task, data_set, paths, num_records, start_step, spans=None
         prepare=prepare,
         micro_batches=micro_batches,
         spans=spans,
+        seed=settings.seed,
     )
 
 

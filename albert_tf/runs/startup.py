@@ -14,9 +14,10 @@ from albert_tf.devices import bfloat16, choice, distributed
 from albert_tf.devices.device import PORTABLE, Device
 from albert_tf.errors import InputError
 from albert_tf.nn.config import AlbertConfig
-from albert_tf.runs import checkpoints, model_files, serving
+from albert_tf.runs import checkpoints, log_file, model_files, serving
 from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT
-from albert_tf.runs.model import model_shapes
+from albert_tf.runs.hooks import write_hparams
+from albert_tf.runs.model import model_shapes, peak_learning_rate
 from albert_tf.runs.problems import Problems
 from albert_tf.runs.settings import RunSettings
 from albert_tf.runs.setup import Setup
@@ -73,9 +74,11 @@ def check(task_class: type[Task], settings: RunSettings, device: Device | None =
     problems = Problems()
     with problems.collected():
         distributed.initialize(settings.use_horovod)
-    own_directory = distributed.own_directory(settings.output_dir)
+    given_directory = settings.output_dir
+    own_directory = distributed.own_directory(given_directory)
     settings = dataclasses.replace(settings, output_dir=own_directory)
     conversion, device = _check_device(settings, device, problems)
+    shares_directory = distributed.shares_server_with_chief()
     _check_numbers(settings, problems)
     config = _read_config(settings, problems)
     tokenizer = _load_tokenizer(task_class, settings, config, problems)
@@ -88,6 +91,7 @@ def check(task_class: type[Task], settings: RunSettings, device: Device | None =
         length_buckets = _length_buckets(settings, device)
     with problems.collected():
         _check_output_dir(settings)
+        log_file.open_in(given_directory if shares_directory else own_directory)
     with problems.collected():
         _check_export_dir(settings)
 
@@ -115,7 +119,35 @@ def check(task_class: type[Task], settings: RunSettings, device: Device | None =
     problems.raise_all()
     distributed.log_processes()
     _check_same_inputs(setup, problems)
+    _log_settings(setup)
     return setup
+
+
+def _log_settings(setup):
+    """Log the settings that are not the script's defaults, and what training does with them."""
+    settings, schedule = setup.settings, setup.schedule
+    changed = [
+        f"  {field.name}={getattr(settings, field.name)}"
+        for field in dataclasses.fields(settings)
+        if getattr(settings, field.name) != field.default
+    ]
+    logging.info("settings other than the defaults:")
+    for line in changed:
+        logging.info("%s", line)
+    if settings.do_train:
+        cards = distributed.size()
+        rate = peak_learning_rate(settings)
+        logging.info(
+            "training takes %d steps of %d examples%s, with a learning rate of up to %.4g%s",
+            *(schedule.steps, settings.train_batch_size * cards),
+            f" ({settings.train_batch_size} per card)" if cards > 1 else "",
+            rate,
+            f" ({settings.learning_rate:.4g} times {cards} cards)"
+            if rate != settings.learning_rate
+            else "",
+        )
+    if settings.output_dir and distributed.is_chief():
+        write_hparams(settings.output_dir, dataclasses.asdict(settings))
 
 
 def _check_device(settings, device, problems):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from albert_tf.runs.settings import RunSettings, TextSettings, path_setting, setting
 
@@ -10,6 +11,8 @@ from albert_tf.runs.settings import RunSettings, TextSettings, path_setting, set
 @dataclass(frozen=True)
 class AnswerSettings(TextSettings):
     """Windows of a text, and number and length of the answers."""
+
+    WITHOUT_INFLUENCE: ClassVar = ("predict_batch_size", "n_best_size", "max_answer_length")
 
     doc_stride: int = setting(
         128, "Distance between the starts of consecutive windows, in pieces.", lower=1
@@ -26,6 +29,16 @@ class AnswerSettings(TextSettings):
 class SquadSettings(AnswerSettings, RunSettings):
     """Question files, feature files and length of training."""
 
+    WITHOUT_INFLUENCE: ClassVar = (
+        "do_predict",
+        "train_file",
+        "predict_file",
+        "train_feature_file",
+        "predict_feature_file",
+        "predict_feature_left_file",
+    )
+
+    scale_learning_rate: bool = False
     do_predict: bool = setting(True, "Whether to predict and evaluate.")
     train_file: str | None = path_setting("SQuAD v1.1 JSON to train on, such as train-v1.1.json.")
     predict_file: str | None = path_setting("SQuAD v1.1 JSON to predict, such as dev-v1.1.json.")

@@ -1,0 +1,194 @@
+"""Record of a run, `run.json` in its output directory: what was run, where and on what.
+
+Each start that trains adds an entry, and so does each start that only evaluates or predicts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Mapping
+
+from absl import logging
+
+from albert_tf import files
+from albert_tf.devices import distributed
+from albert_tf.runs import checkpoint_files
+from albert_tf.runs.model import peak_learning_rate
+from albert_tf.runs.settings import RunSettings, without_influence
+from albert_tf.runs.setup import Setup
+
+NAME = "run.json"
+
+_PACKAGES = ("tensorflow", "tensorflow-cpu", "tensorflow-estimator", "numpy", "sentencepiece")
+_WITH_HOROVOD = ("horovod",)
+_WITH_HPU = ("habana-tensorflow",)
+# Environment variables that change what a run computes, or how it is spread out.
+_VARIABLES = ("TF_BF16_CONVERSION", "TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTRAOP_THREADS")
+_GIT_SECONDS = 10
+_PROJECT = Path(__file__).resolve().parents[2]
+
+
+def begin(setup: Setup, resumed_from: str | None = None) -> None:
+    """Add an entry for this start of the run; called by all processes, before training.
+
+    If training resumes a checkpoint that was trained with other settings or inputs, a warning names
+    them.
+
+    Args:
+      setup: setup of the run.
+      resumed_from: prefix of the checkpoint that training resumes from, if any.
+    """
+    servers = distributed.servers()
+    if not distributed.is_chief():
+        return
+    path = Path(setup.settings.output_dir) / NAME
+    entries = _read(path)
+    start_step = checkpoint_files.step_of(resumed_from) or 0 if resumed_from else 0
+    entry = _entry(setup, servers, resumed_from, start_step)
+    trained = _trained_by(entries, start_step) if resumed_from else None
+    if trained:
+        changes = changes_since(trained, entry, setup.settings)
+        if changes:
+            logging.warning(
+                "%s was trained with other settings than this run has: %s",
+                *(resumed_from, "; ".join(changes)),
+            )
+    files.write_json(path, {"starts": [*entries, entry]})
+
+
+def _read(path):
+    """Entries of a file. A damaged file is set aside."""
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))["starts"]
+        for entry in entries:
+            if not (isinstance(entry["settings"], dict) and isinstance(entry["inputs"], dict)):
+                raise TypeError
+            int(entry["start"]["step"])
+        return entries
+    except FileNotFoundError:
+        return []
+    except (KeyError, TypeError, ValueError, RecursionError):
+        aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+        path.replace(aside)
+        logging.warning("%s is damaged: moved to %s; a new one begins", path, aside.name)
+        return []
+
+
+def _trained_by(entries, step):
+    """Entry of the start that has trained the checkpoint of a step; None if it is unknown."""
+    earlier = [e for e in entries if e["settings"].get("do_train") and e["start"]["step"] < step]
+    return earlier[-1] if earlier else None
+
+
+def changes_since(
+    earlier: Mapping[str, Any], now: Mapping[str, Any], settings: RunSettings
+) -> list[str]:
+    """Differences between two entries that can change the trained weights.
+
+    Args:
+      earlier, now: entries of `run.json`.
+      settings: settings of the run, whose class names those without influence.
+
+    Returns:
+      A clause for each difference.
+    """
+    changes = []
+    compared = {
+        **{name: ("settings", name) for name in now["settings"]},
+        **{name: ("schedule", name) for name in ("steps", "warmup_steps")},
+        "number of processes": ("processes", "number"),
+        "number of examples in a step": ("schedule", "examples_per_step"),
+    }
+    for name in without_influence(type(settings)):
+        compared.pop(name, None)
+    for label, (part, name) in compared.items():
+        # Entries of older versions lack the settings of newer ones.
+        was, value = (entry.get(part, {}).get(name) for entry in (earlier, now))
+        if name in earlier.get(part, {}) and was != value:
+            changes.append(f"{label} is {value}, was {was}")
+    for name, digest in now["inputs"].items():
+        if name in earlier["inputs"] and earlier["inputs"][name] != digest:
+            changes.append(f"{name} has changed")
+    return changes
+
+
+def _entry(setup, servers, resumed_from, start_step):
+    settings = setup.settings
+    schedule = setup.schedule
+    starting_checkpoint = resumed_from or setup.init_checkpoint
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": [sys.executable, *sys.argv],
+        "directory": os.getcwd(),
+        "environment": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
+        "settings": dataclasses.asdict(settings),
+        "schedule": {
+            "steps": schedule.steps,
+            "warmup_steps": schedule.warmup_steps,
+            "examples_per_step": settings.train_batch_size * distributed.size(),
+            "peak_learning_rate": peak_learning_rate(settings),
+        },
+        "start": {
+            "step": start_step,
+            "checkpoint": starting_checkpoint,
+            # The index has the checksums of all variables.
+            "index_sha256": starting_checkpoint and files.digest(f"{starting_checkpoint}.index"),
+        },
+        "inputs": _inputs(setup),
+        "device": setup.device.description,
+        "processes": {"number": len(servers), "servers": list(servers), "id": os.getpid()},
+        "versions": _versions(settings, setup.device.name),
+        "project": _project(),
+        "system": platform.platform(),
+    }
+
+
+def _inputs(setup):
+    """Digests of the inputs, or for record files their names, numbers of records and sizes."""
+    inputs = {"albert_config_file": files.digest(setup.settings.albert_config_file)}
+    for shard in setup.shards:
+        inputs.update(shard.fingerprint)
+    return inputs
+
+
+def _versions(settings, device):
+    names = [*_PACKAGES]
+    names += _WITH_HOROVOD if settings.use_horovod else ()
+    names += _WITH_HPU if device == "hpu" else ()
+    versions = {"python": platform.python_version()}
+    for name in names:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _project():
+    """Commit of this project, and whether files differ from it; None outside of a repository."""
+    if not (_PROJECT / ".git").exists():
+        return None
+    try:
+        commit = _git("rev-parse", "HEAD")
+        changed = _git("--no-optional-locks", "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit, "has_uncommitted_changes": bool(changed)}
+
+
+def _git(*arguments):
+    return subprocess.run(
+        ["git", "-C", str(_PROJECT), *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=_GIT_SECONDS,
+    ).stdout.strip()

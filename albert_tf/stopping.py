@@ -1,0 +1,186 @@
+"""Stops of a script by SIGTERM and SIGINT.
+
+`end_quietly` holds while modules load, `start` for the rest of the script. From then on a signal
+raises `Stopped` in the main thread, so that temporary files are removed and workers end. Inside
+`deferred` it is only noted, for the training loop to end after the step. A second signal ends the
+process at once, even while the main thread waits in native code.
+
+Importing this module loads nothing that takes time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from types import FrameType
+from typing import Iterator
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+# A launcher and the system may both send the same signal to a process.
+_SECONDS_OF_ONE_STOP = 1.0
+# Limit for the main thread to react in: it cannot while it waits in native code.
+_GRACE_SECONDS = 10.0
+_POLL_SECONDS = 0.1
+
+_EXIT_CODE_OF_SIGNAL = 128
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal has told the program to stop.
+
+    Attributes:
+      signal: the signal.
+      is_told: whether the log tells of it already, in all processes of the run.
+    """
+
+    def __init__(self, number: int, place: str = "", is_told: bool = False):
+        """Create the exception.
+
+        Args:
+          number: number of the signal.
+          place: place at which the run goes on, such as "at step 300".
+          is_told: see above.
+        """
+        self.signal = signal.Signals(number)
+        self.is_told = is_told
+        self._place = f" {place}" if place else ""
+        super().__init__(number)
+
+    def __str__(self) -> str:
+        remedy = "resumes from there" if self._place else "goes on where it can"
+        return f"stopped by {self.signal.name}{self._place}; the same command {remedy}"
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of a program that ends for this reason, as shells report it."""
+        return _EXIT_CODE_OF_SIGNAL + self.signal
+
+
+class _State:
+    """Signals received by this process.
+
+    Attributes:
+      requested: first signal received, or agreed upon by all processes.
+      deferrals: number of nested `deferred` blocks since the last `at_once`.
+      has_reacted: whether `check` has raised `Stopped`.
+    """
+
+    def __init__(self):
+        self.requested: int | None = None
+        self.deferrals = 0
+        self.has_reacted = False
+
+
+_state = _State()
+
+
+def end_quietly() -> None:
+    """End with one line and no traceback if a signal arrives while modules load."""
+    _handle(_end_while_loading)
+
+
+def start() -> None:
+    """Begin to raise `Stopped` for signals. Call this in the main thread."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    # The main thread may be in native code for long, where Python runs no handlers. The system's
+    # handler writes the signal's number to this pipe in any case.
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    threading.Thread(target=_watch, args=(reader,), daemon=True).start()
+    os.register_at_fork(after_in_child=_forget)
+    _handle(_note)
+
+
+def _handle(handler):
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # ignored under nohup, for example
+            signal.signal(number, handler)
+
+
+def _forget():
+    """Give a forked process the system's handlers, and nothing of its parent's signals."""
+    signal.set_wakeup_fd(-1)
+    _handle(signal.SIG_DFL)
+
+
+def _end_while_loading(number: int, frame: FrameType | None) -> None:
+    _end(number, "stopped by")
+
+
+def _end(number, verb):
+    os.write(2, f"{verb} {signal.Signals(number).name}\n".encode())
+    os._exit(_EXIT_CODE_OF_SIGNAL + number)
+
+
+def _note(number: int, frame: FrameType | None) -> None:
+    """Note a signal, and raise `Stopped` unless that is deferred."""
+    if _state.requested is None:
+        _state.requested = number
+    if not _state.deferrals:
+        check()
+
+
+def _watch(reader):
+    """Thread: end the process at a second signal, or if the main thread does not react."""
+    first = None
+    while True:
+        (number,) = os.read(reader, 1)
+        if number not in SIGNALS:
+            continue
+        if first is None:
+            first = time.monotonic()
+            threading.Thread(target=_end_after_grace, args=(number,), daemon=True).start()
+        elif time.monotonic() - first > _SECONDS_OF_ONE_STOP:
+            _end(number, "ended at once by a second signal,")
+
+
+def _end_after_grace(number):
+    """Thread: end the process if the main thread neither reacts nor defers the signal."""
+    remaining = _GRACE_SECONDS
+    while remaining > 0:
+        time.sleep(_POLL_SECONDS)
+        remaining = _GRACE_SECONDS if _state.deferrals > 0 else remaining - _POLL_SECONDS
+        if _state.has_reacted:
+            return
+    _end(number, "stopped by")
+
+
+def requested() -> int | None:
+    """Number of the signal that has told this process to stop, or None."""
+    return _state.requested
+
+
+def check() -> None:
+    """Raise `Stopped` if this process has been told to stop, once."""
+    if _state.requested is not None and not _state.has_reacted:
+        _state.has_reacted = True
+        raise Stopped(_state.requested)
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+    """Only note signals in the block. After it, `Stopped` is raised if there was one."""
+    _state.deferrals += 1
+    try:
+        yield
+    finally:
+        _state.deferrals -= 1
+    check()
+
+
+@contextlib.contextmanager
+def at_once() -> Iterator[None]:
+    """Raise `Stopped` at once in the block, even inside `deferred`.
+
+    For work in the middle of training that may take long and loses nothing.
+    """
+    deferrals, _state.deferrals = _state.deferrals, 0
+    try:
+        check()
+        yield
+    finally:
+        _state.deferrals = deferrals

@@ -1,0 +1,208 @@
+"""Stops by SIGTERM and SIGINT in one process; for several processes see test_horovod.py."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from launchers import descendants
+from scripts import (
+    CLASSIFIER_FLAGS,
+    PRETRAINING_DATA_FLAGS,
+    ROOT,
+    assert_same_variables,
+    command,
+    load,
+    succeed,
+)
+
+STEPS = 150
+SCRIPTS = (
+    "run_squad_v1.py",
+    "run_classifier.py",
+    "run_pretraining.py",
+    "create_pretraining_data.py",
+    "ask.py",
+    "convert_checkpoint.py",
+    "download/download_dataset.py",
+    "download/download_pretrained_model.py",
+)
+
+
+def start(arguments, **options):
+    """Start a process that takes SIGINT like one in a terminal."""
+    return subprocess.Popen(
+        arguments,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        **options,
+    )
+
+
+def read_until(process, text):
+    """Read standard error up to the line with a text."""
+    for line in process.stderr:
+        if text in line:
+            return
+    raise AssertionError(f"{text}: not in the log")
+
+
+def end(process):
+    """Exit code of a process, and the line that tells of its stop."""
+    _, log = process.communicate(timeout=120)
+    assert "Traceback" not in log
+    (line,) = [line for line in log.splitlines() if "stopped by" in line or "ended at" in line]
+    return process.returncode, line
+
+
+def training(output_dir, **changes):
+    """Command of a classifier's training, with dropout and without checkpoints on the way."""
+    flags = {
+        **{**CLASSIFIER_FLAGS, "do_eval": False, "do_predict": False},
+        **{"train_step": STEPS, "save_checkpoints_steps": 100_000, "output_dir": output_dir},
+        "gradient_accumulation_steps": 2,
+    }
+    return command("run_classifier.py", {**flags, **changes})
+
+
+def run(arguments):
+    return succeed(subprocess.run(arguments, capture_output=True, text=True, check=False))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Output directory of a training that was not stopped."""
+    directory = tmp_path_factory.mktemp("undisturbed")
+    run(training(directory))
+    return directory
+
+
+@pytest.fixture(scope="module", params=["SIGTERM", "SIGINT"])
+def stopped(request, tmp_path_factory):
+    """Output directory and step of a training stopped by a signal."""
+    directory = tmp_path_factory.mktemp("stopped")
+    process = start(training(directory))
+    read_until(process, "step 1 of")
+    number = signal.Signals[request.param]
+    process.send_signal(number)
+    code, line = end(process)
+    assert code == 128 + number
+    message = line.partition("] ")[2]
+    step = int(message.partition(" at step ")[2].partition(";")[0])
+    told = f"stopped by {request.param} at step {step}"
+    assert message == f"{told}; the same command resumes from there"
+    return directory, step
+
+
+def test_training_ends_after_the_step_with_a_checkpoint(stopped):
+    directory, step = stopped
+    assert 0 < step < STEPS
+    assert (directory / f"model.ckpt-{step}.index").exists()
+    (*_, last) = (directory / "log.txt").read_text().splitlines()
+    assert last.endswith(f" at step {step}; the same command resumes from there")
+
+
+def test_a_stopped_run_ends_like_an_undisturbed_one(stopped, undisturbed):
+    """Records and dropout continue where the run was stopped."""
+    directory, step = stopped
+    log = run(training(directory))
+    assert f"resuming training from {directory}/model.ckpt-{step}" in log
+    assert "other settings" not in log
+    name = f"model.ckpt-{STEPS}"
+    assert_same_variables(directory / name, undisturbed / name, rtol=1e-5, atol=1e-7)
+    starts = load(directory / "run.json")["starts"]
+    assert [entry["start"]["step"] for entry in starts] == [0, step]
+    assert starts[1]["start"]["checkpoint"] == f"{directory}/model.ckpt-{step}"
+
+
+# "busy" puts the main thread into one native call for minutes.
+BUSY_PROGRAM = """
+import hashlib, os, sys, time
+from albert_tf import stopping
+stopping.start()
+stopping._GRACE_SECONDS = 3.0
+try:
+    with stopping.deferred() if sys.argv[1] == "deferred" else stopping.at_once():
+        os.write(2, b"ready\\n")
+        if sys.argv[2] == "busy":
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)
+        while stopping.requested() is None:
+            time.sleep(0.01)
+        time.sleep(0.5)
+except stopping.Stopped as stopped:
+    print(stopped, file=sys.stderr)
+    sys.exit(stopped.exit_code)
+"""
+
+
+def busy(*arguments):
+    """Start `BUSY_PROGRAM`, and wait until it is ready."""
+    process = start([sys.executable, "-c", BUSY_PROGRAM, *arguments], cwd=ROOT)
+    read_until(process, "ready")
+    return process
+
+
+def test_a_second_signal_ends_at_once():
+    process = busy("deferred", "busy")
+    process.send_signal(signal.SIGTERM)
+    time.sleep(4)  # longer than the time in which the main thread must react if it may
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert end(process) == (130, "ended at once by a second signal, SIGINT")
+
+
+def test_a_launcher_and_the_system_may_both_send_a_signal():
+    process = busy("deferred", "idle")
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    code, line = end(process)
+    assert code == 143
+    assert line.startswith("stopped by SIGTERM; ")
+
+
+def test_native_code_does_not_hold_up_a_stop():
+    process = busy("at_once", "busy")
+    process.send_signal(signal.SIGTERM)
+    assert end(process) == (143, "stopped by SIGTERM")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("seconds", [0.08, 0.4])
+def test_a_signal_while_modules_load(script, seconds):
+    """No moment shows a traceback; a script that was faster has ended with what it lacks."""
+    process = start(command(script, {}))
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    _, log = process.communicate(timeout=60)
+    assert "Traceback" not in log
+    assert process.returncode in (1, 130)
+
+
+def test_workers_and_temporary_files_end_with_the_script(tmp_path):
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("The keeper lit the lamp.\nThe tower stood by the sea.\n\n" * 50_000)
+    flags = {
+        **PRETRAINING_DATA_FLAGS,
+        **{"input_file": corpus, "output_file": tmp_path / "records", "num_workers": 2},
+        "dupe_factor": 40,
+    }
+    process = start(command("create_pretraining_data.py", flags))
+    deadline = time.time() + 120
+    while not (workers := descendants(process.pid)):
+        assert process.poll() is None
+        assert time.time() < deadline
+        time.sleep(0.05)
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    code, line = end(process)
+    assert (code, line.partition("] ")[2].partition(";")[0]) == (143, "stopped by SIGTERM")
+    assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
+    assert [path.name for path in tmp_path.iterdir()] == ["corpus.txt"]
