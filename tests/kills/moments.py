@@ -55,13 +55,18 @@ def phase_of(change: Change) -> str:
     return "start"
 
 
-def moments_of(changes: Sequence[Change], phase: str) -> list[Moment]:
-    """All moments of a phase, in an order drawn by the seed; half of them in long pauses if any.
+def moments_of(
+    changes: Sequence[Change], phase: str, while_workers_run: bool = False
+) -> list[Moment]:
+    """Moments of a phase, in an order drawn by the seed; half of them in long pauses if any.
 
     Args:
       changes: the changes of an undisturbed run.
       phase: name of the phase.
+      while_workers_run: whether to take the moments of the longest pause alone.
     """
+    if while_workers_run:
+        return _moments_of_longest_pause(changes)
     generator = random.Random(f"{SEED} {phase}")
     at_changes, in_pauses = [], []
     for number, change in enumerate(changes, 1):
@@ -79,6 +84,19 @@ def moments_of(changes: Sequence[Change], phase: str) -> list[Moment]:
     while at_changes or in_pauses:
         drawn += [moments.pop() for moments in (at_changes, in_pauses) if moments]
     return drawn
+
+
+def _moments_of_longest_pause(changes):
+    pauses = [after.seconds - before.seconds for before, after in zip(changes, changes[1:])]
+    longest = max(pauses)
+    number = pauses.index(longest) + 1
+    generator = random.Random(SEED)
+    phase = phase_of(changes[number])
+    return [
+        # Workers start after the beginning of the pause, and end before its end.
+        Moment(phase, number, longest * generator.uniform(0.3, 0.8), changes[number - 1])
+        for _ in range(100)
+    ]
 
 
 def strike_at(moment: Moment, **attributes) -> Strike:

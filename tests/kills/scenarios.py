@@ -262,18 +262,18 @@ SCENARIOS = {
     "records": Scenario(
         "create_pretraining_data.py",
         {"conversion": 16},
-        lambda inputs, root: _records(root / "records", num_workers=2),
+        lambda inputs, root: _records(root / "records", num_workers=2, dupe_factor=100),
     ),
     "records-again": Scenario(
         "create_pretraining_data.py",
         {"conversion": 16},
-        lambda inputs, root: _records(root / "records", num_workers=2, ngram=2, dupe_factor=20),
+        lambda inputs, root: _records(root / "records", num_workers=2, ngram=2, dupe_factor=100),
         earlier=lambda inputs, root: _records(root / "records"),
     ),
     "records-workers": Scenario(
         "create_pretraining_data.py",
         {"conversion": 8},
-        lambda inputs, root: _records(root / "records", num_workers=2, dupe_factor=400),
+        lambda inputs, root: _records(root / "records", num_workers=2, dupe_factor=1500),
         hits_workers=True,
     ),
 }
