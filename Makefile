@@ -24,7 +24,7 @@ HPU_PYTHON ?= $(shell for p in python3.10 $(wildcard $(PYENV_ROOT)/versions/3.10
 MPICXX := $(shell command -v mpicxx)
 PYTEST_FLAGS := --numprocesses=2 --dist=loadgroup --durations=20
 
-.PHONY: setup supported quickstart horovod test test-one-process test-tensorflow hpu test-hpu lint bench clean
+.PHONY: setup supported quickstart horovod test test-one-process test-tensorflow test-kills hpu test-hpu lint bench clean
 
 setup: $(STAMP)
 
@@ -88,6 +88,10 @@ SAME_WITH_ANY_TENSORFLOW := download glue squad devices/test_distributed.py \
 test-tensorflow: lint
 	$(VENV)/bin/python -m pytest $(PYTEST_FLAGS) -m "not horovod" \
 		$(SAME_WITH_ANY_TENSORFLOW:%=--ignore=tests/%)
+
+# All moments at which runs are killed; `make test` takes a share of them.
+test-kills: $(STAMP)-dev
+	ALL_KILLS=1 $(VENV)/bin/python -m pytest $(PYTEST_FLAGS) tests/kills
 
 hpu: $(HPU_VENV)/installed
 

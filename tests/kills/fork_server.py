@@ -1,0 +1,59 @@
+"""Server that runs scripts in forked processes, which have TensorFlow imported already.
+
+Each line of its standard input is a request, a JSON object with `script` (a path), `arguments`,
+`environment` (added to its own) and `log` (path of the file for standard output and error). The
+answers are a line with the id of the new process, and another with its wait status. The process
+leads a session of its own. No graph or session exists before the fork.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import json
+import os
+import runpy
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)  # folder of the scripts
+
+from albert_tf.runs.launch import prepare_environment
+
+_LOADED = (
+    "albert_tf.glue.task",
+    "albert_tf.pretraining.task",
+    "albert_tf.pretraining.writing",
+    "albert_tf.runs.loop",
+    "albert_tf.squad.task",
+    "sklearn.metrics",
+    "scipy.stats",
+)
+
+
+def main() -> dict:
+    """Serve requests; returns only in a forked process, with its request."""
+    prepare_environment()
+    for name in _LOADED:
+        importlib.import_module(name)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        process = os.fork()
+        if not process:
+            return json.loads(line)
+        print(process, flush=True)
+        print(os.waitpid(process, 0)[1], flush=True)
+    sys.exit()
+
+
+if __name__ == "__main__":
+    request = main()
+    os.setsid()
+    log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((nothing, 0), (log, 1), (log, 2)):
+        os.dup2(source, target)
+    os.environ.update(request["environment"])
+    ctypes.CDLL(None).file_events_start()
+    sys.argv = [request["script"], *request["arguments"]]
+    runpy.run_path(request["script"], run_name="__main__")
