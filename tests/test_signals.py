@@ -183,7 +183,7 @@ def test_a_signal_while_modules_load(script, seconds):
     process.send_signal(signal.SIGINT)
     _, log = process.communicate(timeout=60)
     assert "Traceback" not in log
-    assert process.returncode in (1, 130)
+    assert process.returncode in (1, 130, -signal.SIGINT)  # the last from Python's own shutdown
 
 
 def test_workers_and_temporary_files_end_with_the_script(tmp_path):

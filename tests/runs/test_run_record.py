@@ -1,0 +1,172 @@
+"""`run.json`, the settings in the log, and `log.txt`."""
+
+from __future__ import annotations
+
+import platform
+
+import pytest
+
+from albert_tf import files
+from albert_tf.runs import run_record
+from albert_tf.runs.loop import make_estimator, train
+from scripts import CLASSIFIER_FLAGS, load, run_classifier, succeed
+from task_factory import make_setup
+
+ONLY_TRAIN = {"do_eval": False, "do_predict": False}
+
+
+def begin(output_dir, resumed_step=None, **changes):
+    """Begin a run on a directory, as if it resumed from the checkpoint of a step."""
+    setup = make_setup("classifier", output_dir, **{**ONLY_TRAIN, **changes})
+    checkpoint = None
+    if resumed_step is not None:
+        checkpoint = f"{output_dir}/model.ckpt-{resumed_step}"
+        (output_dir / f"model.ckpt-{resumed_step}.index").write_text("index")
+    run_record.begin(setup, checkpoint)
+
+
+def test_an_entry(tmp_path):
+    begin(tmp_path, learning_rate=3e-5)
+    (entry,) = load(tmp_path / "run.json")["starts"]
+    assert entry["settings"]["learning_rate"] == 3e-5
+    assert entry["settings"]["seed"] == 12345
+    assert entry["schedule"] == {
+        **{"steps": 10, "warmup_steps": 0, "examples_per_step": 4, "peak_learning_rate": 3e-5},
+    }
+    init_checkpoint = str(CLASSIFIER_FLAGS["init_checkpoint"])
+    assert entry["start"] == {
+        **{"step": 0, "checkpoint": init_checkpoint},
+        "index_sha256": files.digest(f"{init_checkpoint}.index"),
+    }
+    assert entry["inputs"] == {
+        "albert_config_file": files.digest(CLASSIFIER_FLAGS["albert_config_file"]),
+        "spm_model_file": files.digest(CLASSIFIER_FLAGS["spm_model_file"]),
+        "train.tsv": files.digest(CLASSIFIER_FLAGS["data_dir"] / "MRPC/train.tsv"),
+    }
+    assert entry["versions"]["python"] == platform.python_version()
+    assert {"tensorflow", "numpy", "sentencepiece"} <= set(entry["versions"])
+    assert entry["processes"]["servers"] == [platform.node()]
+    assert entry["device"].startswith("CPU")
+
+
+def warnings(caplog):
+    return [r.getMessage() for r in caplog.records if "other settings" in r.getMessage()]
+
+
+def test_what_differs_on_resuming_is_told(tmp_path, caplog):
+    begin(tmp_path)
+    begin(tmp_path, 4, learning_rate=3e-5, seed=7, keep_checkpoint_max=1, eval_batch_size=2)
+    (warning,) = warnings(caplog)
+    prefix, _, changes = warning.partition(" was trained with other settings than this run has: ")
+    assert prefix == f"{tmp_path}/model.ckpt-4"
+    assert changes == "learning_rate is 3e-05, was 5e-05; seed is 7, was 12345"
+
+
+def test_changed_inputs_are_told(tmp_path, caplog):
+    begin(tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(CLASSIFIER_FLAGS["albert_config_file"].read_text() + " ")
+    begin(tmp_path, 4, albert_config_file=config, train_batch_size=2)
+    (warning,) = warnings(caplog)
+    assert "train_batch_size is 2, was 4" in warning
+    assert "number of examples in a step is 2, was 4" in warning
+    assert warning.endswith("; albert_config_file has changed")
+
+
+def test_the_start_that_has_trained_a_checkpoint_is_compared(tmp_path, caplog):
+    begin(tmp_path)
+    begin(tmp_path, 4, learning_rate=3e-5)  # killed before the next checkpoint
+    begin(tmp_path, 4)
+    assert len(warnings(caplog)) == 1
+    begin(tmp_path, 8)
+    assert len(warnings(caplog)) == 1
+    assert [e["start"]["step"] for e in load(tmp_path / "run.json")["starts"]] == [0, 4, 4, 8]
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"starts": [{}]}', '{"starts": null}', "\0", "[" * 10**5]
+)
+def test_a_damaged_file_is_set_aside(tmp_path, caplog, text):
+    (tmp_path / "run.json").write_text(text)
+    begin(tmp_path)
+    (aside,) = tmp_path.glob("run.json.damaged-*")
+    assert aside.read_text() == text
+    assert f"run.json is damaged: moved to {aside.name}" in caplog.text
+    assert len(load(tmp_path / "run.json")["starts"]) == 1
+
+
+def test_all_settings_without_influence_exist():
+    for script in ("squad", "classifier", "pretraining"):
+        from task_factory import _SCRIPTS
+
+        settings_class = _SCRIPTS[script][2]
+        fields = settings_class.__dataclass_fields__
+        assert run_record.without_influence(settings_class) <= set(fields)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Output directory and log of a finished run."""
+    directory = tmp_path_factory.mktemp("finished")
+    log = succeed(run_classifier(directory, **ONLY_TRAIN, learning_rate=3e-5))
+    return directory, log
+
+
+def messages(log):
+    return [line.partition("] ")[2] for line in log.splitlines() if "] " in line]
+
+
+def test_the_log_is_also_a_file(finished):
+    directory, log = finished
+    lines = (directory / "log.txt").read_text().splitlines()
+    assert [line.split(" ", 3)[3] for line in lines] == messages(log)
+
+
+def test_changed_settings_and_the_rate_come_first_in_the_log(finished):
+    _, log = finished
+    told = messages(log)
+    first = told.index("settings other than the defaults:")
+    last = next(i for i, message in enumerate(told) if message.startswith("training takes"))
+    assert first < 3
+    assert "  learning_rate=3e-05" in told[first:last]
+    assert not [line for line in told[first:last] if line.startswith("  keep_checkpoint_max")]
+    assert (
+        told[last] == "training takes 10 steps of 4 examples, with a learning rate of up to 3e-05"
+    )
+
+
+def test_errors_are_in_the_file_too(finished):
+    directory, _ = finished
+    result = run_classifier(directory, **ONLY_TRAIN, data_dir=directory)
+    (error,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    text = (directory / "log.txt").read_text()
+    assert text.splitlines()[-1].split(" ", 3)[2:] == ["E", error]
+    assert "step 10 of 10" in text  # of the first run
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"masked_lm_budget": 5, "spm_model_file": CLASSIFIER_FLAGS["spm_model_file"]}]
+)
+def test_a_seed_makes_a_run(changes, tmp_path, pretraining_records):
+    """From random weights: initial weights, order of the records, masks."""
+
+    def losses(name, seed):
+        setup = make_setup(
+            "pretraining",
+            tmp_path / name,
+            **{"init_checkpoint": None, "do_eval": False, "num_train_steps": 2, "seed": seed},
+            input_file=pretraining_records,
+            **changes,
+        )
+        train(setup, make_estimator(setup, setup.device))
+        import tensorflow.compat.v1 as tf
+
+        return tf.train.load_variable(
+            str(tmp_path / name / "model.ckpt-2"), "bert/embeddings/word_embeddings"
+        ).tolist()
+
+    one, again, two, three = (
+        losses(name, seed) for name, seed in (("1", 1), ("again", 1), ("2", 2), ("3", 3))
+    )
+    assert one == again
+    assert one != two != three != one
