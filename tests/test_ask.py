@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from albert_tf.errors import InputError
 from albert_tf.squad.data import read_squad
+from albert_tf.squad.features import Feature
 from albert_tf.squad.question_answering import answer_question, checkpoint_scorer, read_text
 from golden import checkpoint_of, tiny_config
 from scripts import (
@@ -140,6 +142,52 @@ def test_no_answer(sample_tokenizer):
 
     question = "who built the tower on the hill by the sea"
     assert answer_question(question, "he", sample_tokenizer, scorer, n_best_size=3) == []
+
+
+TEXTS_OF_ANY_KIND = {
+    "table": "".join(f"{number:<40}{'stone':<40}lamp\n" for number in range(300)) + "last    gold",
+    "source code": "".join(f"{' ' * 16}lamp({number})\n" for number in range(300)) + "\tgold",
+    "combining characters": "lamp " + "\u0301\u0327" * 5000 + " gold",
+    "Hangul": "한국어 나라 " * 300 + " gold",
+    "one word": "lamp" * 3000 + " gold",
+}
+
+
+@pytest.mark.parametrize("name", TEXTS_OF_ANY_KIND)
+def test_any_text_has_an_answer(sample_tokenizer, name):
+    gold = sample_tokenizer.ids_of_text("gold", True)
+
+    def scorer(inputs):
+        """Scores of 1 where the answer "gold" starts and ends."""
+        starts, ends = np.zeros([2, *inputs["input_ids"].shape])
+        for row, ids in enumerate(inputs["input_ids"].tolist()):
+            for place in range(len(ids)):
+                if ids[place : place + len(gold)] == gold:
+                    starts[row, place] = ends[row, place + len(gold) - 1] = 1
+        return starts, ends
+
+    text = TEXTS_OF_ANY_KIND[name]
+    answers = answer_question("where?", text, sample_tokenizer, scorer, **SETTINGS)
+    assert answers[0].text == "gold"
+    assert answers[0].start == len(text) - 4
+    assert answers[0].end == len(text)
+
+
+def test_a_text_of_combining_characters_alone(sample_tokenizer):
+    assert answer_question("where?", "\u0301" * 9, sample_tokenizer, None, **SETTINGS) == []
+
+
+def test_windows_are_scored_as_they_are_made(sample_tokenizer):
+    """At no time are there more features than a batch needs."""
+    counts = []
+
+    def scorer(inputs):
+        counts.append(sum(isinstance(thing, Feature) for thing in gc.get_objects()))
+        return np.zeros([2, *inputs["input_ids"].shape])
+
+    answer_question("where?", "the lamp was lit " * 300, sample_tokenizer, scorer, 4, **SETTINGS)
+    assert len(counts) > 10
+    assert max(counts) <= 8
 
 
 def test_importing_the_script_defines_no_flags():

@@ -110,7 +110,7 @@ def test_every_op_is_reachable(graph, shape, use_one_hot_embeddings, use_einsum,
             model.get_pooled_output(),
             model.get_word_embedding_output(),
             model.get_embedding_output(),
-            tf.convert_to_tensor(model.get_embedding_table()),
+            tf.convert_to_tensor(model.output_embedding_table),
             *[variable.value() for variable in tf.global_variables()],
         )
     ] + [variable.initializer for variable in tf.global_variables()]
