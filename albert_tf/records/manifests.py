@@ -6,7 +6,6 @@ written with, and the digests of its inputs.
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import Any, Iterable, Iterator, Mapping
 
 from absl import logging
 
-from albert_tf import files
+from albert_tf import files, json_files
+from albert_tf.bounds import Bounds
 from albert_tf.errors import InputError
 from albert_tf.records.record_files import (
     RecordFields,
@@ -24,6 +24,8 @@ from albert_tf.records.record_files import (
     count_records,
     serialize_example,
 )
+
+_COUNT = Bounds(is_whole=True, lower=0)
 
 
 @dataclass(frozen=True)
@@ -184,14 +186,13 @@ def checked_manifest(path: str, fields: RecordFields) -> Manifest:
 
 
 def _read_manifest(path):
-    try:
-        values = json.loads(manifest_path(path).read_text(encoding="utf-8"))
-        origin = Origin(values["settings"], values["inputs"])
-        return Manifest(values["records"], values["bytes"], origin)
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(
-            f"{manifest_path(path)}: not a manifest ({error}); remove it and {path} to rebuild both"
-        ) from error
+    remedy = f"remove it and {path} to rebuild both"
+    manifest = json_files.read(manifest_path(path), "the manifest", remedy)
+    inputs = manifest.object("inputs")
+    origin = Origin(
+        manifest.object("settings").values, {name: inputs.text(name) for name in inputs.values}
+    )
+    return Manifest(manifest.number("records", _COUNT), manifest.number("bytes", _COUNT), origin)
 
 
 def _manifest_of_foreign_file(path, fields):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
-import json
 import math
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
 from absl import logging
 
-from albert_tf import files
+from albert_tf import files, json_files
+from albert_tf.bounds import Bounds
+from albert_tf.errors import InputError
 from albert_tf.records import manifests
 from albert_tf.records.manifests import Origin
 from albert_tf.runs import checkpoints
@@ -19,6 +20,7 @@ from albert_tf.runs.shards import ExampleShard
 from albert_tf.runs.task import Evaluation, Task
 
 _RESULTS_FILE = "eval_results"
+_METRIC = Bounds(is_whole=False)
 
 
 class Results:
@@ -107,12 +109,21 @@ class Results:
         if not path.exists():
             return
         try:
-            saved = json.loads(path.read_text(encoding="utf-8"))
-            best, by_checkpoint = saved["best_checkpoint"], saved["checkpoints"]
-            kept_files = saved["files"]
-            same_data = saved["evaluated_on"] == self._evaluated_on
-        except (KeyError, TypeError, ValueError):
-            logging.warning("%s was not written by this program: evaluating again", path)
+            saved = json_files.read(path, "the results", "remove it")
+            best, kept_files = saved.text("best_checkpoint"), saved.texts("files")
+            by_checkpoint = {
+                name: saved.object("checkpoints").object(name).values
+                for name in saved.object("checkpoints").values
+            }
+            for metrics in by_checkpoint.values():
+                for value in metrics.values():
+                    if not _METRIC.allow(value):
+                        raise saved.error(f"a metric is {json_files.shown(value)}")
+            if best not in by_checkpoint:
+                raise saved.error(f"checkpoints.{best} is missing")
+            same_data = saved.object("evaluated_on").values == self._evaluated_on
+        except InputError as error:
+            logging.warning("%s: evaluating again", error)
             return
         if not same_data:
             logging.info("%s has results on other data: evaluating again", path)
