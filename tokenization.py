@@ -6,6 +6,7 @@ This module does not import TensorFlow.
 from __future__ import annotations
 
 import functools
+import math
 import re
 import unicodedata
 from pathlib import Path
@@ -134,7 +135,7 @@ def load_vocab(vocab_file: str) -> dict[str, int]:
       InputError: if the file cannot be read.
     """
     try:
-        lines = Path(vocab_file).read_text(encoding="utf-8").split("\n")
+        lines = Path(vocab_file).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{vocab_file}: cannot read the vocabulary: {error}") from error
     if lines[-1] == "":
@@ -246,8 +247,7 @@ class FullTokenizer:
         self.sp_model = None
         if spm_model_file:
             self.sp_model = load_sentencepiece_model(spm_model_file)
-            size = self.sp_model.get_piece_size()
-            self.vocab = {self.sp_model.id_to_piece(index): index for index in range(size)}
+            self.vocab = _pieces(self.sp_model, spm_model_file)
         elif vocab_file:
             self.vocab = load_vocab(vocab_file)
             self.basic_tokenizer = BasicTokenizer(do_lower_case)
@@ -334,6 +334,22 @@ def load_sentencepiece_model(path: str) -> sentencepiece.SentencePieceProcessor:
     except (OSError, RuntimeError) as error:
         raise InputError(f"{path}: not a SentencePiece model, or damaged: {error}") from error
     return model
+
+
+def _pieces(sp_model, path):
+    """Ids of the pieces of a SentencePiece model; `InputError` for pieces that are no text."""
+    index = 0
+    try:
+        vocab = {}
+        for index in range(sp_model.get_piece_size()):
+            vocab[sp_model.id_to_piece(index)] = index
+            if not math.isfinite(sp_model.get_score(index)):
+                raise ValueError(f"its score is {sp_model.get_score(index)}")
+    except ValueError as error:
+        raise InputError(
+            f"{path}: the SentencePiece model is damaged: piece {index}: {error}; copy it again"
+        ) from error
+    return vocab
 
 
 class BasicTokenizer:

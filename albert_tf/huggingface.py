@@ -7,7 +7,6 @@ Its weights are the same numbers under other names, with the kernels of dense la
 from __future__ import annotations
 
 import inspect
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,10 @@ import tensorflow.compat.v1 as tf
 from absl import logging
 
 import tokenization
-from albert_tf import files
+from albert_tf import files, json_files
+from albert_tf.bounds import Bounds
 from albert_tf.errors import InputError, listed
+from albert_tf.json_files import shown
 from albert_tf.runs import checkpoints, model_files
 from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT
 from modeling import AlbertConfig
@@ -31,6 +32,7 @@ WEIGHTS_FILE = "model.safetensors"
 SPM_MODEL_FILE = "spiece.model"
 TOKENIZER_FILE = "tokenizer_config.json"
 _LAYER_NORM_EPSILON = 1e-12
+_EPSILON = Bounds(is_whole=False, lower=0)
 _CLASSIFIER_DROPOUT = 0.1
 # "gelu" is the tanh approximation here, but the exact function in transformers.
 _THEIR_ACTIVATIONS = {"gelu": "gelu_new", "relu": "relu", "tanh": "tanh", "linear": "linear"}
@@ -331,28 +333,25 @@ def read_huggingface(huggingface_dir: str, folder: str) -> model_files.ModelFile
 
 def _our_config(path: Path) -> AlbertConfig:
     """Read a `config.json`."""
-    try:
-        their_config = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the config: {error.strerror}") from error
-    except ValueError as error:
-        raise InputError(f"{path}: the config is not valid JSON: {error}") from error
+    root = json_files.read(path, "the config", "save the model again with transformers")
+    their_config = root.values
     if their_config.get("model_type") != "albert":
-        raise InputError(f"{path}: model_type is {their_config.get('model_type')!r}, not 'albert'")
-    for architecture in their_config.get("architectures") or ():
+        raise InputError(
+            f'{path}: model_type is {shown(their_config.get("model_type"))}, not "albert"'
+        )
+    for architecture in root.texts("architectures") if their_config.get("architectures") else ():
         if architecture not in _ARCHITECTURES:
             raise InputError(
                 f"{path}: {architecture} cannot be converted, only {', '.join(_ARCHITECTURES)}"
             )
     if their_config.get("position_embedding_type", "absolute") != "absolute":
         raise InputError(f"{path}: position_embedding_type must be absolute in an ALBERT")
-    epsilon = their_config.get("layer_norm_eps", _LAYER_NORM_EPSILON)
-    if epsilon != _LAYER_NORM_EPSILON:
+    if "layer_norm_eps" in root and root.number("layer_norm_eps", _EPSILON) != _LAYER_NORM_EPSILON:
         logging.warning(
             "%s: layer_norm_eps is %g, but this project uses %g: scores will differ slightly",
-            *(path, epsilon, _LAYER_NORM_EPSILON),
+            *(path, their_config["layer_norm_eps"], _LAYER_NORM_EPSILON),
         )
-    activation = their_config.get("hidden_act", "gelu_new")
+    activation = root.text("hidden_act") if "hidden_act" in root else "gelu_new"
     if activation not in _OUR_ACTIVATIONS:
         raise InputError(
             f"{path}: hidden_act {activation!r} is not one of {', '.join(_OUR_ACTIVATIONS)}"

@@ -28,7 +28,7 @@ def main(settings: DataSetSettings, names: list[str]) -> None:
         settings.glue_url.rstrip("/"),
         settings.mrpc_url.rstrip("/"),
         settings.verify_checksums,
-        settings.retry_policy,
+        settings.policy,
     )
     for folder in download_data_sets(names, settings.output_dir, source):
         print(folder)

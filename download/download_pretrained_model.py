@@ -25,7 +25,7 @@ def main(settings: ModelDownloadSettings, arguments: list[str]) -> None:
     from albert_tf.downloads.models import get_model  # imports TensorFlow, to check the checkpoint
 
     model = get_model(
-        arguments, settings.output_dir, settings.retry_policy, settings.sha256, settings.size
+        arguments, settings.output_dir, settings.policy, settings.sha256, settings.size
     )
     print("\n".join(model.as_flags()))
 

@@ -34,6 +34,7 @@ class FileServer:
     Attributes:
       files: contents by path, such as "/models/x.tar.gz".
       faults: faults of the next requests, in order.
+      tells_size: whether responses have a length; otherwise the connection is closed at their end.
       knows_ranges: whether the server supports byte ranges.
       headers: extra headers of each response with content.
       block: number of bytes sent at once.
@@ -46,6 +47,7 @@ class FileServer:
         """Start the server."""
         self.files = dict(files)
         self.faults = []
+        self.tells_size = True
         self.knows_ranges = True
         self.headers = {}
         self.block = 1 << 16
@@ -96,7 +98,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         else:
             self.send_response(200)
-        self.send_header("Content-Length", str(len(content) - start))
+        if server.tells_size:
+            self.send_header("Content-Length", str(len(content) - start))
+        self.close_connection |= not server.tells_size
         self.send_header("ETag", etag)
         for header, value in server.headers.items():
             self.send_header(header, value)

@@ -219,7 +219,7 @@ _WORDS = np.zeros([420, 16], np.float32)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"config": {"model_type": "bert"}}, "model_type is 'bert', not 'albert'"),
+        ({"config": {"model_type": "bert"}}, 'model_type is "bert", not "albert"'),
         ({"config": {"hidden_act": "silu"}}, "hidden_act 'silu' is not one of"),
         ({"config": {"architectures": ["AlbertForTokenClassification"]}}, "cannot be converted"),
         ({"config": {"position_embedding_type": "relative_key"}}, "must be absolute"),

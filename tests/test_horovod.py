@@ -225,7 +225,7 @@ def test_the_error_of_one_rank_ends_the_run(tmp_path, launcher):
     assert result.returncode == 1
     (error,) = [line for line in result.stderr.splitlines() if "rank 1: " in line]
     assert "rank 1: error: " in error
-    assert "train_features.tfrecord_1.manifest.json: not a manifest" in error
+    assert "train_features.tfrecord_1.manifest.json: not valid JSON" in error
 
 
 def test_bad_input_is_told_once(tmp_path):

@@ -14,14 +14,15 @@ import json
 import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Sequence
 
 import tensorflow.compat.v1 as tf
 from absl import logging
 from tensorflow.core.protobuf import rewriter_config_pb2
 
+from albert_tf import json_files
 from albert_tf.errors import InputError, listed
+from albert_tf.json_files import shown
 
 if TYPE_CHECKING:
     from albert_tf import estimators
@@ -83,15 +84,8 @@ def read_config(path: str) -> ConversionConfig:
       InputError: if the file cannot be read, or has an unknown list, an unknown op type or an
         invalid regular expression.
     """
-    try:
-        lists = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(
-            f"{VARIABLE}={path}: {error.strerror}; set it to a file such as "
-            "bf16_config/albert.json, or to 0 for float32"
-        ) from error
-    except ValueError as error:
-        raise InputError(f"{path} ({VARIABLE}): not valid JSON: {error}") from error
+    remedy = f"set {VARIABLE} to a file such as bf16_config/albert.json, or to 0 for float32"
+    lists = json_files.read(path, f"the file of {VARIABLE}", remedy).values
     problems = _problems(lists)
     if problems:
         raise InputError(f"{path} ({VARIABLE}): {listed(problems)}; correct the file")
@@ -101,8 +95,6 @@ def read_config(path: str) -> ConversionConfig:
 def _problems(lists):
     """Problems in the JSON value of a conversion file."""
     names = [field.name for field in dataclasses.fields(ConversionConfig)]
-    if not isinstance(lists, dict):
-        return [f"expected a JSON object with {', '.join(names)}"]
     problems = [f"{name!r} is not one of {', '.join(names)}" for name in lists if name not in names]
     list_of = {}
     for name in names:
@@ -115,7 +107,7 @@ def _problems(lists):
                 problems += _exception_problems(place, entry)
                 continue
             problems += _type_problems(place, entry)
-            if list_of.setdefault(str(entry), name) != name:
+            if isinstance(entry, str) and list_of.setdefault(entry, name) != name:
                 problems.append(f"{place}: {entry!r} is also in {list_of[entry]}")
     return problems
 
@@ -123,13 +115,13 @@ def _problems(lists):
 def _exception_problems(place, entry):
     is_pair = isinstance(entry, list) and [type(part) for part in entry] == [str, str]
     if not is_pair:
-        return [f'{place}: {json.dumps(entry)} is not a pair ["regular expression", "op type"]']
+        return [f'{place}: {shown(entry)} is not a pair ["regular expression", "op type"]']
     pattern, op_type = entry
     problems = [] if op_type == _ANY_TYPE else _type_problems(place, op_type)
     try:
         re.compile(pattern)
-    except re.error as error:
-        problems.append(f"{place}: {pattern!r} is not a regular expression: {error}")
+    except (re.error, OverflowError, RecursionError) as error:
+        problems.append(f"{place}: {shown(pattern)} is not a regular expression: {error}")
     return problems
 
 
@@ -137,7 +129,7 @@ def _type_problems(place, op_type):
     is_known = isinstance(op_type, str) and (
         op_type in _tensorflow_ops() or op_type.startswith(_ADDED_OPS)
     )
-    return [] if is_known else [f"{place}: unknown op type {json.dumps(op_type)}"]
+    return [] if is_known else [f"{place}: unknown op type {shown(op_type)}"]
 
 
 @functools.lru_cache(maxsize=None)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import gzip
 import os
-import shutil
 import tarfile
 import zipfile
-import zlib
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Iterable
+from typing import BinaryIO, Iterable, Iterator
 
 from albert_tf.errors import InputError
 
-_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError)
+_BLOCK = 1 << 16  # bytes
+_LARGEST_HEADER = 1 << 24  # bytes
+_MOST_MEMBERS = 100_000
+_LONGEST_PATH, _LONGEST_NAME = 1000, 200  # bytes; file systems take little more
+_MOST_FOLDERS = 32
+_ENCRYPTED = 1  # bit of a zip member's flags
 
 
-def unpack(archive: Path, directory: Path) -> None:
+def unpack(archive: Path, directory: Path, max_size: int) -> None:
     """Unpack a `.tar.gz` or `.zip` archive, without its top folder if it has a single one.
 
     Only regular files are written, and only inside `directory`.
@@ -23,22 +28,33 @@ def unpack(archive: Path, directory: Path) -> None:
     Args:
       archive: path of the archive.
       directory: path of an empty directory.
+      max_size: largest total size of the files, in bytes.
 
     Raises:
-      InputError: if the archive is damaged, or a member is a link, a device or outside of
-        `directory`.
+      InputError: if the archive is damaged, encrypted or too large, or a member is a link, a device
+        or outside of `directory`.
     """
-    members = _zip_members if archive.suffix == ".zip" else _tar_members
-    try:
-        for name, file in members(archive):
-            target = directory / _safe_path(archive, name)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("wb") as output:
-                shutil.copyfileobj(file, output)
-    except _DAMAGED as error:
-        if getattr(error, "errno", None):  # an error of the disk, not of the archive
-            raise
-        raise InputError(f"{archive.name}: the archive is damaged: {error}") from error
+    make_members = _zip_members if archive.suffix == ".zip" else _tar_members
+    members, left = make_members(archive), max_size
+    while True:
+        with _reading(archive):
+            member = next(members, None)
+        if member is None:
+            break
+        name, file = member
+        with _opened(archive, name, directory) as output:
+            while True:
+                with _reading(archive):
+                    block = file.read(_BLOCK)
+                if not block:
+                    break
+                left -= len(block)
+                if left < 0:
+                    raise InputError(
+                        f"{archive.name}: the files are larger than {max_size} bytes; raise "
+                        "--max_unpacked_size if the archive is what you want"
+                    )
+                output.write(block)
     inside = list(directory.iterdir())
     if len(inside) == 1 and inside[0].is_dir():
         top = inside[0].rename(directory / f"{inside[0].name}.tmp-{os.getpid()}")
@@ -47,32 +63,88 @@ def unpack(archive: Path, directory: Path) -> None:
         top.rmdir()
 
 
-def _tar_members(archive: Path) -> Iterable[tuple[str, BinaryIO]]:
+@contextmanager
+def _reading(archive):
+    """Turn an error from reading the archive in the block into an `InputError`."""
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # on damaged archives the libraries raise errors of any kind
+        if getattr(error, "errno", None):  # an error of the disk, not of the archive
+            raise
+        raise InputError(f"{archive.name}: the archive is damaged: {error}") from error
+
+
+@contextmanager
+def _opened(archive, name, directory) -> Iterator[BinaryIO]:
+    """Create the file of a member, and its folders."""
+    target = directory / _safe_path(archive, name)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        output = target.open("xb")
+    except (FileExistsError, NotADirectoryError) as error:
+        raise _harmful(archive, name, "is in the archive twice, or also a folder") from error
+    with output:
+        yield output
+
+
+class _GzipFile(gzip.GzipFile):
+    """A gzip file that refuses to read huge headers of a tar archive into memory."""
+
+    def read(self, size=-1):
+        if size is None or not 0 <= size <= _LARGEST_HEADER:
+            raise tarfile.HeaderError(f"a header of {size} bytes")
+        return super().read(size)
+
+
+def _tar_members(archive: Path) -> Iterator[tuple[str, BinaryIO]]:
     """Yield the name and content of each file in a tar archive."""
-    with tarfile.open(archive, "r:gz") as tar:
-        for member in tar:
+    with _GzipFile(archive) as compressed, tarfile.open(fileobj=compressed, mode="r:") as tar:
+        for member in _limited(archive, tar):
             if member.isreg():
                 yield member.name, tar.extractfile(member)
             elif not member.isdir():
                 raise _harmful(archive, member.name, "is a link or a device")
+            elif member.size:
+                raise _harmful(archive, member.name, "is a folder with content")
 
 
-def _zip_members(archive: Path) -> Iterable[tuple[str, BinaryIO]]:
+def _zip_members(archive: Path) -> Iterator[tuple[str, BinaryIO]]:
     """Yield the name and content of each file in a zip archive, without macOS metadata.
 
     Links are read as regular files.
     """
     with zipfile.ZipFile(archive) as zip_file:
-        for member in zip_file.infolist():
-            if not member.is_dir() and not member.filename.startswith("__MACOSX/"):
-                with zip_file.open(member) as file:
-                    yield member.filename, file
+        for member in _limited(archive, zip_file.infolist()):
+            name = member.filename.replace("\\", "/")  # as some programs for Windows write it
+            if name.endswith("/") or name.startswith("__MACOSX/"):
+                continue
+            if member.flag_bits & _ENCRYPTED:
+                raise _harmful(archive, name, "is encrypted")
+            with zip_file.open(member) as file:
+                yield name, file
+
+
+def _limited(archive, members: Iterable) -> Iterator:
+    for number, member in enumerate(members):
+        if number == _MOST_MEMBERS:
+            raise InputError(f"{archive.name}: the archive has more than {_MOST_MEMBERS} members")
+        yield member
 
 
 def _safe_path(archive, name):
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\0" in name:
         raise _harmful(archive, name, "would be written outside of the folder")
+    try:
+        sizes = [len(os.fsencode(part)) for part in path.parts]
+    except UnicodeEncodeError as error:
+        raise _harmful(archive, name, "has a name that is no text") from error
+    if not sizes:
+        raise _harmful(archive, name, "has no name")
+    if len(sizes) > _MOST_FOLDERS or max(sizes) > _LONGEST_NAME or sum(sizes) > _LONGEST_PATH:
+        raise _harmful(archive, f"{name[:60]}...", "has too long a path")
     return Path(*path.parts)
 
 

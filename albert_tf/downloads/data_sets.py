@@ -12,7 +12,7 @@ from absl import logging
 
 from albert_tf import files
 from albert_tf.downloads import archives, fetching
-from albert_tf.downloads.fetching import RetryPolicy
+from albert_tf.downloads.fetching import DownloadPolicy
 from albert_tf.errors import InputError
 from albert_tf.glue.data import TASKS, GlueTask, find_task, read_examples
 from albert_tf.locks import file_lock
@@ -42,7 +42,7 @@ class Source:
       glue_url: URL of the folder with the GLUE archives.
       mrpc_url: URL of the folder with the files of the paraphrase corpus (MRPC).
       verify_checksums: whether to verify published digests.
-      retry_policy: retry policy of all downloads.
+      policy: retries and limits of all downloads.
     """
 
     squad_url: str
@@ -50,7 +50,7 @@ class Source:
     glue_url: str
     mrpc_url: str
     verify_checksums: bool
-    retry_policy: RetryPolicy
+    policy: DownloadPolicy
 
     def fetch(self, url: str, path: Path, sha256: str | None = None) -> Path:
         """Download a file.
@@ -63,7 +63,7 @@ class Source:
         Returns:
           `path`.
         """
-        fetching.fetch(url, path, self.retry_policy, sha256 if self.verify_checksums else None)
+        fetching.fetch(url, path, self.policy, sha256 if self.verify_checksums else None)
         return path
 
 
@@ -175,7 +175,7 @@ def make_glue(folder: Path, downloads: Path, source: Source, task: GlueTask) -> 
     """Download a GLUE task that is published as an archive."""
     name = f"{_ARCHIVES.get(task.name, task.folders[0])}.zip"
     archive = source.fetch(f"{source.glue_url}/{name}", downloads / name)
-    archives.unpack(archive, folder)
+    archives.unpack(archive, folder, source.policy.max_unpacked_size)
     _check_glue(folder, task)
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+import email.utils
 import hashlib
 import http.client
-import json
+import io
 import re
 import socket
 import ssl
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +20,15 @@ from pathlib import Path
 from absl import logging
 from tqdm import tqdm
 
-from albert_tf import files
+from albert_tf import files, json_files
+from albert_tf.bounds import Bounds
 from albert_tf.errors import InputError
 
 _BLOCK = 1 << 16  # bytes
-_LONGEST_WAIT = 60.0  # seconds
+LONGEST_WAIT = 60.0  # seconds
+_MOST_DOUBLINGS = 30  # of the wait; enough to reach the longest
 _TRANSIENT_STATUS = (408, 425, 429, 500, 502, 503, 504)
+_SIZE = Bounds(is_whole=True, lower=0)
 _NETWORK_ERRORS = (
     urllib.error.URLError,
     http.client.HTTPException,
@@ -34,24 +39,31 @@ _NETWORK_ERRORS = (
 
 
 @dataclass(frozen=True)
-class RetryPolicy:
-    """Retry policy of a download.
+class DownloadPolicy:
+    """Retries and limits of a download.
 
     Attributes:
       timeout: seconds without data after which a connection counts as lost.
       retries: maximum number of consecutive retries without progress.
       first_wait: seconds before the first retry, doubled for each further one.
+      min_speed: bytes per second, on average over the timeout, below which a connection counts as
+        lost.
+      max_size: largest size of a file in bytes, unless its size is given.
+      max_unpacked_size: largest size of an archive's files, in bytes.
     """
 
     timeout: float = 60.0
     retries: int = 6
     first_wait: float = 1.0
+    min_speed: float = 1000.0
+    max_size: int = 4 << 30
+    max_unpacked_size: int = 16 << 30
 
 
 def fetch(
     url: str,
     path: Path,
-    retry_policy: RetryPolicy,
+    policy: DownloadPolicy,
     sha256: str | None = None,
     size: int | None = None,
 ) -> None:
@@ -64,33 +76,35 @@ def fetch(
     Args:
       url: URL of the file.
       path: path to download to.
-      retry_policy: timeout and retries.
+      policy: retries and limits.
       sha256: expected SHA-256 digest in hexadecimal.
       size: expected size in bytes.
 
     Raises:
       InputError: if the server is unreachable or does not have the file, or if size or digest
-        differ. In the last case the download is removed.
+        differ, or the file is too large. In the last two cases the download is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and not _problem(path, size, sha256):
         logging.info("%s already exists, skipping the download", path)
         return
-    download = _Download(url, path, retry_policy.timeout, size)
+    download = _Download(url, path, policy, size)
     failures, furthest = 0, download.received
     while True:
         try:
             download.run()
             break
         except _NETWORK_ERRORS as error:
-            failures = 0 if download.received > furthest else failures + 1
+            has_progressed = download.received > furthest and not isinstance(error, _TooSlowError)
+            failures = 0 if has_progressed else failures + 1
             furthest = max(furthest, download.received)
-            if failures > retry_policy.retries:
+            if failures > policy.retries:
                 raise InputError(
                     f"{url}: the download keeps failing ({_reason(error)}); repeat the command to "
                     f"resume after the {download.received} bytes received"
                 ) from error
-            wait = min(retry_policy.first_wait * 2 ** max(failures - 1, 0), _LONGEST_WAIT)
+            doublings = min(max(failures - 1, 0), _MOST_DOUBLINGS)
+            wait = min(policy.first_wait * 2**doublings, LONGEST_WAIT)
             wait = max(wait, _requested_wait(error))
             logging.warning("%s: %s; retrying in %g s", url, _reason(error), wait)
             time.sleep(wait)
@@ -105,11 +119,12 @@ class _Download:
     digest, and a validator to detect a changed file on the server.
     """
 
-    def __init__(self, url, path, timeout, size):
+    def __init__(self, url, path, policy, size):
         self.url = url
         self.path = path
-        self.timeout = timeout
+        self.policy = policy
         self.size = size
+        self.max_size = policy.max_size if size is None else size
         self.part = path.with_name(f"{path.name}.part")
         self.state_path = path.with_name(f"{path.name}.part.json")
         self.state = self._read_state()
@@ -121,13 +136,19 @@ class _Download:
 
     def _read_state(self):
         try:
-            state = json.loads(self.state_path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            state = {}
-        if state.get("url") != self.url or not self.part.exists():
+            state = json_files.read(self.state_path, "the state", "remove the file")
+            for name in ("validator", "md5"):
+                if state.values.get(name) is not None and not state.text(name).isprintable():
+                    raise state.error(f"{name} is not a line of text")
+            if state.values.get("total") is not None:
+                state.number("total", _SIZE)
+            is_same = state.text("url") == self.url and self.part.exists()
+        except InputError:
+            is_same = False
+        if not is_same:
             self.discard()
             return {}
-        return state
+        return state.values
 
     def run(self):
         """Fetch the missing bytes; raise one of `_NETWORK_ERRORS` if the transfer fails."""
@@ -138,7 +159,8 @@ class _Download:
                 headers["If-Range"] = self.state["validator"]
         try:
             request = urllib.request.Request(self.url, headers=headers)
-            with urllib.request.urlopen(request, timeout=self.timeout) as response:
+            opener = _opener(self.policy)
+            with opener.open(request, timeout=self.policy.timeout) as response:
                 self._receive(response)
         except urllib.error.HTTPError as error:
             if error.code == 416:  # the partial file is longer than the server's
@@ -148,6 +170,8 @@ class _Download:
                 raise InputError(
                     f"{self.url}: the server answers {error.code} {error.reason}; check the URL"
                 ) from error
+            raise
+        except InputError:
             raise
         except ValueError as error:
             raise InputError(f"{self.url}: not a valid URL: {error}") from error
@@ -163,13 +187,23 @@ class _Download:
                 f"{self.url}: the server's file has {total} bytes, expected {self.size}; check the "
                 "URL and the size"
             )
+        self._check_size(total or 0)
         if not start:
             self._write_state(response, total)
         with self.part.open("ab" if start else "wb") as file:
-            _copy(response, file, start, total, self.path.name)
+            _copy(response, file, start, total, self.path.name, self._check_size)
         if total is not None and self.received != total:
             raise http.client.HTTPException(
                 f"the connection ended after {self.received} of {total} bytes"
+            )
+
+    def _check_size(self, size):
+        if size > self.max_size:
+            self.discard()
+            limit = "--max_size" if self.size is None else "--size"
+            raise InputError(
+                f"{self.url}: the file is larger than {self.max_size} bytes ({limit}); check the "
+                f"URL, or raise {limit} if the file is what you want"
             )
 
     def _write_state(self, response, total):
@@ -226,32 +260,38 @@ def _problem(path, size, sha256, md5=None):
 def _range_of(response):
     """Offset of a response's first byte, and the total size of the file or None."""
     if response.status == 206:
-        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+        match = re.fullmatch(
+            r"bytes (\d{1,18})-\d+/(\d{1,18})", response.headers.get("Content-Range", "")
+        )
         if not match:
             raise http.client.HTTPException(
                 "the server sent a partial response without a valid Content-Range"
             )
         return int(match.group(1)), int(match.group(2))
-    length = response.headers.get("Content-Length")
-    return 0, int(length) if length else None
+    length = response.headers.get("Content-Length", "")
+    return 0, int(length) if re.fullmatch(r"\d{1,18}", length) else None
 
 
 def _md5_of(response):
     """MD5 digest from the headers of Google Cloud Storage, in hexadecimal, or None."""
     for header in response.headers.get_all("x-goog-hash", []):
-        match = re.search(r"\bmd5=([\w+/]+=*)", header)
+        match = re.search(r"\bmd5=([A-Za-z0-9+/]{22}==)", header)
         if match:
             return base64.b64decode(match.group(1)).hex()
     return None
 
 
-def _copy(response, file, start, total, name):
-    """Copy a response to a file as data arrives, with a progress bar."""
+def _copy(response, file, start, total, name, check_size):
+    """Copy a response to a file as data arrives, with a progress bar.
+
+    `check_size` is called with the size that the file is going to have.
+    """
     start_time = time.time()
     with tqdm(
         desc=name, initial=start, total=total, unit="B", unit_scale=True, disable=None
     ) as bar:
         for block in iter(lambda: response.read1(_BLOCK), b""):
+            check_size(file.tell() + len(block))
             file.write(block)
             bar.update(len(block))
         received = file.tell() - start
@@ -274,5 +314,92 @@ def _reason(error):
 def _requested_wait(error):
     """Seconds to wait before the next try, as requested by the server (Retry-After)."""
     headers = getattr(error, "headers", None)
-    value = headers.get("Retry-After", "") if headers else ""
-    return min(float(value), _LONGEST_WAIT) if value.isdigit() else 0.0
+    value = headers.get("Retry-After", "").strip() if headers else ""
+    if re.fullmatch(r"[0-9]{1,9}", value):
+        wait = float(value)
+    else:
+        try:
+            wait = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+        except (ValueError, TypeError, IndexError, OverflowError):
+            return 0.0  # neither seconds nor a date
+    return min(max(wait, 0.0), LONGEST_WAIT)
+
+
+def _opener(policy):
+    """Opener of URLs that follows redirects to http and https, and gives up on slow servers."""
+
+    class WatchedConnections:
+        """Mix-in for handlers: connections whose responses are read by `_WatchedSocket`."""
+
+        def do_open(self, http_class, request, **arguments):
+            def connect(*args, **kwargs):
+                connection = http_class(*args, **kwargs)
+                connection.response_class = lambda sock, *args, **kwargs: http.client.HTTPResponse(
+                    _WatchedSocket(sock, policy), *args, **kwargs
+                )
+                return connection
+
+            return super().do_open(connect, request, **arguments)
+
+    class HttpHandler(WatchedConnections, urllib.request.HTTPHandler):
+        pass
+
+    class HttpsHandler(WatchedConnections, urllib.request.HTTPSHandler):
+        pass
+
+    return urllib.request.build_opener(HttpHandler, HttpsHandler, _RedirectHandler)
+
+
+class _RedirectHandler(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, request, response, code, message, headers, new_url):
+        if urllib.parse.urlsplit(new_url).scheme not in ("http", "https"):
+            raise InputError(
+                f"{request.full_url}: the server redirects to {new_url}, which is neither http nor "
+                "https; check the URL"
+            )
+        return super().redirect_request(request, response, code, message, headers, new_url)
+
+
+class _TooSlowError(ConnectionError):
+    """The server sends less than the policy's `min_speed`."""
+
+
+class _WatchedSocket:
+    """Socket of a connection, as far as `http.client.HTTPResponse` uses it."""
+
+    def __init__(self, sock, policy):
+        self._socket = sock
+        self._policy = policy
+
+    def makefile(self, mode):
+        return io.BufferedReader(_WatchedReader(self._socket.makefile(mode, 0), self._policy))
+
+
+class _WatchedReader(io.RawIOBase):
+    """Reader of headers and data that raises `_TooSlowError` if they come too slowly."""
+
+    def __init__(self, reader, policy):
+        self._reader = reader
+        self._policy = policy
+        self._received, self._seconds = 0, 0.0  # since the last measurement
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        start = time.monotonic()
+        count = self._reader.readinto(buffer)
+        self._seconds += time.monotonic() - start
+        self._received += count or 0
+        if count and self._seconds >= self._policy.timeout:
+            if self._received < self._policy.min_speed * self._seconds:
+                raise _TooSlowError(
+                    f"{self._received} bytes in {self._seconds:.0f} s, less than --min_speed "
+                    f"{self._policy.min_speed:g}"
+                )
+            self._received, self._seconds = 0, 0.0
+        return count
+
+    def close(self):
+        self._reader.close()
+        super().close()

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Sequence
 
 from absl import logging
 
-from albert_tf import files
+from albert_tf import files, json_files
 from albert_tf.downloads import archives, fetching
-from albert_tf.downloads.fetching import RetryPolicy
+from albert_tf.downloads.fetching import DownloadPolicy
 from albert_tf.errors import InputError
 from albert_tf.locks import file_lock
 from albert_tf.runs import model_files
@@ -28,7 +27,7 @@ _SOURCE_FILE = "download.json"
 def get_model(
     arguments: Sequence[str],
     output_dir: str,
-    retry_policy: RetryPolicy,
+    policy: DownloadPolicy,
     sha256: str | None = None,
     size: int | None = None,
 ) -> ModelFiles:
@@ -37,7 +36,7 @@ def get_model(
     Args:
       arguments: base URL of the models, and name of the model.
       output_dir: parent directory of the model's folder.
-      retry_policy: timeout and retries.
+      policy: retries and limits.
       sha256: expected SHA-256 digest of the archive, in hexadecimal.
       size: expected size of the archive in bytes.
 
@@ -51,6 +50,8 @@ def get_model(
     if len(arguments) != 2:
         raise InputError(_USAGE)
     url, name = arguments
+    if sha256 and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
+        raise InputError(f"--sha256={sha256}: give a SHA-256 digest, 64 hexadecimal digits")
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise InputError(f"{name!r} is not the name of a model; {_USAGE}")
     folder = Path(output_dir) / name
@@ -58,7 +59,7 @@ def get_model(
         with file_lock(folder):
             if not folder.exists():
                 archive_url = f"{url.rstrip('/')}/{name}.tar.gz"
-                download_model(archive_url, folder, retry_policy, sha256, size)
+                download_model(archive_url, folder, policy, sha256, size)
     check_source(folder, sha256)
     return model_files.find_model(folder)
 
@@ -66,7 +67,7 @@ def get_model(
 def download_model(
     url: str,
     folder: Path,
-    retry_policy: RetryPolicy,
+    policy: DownloadPolicy,
     sha256: str | None = None,
     size: int | None = None,
 ) -> None:
@@ -75,7 +76,7 @@ def download_model(
     Args:
       url: URL of the archive.
       folder: path of the new folder.
-      retry_policy: timeout and retries.
+      policy: retries and limits.
       sha256: expected SHA-256 digest of the archive, in hexadecimal.
       size: expected size of the archive in bytes.
 
@@ -84,11 +85,11 @@ def download_model(
         model.
     """
     archive = folder.with_name(f"{folder.name}.tar.gz")
-    fetching.fetch(url, archive, retry_policy, sha256, size)
+    fetching.fetch(url, archive, policy, sha256, size)
     try:
         with files.atomic_directory(folder) as temporary:
             logging.info("%s: unpacking and checking", archive)
-            archives.unpack(archive, temporary)
+            archives.unpack(archive, temporary, policy.max_unpacked_size)
             model_files.check_model(model_files.find_model(temporary))
             source = {"url": url, "sha256": files.digest(str(archive))}
             files.write_json(temporary / _SOURCE_FILE, source)
@@ -108,8 +109,9 @@ def check_source(folder: Path, sha256: str | None) -> None:
     if not sha256:
         return
     try:
-        source = json.loads((folder / _SOURCE_FILE).read_text(encoding="utf-8"))["sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        remedy = "remove the folder to download the model again"
+        source = json_files.read(folder / _SOURCE_FILE, "the source", remedy).text("sha256")
+    except InputError as error:
         raise InputError(
             f"{folder}: the folder exists, but is not known to come from the archive with SHA-256 "
             f"digest {sha256}; remove it to download the model again"

@@ -4,30 +4,61 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from albert_tf.downloads.fetching import RetryPolicy
+from albert_tf.bounds import LARGEST_INT
+from albert_tf.downloads.fetching import LONGEST_WAIT, DownloadPolicy
 from albert_tf.runs.paths import CHECKPOINT_PATH
 from albert_tf.runs.settings import path_setting, setting
+
+_DAY = 86_400  # seconds
+_LARGEST_FILE = 1 << 50  # bytes
 
 
 @dataclass(frozen=True)
 class DownloadSettings:
-    """Output folder and retry policy of downloads."""
+    """Output folder, retries and limits of downloads."""
 
     output_dir: str = path_setting("Parent directory of the downloaded folders.", ".")
     timeout: float = setting(
-        RetryPolicy.timeout, "Seconds without data after which a connection counts as lost."
+        DownloadPolicy.timeout,
+        "Seconds without data after which a connection counts as lost.",
+        upper=_DAY,
+        excludes_lower=True,
+    )
+    min_speed: float = setting(
+        DownloadPolicy.min_speed,
+        "Bytes per second, on average over the timeout, below which a connection counts as lost.",
+        upper=LARGEST_INT,
     )
     retries: int = setting(
-        RetryPolicy.retries, "Maximum number of consecutive retries without progress."
+        DownloadPolicy.retries, "Maximum number of consecutive retries without progress."
     )
     retry_seconds: float = setting(
-        RetryPolicy.first_wait, "Seconds before the first retry, doubled for each further one."
+        DownloadPolicy.first_wait,
+        "Seconds before the first retry, doubled for each further one up to a minute.",
+        upper=LONGEST_WAIT,
+    )
+    max_size: int = setting(
+        DownloadPolicy.max_size,
+        "Largest size of a file to download, in bytes.",
+        upper=_LARGEST_FILE,
+    )
+    max_unpacked_size: int = setting(
+        DownloadPolicy.max_unpacked_size,
+        "Largest size of an archive's files, in bytes.",
+        upper=_LARGEST_FILE,
     )
 
     @property
-    def retry_policy(self) -> RetryPolicy:
-        """Retry policy of all downloads."""
-        return RetryPolicy(self.timeout, self.retries, self.retry_seconds)
+    def policy(self) -> DownloadPolicy:
+        """Retries and limits of all downloads."""
+        return DownloadPolicy(
+            self.timeout,
+            self.retries,
+            self.retry_seconds,
+            self.min_speed,
+            self.max_size,
+            self.max_unpacked_size,
+        )
 
 
 @dataclass(frozen=True)
@@ -38,7 +69,9 @@ class ModelDownloadSettings(DownloadSettings):
         "Parent directory of the model's folder.", ".", kind=CHECKPOINT_PATH
     )
     sha256: str | None = setting(None, "Expected SHA-256 digest of the archive.")
-    size: int | None = setting(None, "Expected size of the archive in bytes.")
+    size: int | None = setting(
+        None, "Expected size of the archive in bytes; replaces max_size.", upper=_LARGEST_FILE
+    )
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,40 @@ from typing import Callable
 
 import tensorflow.compat.v1 as tf
 
+from albert_tf import json_files
+from albert_tf.bounds import LARGEST_INT, Bounds
 from albert_tf.errors import InputError
+from albert_tf.json_files import shown
 from albert_tf.nn.activations import get_activation
+
+_REMEDY = "give the config that comes with the model"
+_MOST_LAYERS = 1000  # also of groups, and of blocks in a layer
+_SIZE, _DEPTH = (Bounds(True, 1, upper) for upper in (LARGEST_INT, _MOST_LAYERS))
+_DROPOUT = Bounds(False, 0, 1, excludes_upper=True)
+_BOUNDS = {
+    "vocab_size": _SIZE,
+    "embedding_size": _SIZE,
+    "hidden_size": _SIZE,
+    "num_hidden_layers": _DEPTH,
+    "num_hidden_groups": _DEPTH,
+    "num_attention_heads": _SIZE,
+    "intermediate_size": _SIZE,
+    "inner_group_num": _DEPTH,
+    "max_position_embeddings": _SIZE,
+    "type_vocab_size": _SIZE,
+    "hidden_dropout_prob": _DROPOUT,
+    "attention_probs_dropout_prob": _DROPOUT,
+    "initializer_range": Bounds(False, 0, 1000),
+}
+# Sizes of the largest matrices; TensorFlow's kernels count the numbers of some in 32 bits.
+_MATRICES = (
+    ("vocab_size", "embedding_size"),
+    ("max_position_embeddings", "embedding_size"),
+    ("type_vocab_size", "embedding_size"),
+    ("embedding_size", "hidden_size"),
+    ("hidden_size", "hidden_size"),
+    ("hidden_size", "intermediate_size"),
+)
 
 
 class AlbertConfig:
@@ -82,7 +114,14 @@ class AlbertConfig:
 
     @classmethod
     def from_dict(cls, json_object: dict) -> AlbertConfig:
-        """Create a config from a dictionary, with defaults for missing keys."""
+        """Create a config from a dictionary, with defaults for missing keys.
+
+        Raises:
+          InputError: if a key hides a method.
+        """
+        for key in json_object:
+            if hasattr(cls, key):
+                raise InputError(f"the key {key!r} hides a method of a config; remove it")
         config = cls(vocab_size=None)
         vars(config).update(json_object)
         return config
@@ -95,17 +134,13 @@ class AlbertConfig:
           InputError: if the file is missing, is not JSON, or has an invalid value.
         """
         try:
-            with tf.gfile.GFile(json_file, "r") as reader:
-                values = json.loads(reader.read())
+            with tf.gfile.GFile(json_file, "rb") as reader:
+                data = reader.read()
         except tf.errors.OpError as error:
             raise InputError(
                 f"{json_file}: cannot read the model config: {error.message}"
             ) from error
-        except ValueError as error:
-            raise InputError(f"{json_file}: the model config is not valid JSON: {error}") from error
-        if not isinstance(values, dict):
-            raise InputError(f"{json_file}: the model config must be a JSON object")
-        return cls.checked(values, json_file)
+        return cls.checked(json_files.parse(data, json_file, _REMEDY).values, json_file)
 
     @classmethod
     def checked(cls, values: dict, file: str) -> AlbertConfig:
@@ -118,10 +153,13 @@ class AlbertConfig:
         Raises:
           InputError: if a value is invalid.
         """
-        config = cls.from_dict(values)
+        try:
+            config = cls.from_dict(values)
+        except InputError as error:
+            raise InputError(f"{file}: {error}") from error
         problem = config._problem()
         if problem:
-            raise InputError(f"{file}: {problem}")
+            raise InputError(f"{file}: {problem}; {_REMEDY}")
         return config
 
     def to_dict(self) -> dict:
@@ -134,21 +172,10 @@ class AlbertConfig:
 
     def _problem(self) -> str | None:
         """First invalid value of this config, described for an error message, or None."""
-        for name in (
-            "vocab_size",
-            "embedding_size",
-            "hidden_size",
-            "num_hidden_layers",
-            "num_hidden_groups",
-            "num_attention_heads",
-            "intermediate_size",
-            "inner_group_num",
-            "max_position_embeddings",
-            "type_vocab_size",
-        ):
+        for name, bounds in _BOUNDS.items():
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                return f"{name} is {value!r}; it must be an integer of at least 1"
+            if not bounds.allow(value):
+                return f"{name} is {shown(value)}, not {bounds}"
         if self.hidden_size % self.num_attention_heads:
             return (
                 f"hidden_size {self.hidden_size} is not a multiple of "
@@ -159,10 +186,15 @@ class AlbertConfig:
                 f"num_hidden_groups {self.num_hidden_groups} is more than "
                 f"num_hidden_layers {self.num_hidden_layers}"
             )
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
-            value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not 0 <= value < 1:
-                return f"{name} is {value!r}; it must be at least 0 and less than 1"
+        for names in _MATRICES:
+            rows, columns = (getattr(self, name) for name in names)
+            if rows * columns > LARGEST_INT:
+                return (
+                    f"{names[0]} {rows} and {names[1]} {columns} make a matrix of more than "
+                    f"{LARGEST_INT} numbers"
+                )
+        if self.hidden_act is not None and not isinstance(self.hidden_act, str):
+            return f"hidden_act is {shown(self.hidden_act)}, not the name of an activation"
         try:
             get_activation(self.hidden_act)
         except ValueError as error:

@@ -6,9 +6,19 @@ import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
+from albert_tf.bounds import LARGEST_INT
 from albert_tf.pretraining.instances import InstanceSettings
 from albert_tf.runs.paths import PATHS
-from albert_tf.runs.settings import RunSettings, TextSettings, path_setting, setting
+from albert_tf.runs.settings import (
+    LARGEST_BATCH,
+    LONGEST_SEQUENCE,
+    RunSettings,
+    TextSettings,
+    path_setting,
+    setting,
+)
+
+_MOST_WORKERS = 1024
 
 
 @dataclass(frozen=True)
@@ -30,21 +40,26 @@ class PretrainingSettings(RunSettings):
     eval_file: str | None = path_setting(
         "TFRecord files to evaluate on, in the same form. Default: input_file.", kind=PATHS
     )
-    max_predictions_per_seq: int = setting(20, "Room for predictions in a record.", lower=1)
+    max_predictions_per_seq: int = setting(
+        20, "Room for predictions in a record.", lower=1, upper=LONGEST_SEQUENCE
+    )
     do_eval: bool = setting(False, "Whether to evaluate the checkpoints.")
-    eval_batch_size: int = setting(64, "Records in an evaluation batch.", lower=1)
+    eval_batch_size: int = setting(
+        64, "Records in an evaluation batch.", lower=1, upper=LARGEST_BATCH
+    )
     max_eval_steps: int = setting(100, "Maximum number of batches to evaluate on.", lower=1)
     optimizer: str = setting("lamb", "Optimizer.", choices=("adamw", "lamb"))
-    poly_power: float = setting(1.0, "Power of the polynomial decay of the learning rate.")
+    poly_power: float = setting(
+        1.0, "Power of the polynomial decay of the learning rate.", upper=1000
+    )
     num_train_steps: int = setting(
         125000, "Number of training steps; divided by the number of cards.", lower=1
     )
     num_warmup_steps: int = setting(
         3125,
         "Number of warm-up steps of the learning rate; divided by the number of cards.",
-        lower=0,
     )
-    start_warmup_step: int = setting(0, "Global step at which warm-up starts.", lower=0)
+    start_warmup_step: int = setting(0, "Global step at which warm-up starts.")
     init_from_group0: bool = setting(
         False, "Whether to initialize groups missing in init_checkpoint from its group 0."
     )
@@ -52,7 +67,6 @@ class PretrainingSettings(RunSettings):
         0,
         "Maximum number of pieces to mask in a record with dynamic masking, which makes new masks "
         "(of up to 15% of the pieces) each time a record is read. 0 keeps the stored masks.",
-        lower=0,
     )
 
 
@@ -82,23 +96,30 @@ class RecordSettings(TextSettings):
         False,
         "Whether to make pairs with label 1 from two documents instead of swapping the segments.",
     )
-    ngram: int = setting(3, "Maximum length of a masked n-gram, in words.", lower=1)
-    max_predictions_per_seq: int = setting(
-        20, "Maximum number of masked pieces in an instance.", lower=1
+    ngram: int = setting(
+        3, "Maximum length of a masked n-gram, in words.", lower=1, upper=LONGEST_SEQUENCE
     )
-    random_seed: int = setting(12345, "Seed of all random choices.")
+    max_predictions_per_seq: int = setting(
+        20,
+        "Maximum number of masked pieces in an instance.",
+        lower=1,
+        upper=LONGEST_SEQUENCE,
+    )
+    random_seed: int = setting(12345, "Seed of all random choices.", lower=-LARGEST_INT - 1)
     dupe_factor: int = setting(
         40, "Number of passes over the text, each with other pairs and masks.", lower=1
     )
-    masked_lm_prob: float = setting(0.15, "Fraction of the pieces to mask.", lower=0, upper=1)
+    masked_lm_prob: float = setting(0.15, "Fraction of the pieces to mask.", upper=1)
     short_seq_prob: float = setting(
         0.1,
         "Fraction of the documents with instances of a random shorter length.",
-        lower=0,
         upper=1,
     )
     num_workers: int = setting(
-        1, "Number of worker processes; the records do not depend on it.", lower=1
+        1,
+        "Number of worker processes; the records do not depend on it.",
+        lower=1,
+        upper=_MOST_WORKERS,
     )
 
     @property

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import operator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +18,8 @@ from typing import Any, Iterable, Iterator, Mapping, Sequence
 
 from absl import logging
 
-from albert_tf import files, locks
+from albert_tf import files, json_files, locks
+from albert_tf.bounds import Bounds
 from albert_tf.errors import InputError
 from albert_tf.records.record_files import (
     RecordFields,
@@ -32,6 +32,7 @@ from albert_tf.records.record_files import (
 
 _DIGEST_LENGTH = 12
 _UNFINISHED = {"unfinished": True}
+_COUNT = Bounds(is_whole=True, lower=0)
 
 
 @dataclass(frozen=True)
@@ -308,17 +309,17 @@ def checked_manifest(path: str, fields: RecordFields) -> Manifest:
 
 def _read_manifest(path):
     """Read a manifest; None if its file is unfinished."""
-    try:
-        values = json.loads(manifest_path(path).read_text(encoding="utf-8"))
-        if values == _UNFINISHED:
-            return None
-        origin = Origin(dict(values["settings"]), dict(values["inputs"]))
-        num_records, size = (operator.index(values[name]) for name in ("records", "bytes"))
-        return Manifest(num_records, size, origin, values.get("sampled_digest"))
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise InputError(
-            f"{manifest_path(path)}: not a manifest ({error}); remove it and {path} to rebuild both"
-        ) from error
+    remedy = f"remove it and {path} to rebuild both"
+    manifest = json_files.read(manifest_path(path), "the manifest", remedy)
+    if manifest.values == _UNFINISHED:
+        return None
+    inputs = manifest.object("inputs")
+    origin = Origin(
+        manifest.object("settings").values, {name: inputs.text(name) for name in inputs.values}
+    )
+    digest = manifest.text("sampled_digest") if "sampled_digest" in manifest else None
+    num_records, size = (manifest.number(name, _COUNT) for name in ("records", "bytes"))
+    return Manifest(num_records, size, origin, digest)
 
 
 def _manifest_of_foreign_file(path, fields):

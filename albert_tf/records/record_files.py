@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Iterator, Mapping, Sequence
 
 import tensorflow.compat.v1 as tf
+from google.protobuf.message import DecodeError
 
 from albert_tf.errors import InputError
 
@@ -100,24 +101,46 @@ def count_records(path: str) -> int:
 
 
 def check_first_record(path: str, fields: RecordFields) -> None:
-    """Check the names and lengths of the fields in a file's first record.
+    """Check the names, types and lengths of the fields in a file's first record.
 
     Raises:
       InputError: if they differ from `fields`.
     """
-    first = tf.train.Example.FromString(next(read_records(path)))
+    _check_record(path, 1, next(read_records(path)), fields)
+
+
+def _check_record(path, number, record, fields):
+    example = _parsed(path, number, record)
     for name, field in fields.items():
-        feature = first.features.feature.get(name)
+        feature = example.features.feature.get(name)
         if feature is None:
-            raise InputError(f"{path}: record 1 has no {name!r}; check that it is for this task")
-        found = len(feature.int64_list.value) or len(feature.float_list.value)
+            raise InputError(
+                f"{path}: record {number} has no {name!r}; check that it is for this task"
+            )
+        kind = "float_list" if field.dtype == tf.float32 else "int64_list"
+        if feature.WhichOneof("kind") not in (kind, None):
+            raise InputError(
+                f"{path}: record {number} has a {feature.WhichOneof('kind')} of {name}, this run "
+                f"needs a {kind}; check that it is for this task"
+            )
+        found = len(getattr(feature, kind).value)
         needed = field.shape[0] if field.shape else 1
         if found != needed:
             flag = "max_predictions_per_seq" if "masked_lm" in name else "max_seq_length"
             raise InputError(
-                f"{path}: record 1 has {found} values of {name}, this run needs {needed}; set the "
-                f"{flag} that the file was written with, or remove the file to rebuild it"
+                f"{path}: record {number} has {found} values of {name}, this run needs {needed}; "
+                f"set the {flag} that the file was written with, or remove the file to rebuild it"
             )
+
+
+def _parsed(path, number, record):
+    try:
+        return tf.train.Example.FromString(record)
+    except DecodeError as error:
+        raise InputError(
+            f"{path}: record {number} is not a tf.train.Example; check that it is a file of "
+            "records for this task, or remove it to rebuild it"
+        ) from error
 
 
 def first_values(path: str, names: Sequence[str], count: int = 100) -> list[int]:
@@ -130,14 +153,28 @@ def first_values(path: str, names: Sequence[str], count: int = 100) -> list[int]
 
     Returns:
       All values of these features, in one list.
+
+    Raises:
+      InputError: if a record is not a `tf.train.Example`.
     """
-    examples = map(tf.train.Example.FromString, itertools.islice(read_records(path), count))
+    records = itertools.islice(read_records(path), count)
+    examples = (_parsed(path, number, record) for number, record in enumerate(records, 1))
     return [
         value
         for example in examples
         for name in names
         for value in example.features.feature[name].int64_list.value
     ]
+
+
+def check_records(path: str, fields: RecordFields) -> None:
+    """Check all records of a file, to find the one that ended a run.
+
+    Raises:
+      InputError: at the first record that is not a `tf.train.Example` with these fields.
+    """
+    for number, record in enumerate(read_records(path), 1):
+        _check_record(path, number, record, fields)
 
 
 def check_readable(paths: Sequence[str]) -> None:

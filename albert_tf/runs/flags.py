@@ -1,27 +1,55 @@
 """Conversion of settings dataclasses to flags, and of flag values to settings.
 
-Only scripts call `define`.
+Only scripts call `define`. Values are checked when they are read, not when they are parsed, so that
+all wrong ones are reported at once.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import sys
+from dataclasses import dataclass
 from typing import TypeVar
 
 from absl import flags
 
 from albert_tf.errors import InputError
-from albert_tf.runs import paths
+from albert_tf.runs import paths, settings
 
 Settings = TypeVar("Settings")
 
+_LONGEST_SHOWN = 60  # characters of a value in a message
 _PARSERS = {
-    "int": (flags.IntegerParser, flags.ArgumentSerializer()),
-    "float": (flags.FloatParser, flags.ArgumentSerializer()),
-    "str": (flags.ArgumentParser, flags.ArgumentSerializer()),
-    "list[str]": (flags.ListParser, flags.CsvListSerializer(",")),
+    "int": flags.IntegerParser,
+    "float": flags.FloatParser,
+    "bool": flags.BooleanParser,
+    "str": flags.ArgumentParser,
+    "list[str]": flags.ListParser,
 }
+
+
+@dataclass(frozen=True)
+class _Unreadable:
+    """Text of a flag's value that is not of the flag's type."""
+
+    text: str
+
+
+class _Parser(flags.ArgumentParser):
+    """Parser that returns `_Unreadable` instead of raising."""
+
+    def __init__(self, parser, syntactic_help):
+        self._parser = parser
+        self.syntactic_help = syntactic_help
+
+    def parse(self, argument):
+        try:
+            return self._parser.parse(argument)
+        except (ValueError, TypeError):
+            return _Unreadable(str(argument))
+
+    def flag_type(self):
+        return self._parser.flag_type()
 
 
 def define(settings_class: type, flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -36,32 +64,23 @@ def define(settings_class: type, flag_values: flags.FlagValues = flags.FLAGS) ->
     """
     for field in dataclasses.fields(settings_class):
         if field.name not in flag_values:
-            _define_flag(field, _metadata(settings_class, field.name), flag_values)
+            _define_flag(settings_class, field, flag_values)
 
 
-def _metadata(settings_class, name):
-    """Metadata of a field declared by `setting` in the class or one of its bases."""
-    for owner in settings_class.__mro__:
-        field = getattr(owner, "__dataclass_fields__", {}).get(name)
-        if field is not None and field.metadata:
-            return field.metadata
-    raise TypeError(f"{settings_class.__name__}.{name} is not declared by `setting`")
-
-
-def _define_flag(field, metadata, flag_values):
-    name, default, text = field.name, field.default, metadata["help"]
-    kind = field.type.split(" ")[0]  # "int", of "int | None"
-    if metadata["choices"]:
-        flag = flags.EnumFlag(name, default, text, list(metadata["choices"]))
-    elif kind == "bool":
-        flag = flags.BooleanFlag(name, default, text)
-    else:
-        parser, serializer = _PARSERS[kind]
-        if kind in ("int", "float"):
-            parser = parser(metadata["lower"], metadata["upper"])
-        else:
-            parser = parser()
-        flag = flags.Flag(parser, serializer, name, default, text)
+def _define_flag(settings_class, field, flag_values):
+    metadata, kind = settings.metadata_of(settings_class, field.name), settings.kind_of(field)
+    is_restricted = kind in ("int", "float") or metadata["choices"]
+    flag = flags.Flag(
+        _Parser(
+            _PARSERS[kind](),
+            settings.valid_values(settings_class, field) if is_restricted else "",
+        ),
+        flags.CsvListSerializer(",") if kind == "list[str]" else flags.ArgumentSerializer(),
+        field.name,
+        field.default,
+        metadata["help"],
+        boolean=kind == "bool",
+    )
     # --help shows only the flags of the main module.
     flags.DEFINE_flag(flag, flag_values, module_name=sys.argv[0])
 
@@ -73,20 +92,27 @@ def read(settings_class: type[Settings], flag_values: flags.FlagValues = flags.F
     defined the flag with another default.
 
     Raises:
-      InputError: all paths that cannot be used.
+      InputError: all flags whose values are of another type or out of bounds, or are paths that
+        cannot be used.
     """
     given, problems = {}, []
     for field in dataclasses.fields(settings_class):
         flag = flag_values[field.name]
         if flag.using_default_value:
             continue
+        if isinstance(flag.value, _Unreadable):
+            text = flag.value.text[:_LONGEST_SHOWN]
+            problems.append(settings.wrong_value(settings_class, field, text))
+            continue
         given[field.name] = flag.value
-        path_kind = _metadata(settings_class, field.name).get("path")
+        path_kind = settings.metadata_of(settings_class, field.name).get("path")
         if path_kind and flag.value:
             try:
                 given[field.name] = paths.resolved(field.name, flag.value, path_kind)
             except InputError as error:
                 problems.append(str(error))
+    values = settings_class(**given)
+    problems += settings.wrong_values(values)
     if problems:
         raise InputError("\n".join(problems))
-    return settings_class(**given)
+    return values

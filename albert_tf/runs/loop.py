@@ -57,8 +57,10 @@ def train_and_evaluate(setup: Setup) -> None:
         if setup.settings.export_dir and distributed.is_chief():
             export(setup, checkpoint)
         distributed.wait_for_all()
-    except tf.errors.DataLossError:
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError):
         record_files.check_readable([p for p in setup.record_paths if Path(p).exists()])
+        for shard in setup.shards:
+            shard.check_records()
         raise
     finally:
         predictor.close()

@@ -6,6 +6,7 @@ config, the vocabulary and the settings of training.
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import json
 import os
@@ -19,11 +20,11 @@ from typing import Any, Callable, Mapping, Sequence
 import tensorflow.compat.v1 as tf
 from absl import logging
 
-from albert_tf import estimators, files
-from albert_tf.errors import InputError
+from albert_tf import estimators, files, json_files
 from albert_tf.records import datasets
 from albert_tf.records.record_files import RecordFields
 from albert_tf.runs import checkpoint_files, model_files
+from albert_tf.runs.settings import is_valid, valid_values
 
 ASSETS = "assets.extra"
 SETTINGS_FILE = "settings.json"
@@ -177,19 +178,31 @@ def is_saved_model(directory: str | Path) -> bool:
     return (Path(directory) / "saved_model.pb").is_file()
 
 
-def settings_of(saved_model: str) -> dict[str, Any]:
-    """Read the settings in a SavedModel.
+def settings_of(saved_model: str, settings_class: type) -> dict[str, Any]:
+    """Read the settings in a SavedModel, and check them like flags.
+
+    Args:
+      saved_model: path of the SavedModel.
+      settings_class: dataclass that declares the settings; others are ignored.
 
     Raises:
-      InputError: if the SavedModel has no settings.
+      InputError: if the settings are missing, not a JSON object, or out of bounds.
     """
     path = Path(saved_model) / ASSETS / SETTINGS_FILE
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: cannot read the model's settings; export the model again with --export_dir"
-        ) from error
+    remedy = "export the model again with --export_dir"
+    exported = json_files.read(path, "the model's settings", remedy)
+    known = {
+        field.name: field
+        for field in dataclasses.fields(settings_class)
+        if field.name in exported.values
+    }
+    for name, field in known.items():
+        value = exported.values[name]
+        if not is_valid(settings_class, field, value):
+            raise exported.error(
+                f"{name} is {json_files.shown(value)}, not {valid_values(settings_class, field)}"
+            )
+    return {name: exported.values[name] for name in known}
 
 
 def assets_of_model(

@@ -2,25 +2,33 @@
 
 A setting is declared once, as a dataclass field with a default, help text and bounds; `flags.py`
 turns it into a flag. A script's dataclass inherits the settings of the run and of its task, and may
-redeclare a field to change its default.
+redeclare a field to change its default. Numbers are finite, and by default not negative; whole
+numbers fit into 32 bits.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, ClassVar, Sequence
+from typing import Any, ClassVar, Mapping, Sequence
 
+from albert_tf.bounds import LARGEST_INT, Bounds
 from albert_tf.devices import choice
+from albert_tf.json_files import shown
 from albert_tf.runs.paths import CHECKPOINT_PATH, PATH
+
+# Limits that no run reaches, for settings that decide how much memory is taken.
+LARGEST_BATCH = 1 << 20
+LONGEST_SEQUENCE = 1 << 16  # pieces
 
 
 def setting(
     default: Any,
     help: str,
     *,
-    lower: float | None = None,
+    lower: float | None = 0,
     upper: float | None = None,
+    excludes_lower: bool = False,
     choices: Sequence[str] | None = None,
 ) -> Any:
     """Declare a field of a settings dataclass.
@@ -28,11 +36,16 @@ def setting(
     Args:
       default: default value.
       help: one or two sentences for `--help`.
-      lower: smallest valid number.
-      upper: largest valid number.
+      lower: smallest valid number; None for no limit.
+      upper: largest valid number; None for no limit, or 2^31 - 1 for whole numbers.
+      excludes_lower: whether numbers must be greater than `lower`.
       choices: valid words.
     """
-    metadata = {"help": help, "lower": lower, "upper": upper, "choices": choices}
+    metadata = {
+        "help": help,
+        "bounds": {"lower": lower, "upper": upper, "excludes_lower": excludes_lower},
+        "choices": choices,
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -58,6 +71,71 @@ def without_influence(settings_class: type) -> set[str]:
     return {name for names in listed for name in names}
 
 
+def metadata_of(settings_class: type, name: str) -> Mapping[str, Any]:
+    """Metadata of a field declared by `setting` in the class or one of its bases."""
+    for owner in settings_class.__mro__:
+        field = getattr(owner, "__dataclass_fields__", {}).get(name)
+        if field is not None and field.metadata:
+            return field.metadata
+    raise TypeError(f"{settings_class.__name__}.{name} is not declared by `setting`")
+
+
+def kind_of(field: dataclasses.Field) -> str:
+    """Type of a field without None: "int" for "int | None"."""
+    return field.type.split(" ")[0]
+
+
+def bounds_of(settings_class: type, field: dataclasses.Field) -> Bounds | None:
+    """Bounds of a number; None for a field of another type."""
+    kind = kind_of(field)
+    if kind not in ("int", "float"):
+        return None
+    limits = dict(metadata_of(settings_class, field.name)["bounds"])
+    if kind == "int" and limits["upper"] is None:
+        limits["upper"] = LARGEST_INT
+    return Bounds(kind == "int", **limits)
+
+
+def valid_values(settings_class: type, field: dataclasses.Field) -> str:
+    """The valid values of a field in words, such as "a number of at least 0"."""
+    choices = metadata_of(settings_class, field.name)["choices"]
+    if choices:
+        return f"one of {', '.join(choices)}"
+    other = {"bool": "true or false", "list[str]": "words separated by commas"}
+    return str(bounds_of(settings_class, field) or other.get(kind_of(field), "text"))
+
+
+def is_valid(settings_class: type, field: dataclasses.Field, value: Any) -> bool:
+    """Whether a value has the type of a field and is within its bounds; paths are not checked."""
+    if value is None:
+        return field.type.endswith("| None")
+    choices, bounds = metadata_of(settings_class, field.name)["choices"], None
+    if choices:
+        return value in choices
+    if kind_of(field) == "bool":
+        return isinstance(value, bool)
+    bounds = bounds_of(settings_class, field)
+    return bounds is None or bounds.allow(value)
+
+
+def wrong_values(settings: Any) -> list[str]:
+    """Describe the values of a settings object that are out of bounds, for error messages."""
+    return [
+        wrong_value(type(settings), field, getattr(settings, field.name))
+        for field in dataclasses.fields(settings)
+        if not is_valid(type(settings), field, getattr(settings, field.name))
+    ]
+
+
+def wrong_value(settings_class: type, field: dataclasses.Field, value: Any) -> str:
+    """Describe an invalid value, for an error message."""
+    if isinstance(value, float):
+        text = f"{value:g}"
+    else:
+        text = value if isinstance(value, str) else shown(value)
+    return f"--{field.name}={text}: give {valid_values(settings_class, field)}"
+
+
 @dataclass(frozen=True)
 class TextSettings:
     """Vocabulary, maximum length and case of the text."""
@@ -66,7 +144,9 @@ class TextSettings:
 
     vocab_file: str | None = path_setting("Vocabulary file of the model.")
     spm_model_file: str | None = path_setting("SentencePiece model file of the model.")
-    max_seq_length: int = setting(512, "Maximum length of the model's input, in pieces.", lower=1)
+    max_seq_length: int = setting(
+        512, "Maximum length of the model's input, in pieces.", lower=1, upper=LONGEST_SEQUENCE
+    )
     do_lower_case: bool = setting(
         True, "Whether to lower-case text; true for the published models."
     )
@@ -128,7 +208,6 @@ class DeviceSettings:
         100,
         "First of the ten session runs to trace with HABANA_SYNAPSE_LOGGER=range, counted from 0 "
         "at the start of the program.",
-        lower=0,
     )
 
 
@@ -161,14 +240,16 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings):
         kind=CHECKPOINT_PATH,
     )
     do_train: bool = setting(False, "Whether to train.")
-    train_batch_size: int = setting(32, "Examples in a step, per card.", lower=1)
+    train_batch_size: int = setting(
+        32, "Examples in a step, per card.", lower=1, upper=LARGEST_BATCH
+    )
     gradient_accumulation_steps: int = setting(
         1,
         "Number of micro-batches to split a batch into. They run one after the other, to save "
         "memory; the update is the same.",
         lower=1,
     )
-    learning_rate: float = setting(5e-5, "Peak learning rate.")
+    learning_rate: float = setting(5e-5, "Peak learning rate.", upper=1000)
     scale_learning_rate: bool = setting(
         True, "Whether to multiply the learning rate by the number of cards."
     )

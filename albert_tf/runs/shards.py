@@ -18,9 +18,10 @@ from typing import Any, Callable, Iterator, Mapping, Sequence
 import tensorflow.compat.v1 as tf
 from absl import logging
 
-from albert_tf import files, locks
+from albert_tf import files, json_files, locks
 from albert_tf.devices import distributed
 from albert_tf.errors import InputError
+from albert_tf.json_files import JsonObject
 from albert_tf.records import datasets, manifests, record_files
 from albert_tf.records.manifests import Manifest, Origin
 from albert_tf.runs.task import DataSet, RecordFiles, Task
@@ -229,13 +230,19 @@ class ExampleShard:
                 "own file"
             )
 
-    def companions(self) -> Iterator[Any]:
+    def companions(self) -> Iterator[JsonObject | None]:
         """Yield the companion of each record, in order; None if there is no companion file."""
         if not self._companion_path:
             yield from (None for _ in range(self.num_records))
             return
-        for companion in record_files.read_records(self._companion_path):
-            yield json.loads(companion)
+        remedy = "remove the file to rebuild it"
+        for number, record in enumerate(record_files.read_records(self._companion_path), 1):
+            yield json_files.parse(record, f"{self._companion_path}: record {number}", remedy)
+
+    def check_records(self) -> None:
+        """Check all records; `InputError` at the first invalid one."""
+        if Path(self._path).exists():
+            record_files.check_records(self._path, self._fields)
 
     def check_answers(self, answers: Sequence[Any]) -> None:
         """Check that there is one answer per example.
@@ -321,6 +328,11 @@ class FileShard:
         """Yield None for each record to predict."""
         return (None for _ in self.examples)
 
+    def check_records(self) -> None:
+        """Check all records; `InputError` at the first invalid one."""
+        for path in self.paths:
+            record_files.check_records(path, self.task.fields(self.data_set))
+
     def check_answers(self, answers: Sequence[Any]) -> None:
         """Do nothing: the records are the examples."""
 
@@ -365,7 +377,10 @@ def _checked_count(task, data_set, path):
     manifest = manifests.checked_manifest(path, task.fields(data_set))
     if task.config:
         made_with = manifest.origin.settings.get("vocab_size") if manifest.origin else None
-        largest = max(record_files.first_values(path, data_set.id_fields))
+        ids = record_files.first_values(path, data_set.id_fields)
+        largest = max(ids)
+        if min(ids) < 0:
+            raise InputError(f"{path}: a record has the id {min(ids)}; make the records again")
         if (made_with or largest + 1) > task.config.vocab_size or (
             made_with and made_with != task.config.vocab_size
         ):

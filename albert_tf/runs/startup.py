@@ -19,7 +19,7 @@ from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT
 from albert_tf.runs.hooks import write_hparams
 from albert_tf.runs.model import model_shapes, peak_learning_rate
 from albert_tf.runs.problems import Problems
-from albert_tf.runs.settings import RunSettings
+from albert_tf.runs.settings import RunSettings, wrong_values
 from albert_tf.runs.setup import Setup
 from albert_tf.runs.shards import open_shard
 from albert_tf.runs.task import DataSet, Task
@@ -72,6 +72,9 @@ def check(task_class: type[Task], settings: RunSettings, device: Device | None =
       InputError: all problems with the settings and with the files they name.
     """
     problems = Problems()
+    for problem in wrong_values(settings):
+        problems.add(problem)
+    problems.raise_all()
     with problems.collected():
         distributed.initialize(settings.use_horovod)
     given_directory = settings.output_dir

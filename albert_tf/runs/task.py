@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from albert_tf import estimators
+from albert_tf.json_files import JsonObject
 from albert_tf.nn.config import AlbertConfig
 from albert_tf.records.record_files import RecordFields, RecordValues
 from albert_tf.runs import serving
@@ -82,7 +83,7 @@ class Record:
 
     Attributes:
       values: values of the record, by field.
-      companion: JSON value for the companion file, with the data that the answer needs in addition
+      companion: JSON object for the companion file, with the data that the answer needs in addition
         to the model's outputs.
     """
 
@@ -97,12 +98,12 @@ class Prediction:
     Attributes:
       number: index of the record in its shard, from 0.
       outputs: arrays by name, without the batch axis.
-      companion: companion of the record.
+      companion: companion of the record; None if the data set has none.
     """
 
     number: int
     outputs: Mapping[str, np.ndarray]
-    companion: Any = None
+    companion: JsonObject | None = None
 
 
 @dataclass(frozen=True)

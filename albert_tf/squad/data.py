@@ -5,11 +5,13 @@ This file does not import TensorFlow.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
+from albert_tf import json_files
+from albert_tf.bounds import Bounds
 from albert_tf.errors import InputError, listed
+
+_NUMBER = Bounds(is_whole=False)
 
 
 @dataclass(frozen=True)
@@ -55,29 +57,9 @@ def read_squad(path: str, for_training: bool) -> list[Question]:
     Raises:
       InputError: if the file is missing, is not SQuAD JSON, or has invalid questions.
     """
-    try:
-        articles = json.loads(Path(path).read_text(encoding="utf-8-sig"))["data"]
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot read the questions: {error.strerror}; correct the path"
-        ) from error
-    except ValueError as error:
-        raise InputError(
-            f"{path}: not valid JSON: {error}; check that the file is complete"
-        ) from error
-    except (KeyError, TypeError) as error:
-        raise InputError(
-            f'{path}: not a SQuAD file, as it has no list "data" of articles; give a SQuAD v1.1 '
-            "file"
-        ) from error
-
     reader = _SquadReader(for_training)
-    try:
-        questions = list(reader.questions(articles))
-    except (AttributeError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path}: {reader.location} is not in SQuAD v1.1 format: {error!r}; correct the file"
-        ) from error
+    root = json_files.read(path, "the questions", "give a whole SQuAD v1.1 file")
+    questions = list(reader.questions(root))
     problems = reader.problems
     if not questions and not problems:
         problems = ["the file has no questions"]
@@ -90,34 +72,28 @@ class _SquadReader:
     """Reader of the articles of one file.
 
     Attributes:
-      location: current article and paragraph, for messages.
       problems: problems of well-formed questions.
     """
 
     def __init__(self, for_training):
         self.for_training = for_training
-        self.location = "the file"
         self.problems = []
         self.ids = set()
 
-    def questions(self, articles):
-        for article_number, article in enumerate(articles, 1):
-            self.location = f"article {article_number}"
-            for number, entry in enumerate(article["paragraphs"], 1):
-                self.location = f"article {article_number}, paragraph {number}"
-                context = _string(entry, "context")
-                for qa in entry["qas"]:
+    def questions(self, root):
+        for article in root.objects("data"):
+            for paragraph in article.objects("paragraphs"):
+                context = paragraph.text("context")
+                for qa in paragraph.objects("qas"):
                     yield self._question(qa, context)
 
     def _question(self, qa, context):
+        answers = qa.objects("answers") if "answers" in qa else ()
         question = Question(
-            id=_string(qa, "id"),
-            text=_string(qa, "question"),
+            id=qa.text("id"),
+            text=qa.text("question"),
             paragraph=context,
-            answers=tuple(
-                Answer(_string(answer, "text"), int(answer["answer_start"]))
-                for answer in qa.get("answers", ())
-            ),
+            answers=tuple(Answer(answer.text("text"), _start(answer)) for answer in answers),
         )
         if question.id in self.ids:
             self.problems.append(f"question {question.id}: duplicate id; give each its own")
@@ -128,11 +104,12 @@ class _SquadReader:
         return question
 
 
-def _string(entry, key):
-    value = entry[key]
-    if not isinstance(value, str):
-        raise TypeError(f"{key} is {value!r}, not a string")
-    return value
+def _start(answer):
+    """Offset of an answer; some programs write it as 45.0."""
+    start = answer.number("answer_start", _NUMBER)
+    if start != int(start):
+        raise answer.error(f"{answer.place}.answer_start is {start}, not a whole number")
+    return int(start)
 
 
 def _training_problem(question):
@@ -141,6 +118,8 @@ def _training_problem(question):
     if not question.answers or not question.answers[0].text.strip():
         return "no answer to train on; remove unanswerable questions, such as those of SQuAD v2.0"
     answer = question.answers[0]
+    if answer.start < 0:
+        return f"answer_start is {answer.start}; correct the file"
     found = context[answer.start : answer.start + len(answer.text)]
     if found == answer.text:
         return None

@@ -20,6 +20,7 @@ from albert_tf.squad import features as squad_features
 from albert_tf.squad.answers import NO_ANSWER, AnswerCollector, softmax
 from albert_tf.squad.data import Question
 from albert_tf.squad.features import FeatureConverter, FeatureSettings
+from albert_tf.squad.settings import AnswerSettings
 from albert_tf.squad.task import span_logits
 from modeling import AlbertConfig, AlbertModel
 
@@ -95,13 +96,20 @@ def load_model(
     saved_model = serving.find_saved_model(path)
     if saved_model:
         checkpoint = str(Path(saved_model) / serving.ASSETS / BEST_CHECKPOINT)
-        exported = serving.settings_of(saved_model)
+        exported = serving.settings_of(saved_model, AnswerSettings)
     else:
         checkpoint, exported = checkpoints.find_checkpoint(path), {}
     config_file, spm_model_file = model_files.beside_checkpoint(
         checkpoint, albert_config_file, spm_model_file
     )
     config = AlbertConfig.from_json_file(config_file)
+    merged = {**exported, **(settings or {})}
+    longest = merged.get("max_seq_length", 0)
+    if longest > config.max_position_embeddings:
+        raise InputError(
+            f"--max_seq_length is {longest}, but the model of {config_file} reads at most "
+            f"{config.max_position_embeddings} pieces (max_position_embeddings): lower it"
+        )
     tokenizer = tokenization.FullTokenizer(None, spm_model_file=spm_model_file)
     model_files.check_vocabulary(spm_model_file, tokenizer, config_file, config)
     if saved_model:
@@ -109,13 +117,20 @@ def load_model(
     else:
         scorer = checkpoint_scorer(config, checkpoint)
     known = inspect.signature(answer_question).parameters
-    merged = {**exported, **(settings or {})}
     arguments = {
         name: merged[name]
         for name, parameter in known.items()
         if parameter.kind == parameter.KEYWORD_ONLY and name in merged
     }
     return Model(tokenizer, scorer, arguments)
+
+
+def _check_question(question: str) -> None:
+    """Check that a question is text; its bytes on a command line may be anything."""
+    try:
+        question.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(f"--question is not UTF-8: {error}; correct its encoding") from error
 
 
 def read_text(path: str) -> str:
@@ -214,8 +229,9 @@ def answer_question(
       The answers, best first; empty if no span is valid.
 
     Raises:
-      InputError: if `max_seq_length` leaves no room for the text.
+      InputError: if the question is not text, or `max_seq_length` leaves no room for the text.
     """
+    _check_question(question)
     squad_features.check_room(max_seq_length, max_query_length)
     settings = FeatureSettings(max_seq_length, doc_stride, max_query_length, do_lower_case)
     converter = FeatureConverter(tokenizer, settings)

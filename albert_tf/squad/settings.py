@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from albert_tf.runs.settings import RunSettings, TextSettings, path_setting, setting
+from albert_tf.runs.settings import (
+    LARGEST_BATCH,
+    RunSettings,
+    TextSettings,
+    path_setting,
+    setting,
+)
 
 
 @dataclass(frozen=True)
@@ -20,7 +26,9 @@ class AnswerSettings(TextSettings):
     max_query_length: int = setting(
         64, "Maximum length of a question, in pieces; longer ones are truncated.", lower=1
     )
-    predict_batch_size: int = setting(8, "Windows in a prediction batch.", lower=1)
+    predict_batch_size: int = setting(
+        8, "Windows in a prediction batch.", lower=1, upper=LARGEST_BATCH
+    )
     n_best_size: int = setting(20, "Number of answers to keep per question.", lower=1)
     max_answer_length: int = setting(30, "Maximum length of an answer, in pieces.", lower=1)
 
@@ -51,10 +59,12 @@ class SquadSettings(AnswerSettings, RunSettings):
     predict_feature_left_file: str | None = path_setting(
         "TFRecord file of the windows of the prediction features. Default: in output_dir."
     )
-    num_train_epochs: float = setting(2.0, "Number of training epochs.")
+    num_train_epochs: float = setting(
+        2.0, "Number of training epochs.", upper=1_000_000, excludes_lower=True
+    )
     train_steps: int = setting(
-        -1, "Number of training steps; if positive, it replaces num_train_epochs."
+        -1, "Number of training steps; if positive, it replaces num_train_epochs.", lower=-1
     )
     warmup_proportion: float = setting(
-        0.1, "Fraction of the steps used to warm up the learning rate."
+        0.1, "Fraction of the steps used to warm up the learning rate.", upper=1
     )

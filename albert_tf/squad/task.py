@@ -10,6 +10,7 @@ from absl import logging
 from tqdm import tqdm
 
 import modeling
+from albert_tf.bounds import Bounds
 from albert_tf.errors import InputError
 from albert_tf.records.record_files import RecordFields
 from albert_tf.runs.problems import Problems
@@ -21,6 +22,8 @@ from albert_tf.squad.data import Question, read_squad
 from albert_tf.squad.features import FeatureConverter, FeatureSettings, Window
 from albert_tf.squad.settings import SquadSettings
 from modeling import AlbertModel
+
+_INDEX = Bounds(is_whole=True, lower=0)
 
 
 def span_logits(sequence_output: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -184,7 +187,7 @@ class SquadTask(Task):
         settings = self.settings
         collector = AnswerCollector(settings.n_best_size, settings.max_answer_length)
         for prediction in predictions:
-            window = Window(**prediction.companion)
+            window = _window(prediction.companion, examples, settings.max_seq_length)
             length = window.num_positions  # excludes padding from the ranking
             collector.add(
                 window,
@@ -203,6 +206,28 @@ class SquadTask(Task):
         if not any(question.answers for question in questions):
             return Evaluation({}, files)
         return Evaluation(metrics.squad_metrics(questions, predictions), files)
+
+
+def _window(companion, examples, max_seq_length) -> Window:
+    """Make a window from its companion, and check that it fits the examples."""
+    question = companion.number("question", Bounds(True, 0, len(examples) - 1))
+    window = Window(
+        question,
+        companion.number("index", _INDEX),
+        companion.number("first_position", Bounds(True, 0, max_seq_length)),
+        *(companion.list(name) for name in ("start_to_char", "end_to_char", "max_context")),
+    )
+    characters = range(len(examples[question].paragraph) + 1)
+    offsets = [*window.start_to_char, *window.end_to_char]
+    lengths = {len(window.start_to_char), len(window.end_to_char), len(window.max_context)}
+    if (
+        len(lengths) > 1
+        or window.num_positions > max_seq_length
+        or not all(type(offset) is int and offset in characters for offset in offsets)
+        or not all(type(value) is bool for value in window.max_context)
+    ):
+        raise companion.error("the window does not fit its question")
+    return window
 
 
 def _read_examples(flag, path, for_training):

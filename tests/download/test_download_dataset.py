@@ -140,7 +140,7 @@ def test_published_digests_are_checked(server, tmp_path):
         ("mrpc", "/mrpc/msr_paraphrase_test.txt", b"\n", "the file is empty"),
         ("cola", "/glue/CoLA.zip", b"<html>", "the archive is damaged"),
         ("sst-2", "/glue/SST-2.zip", FILES["/glue/CoLA.zip"], "the header has no column"),
-        ("squad", "/squad/dev-v1.1.json", b"{}", "not a SQuAD file"),
+        ("squad", "/squad/dev-v1.1.json", b"{}", "data is missing"),
         ("rte", "/none", b"", "RTE.zip: the server answers 404"),
         ("wsc", "/none", b"", "unknown task"),
     ],

@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from albert_tf.downloads.fetching import RetryPolicy
+from albert_tf.downloads.fetching import DownloadPolicy
 from albert_tf.downloads.models import download_model
 from albert_tf.errors import InputError
 from file_server import Fault, FileServer
@@ -215,7 +215,7 @@ def test_archives_without_a_complete_model(tmp_path, members, message):
     folder = tmp_path / "models" / NAME
     with FileServer({"/x.tar.gz": archive_of(members)}) as server:
         with pytest.raises(InputError) as raised:
-            download_model(f"{server.url}/x.tar.gz", folder, RetryPolicy())
+            download_model(f"{server.url}/x.tar.gz", folder, DownloadPolicy())
     assert str(raised.value).startswith(f"{server.url}/x.tar.gz: ")
     assert message in str(raised.value)
     assert str(raised.value).endswith("; the download was removed")

@@ -1,24 +1,24 @@
-"""Downloads from a failing server, file locks, and unsafe archives."""
+"""Downloads from a failing server, and file locks."""
 
 from __future__ import annotations
 
 import base64
+import email.utils
 import hashlib
-import io
-import tarfile
+import socket
 import threading
-import zipfile
+import time
 
 import pytest
 
-from albert_tf.downloads import archives, fetching
+from albert_tf.downloads import fetching
 from albert_tf.errors import InputError
 from albert_tf.locks import file_lock
 from file_server import Fault, FileServer
 
 CONTENT = bytes(range(256)) * 4000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-RETRY_POLICY = fetching.RetryPolicy(timeout=0.5, retries=2, first_wait=0.01)
+POLICY = fetching.DownloadPolicy(timeout=0.5, retries=2, first_wait=0.01, min_speed=0)
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def fetch(server, tmp_path):
 
     def fetch_it(name="a.bin", **checks):
         path = tmp_path / "new" / name
-        fetching.fetch(f"{server.url}/{name}", path, RETRY_POLICY, **checks)
+        fetching.fetch(f"{server.url}/{name}", path, POLICY, **checks)
         assert [p.name for p in path.parent.iterdir()] == [name]
         return path.read_bytes()
 
@@ -126,6 +126,97 @@ def test_a_busy_server_sets_the_wait(server, fetch, monkeypatch):
     assert [wait for wait in waits if wait] == [7.0, 0.02]
 
 
+@pytest.mark.parametrize(
+    ("value", "wait"),
+    [
+        ("x", 0.01),
+        ("²", 0.01),
+        ("-3", 0.01),
+        ("1e9", 0.01),
+        ("9" * 5000, 0.01),
+        ("99999", 60.0),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0.01),
+        ("Fri, 99 Foo 9999 25:61:61 GMT", 0.01),
+        ("in an hour", 60.0),
+    ],
+)
+def test_the_wait_is_seconds_or_a_date(server, fetch, monkeypatch, value, wait):
+    waits = []
+    monkeypatch.setattr(fetching.time, "sleep", waits.append)
+    if value == "in an hour":
+        value = email.utils.formatdate(time.time() + 3600, usegmt=True)
+    server.faults = [Fault(status=503, headers={"Retry-After": value})]
+    assert fetch() == CONTENT
+    assert [wait for wait in waits if wait] == [wait]
+
+
+@pytest.mark.parametrize("in_headers", [False, True])
+def test_a_server_that_sends_a_byte_at_a_time_is_given_up(tmp_path, in_headers):
+    """Each byte comes within the timeout, and each try makes progress."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"
+    connections = []
+
+    def serve(listener):
+        while True:
+            try:
+                connection = listener.accept()[0]
+                connections.append(connection)
+                connection.recv(1 << 16)
+                connection.sendall(b"" if in_headers else head)
+                for byte in (head if in_headers else b"x") * 1000:
+                    connection.sendall(bytes([byte]))
+                    time.sleep(0.05)
+            except ConnectionError:
+                pass
+            except OSError:
+                return  # closed at the end of the test
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=[listener], daemon=True).start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/a.bin"
+        policy = fetching.DownloadPolicy(timeout=0.5, retries=1, first_wait=0.01, min_speed=1000)
+        with pytest.raises(InputError, match=r"keeps failing \(\d+ bytes in \d s, less than --min"):
+            fetching.fetch(url, tmp_path / "a.bin", policy)
+        listener.shutdown(socket.SHUT_RDWR)
+    assert len(connections) == 2
+
+
+@pytest.mark.parametrize("has_size", [True, False])
+def test_a_file_larger_than_the_limit_is_refused(server, tmp_path, has_size):
+    server.tells_size = has_size
+    policy = fetching.DownloadPolicy(timeout=5, retries=0, first_wait=0, max_size=len(CONTENT) - 1)
+    with pytest.raises(InputError, match=r"larger than 1023999 bytes \(--max_size\)"):
+        fetching.fetch(f"{server.url}/a.bin", tmp_path / "a.bin", policy)
+    assert list(tmp_path.iterdir()) == []
+    fetching.fetch(f"{server.url}/a.bin", tmp_path / "a.bin", policy, size=len(CONTENT))
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("target", ["ftp://127.0.0.1/a", "file:///etc/passwd", "data:,x"])
+def test_redirects_lead_to_http_and_https_only(server, fetch, tmp_path, target):
+    server.faults = [Fault(status=302, headers={"Location": target})]
+    with pytest.raises(InputError, match=r"/a\.bin: the server (redirects|answers 302)"):
+        fetch()
+    assert leftovers(tmp_path) == []
+
+
+def test_a_redirect_is_followed(server, fetch):
+    server.files["/b.bin"] = b"moved"
+    server.faults = [Fault(status=302, headers={"Location": "/b.bin"})]
+    assert fetch() == b"moved"
+
+
+@pytest.mark.parametrize(
+    "state", ["", "[]", "null", '{"url": 1}', '{"url": "%s", "validator": 5}', "[" * 10000]
+)
+def test_a_broken_state_starts_again(server, fetch, tmp_path, state):
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new/a.bin.part").write_bytes(b"old")
+    (tmp_path / "new/a.bin.part.json").write_text(state.replace("%s", f"{server.url}/a.bin"))
+    assert fetch(sha256=SHA256) == CONTENT
+    assert server.requests == [("/a.bin", None)]
+
+
 def test_a_missing_file(server, fetch, tmp_path):
     with pytest.raises(InputError, match=r"/b\.bin: the server answers 404 .*check the URL"):
         fetch("b.bin")
@@ -137,13 +228,13 @@ def test_no_server(tmp_path):
     with FileServer({}) as server:
         url = f"{server.url}/a.bin"
     with pytest.raises(InputError, match=r"keeps failing .*refused"):
-        fetching.fetch(url, tmp_path / "a.bin", RETRY_POLICY)
+        fetching.fetch(url, tmp_path / "a.bin", POLICY)
 
 
 @pytest.mark.parametrize("url", ["storage/a.bin", "ftp2://host/a.bin"])
 def test_invalid_urls(url, tmp_path):
     with pytest.raises(InputError):
-        fetching.fetch(url, tmp_path / "a.bin", fetching.RetryPolicy(1, 0, 0))
+        fetching.fetch(url, tmp_path / "a.bin", fetching.DownloadPolicy(1, 0, 0))
 
 
 @pytest.mark.parametrize(
@@ -199,63 +290,3 @@ def test_file_locks_exclude_each_other(tmp_path):
         thread.join()
     assert path.read_text() == "80"
     assert [p.name for p in tmp_path.iterdir()] == ["count"]
-
-
-def tar_of(path, *members):
-    """Write a tar archive of pairs of a name, or `TarInfo`, and a content."""
-    with tarfile.open(path, "w:gz") as tar:
-        for member, content in members:
-            info = member if isinstance(member, tarfile.TarInfo) else tarfile.TarInfo(member)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    return path
-
-
-def zip_of(path, *members):
-    """Write a zip archive of pairs of a name and a content."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-        for name, content in members:
-            file.writestr(name, content)
-    return path
-
-
-@pytest.mark.parametrize(("make", "suffix"), [(tar_of, "tar.gz"), (zip_of, "zip")])
-def test_unpack(tmp_path, make, suffix):
-    archive = make(tmp_path / f"a.{suffix}", ("top/top", b"1"), ("top/sub/b", b"2"))
-    (tmp_path / "out").mkdir()
-    archives.unpack(archive, tmp_path / "out")
-    files = {p.relative_to(tmp_path / "out"): p for p in (tmp_path / "out").rglob("*")}
-    assert sorted(map(str, files)) == ["sub", "sub/b", "top"]
-    assert (tmp_path / "out/sub/b").read_bytes() == b"2"
-
-
-@pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "top/../../evil"])
-@pytest.mark.parametrize(("make", "suffix"), [(tar_of, "tar.gz"), (zip_of, "zip")])
-def test_members_outside_of_the_folder_are_refused(tmp_path, make, suffix, name):
-    archive = make(tmp_path / f"a.{suffix}", ("top/a", b"1"), (name, b"2"))
-    (tmp_path / "out").mkdir()
-    with pytest.raises(InputError, match="evil' would be written outside"):
-        archives.unpack(archive, tmp_path / "out")
-    assert not (tmp_path / "evil").exists()
-
-
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
-def test_links_and_devices_are_refused(tmp_path, kind):
-    link = tarfile.TarInfo("top/link")
-    link.type, link.linkname = kind, "/etc/passwd"
-    archive = tar_of(tmp_path / "a.tar.gz", (link, b""))
-    (tmp_path / "out").mkdir()
-    with pytest.raises(InputError, match="'top/link' is a link or a device"):
-        archives.unpack(archive, tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
-
-
-@pytest.mark.parametrize(("make", "suffix"), [(tar_of, "tar.gz"), (zip_of, "zip")])
-def test_damaged_archives(tmp_path, make, suffix):
-    archive = make(tmp_path / f"a.{suffix}", ("top/a", CONTENT[:100_000]))
-    content = archive.read_bytes()
-    (tmp_path / "out").mkdir()
-    for damaged in (content[: len(content) // 2], b"<html>no archive</html>", b""):
-        archive.write_bytes(damaged)
-        with pytest.raises(InputError, match="the archive is damaged"):
-            archives.unpack(archive, tmp_path / "out")

@@ -149,7 +149,9 @@ def test_a_missing_file_has_no_usable_manifest(tmp_path):
 
 def test_a_broken_manifest_is_refused(path):
     manifests.manifest_path(path).write_text('{"records": 3')
-    with pytest.raises(InputError, match="not a manifest"):
+    with pytest.raises(
+        InputError, match=r"manifest.json: not valid JSON: .*; remove it and .* to rebuild both"
+    ):
         manifests.usable_manifest(path, ORIGIN, FIELDS)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -11,10 +13,17 @@ from pathlib import Path
 import pytest
 from absl import flags
 
+import ask
 import run_pretraining
 import run_squad_v1
+from albert_tf.downloads.settings import DataSetSettings, ModelDownloadSettings
+from albert_tf.errors import InputError
+from albert_tf.glue.settings import ClassifierSettings
+from albert_tf.pretraining.settings import RecordSettings
 from albert_tf.runs import flags as run_flags
-from albert_tf.runs.settings import setting
+from albert_tf.runs import startup
+from albert_tf.runs.settings import bounds_of, setting
+from albert_tf.squad.task import SquadTask
 from scripts import ROOT, fail, run_script
 
 SCRIPTS_WITH_HELP = (
@@ -26,6 +35,16 @@ SCRIPTS_WITH_HELP = (
     "convert_checkpoint.py",
     "download/download_dataset.py",
     "download/download_pretrained_model.py",
+)
+
+SETTINGS_CLASSES = (
+    run_squad_v1.Settings,
+    ClassifierSettings,
+    run_pretraining.Settings,
+    RecordSettings,
+    ask.Settings,
+    ModelDownloadSettings,
+    DataSetSettings,
 )
 
 SHARED = {
@@ -225,15 +244,69 @@ def test_values_of_each_kind():
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("--count=0", "range \\[1, 5\\]"),
-        ("--count=x", "invalid literal for int"),
-        ("--share=-1", "non-negative"),
-        ("--kind=c", "should be one of <a\\|b>"),
+        ("--count=0", "give a whole number from 1 to 5"),
+        ("--count=x", "give a whole number from 1 to 5"),
+        ("--count=1.5", "give a whole number from 1 to 5"),
+        (f"--count={'9' * 5000}", "give a whole number from 1 to 5"),
+        ("--share=-1", "give a number of at least 0"),
+        ("--share=nan", "give a number of at least 0"),
+        ("--share=inf", "give a number of at least 0"),
+        ("--share=", "give a number of at least 0"),
+        ("--kind=c", "give one of a, b"),
+        ("--is_on=maybe", "give true or false"),
     ],
 )
 def test_values_out_of_bounds_are_refused(argument, message):
-    with pytest.raises(flags.IllegalFlagValueError, match=message):
+    with pytest.raises(InputError) as error:
         read_toy(argument)
+    line = str(error.value)
+    assert re.match(f"{argument[:10]}.*: {message}$", line)
+    assert len(line) < 200
+
+
+def test_all_wrong_values_are_reported_at_once():
+    with pytest.raises(InputError) as error:
+        read_toy("--share=-2", "--kind=c", "--count=6")
+    assert str(error.value).splitlines() == [
+        "--count=6: give a whole number from 1 to 5",
+        "--share=-2: give a number of at least 0",
+        "--kind=c: give one of a, b",
+    ]
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "-1000000", "1e400", "2147483648"])
+def test_every_numeric_flag_refuses_absurd_values(value):
+    """All flags of a script at once; those that may be that large or negative are listed."""
+    allowed = {
+        "size": ("2147483648",),
+        "max_size": ("2147483648",),
+        "max_unpacked_size": ("2147483648",),
+        "random_seed": ("-1000000",),
+        "threshold_to_export": ("-1000000", "2147483648"),
+    }
+    for settings_class in SETTINGS_CLASSES:
+        names = [
+            field.name
+            for field in dataclasses.fields(settings_class)
+            if bounds_of(settings_class, field)
+        ]
+        values = flags.FlagValues()
+        run_flags.define(settings_class, values)
+        values(["test", *(f"--{name}={value}" for name in names)])
+        with pytest.raises(InputError) as error:
+            run_flags.read(settings_class, values)
+        refused = {line.partition("=")[0][2:] for line in str(error.value).splitlines()}
+        assert refused == {name for name in names if value not in allowed.get(name, ())}
+
+
+def test_a_run_without_flags_checks_its_settings_too():
+    settings = run_squad_v1.Settings(predict_batch_size=2**31, num_train_epochs=-1.0)
+    with pytest.raises(InputError) as error:
+        startup.check(SquadTask, settings)
+    assert str(error.value).splitlines() == [
+        "--predict_batch_size=2147483648: give a whole number from 1 to 1048576",
+        "--num_train_epochs=-1: give a number greater than 0 and of at most 1000000",
+    ]
 
 
 def test_undeclared_fields_are_refused():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
@@ -36,17 +37,17 @@ def test_reads_a_file(tmp_path):
     ("text", "message"),
     [
         ('{"data": [', "not valid JSON: .*line 1 column 11"),
-        ("[]", 'it has no list "data"'),
+        ("[]", "a JSON object was expected, not a list"),
+        ("{}", "data is missing"),
         ('{"data": []}', "the file has no questions"),
-        (
-            '{"data": [{"title": "x"}]}',
-            "article 1 is not in SQuAD v1.1 format: KeyError..paragraphs",
-        ),
+        ('{"data": [{"title": "x"}]}', r"data\[0\].paragraphs is missing"),
         (
             '{"data": [{"paragraphs": [{"context": 5, "qas": []}]}]}',
-            "article 1, paragraph 1 is not",
+            r"data\[0\].paragraphs\[0\].context is 5, not a string",
         ),
-        ('{"data": [{"paragraphs": [{"context": "", "qas": [{}]}]}]}', "paragraph 1 .*'id'"),
+        ('{"data": [{"paragraphs": [{"context": "", "qas": [{}]}]}]}', r"qas\[0\].id is missing"),
+        ('{"data": [{"paragraphs": [{"context": "\\ud800"}]}]}', r"\.context has half of a surr"),
+        ('{"data": ' + "[" * 10000, "nested too deeply"),
     ],
 )
 def test_broken_files_are_refused(tmp_path, text, message):
@@ -79,6 +80,28 @@ def test_missing_files_are_refused(tmp_path):
 def test_unusable_questions_are_refused(tmp_path, questions, message):
     with pytest.raises(InputError, match=message):
         read_squad(squad_file(tmp_path, *questions), for_training=True)
+
+
+@pytest.mark.parametrize("start", ["", "x", "4", None, True, [4], math.nan, math.inf, 4.5])
+@pytest.mark.parametrize("for_training", [True, False])
+def test_answer_start_is_a_whole_number(tmp_path, start, for_training):
+    path = squad_file(tmp_path, question(start=start))
+    with pytest.raises(InputError, match=r"answer_start is|not a finite number") as error:
+        read_squad(path, for_training)
+    assert str(error.value).startswith(f"{path}: ")
+
+
+def test_a_negative_answer_start(tmp_path):
+    """Counted from the end, it would be at its place."""
+    path = squad_file(tmp_path, question(answer="lit", start=-4))
+    with pytest.raises(InputError, match="question q1: answer_start is -4"):
+        read_squad(path, for_training=True)
+    assert read_squad(path, for_training=False)[0].answers == (Answer("lit", -4),)
+
+
+def test_answer_start_with_a_decimal_point(tmp_path):
+    (read,) = read_squad(squad_file(tmp_path, question(start=4.0)), for_training=True)
+    assert read.answers == (Answer("lamp", 4),)
 
 
 def test_prediction_does_not_need_answers_at_their_place(tmp_path):
