@@ -21,8 +21,6 @@ from albert_tf.devices import distributed
 from albert_tf.errors import InputError, SharedInputError
 from albert_tf.runs import flags, foreign_flags, log_file
 
-_TRACEBACK_VERBOSITY = 1
-
 
 def launch(main: Callable[..., None], settings_class: type, takes_arguments: bool = False) -> None:
     """Run a script: parse its flags, call `main`, report bad input in one line with exit code 1.
@@ -58,7 +56,7 @@ def launch(main: Callable[..., None], settings_class: type, takes_arguments: boo
             distributed.exit_process(stop.exit_code, is_shared=stop.is_told)
         except Exception as error:
             message = explain(error)
-            if message is None or absl_flags.FLAGS.verbosity >= _TRACEBACK_VERBOSITY:
+            if message is None or logging.get_verbosity() >= logging.DEBUG:
                 message = traceback.format_exc()
             else:
                 message = "\n".join(f"error: {line}" for line in message.splitlines())

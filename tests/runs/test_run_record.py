@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import platform
+import shutil
 
 import pytest
+import tensorflow.compat.v1 as tf
 
+import run_pretraining
+import run_squad_v1
 from albert_tf import files
+from albert_tf.glue.settings import ClassifierSettings
 from albert_tf.runs import run_record
-from albert_tf.runs.loop import make_estimator, train
+from albert_tf.runs.loop import train_and_evaluate
 from scripts import CLASSIFIER_FLAGS, load, run_classifier, succeed
 from task_factory import make_setup
 
@@ -21,7 +26,9 @@ def begin(output_dir, resumed_step=None, **changes):
     checkpoint = None
     if resumed_step is not None:
         checkpoint = f"{output_dir}/model.ckpt-{resumed_step}"
-        (output_dir / f"model.ckpt-{resumed_step}.index").write_text("index")
+        for path in CLASSIFIER_FLAGS["init_checkpoint"].parent.glob("model.ckpt-best.*"):
+            name = path.name.replace("best", str(resumed_step))
+            shutil.copy(path, output_dir / name)
     run_record.begin(setup, checkpoint)
 
 
@@ -96,10 +103,7 @@ def test_a_damaged_file_is_set_aside(tmp_path, caplog, text):
 
 
 def test_all_settings_without_influence_exist():
-    for script in ("squad", "classifier", "pretraining"):
-        from task_factory import _SCRIPTS
-
-        settings_class = _SCRIPTS[script][2]
+    for settings_class in (run_squad_v1.Settings, ClassifierSettings, run_pretraining.Settings):
         fields = settings_class.__dataclass_fields__
         assert run_record.without_influence(settings_class) <= set(fields)
 
@@ -150,7 +154,7 @@ def test_errors_are_in_the_file_too(finished):
 def test_a_seed_makes_a_run(changes, tmp_path, pretraining_records):
     """From random weights: initial weights, order of the records, masks."""
 
-    def losses(name, seed):
+    def trained(name, seed):
         setup = make_setup(
             "pretraining",
             tmp_path / name,
@@ -158,15 +162,13 @@ def test_a_seed_makes_a_run(changes, tmp_path, pretraining_records):
             input_file=pretraining_records,
             **changes,
         )
-        train(setup, make_estimator(setup, setup.device))
-        import tensorflow.compat.v1 as tf
-
+        train_and_evaluate(setup)
         return tf.train.load_variable(
             str(tmp_path / name / "model.ckpt-2"), "bert/embeddings/word_embeddings"
         ).tolist()
 
     one, again, two, three = (
-        losses(name, seed) for name, seed in (("1", 1), ("again", 1), ("2", 2), ("3", 3))
+        trained(name, seed) for name, seed in (("1", 1), ("again", 1), ("2", 2), ("3", 3))
     )
     assert one == again
     assert one != two != three != one
