@@ -91,7 +91,7 @@ def start() -> None:
     # handler writes the signal's number to this pipe in any case.
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(reader,), daemon=True).start()
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(after_in_child=release)
     _handle(_note)
 
 
@@ -101,8 +101,8 @@ def _handle(handler):
             signal.signal(number, handler)
 
 
-def _forget():
-    """Give a forked process the system's handlers, and nothing of its parent's signals."""
+def release() -> None:
+    """Leave signals to the system: in forked processes, and while a failed script ends."""
     signal.set_wakeup_fd(-1)
     _handle(signal.SIG_DFL)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -14,7 +16,7 @@ import pytest
 from albert_tf.records.record_files import read_records
 from golden import golden_records, train_on_golden_rows
 from horovod_steps import RUNS
-from launchers import finish, launch, mpi_flags, start, started_by
+from launchers import finish, launch, mpi_flags, rank_processes, start, started_by
 from scripts import (
     CLASSIFIER_FLAGS,
     PRETRAINING_FLAGS,
@@ -178,22 +180,6 @@ def test_a_finished_run_ends_at_once_on_all_ranks(trained):
     assert times() == before
 
 
-def rank_of(process_id):
-    """Open MPI rank of a process, or None if it is not a Python process."""
-    try:
-        with open(f"/proc/{process_id}/environ", encoding="utf-8") as file:  # noqa: PTH123
-            environment = dict(item.partition("=")[::2] for item in file.read().split("\0"))
-        program = os.readlink(f"/proc/{process_id}/exe")
-    except OSError:
-        return None
-    return environment.get("OMPI_COMM_WORLD_RANK") if "python" in program else None
-
-
-def children_of(process_id):
-    with open(f"/proc/{process_id}/task/{process_id}/children") as file:  # noqa: PTH123
-        return [int(child) for child in file.read().split()]
-
-
 def test_a_killed_rank_ends_the_run_and_it_resumes(trained, tmp_path):
     directory, _ = trained
     process = start(started_by("mpi", 2, squad(tmp_path, save_checkpoints_steps=4)))
@@ -202,8 +188,7 @@ def test_a_killed_rank_ends_the_run_and_it_resumes(trained, tmp_path):
         assert process.poll() is None
         assert time.time() < deadline
         time.sleep(0.01)
-    (killed,) = [child for child in children_of(process.pid) if rank_of(child) == "1"]
-    os.kill(killed, signal.SIGKILL)
+    os.kill(rank_processes(process, "run_squad_v1.py")[1], signal.SIGKILL)
     result = finish(process)
     assert result.returncode != 0
     assert "process rank 1" in result.stderr + result.stdout
@@ -214,6 +199,62 @@ def test_a_killed_rank_ends_the_run_and_it_resumes(trained, tmp_path):
     assert "resuming training from" in log
     assert "all 2 processes end with the same weights" in log
     assert_same_run(tmp_path, directory)
+
+
+def start_and_wait(launcher, output_dir, text, **options):
+    """Start a classifier's long training on two ranks, and wait for a line of its log."""
+    flags = {
+        **{**CLASSIFIER_FLAGS, "train_step": 100_000, "train_batch_size": 2},
+        **{"output_dir": output_dir, "use_horovod": True, "save_checkpoints_steps": 100},
+    }
+    process = start(started_by(launcher, 2, command("run_classifier.py", flags)), **options)
+    log = output_dir / "log.txt"
+    deadline = time.time() + 240
+    while not (log.exists() and text in log.read_text()):
+        assert process.poll() is None, process.stderr.read()
+        assert time.time() < deadline
+        time.sleep(0.01)
+    return process, rank_processes(process, "run_classifier.py")
+
+
+@pytest.mark.parametrize(
+    ("launcher", "moment", "number", "receivers"),
+    [
+        ("mpi", "step 1 of", signal.SIGTERM, [1]),
+        ("mpi", "model.ckpt-100: saved", signal.SIGTERM, [1]),
+        ("gloo", "step 1 of", signal.SIGINT, [0, 1]),
+        ("gloo", "model.ckpt-100: saved", signal.SIGTERM, [0]),
+    ],
+)
+def test_a_signal_stops_all_ranks(tmp_path, launcher, moment, number, receivers):
+    """In training with a checkpoint; while one is judged at once. Whichever rank it reaches."""
+    process, ranks = start_and_wait(launcher, tmp_path, moment)
+    for rank in receivers:
+        os.kill(ranks[rank], number)
+    result = finish(process)
+    assert re.search(rf"Exit code: +{128 + number}\b", result.stderr + result.stdout)
+    assert "Stopped" not in result.stderr
+    log = (tmp_path / "log.txt").read_text()
+    told = re.findall(rf"stopped by {number.name}(?: at step (\d+))?; ", log)
+    assert told
+    if told[0]:
+        assert (tmp_path / f"model.ckpt-{told[0]}.index").exists()
+    assert load(tmp_path / "run.json")["starts"][0]["processes"]["number"] == 2
+
+
+@pytest.mark.parametrize(("launcher", "stopped"), [("mpi", 1), ("gloo", 0)])
+def test_a_suspended_rank_ends_the_run(tmp_path, launcher, stopped):
+    limits = {"HOROVOD_STALL_SHUTDOWN_TIME_SECONDS": "8", "HOROVOD_STALL_CHECK_TIME_SECONDS": "4"}
+    process, ranks = start_and_wait(launcher, tmp_path, "step 1 of", env=limits)
+    os.kill(ranks[stopped], signal.SIGSTOP)
+    try:
+        result = finish(process)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(ranks[stopped], signal.SIGKILL)
+    assert result.returncode != 0
+    assert "the other processes have not answered for 12 s" in result.stderr
+    assert "the other processes have not answered for 12 s" in (tmp_path / "log.txt").read_text()
 
 
 @pytest.mark.parametrize("launcher", ["mpi", "gloo"])

@@ -122,6 +122,26 @@ def test_a_stopped_run_ends_like_an_undisturbed_one(stopped, undisturbed):
     assert starts[1]["start"]["checkpoint"] == f"{directory}/model.ckpt-{step}"
 
 
+def test_a_stop_while_a_checkpoint_is_judged(tmp_path):
+    """It does not wait for the predictions, and loses nothing."""
+    flags = {"do_eval": True, "train_step": 8, "save_checkpoints_steps": 4}
+    judged, plain = (training(tmp_path / name, **flags) for name in ("judged", "plain"))
+    process = start(judged)
+    read_until(process, "model.ckpt-4: saved")
+    process.send_signal(signal.SIGTERM)
+    code, line = end(process)
+    assert code == 143
+    assert line.endswith("] stopped by SIGTERM; the same command goes on where it can")
+    assert not (tmp_path / "judged/eval_results.json").exists()
+    assert f"resuming training from {tmp_path}/judged/model.ckpt-4" in run(judged)
+    run(plain)
+    for name in ("model.ckpt-8", "model.ckpt-best"):
+        pair = (tmp_path / "judged" / name, tmp_path / "plain" / name)
+        assert_same_variables(*pair, rtol=1e-5, atol=1e-7)
+    results, others = (load(tmp_path / name / "eval_results.json") for name in ("judged", "plain"))
+    assert results["accuracy"] == others["accuracy"]
+
+
 # "busy" puts the main thread into one native call for minutes.
 BUSY_PROGRAM = """
 import hashlib, os, sys, time

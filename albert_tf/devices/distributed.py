@@ -20,6 +20,7 @@ import re
 import socket
 import sys
 import threading
+import time
 from typing import Any, Callable, NoReturn
 
 import numpy as np
@@ -37,6 +38,7 @@ _STALL_SHUTDOWN_SECONDS = 1800
 _STALL_CHECK = "HOROVOD_STALL_CHECK_TIME_SECONDS"
 _STALL_CHECK_SECONDS = 60
 _SHUTDOWN_SECONDS = 5.0
+_MARGIN_SECONDS = 1.0
 _FAILURE_ELSEWHERE = re.compile("Horovod has been shut down|gloo/|Connection (closed|reset)")
 _INSTALL = "run `make horovod`, or see README.md, Many cards and servers"
 
@@ -328,6 +330,21 @@ def exit_with_error(message: str, told_by_chief: bool = False) -> NoReturn:
         sys.stderr.write(f"{with_rank(message)}\n")
     if told_by_chief:
         _call_briefly(wait_for_all)  # the launcher kills all processes as soon as one ends
+    exit_process(1)
+
+
+def exit_after_others(message: str) -> NoReturn:
+    """End this process with exit code 1 because another process ends.
+
+    Launchers report the exit code of the process that ends first: it must be the other one's. They
+    then end this process.
+
+    Args:
+      message: text for standard error.
+    """
+    sys.stderr.write(f"{with_rank(message)}\n")
+    sys.stderr.flush()
+    time.sleep(_SHUTDOWN_SECONDS + _MARGIN_SECONDS)
     exit_process(1)
 
 

@@ -86,12 +86,14 @@ def remedy(name: str, defined: Container[str]) -> str | None:
     """Remedy for a flag of another script.
 
     Args:
-      name: name of the flag, without dashes.
+      name: name of the flag, without dashes; perhaps with the prefix "no" of a false one.
       defined: names of the flags that this script has.
 
     Returns:
       Clause for the error message, or None if the flag is unknown altogether.
     """
+    if name not in _REMEDIES and name.startswith("no"):
+        name = name[len("no") :]
     for substitute, text in _REMEDIES.get(name, ()):
         if substitute is None or substitute in defined:
             return f"this script does not take this flag: {text}"

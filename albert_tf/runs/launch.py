@@ -55,6 +55,7 @@ def launch(main: Callable[..., None], settings_class: type, takes_arguments: boo
                 logging.warning("%s", stop)
             distributed.exit_process(stop.exit_code, is_shared=stop.is_told)
         except Exception as error:
+            stopping.release()  # the launcher may end this process while it waits for others
             message = explain(error)
             if message is None or logging.get_verbosity() >= logging.DEBUG:
                 message = traceback.format_exc()
@@ -63,6 +64,8 @@ def launch(main: Callable[..., None], settings_class: type, takes_arguments: boo
             is_told_by_chief = isinstance(error, SharedInputError)
             if distributed.is_chief() or not is_told_by_chief:
                 log_file.add(message)
+            if distributed.is_failure_elsewhere(error):
+                distributed.exit_after_others(message)
             distributed.exit_with_error(message, is_told_by_chief)
         finally:
             stopping.end_quietly()

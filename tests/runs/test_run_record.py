@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 
+import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
@@ -14,7 +15,7 @@ from albert_tf import files
 from albert_tf.glue.settings import ClassifierSettings
 from albert_tf.runs import run_record
 from albert_tf.runs.loop import train_and_evaluate
-from scripts import CLASSIFIER_FLAGS, load, run_classifier, succeed
+from scripts import CLASSIFIER_FLAGS, PRETRAINING_FLAGS, load, run_classifier, succeed
 from task_factory import make_setup
 
 ONLY_TRAIN = {"do_eval": False, "do_predict": False}
@@ -148,27 +149,54 @@ def test_errors_are_in_the_file_too(finished):
     assert "step 10 of 10" in text  # of the first run
 
 
+PRETRAINING_CHECKPOINT = PRETRAINING_FLAGS["init_checkpoint"]
+
+
 @pytest.mark.parametrize(
-    "changes", [{}, {"masked_lm_budget": 5, "spm_model_file": CLASSIFIER_FLAGS["spm_model_file"]}]
+    ("script", "changes", "variable"),
+    [
+        # Initial weights and order of the records; dynamic masks; head and dropout.
+        ("pretraining", {"init_checkpoint": None}, "bert/embeddings/word_embeddings"),
+        ("pretraining", {"masked_lm_budget": 5}, "bert/embeddings/word_embeddings"),
+        ("classifier", {"init_checkpoint": PRETRAINING_CHECKPOINT}, "output_weights"),
+    ],
 )
-def test_a_seed_makes_a_run(changes, tmp_path, pretraining_records):
-    """From random weights: initial weights, order of the records, masks."""
+def test_a_seed_makes_a_run(script, changes, variable, tmp_path, pretraining_records):
+    inputs = {"spm_model_file": CLASSIFIER_FLAGS["spm_model_file"]}
+    if script == "pretraining":
+        inputs.update(input_file=pretraining_records, num_train_steps=2)
+    else:
+        inputs.update(train_step=2, do_predict=False)
 
     def trained(name, seed):
         setup = make_setup(
-            "pretraining",
-            tmp_path / name,
-            **{"init_checkpoint": None, "do_eval": False, "num_train_steps": 2, "seed": seed},
-            input_file=pretraining_records,
-            **changes,
+            script, tmp_path / name, **{**inputs, "do_eval": False, "seed": seed, **changes}
         )
         train_and_evaluate(setup)
-        return tf.train.load_variable(
-            str(tmp_path / name / "model.ckpt-2"), "bert/embeddings/word_embeddings"
-        ).tolist()
+        return tf.train.load_variable(str(tmp_path / name / "model.ckpt-2"), variable)
 
     one, again, two, three = (
         trained(name, seed) for name, seed in (("1", 1), ("again", 1), ("2", 2), ("3", 3))
     )
-    assert one == again
-    assert one != two != three != one
+    np.testing.assert_allclose(again, one, rtol=1e-5, atol=1e-7)
+    for weights, others in ((one, two), (one, three), (two, three)):
+        assert np.abs(weights - others).max() > 1e-5
+
+
+def test_tensorboard_has_the_settings(finished):
+    """The values of its HParams page, read back from the events."""
+    plugin_data = pytest.importorskip("tensorboard.plugins.hparams.plugin_data_pb2")
+    directory, _ = finished
+    values = {}
+    for path in directory.glob("events.out.tfevents.*"):
+        for event in tf.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                if value.tag == "_hparams_/session_start_info":
+                    content = value.metadata.plugin_data.content
+                    start = plugin_data.HParamsPluginData.FromString(content).session_start_info
+                    values.update(start.hparams)
+    assert values["learning_rate"].number_value == 3e-5
+    assert values["train_batch_size"].number_value == 4
+    assert values["task_name"].string_value == "mrpc"
+    assert values["do_lower_case"].bool_value is True
+    assert set(values) == set(ClassifierSettings.__dataclass_fields__)
