@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 import time
 from datetime import timedelta
@@ -9,6 +10,7 @@ from typing import Any, Mapping
 
 import tensorflow.compat.v1 as tf
 from absl import logging
+from google.protobuf import struct_pb2
 from tqdm import tqdm
 
 from albert_tf import stopping
@@ -16,6 +18,9 @@ from albert_tf.devices import distributed, reductions
 
 _FIRST_PAUSE_SECONDS = 10.0
 _LONGEST_PAUSE_SECONDS = 60.0
+# Tags of fields in TensorBoard's messages: number and type.
+_SESSION_START_INFO = bytes([3 << 3 | 2])  # a message
+_START_TIME = bytes([5 << 3 | 1])  # a double
 
 
 class Throughput:
@@ -228,24 +233,42 @@ class StopHook(tf.train.SessionRunHook):
 
 
 def write_hparams(summary_dir: str, values: Mapping[str, Any]) -> None:
-    """Write the hyperparameters of a run for TensorBoard's HParams page, if it is installed.
+    """Write the hyperparameters of a run for TensorBoard's HParams page.
+
+    TensorFlow no longer installs TensorBoard, so its message `HParamsPluginData` is put together
+    here: a `SessionStartInfo` with the values, encoded like a `Struct`, and the time of the start.
 
     Args:
       summary_dir: directory of the events.
       values: values by name; JSON values.
     """
-    try:
-        from tensorboard.plugins.hparams import api
-    except ImportError:  # TensorFlow no longer installs TensorBoard
-        return
-    plain = {
-        name: value if isinstance(value, (bool, int, float, str)) else str(value)
-        for name, value in values.items()
-    }
-    summary = tf.Summary.FromString(api.hparams_pb(plain).SerializeToString())
+    plain = struct_pb2.Struct()
+    plain.update(
+        {
+            name: value if isinstance(value, (bool, int, float, str)) else str(value)
+            for name, value in values.items()
+        }
+    )
+    start = plain.SerializeToString() + _START_TIME + struct.pack("<d", time.time())
+    summary = tf.Summary()
+    value = summary.value.add(tag="_hparams_/session_start_info")
+    value.metadata.plugin_data.plugin_name = "hparams"
+    value.metadata.plugin_data.content = _SESSION_START_INFO + _varint(len(start)) + start
+    value.tensor.dtype = tf.float32.as_datatype_enum
+    value.tensor.tensor_shape.dim.add(size=0)
     writer = _writer(summary_dir)
     writer.add_summary(summary)
     writer.flush()
+
+
+def _varint(number):
+    """Number in the encoding of protocol buffers."""
+    encoded = bytearray()
+    while number >= 0x80:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
 
 
 def write_summary(summary_dir: str, step: int, values: dict[str, float]) -> None:
