@@ -154,7 +154,7 @@ def wait_until_one_is_blocked(*processes):
 
     def read(process):
         for line in process.stderr:
-            if "waiting for another process" in line:
+            if "waiting for process " in line:
                 found.set()
 
     for process in processes:
