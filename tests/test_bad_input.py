@@ -15,7 +15,16 @@ import tensorflow.compat.v1 as tf
 
 from albert_tf.records import manifests, record_files
 from golden import GOLDEN, checkpoint_of
-from scripts import SAMPLE_PREDICT, SAMPLE_TRAIN, SQUAD_FLAGS, command, fail, run_squad, succeed
+from scripts import (
+    SAMPLE_PREDICT,
+    SAMPLE_TRAIN,
+    SQUAD_FLAGS,
+    command,
+    fail,
+    load,
+    run_squad,
+    succeed,
+)
 
 
 def with_change(tmp_path, source, change):
