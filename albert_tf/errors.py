@@ -5,14 +5,23 @@ from __future__ import annotations
 from typing import Sequence
 
 _LISTED_PROBLEMS = 5
+_LONGEST_LINE, _LONGEST_END = 2000, 400  # characters; the remedy is at the end
 
 
 class InputError(ValueError):
-    """Error in a flag, file or record, with a one-line message.
+    """Error in a flag, file or record, with a message of one line per problem.
 
-    The message names the file, the place in it (line, question id, record number) and the remedy.
-    Scripts print it and exit with code 1, without a traceback.
+    A line names the file, the place in it (line, question id, record number) and the remedy. What
+    it quotes may be anything: characters that cannot be printed are escaped, and a long line is
+    shortened. Scripts print the message and exit with code 1, without a traceback.
     """
+
+    def __init__(self, *problems: str):
+        """Make the error of one or more problems."""
+        super().__init__(*map(_as_line, problems))
+
+    def __str__(self) -> str:
+        return "\n".join(self.args)
 
 
 class SharedInputError(InputError):
@@ -24,3 +33,12 @@ def listed(problems: Sequence[str]) -> str:
     unlisted = len(problems) - _LISTED_PROBLEMS
     more = f"; and {unlisted} more like these" if unlisted > 0 else ""
     return "; ".join(problems[:_LISTED_PROBLEMS]) + more
+
+
+def _as_line(text):
+    line = "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+    if len(line) <= _LONGEST_LINE:
+        return line
+    return f"{line[: _LONGEST_LINE - _LONGEST_END - 1]}…{line[-_LONGEST_END:]}"

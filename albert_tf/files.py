@@ -211,12 +211,13 @@ def _check_writable(named, directory):
 
 
 def check_can_be_written(path: str) -> None:
-    """Create the directory of a file if needed, and check that it is writable.
+    """Check that the directory of a file is writable; it may be missing.
 
     Raises:
       InputError: if the directory is not writable.
     """
-    _check_writable(path, Path(path).parent)
+    if Path(path).parent.exists():
+        _check_writable(path, Path(path).parent)
 
 
 def check_is_no_directory(path: str) -> None:

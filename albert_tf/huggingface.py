@@ -187,8 +187,7 @@ def write_huggingface(
     tokenizer = tokenization.FullTokenizer(None, spm_model_file=spm_model_file)
     model_files.check_vocabulary(spm_model_file, tokenizer, config_file, config)
     checkpoints.check_fits(checkpoint, model_files.encoder_shapes(config), all_needed=True)
-    reader = tf.train.load_checkpoint(checkpoint)
-    values = {name: reader.get_tensor(name) for name in checkpoints.model_shapes_in(checkpoint)}
+    values = checkpoints.read_values(checkpoint, checkpoints.model_shapes_in(checkpoint))
     tensors = _to_tensors(values, config, checkpoint)
     their_config = _their_config(config, tensors, tokenizer, labels)
     with files.atomic_directory(folder) as temporary:

@@ -61,8 +61,7 @@ def main() -> None:
 
     make_inputs(directory, args.paragraphs)
     run_squad(directory, "trained", train_steps=args.steps, **TRAINING_FLAGS)
-    first_checkpoint = directory / "trained/model.ckpt-0"
-    run_squad(directory, "untrained", do_train="false", init_checkpoint=first_checkpoint)
+    run_squad(directory, "untrained", train_steps=1, **{**TRAINING_FLAGS, "learning_rate": 0})
     show_answers(directory)
     show_metrics(directory, "untrained", "trained")
 

@@ -16,12 +16,17 @@ from typing import Any, Callable
 from albert_tf.errors import InputError
 
 COUNT = int(os.environ.get("FUZZ_MUTATIONS", "60"))
+MANY = 5 * COUNT  # for readers that take about a millisecond
 _ODD_BYTES = (b"", b"\0", b"\xff", b"\xef\xbb\xbf", b"\r", b"\n", b"\t", b"9" * 30, b"[" * 10_000)
 _ODD_NUMBERS = (b"-1", b"0", b"2147483648", b"9" * 30, b"9" * 5000, b"NaN", b"-Infinity", b"1e999")
 ODD_VALUES = (
-    *(None, True, False, "", "x", "\ud800", "0", [], {}, [None], {"x": None}),
+    *(None, True, False, "", "x", "\ud800", "0", "a\nb", "\0", "x" * 5000),
+    *([], {}, [None], {"x": None}, [[]], ["x", "x"]),
     *(0, -1, 1, 1.5, 2**31, 2**63, 10**400, -(10**400), 1e308, float("nan"), float("inf")),
 )
+
+_ODD_KEYS = ("", "x", "a\nb", "x" * 5000, "\ud800", "to_dict", "_problem", "__class__")
+_LONGEST_MESSAGE = 2000  # characters
 
 
 def mutated_bytes(rng: random.Random, data: bytes) -> bytes:
@@ -68,7 +73,7 @@ def mutated_tree(rng: random.Random, value: Any) -> Any:
         elif kind == 2:
             holder[key] = [holder[key]]
         elif kind == 3 and isinstance(holder, dict):
-            holder[rng.choice(("", "x", "\ud800", "to_dict", "_problem", "__class__"))] = 1
+            holder[rng.choice(_ODD_KEYS)] = 1
         else:
             holder[key] = rng.choice(ODD_VALUES)
     return value
@@ -95,6 +100,7 @@ def check_reader(
     check: Callable[[Any], None] = lambda result: None,
     mutate: Callable[[random.Random, bytes], bytes] = mutated_bytes,
     count: int = COUNT,
+    name: str | None = None,
 ) -> tuple[int, int]:
     """Read mutations of a file; each ends in a good result, or in an error that names the file.
 
@@ -104,6 +110,7 @@ def check_reader(
       check: asserts that a result makes sense.
       mutate: function of random numbers and the file's content.
       count: number of mutations.
+      name: what messages name; by default the file's name.
 
     Returns:
       Numbers of results and of errors.
@@ -117,9 +124,9 @@ def check_reader(
             result = read()
         except InputError as error:
             message = str(error)
-            assert path.name in message, f"seed {seed}: {message}"
-            assert len(message.splitlines()) == 1, f"seed {seed}: {message}"
-            assert len(message) < 2000, f"seed {seed}: {message}"
+            assert (name or path.name) in message, f"seed {seed}: {message}"
+            assert len(message.splitlines()) == 1, f"seed {seed}: {message!r}"
+            assert len(message) <= _LONGEST_MESSAGE, f"seed {seed}: {message}"
             errors += 1
         except Exception as error:
             raise AssertionError(f"seed {seed} ({mutation[:200]!r}): {error!r}") from error

@@ -16,6 +16,7 @@ from albert_tf.pretraining.heads import DENOMINATOR
 from albert_tf.pretraining.task import PretrainingTask
 from albert_tf.runs import startup
 from albert_tf.runs.setup import Setup
+from albert_tf.runs.shards import RUN_NUMBER
 from albert_tf.squad.task import SquadTask
 from scripts import CLASSIFIER_FLAGS, PRETRAINING_FLAGS, SQUAD_FLAGS
 
@@ -51,9 +52,10 @@ def training_shapes(setup: Setup) -> dict[str, tf.TensorSpec]:
     fields = dict(task.fields(task.train_set))
     if isinstance(task, PretrainingTask):
         fields[DENOMINATOR] = tf.io.FixedLenFeature([], tf.float32)
-    return {
+    shapes = {
         name: tf.TensorSpec(
             [size, *field.shape], tf.int32 if field.dtype == tf.int64 else field.dtype
         )
         for name, field in fields.items()
     }
+    return {**shapes, RUN_NUMBER: tf.TensorSpec([size], tf.int64)}

@@ -15,7 +15,16 @@ import tensorflow.compat.v1 as tf
 
 from albert_tf.records import manifests, record_files
 from golden import GOLDEN, checkpoint_of
-from scripts import SAMPLE_PREDICT, SAMPLE_TRAIN, SQUAD_FLAGS, command, fail, run_squad, succeed
+from scripts import (
+    SAMPLE_PREDICT,
+    SAMPLE_TRAIN,
+    SQUAD_FLAGS,
+    command,
+    fail,
+    load,
+    run_squad,
+    succeed,
+)
 
 
 def with_change(tmp_path, source, change):
@@ -179,7 +188,17 @@ def damage(path, position):
         file.write(b"\xff\x00\xff\x00")
 
 
+def test_damaged_records_are_made_again(finished):
+    whole = (finished / "train_features.tfrecord").read_bytes()
+    damage(finished / "train_features.tfrecord", 50000)
+    log = succeed(run_squad(finished, train_steps=2, do_predict=False))
+    assert "train_features.tfrecord: rebuilding because its content has changed" in log
+    assert (finished / "train_features.tfrecord").read_bytes() == whole
+
+
 def test_damaged_training_records(finished):
+    """Damage in a file of another program, of which the first record alone is checked."""
+    (finished / "train_features.tfrecord.manifest.json").unlink()
     damage(finished / "train_features.tfrecord", 50000)
     (line,) = fail(run_squad(finished, train_steps=50))
     assert re.match(
@@ -191,6 +210,7 @@ def test_damaged_training_records(finished):
 
 def test_damaged_prediction_records(finished):
     (finished / "eval_results.json").unlink()
+    (finished / "predict_features.tfrecord.manifest.json").unlink()
     damage(finished / "predict_features.tfrecord", 50000)
     (line,) = fail(run_squad(finished, train_steps=1))
     assert re.match(rf"error: {finished}/predict_features\.tfrecord: record \d+ is damaged", line)
@@ -248,8 +268,9 @@ def test_a_damaged_checkpoint(finished):
 
 
 def test_a_damaged_checkpoint_in_prediction(finished):
-    with (finished / "model.ckpt-best.data-00000-of-00001").open("r+b") as file:
-        file.truncate(1000)
+    """The best checkpoint is a copy of another, which is damaged alike."""
+    for name in ("model.ckpt-best", load(finished / "eval_results.json")["best_checkpoint"]):
+        damage(finished / f"{name}.data-00000-of-00001", 1000)
     (line,) = fail(run_squad(finished, do_train=False, n_best_size=3))
     assert re.match(rf"error: {finished}/model\.ckpt-best: the checkpoint is damaged", line)
 

@@ -152,6 +152,7 @@ def finished(evaluated, tmp_path):
 
 
 def test_damaged_records(finished):
+    (finished / "mrpc_eval.tf_record.manifest.json").unlink()
     with (finished / "mrpc_eval.tf_record").open("r+b") as file:
         file.seek(700)
         file.write(b"\xff\x00\xff\x00")

@@ -24,12 +24,14 @@ from scripts import (
     kill_and_resume,
     load,
     succeed,
+    times_of_results,
 )
 from scripts import run_classifier as run
 from task_factory import make_setup
 
 RUN_FILES = {
     *("checkpoint", "graph.pbtxt", "eval", "eval_results.json", "eval_results.txt"),
+    *("run.json", "log.txt"),
     *("mrpc_train.tf_record", "mrpc_train.tf_record.manifest.json"),
     *("mrpc_eval.tf_record", "mrpc_eval.tf_record.manifest.json"),
     *("mrpc_predict.tf_record", "mrpc_predict.tf_record.manifest.json"),
@@ -96,9 +98,9 @@ def test_metrics_go_to_tensorboard(finished):
 
 def test_a_finished_run_does_nothing(finished):
     directory, _ = finished
-    before = {file.name: file.stat().st_mtime_ns for file in directory.iterdir()}
+    before = times_of_results(directory)
     log = succeed(run(directory))
-    assert {file.name: file.stat().st_mtime_ns for file in directory.iterdir()} == before
+    assert times_of_results(directory) == before
     assert "training has finished at step 10" in log
     assert log.count(": already evaluated") == 3
     assert "test_results.tsv: reusing 5 records" in log

@@ -35,6 +35,7 @@ from scripts import (
     load,
     run_squad,
     succeed,
+    times_of_results,
 )
 from scripts import run_pretraining as run
 from task_factory import make_setup
@@ -44,6 +45,7 @@ METRICS = {
 }
 RUN_FILES = {
     *("checkpoint", "graph.pbtxt", "eval", "eval_results.json", "eval_results.txt"),
+    *("run.json", "log.txt"),
     *(
         f"model.ckpt-{step}.{suffix}"
         for step in (4, 8, 10, "best")
@@ -86,9 +88,9 @@ def test_a_killed_run_resumes(finished, pretraining_files, tmp_path):
 
 def test_a_finished_run_does_nothing(finished, pretraining_files):
     directory, _ = finished
-    before = {file.name: file.stat().st_mtime_ns for file in directory.iterdir()}
+    before = times_of_results(directory)
     log = succeed(run(directory, input_file=pretraining_files))
-    assert {file.name: file.stat().st_mtime_ns for file in directory.iterdir()} == before
+    assert times_of_results(directory) == before
     assert log.count(": already evaluated") == 3
 
 
@@ -476,7 +478,8 @@ def test_a_truncated_file(one_file, tmp_path):
     content = one_file.read_bytes()
     one_file.write_bytes(content[:-5])
     (line,) = fail(run(tmp_path / "run", input_file=one_file))
-    assert f"{one_file}: its size is {len(content) - 5} bytes, but records.manifest.json" in line
+    size = len(content)
+    assert f"{one_file}: its size is now {size - 5} bytes, was {size}, says records.man" in line
     manifests.manifest_path(str(one_file)).unlink()
     (line,) = fail(run(tmp_path / "run", input_file=one_file))
     assert re.search(r"records: record \d+ is truncated", line)
@@ -486,6 +489,9 @@ def test_a_damaged_file(one_file, tmp_path):
     with one_file.open("r+b") as file:
         file.seek(-300, 2)
         file.write(b"\xff\x00\xff\x00")
+    (line,) = fail(run(tmp_path / "run", input_file=one_file))
+    assert f"{one_file}: its content has changed, says records.manifest.json" in line
+    manifests.manifest_path(str(one_file)).unlink()
     (line,) = fail(run(tmp_path / "run", input_file=one_file, num_train_steps=200, do_eval=False))
     assert re.match(rf"error: {one_file}: record \d+ is damaged; copy the file again", line)
 

@@ -23,10 +23,12 @@ from scripts import (
     load,
     run_squad,
     succeed,
+    times_of_results,
 )
 
 RUN_FILES = {
     *("checkpoint", "graph.pbtxt", "eval", "eval_results.json", "eval_results.txt"),
+    *("run.json", "log.txt"),
     *("predictions.json", "nbest_predictions.json"),
     *("train_features.tfrecord", "train_features.tfrecord.manifest.json"),
     *("predict_features.tfrecord", "predict_features.tfrecord.manifest.json"),
@@ -87,9 +89,9 @@ def test_the_log_tells_the_run(finished):
 
 def test_a_finished_run_does_nothing(finished):
     directory, _ = finished
-    before = {file.name: file.stat().st_mtime_ns for file in directory.iterdir()}
+    before = times_of_results(directory)
     log = succeed(run_squad(directory))
-    assert {file.name: file.stat().st_mtime_ns for file in directory.iterdir()} == before
+    assert times_of_results(directory) == before
     assert "training has finished at step 10" in log
     assert log.count(": already evaluated") == 3
 
@@ -146,7 +148,9 @@ def test_answers_do_not_depend_on_padding_and_batches(predicted, tmp_path, flags
 
 def test_prediction_alone_leaves_its_files(predicted):
     assert files(predicted) == {
-        name for name in RUN_FILES if name.startswith(("predict", "nbest", "eval_results"))
+        name
+        for name in RUN_FILES
+        if name.startswith(("predict", "nbest", "eval_results", "run.json", "log.txt"))
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import tarfile
@@ -71,7 +72,8 @@ def _reading(archive):
     except (InputError, MemoryError):
         raise
     except Exception as error:  # on damaged archives the libraries raise errors of any kind
-        if getattr(error, "errno", None):  # an error of the disk, not of the archive
+        # EINVAL comes from a place before the start of the file; others are errors of the disk.
+        if getattr(error, "errno", None) not in (None, errno.EINVAL):
             raise
         raise InputError(f"{archive.name}: the archive is damaged: {error}") from error
 

@@ -22,6 +22,7 @@ from albert_tf import files, json_files, locks
 from albert_tf.bounds import Bounds
 from albert_tf.errors import InputError
 from albert_tf.records.record_files import (
+    RECORD_OVERHEAD,
     RecordFields,
     RecordValues,
     RecordWriter,
@@ -32,7 +33,7 @@ from albert_tf.records.record_files import (
 
 _DIGEST_LENGTH = 12
 _UNFINISHED = {"unfinished": True}
-_COUNT = Bounds(is_whole=True, lower=0)
+_SIZE = Bounds(is_whole=True, lower=0)
 
 
 @dataclass(frozen=True)
@@ -318,7 +319,8 @@ def _read_manifest(path):
         manifest.object("settings").values, {name: inputs.text(name) for name in inputs.values}
     )
     digest = manifest.text("sampled_digest") if "sampled_digest" in manifest else None
-    num_records, size = (manifest.number(name, _COUNT) for name in ("records", "bytes"))
+    size = manifest.number("bytes", _SIZE)
+    num_records = manifest.number("records", Bounds(True, 0, size // RECORD_OVERHEAD))
     return Manifest(num_records, size, origin, digest)
 
 

@@ -12,6 +12,11 @@ from google.protobuf.message import DecodeError
 
 from albert_tf.errors import InputError
 
+# Errors of TensorFlow on records that are damaged or no `tf.train.Example`s. Its message quotes the
+# record, and cannot always be decoded.
+READING_ERRORS = (tf.errors.DataLossError, tf.errors.InvalidArgumentError, UnicodeDecodeError)
+RECORD_OVERHEAD = 16  # bytes of a record beside its data: length (8 bytes) and two checksums (4)
+
 RecordFields = Mapping[str, tf.io.FixedLenFeature]  # shapes and dtypes by name
 RecordValues = Mapping[str, "Sequence[int] | Sequence[float]"]
 
@@ -87,7 +92,8 @@ def count_records(path: str) -> int:
         while position < size:
             # A record: its length (8 bytes), checksum (4), data, checksum (4).
             header = file.read(12)
-            position += 16 + (struct.unpack("<Q", header[:8])[0] if len(header) == 12 else size)
+            length = struct.unpack("<Q", header[:8])[0] if len(header) == 12 else size
+            position += RECORD_OVERHEAD + length
             if position > size:
                 raise InputError(
                     f"{path}: record {count + 1} is truncated, or this is not a TFRecord file; "

@@ -45,10 +45,12 @@ def read_results(directory: str) -> Any:
     """Read the results of a run.
 
     Returns:
-      The JSON value; None if the file does not exist, or is not JSON.
+      The JSON value; None if the file does not exist, or is not JSON with valid text.
     """
     try:
-        return json.loads((Path(directory) / RESULTS_FILE).read_text(encoding="utf-8"))
+        results = json.loads((Path(directory) / RESULTS_FILE).read_text(encoding="utf-8"))
+        json.dumps(results, ensure_ascii=False).encode()  # refuses halves of surrogate pairs
+        return results
     except (FileNotFoundError, ValueError, RecursionError):
         return None
 

@@ -8,12 +8,12 @@ and goes first when it is removed, so one with an index file is complete.
 from __future__ import annotations
 
 import functools
+import math
 import re
 import shutil
 from pathlib import Path
 from typing import Sequence
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 from absl import logging
 
@@ -22,6 +22,9 @@ from albert_tf import files
 BEST_CHECKPOINT = "model.ckpt-best"
 STATE_FILE = "checkpoint"
 FILE_SUFFIX = r"\.(index|meta|data-\d{5}-of-\d{5})$"
+# Errors of TensorFlow's reader on damaged files.
+READER_ERRORS = (tf.errors.OpError, ValueError, TypeError, RuntimeError, IndexError)
+_SHARD = re.compile(r"\.data-\d{5}-of-(\d{5})$")
 _ONLY_TO_RESUME = ".only-to-resume"  # suffix of the file that marks such a checkpoint
 _ORPHAN = re.compile(rf"(model\.ckpt-\d+)({re.escape(_ONLY_TO_RESUME)}|\.meta|\.data-.+)$")
 # Temporary files of TensorFlow, `save` and `keep_as_best`.
@@ -46,18 +49,17 @@ def problem(prefix: str) -> str | None:
     """
     if not Path(f"{prefix}.index").is_file():
         return f"{prefix}.index is missing"
-    shards = sorted(_files_of(prefix, ".data-*"))
+    shards = sorted(p for p in _files_of(prefix, ".data-*") if _SHARD.search(p.name))
     if not shards:
         return f"{prefix}.data-* is missing"
-    if len(shards) != int(shards[0].name[-5:]):
+    if len(shards) != int(_SHARD.search(shards[0].name).group(1)):
         return f"some of {prefix}.data-* are missing"
     try:
         reader = tf.train.load_checkpoint(prefix)
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        return f"{prefix}.index cannot be read ({str(error).splitlines()[0]})"
-    types, size = reader.get_variable_to_dtype_map(), 0
-    for name, shape in reader.get_variable_to_shape_map().items():
-        size += int(np.prod(shape, dtype=np.int64)) * types[name].size
+        types, shapes = reader.get_variable_to_dtype_map(), reader.get_variable_to_shape_map()
+    except READER_ERRORS as error:
+        return f"{prefix}.index cannot be read ({(str(error).splitlines() or [''])[0]})"
+    size = sum(math.prod(shape) * types[name].size for name, shape in shapes.items())
     if sum(path.stat().st_size for path in shards) < size:
         return f"{prefix}.data-* has been cut"
     return None
@@ -220,14 +222,15 @@ def correct_state(directory: str, prefixes: Sequence[str]) -> None:
 def _named_in_state(path):
     """Latest checkpoint in a file `checkpoint`: file name, or path if it is elsewhere.
 
-    Empty if the file is not readable; None if it and so the checkpoint do not exist.
+    Empty if TensorFlow cannot read the file; None if it and so the checkpoint do not exist.
     """
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    match = re.match(r'\s*model_checkpoint_path: "(.+)"\s*(\n|$)', text)
-    if not match:
+    try:
+        state = tf.train.get_checkpoint_state(str(path.parent))
+    except READER_ERRORS:
+        state = None
+    if state is None:
         return ""
-    named = path.parent / match.group(1)
+    named = Path(state.model_checkpoint_path)
     return named.name if named.parent.absolute() == path.parent.absolute() else str(named)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, Mapping, Sequence
+from typing import Iterable, Iterator, Mapping, Sequence
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 from absl import logging
 
@@ -58,7 +59,7 @@ def _named_checkpoint(directory):
     """Checkpoint of another program, which only the file `checkpoint` in its directory names."""
     try:
         return tf.train.latest_checkpoint(directory)
-    except (tf.errors.OpError, ValueError):
+    except checkpoint_files.READER_ERRORS:
         return None
 
 
@@ -122,7 +123,7 @@ def shapes_in(prefix: str) -> dict[str, list[int]]:
     """
     try:
         return dict(tf.train.list_variables(prefix))
-    except (tf.errors.OpError, ValueError) as error:
+    except checkpoint_files.READER_ERRORS as error:
         raise InputError(
             f"{prefix}: cannot read the checkpoint ({error}); check that all its files exist"
         ) from error
@@ -136,9 +137,28 @@ def model_shapes_in(prefix: str) -> dict[str, list[int]]:
 
 def global_step_in(prefix: str) -> int:
     """Global step in a checkpoint; 0 if it has none."""
-    reader = tf.train.load_checkpoint(prefix)
     name = tf.GraphKeys.GLOBAL_STEP
-    return int(reader.get_tensor(name)) if reader.has_tensor(name) else 0
+    return int(read_values(prefix, [name])[name]) if name in shapes_in(prefix) else 0
+
+
+def read_values(prefix: str, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Read variables of a checkpoint, and verify their checksums.
+
+    Args:
+      prefix: prefix of the checkpoint.
+      names: names of the variables.
+
+    Returns:
+      Values by name.
+
+    Raises:
+      InputError: if the checkpoint is damaged.
+    """
+    try:
+        reader = tf.train.load_checkpoint(prefix)
+        return {name: reader.get_tensor(name) for name in names}
+    except checkpoint_files.READER_ERRORS as error:
+        raise InputError(f"{prefix}: the checkpoint is damaged: {error}; copy it again") from error
 
 
 def check_fits(prefix: str, model: Shapes, all_needed: bool) -> None:

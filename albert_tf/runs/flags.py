@@ -114,5 +114,5 @@ def read(settings_class: type[Settings], flag_values: flags.FlagValues = flags.F
     values = settings_class(**given)
     problems += settings.wrong_values(values)
     if problems:
-        raise InputError("\n".join(problems))
+        raise InputError(*problems)
     return values

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import tensorflow.compat.v1 as tf
 from absl import logging
 
 from albert_tf import estimators, stopping
@@ -57,7 +56,7 @@ def train_and_evaluate(setup: Setup) -> None:
         if setup.settings.export_dir and distributed.is_chief():
             export(setup, checkpoint)
         distributed.wait_for_all()
-    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError):
+    except record_files.READING_ERRORS:
         record_files.check_readable([p for p in setup.record_paths if Path(p).exists()])
         for shard in setup.shards:
             shard.check_records()

@@ -30,11 +30,12 @@ class Problems:
 
     @contextmanager
     def collected(self) -> Iterator[None]:
-        """Catch an `InputError` raised in the block, and add its message."""
+        """Catch an `InputError` raised in the block, and add its problems."""
         try:
             yield
         except InputError as error:
-            self.add(str(error))
+            for message in error.args:
+                self.add(message)
 
     def raise_all(self) -> None:
         """Raise the problems of all processes, if any, one per line.
@@ -49,4 +50,4 @@ class Problems:
         for rank, found in enumerate(others, 1):
             messages += [f"rank {rank}: {message}" for message in found if message not in first]
         if messages:
-            raise SharedInputError("\n".join(messages))
+            raise SharedInputError(*messages)

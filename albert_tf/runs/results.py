@@ -11,12 +11,14 @@ from typing import Any, Mapping
 from absl import logging
 
 from albert_tf import files
+from albert_tf.bounds import Bounds
 from albert_tf.runs import best, checkpoint_files, curves
 from albert_tf.runs.best import NO_BEST, RESULTS_FILE, Source
 from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT, step_of
 from albert_tf.runs.task import Evaluation
 
 _TEXT_FILE = "eval_results.txt"
+_FINITE = Bounds(is_whole=False)
 
 
 class Results:
@@ -279,14 +281,21 @@ def _is_valid(saved):
         and isinstance(digests, dict)
         and (names is None or _maps_to(names, str))
         and metrics.keys() == digests.keys()
-        and all(_maps_to(values, (int, float)) for values in metrics.values())
+        and all(
+            isinstance(values, dict) and all(map(_is_metric, values.values()))
+            for values in metrics.values()
+        )
         and _maps_to(digests, str)
-        and {"best_checkpoint", "evaluated_on"} <= saved.keys()
+        and {"best_checkpoint", "files", "evaluated_on"} <= saved.keys()
     )
 
 
 def _maps_to(value, kind):
     return isinstance(value, dict) and all(isinstance(x, kind) for x in value.values())
+
+
+def _is_metric(value):
+    return isinstance(value, float) or _FINITE.allow(value)
 
 
 def _as_text(metrics):

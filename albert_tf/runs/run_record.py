@@ -32,6 +32,7 @@ _WITH_HOROVOD = ("horovod",)
 _WITH_HPU = ("habana-tensorflow",)
 # Environment variables that change what a run computes, or how it is spread out.
 _VARIABLES = ("TF_BF16_CONVERSION", "TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTRAOP_THREADS")
+_COMPARED_PARTS = ("schedule", "processes")  # which entries of older versions may lack
 _GIT_SECONDS = 10
 _PROJECT = Path(__file__).resolve().parents[2]
 
@@ -68,10 +69,8 @@ def _read(path):
     """Entries of a file. A damaged file is set aside."""
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))["starts"]
-        for entry in entries:
-            if not (isinstance(entry["settings"], dict) and isinstance(entry["inputs"], dict)):
-                raise TypeError
-            int(entry["start"]["step"])
+        if not (isinstance(entries, list) and all(map(_is_entry, entries))):
+            raise TypeError
         return entries
     except FileNotFoundError:
         return []
@@ -80,6 +79,14 @@ def _read(path):
         path.replace(aside)
         logging.warning("%s is damaged: moved to %s; a new one begins", path, aside.name)
         return []
+
+
+def _is_entry(value):
+    """Whether a JSON value has the structure that later starts rely on."""
+    if not (isinstance(value, dict) and {"settings", "inputs", "start"} <= value.keys()):
+        return False
+    parts = [value.get(name, {}) for name in ("settings", "inputs", "start", *_COMPARED_PARTS)]
+    return all(isinstance(part, dict) for part in parts) and type(value["start"].get("step")) is int
 
 
 def _trained_by(entries, step):

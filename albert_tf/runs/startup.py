@@ -94,7 +94,6 @@ def check(task_class: type[Task], settings: RunSettings, device: Device | None =
         length_buckets = _length_buckets(settings, device)
     with problems.collected():
         _check_output_dir(settings)
-        log_file.open_in(given_directory if shares_directory else own_directory)
     with problems.collected():
         _check_export_dir(settings)
 
@@ -119,6 +118,9 @@ def check(task_class: type[Task], settings: RunSettings, device: Device | None =
     if config and task.has_head and settings.output_dir and distributed.is_chief():
         with problems.collected():
             _check_first_weights(setup)
+    problems.raise_all()
+    with problems.collected():
+        log_file.open_in(given_directory if shares_directory else own_directory)
     problems.raise_all()
     distributed.log_processes()
     _check_same_inputs(setup, problems)

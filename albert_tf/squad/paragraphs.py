@@ -155,7 +155,7 @@ def _normalized(text):
     sources = np.repeat(np.arange(len(text), dtype=np.int32), lengths)
     codes = np.frombuffer(normalized.encode("utf-32-le"), "<u4")
     kept = codes != ord(" ")
-    kept[1:] |= kept[:-1]  # the first space of each run
+    kept[:-1] |= kept[1:]  # the last space of each run, which is next to the following word
     return codes[kept].tobytes().decode("utf-32-le"), sources[kept]
 
 

@@ -154,7 +154,7 @@ def wait_until_one_is_blocked(*processes):
 
     def read(process):
         for line in process.stderr:
-            if "waiting for another process" in line:
+            if "waiting for process " in line:
                 found.set()
 
     for process in processes:
@@ -203,7 +203,7 @@ def config_with(**sizes):
         (without("albert_config.json"), "albert_config.json is missing"),
         (without("model.ckpt-best.index"), "no checkpoint"),
         (without(DATA_FILE), "model.ckpt-best.data-* is missing"),
-        ({**MEMBERS, DATA_FILE: MEMBERS[DATA_FILE][:-100]}, "the checkpoint is damaged"),
+        ({**MEMBERS, DATA_FILE: MEMBERS[DATA_FILE][:-100]}, "model.ckpt-best.data-* has been cut"),
         ({**MEMBERS, **config_with(vocab_size=421)}, "has 420 pieces, but albert_config.json"),
         ({**MEMBERS, **config_with(hidden_size=64)}, "the checkpoint does not fit"),
         ({**MEMBERS, "30k-clean.vocab": b"<pad>\t0\n"}, "the pieces differ from those of"),

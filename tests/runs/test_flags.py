@@ -61,6 +61,10 @@ SHARED = {
     "horovod_compression": "none",
     "enable_scoped_allocator": False,
     "deterministic_run": False,
+    "seed": 12345,
+    "scale_learning_rate": True,
+    "evaluate_after_training": False,
+    "early_stopping_evaluations": 0,
     "use_tpu": False,
     "tpu_name": None,
     "tpu_zone": None,
@@ -74,6 +78,7 @@ SHARED = {
     "synapse_logger_start": 100,
 }
 SQUAD = {
+    "scale_learning_rate": False,
     "do_train": True,
     "do_predict": True,
     "output_dir": str(Path.home() / "tmp"),
