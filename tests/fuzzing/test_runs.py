@@ -215,7 +215,8 @@ def test_results(output_dir):
         results.mend(keep_best=True)
         results.forget_other_training(8)
         assert results.evaluations_since_best in (0, 1)
-        for prefix, f1 in zip(prefixes, (70.0, 60.0)):
+        # The best may turn out to be an earlier one, whose files are then made again.
+        for prefix, f1 in 2 * list(zip(prefixes, (70.0, 60.0))):
             if not results.has(prefix):
                 metrics = {"f1": f1, "exact_match": 1.0}
                 results.add(prefix, Evaluation(metrics, {"predictions.json": {}}), keep_best=True)
