@@ -82,6 +82,7 @@ def check(task_class: type[Task], settings: RunSettings, device: Device | None =
     settings = dataclasses.replace(settings, output_dir=own_directory)
     conversion, device = _check_device(settings, device, problems)
     shares_directory = distributed.shares_server_with_chief()
+    log_directory = given_directory if shares_directory else own_directory
     _check_numbers(settings, problems)
     config = _read_config(settings, problems)
     tokenizer = _load_tokenizer(task_class, settings, config, problems)
@@ -94,6 +95,8 @@ def check(task_class: type[Task], settings: RunSettings, device: Device | None =
         length_buckets = _length_buckets(settings, device)
     with problems.collected():
         _check_output_dir(settings)
+        if (Path(log_directory) / log_file.NAME).exists():
+            log_file.open_in(log_directory)
     with problems.collected():
         _check_export_dir(settings)
 
@@ -120,7 +123,7 @@ def check(task_class: type[Task], settings: RunSettings, device: Device | None =
             _check_first_weights(setup)
     problems.raise_all()
     with problems.collected():
-        log_file.open_in(given_directory if shares_directory else own_directory)
+        log_file.open_in(log_directory)  # not before: a wrong start leaves a new directory empty
     problems.raise_all()
     distributed.log_processes()
     _check_same_inputs(setup, problems)

@@ -161,8 +161,8 @@ def test_files_of_an_earlier_version_of_the_conversion(tmp_path, monkeypatch):
     version = json.loads(manifests.manifest_path(shard.paths[0]).read_text())["settings"]
     assert version["records_version"] == 1
     before = Path(shard.paths[0]).stat().st_mtime_ns
+    monkeypatch.setattr(type(shard.task), "records_version", 2)
     del shard
     (shard,) = make_setup("squad", tmp_path / "run").train_shards
-    monkeypatch.setattr(type(shard.task), "records_version", 2)
     shard.prepare()
     assert Path(shard.paths[0]).stat().st_mtime_ns != before
