@@ -211,13 +211,12 @@ def _check_writable(named, directory):
 
 
 def check_can_be_written(path: str) -> None:
-    """Check that the directory of a file is writable; it may be missing.
+    """Create the directory of a file if needed, and check that it is writable.
 
     Raises:
       InputError: if the directory is not writable.
     """
-    if Path(path).parent.exists():
-        _check_writable(path, Path(path).parent)
+    _check_writable(path, Path(path).parent)
 
 
 def check_is_no_directory(path: str) -> None:

@@ -294,7 +294,7 @@ def replacing(path: Path) -> Iterator[None]:
     """
     try:
         handle = Handle(path, os.O_RDWR)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         yield
         return
     try:

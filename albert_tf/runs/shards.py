@@ -137,8 +137,12 @@ class ExampleShard:
         if manifests.is_foreign(self._path):
             record_files.check_first_record(self._path, self._fields)
         elif not manifests.is_made(self.paths, self._origin):
+            # Those of flags are checked with their flags.
+            directories = (self.task.settings.output_dir, self.data_set.record_dir)
+            checked = [Path(directory) for directory in directories if directory]
             for path in self.paths:
-                files.check_can_be_written(path)
+                if Path(path).parent not in checked:
+                    files.check_can_be_written(path)
                 with locks.replacing(Path(path)):
                     pass  # no other run reads it
 
