@@ -55,6 +55,11 @@ def phase_of(change: Change) -> str:
     return "start"
 
 
+def _is_log(change: Change) -> bool:
+    """Whether a change is a line of the log or an event of TensorBoard, written in any phase."""
+    return bool(re.search(r"(^|/)(log\.txt$|events\.out\.)", change.path))
+
+
 def moments_of(
     changes: Sequence[Change], phase: str, while_workers_run: bool = False
 ) -> list[Moment]:
@@ -74,7 +79,7 @@ def moments_of(
             at_changes.append(Moment(phase, number, 0.0, change))
     for number, (change, following) in enumerate(zip(changes, changes[1:]), 1):
         pause = following.seconds - change.seconds
-        its_phase = phase_of(following)
+        its_phase = phase_of(next((c for c in changes[number:] if not _is_log(c)), following))
         if pause > _LONG_PAUSE_SECONDS and _BEFORE.get(its_phase, its_phase) == phase:
             for _ in range(10):
                 in_pauses.append(Moment(phase, number, pause * generator.random(), change))

@@ -80,7 +80,6 @@ def test_a_killed_run_ends_like_an_undisturbed_one(
     _strike_and_finish(runner, recording, moment, strikes, number % 5 != 4, record_property)
 
 
-@pytest.mark.skip(reason="a run that gets SIGTERM ends as if killed, without a checkpoint")
 @pytest.mark.parametrize(("name", "phase", "number"), _parameters(TERMINATED, _TERMINATED_SHARE))
 def test_a_terminated_run_ends_like_an_undisturbed_one(
     runner, recordings, record_property, name, phase, number
