@@ -1,6 +1,7 @@
 """Record of a run, `run.json` in its output directory: what was run, where and on what.
 
 Each start that trains adds an entry, and so does each start that only evaluates or predicts.
+TensorBoard's HParams page gets the settings of training too.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from absl import logging
 from albert_tf import files
 from albert_tf.devices import distributed
 from albert_tf.runs import checkpoint_files
+from albert_tf.runs.hooks import write_hparams
 from albert_tf.runs.model import peak_learning_rate
 from albert_tf.runs.settings import RunSettings, without_influence
 from albert_tf.runs.setup import Setup
@@ -63,6 +65,8 @@ def begin(setup: Setup, resumed_from: str | None = None) -> None:
                 *(resumed_from, "; ".join(changes)),
             )
     files.write_json(path, {"starts": [*entries, entry]})
+    if setup.settings.do_train:
+        write_hparams(setup.settings.output_dir, entry["settings"])
 
 
 def _read(path):

@@ -16,7 +16,6 @@ from albert_tf.errors import InputError
 from albert_tf.nn.config import AlbertConfig
 from albert_tf.runs import checkpoints, log_file, model_files, serving
 from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT
-from albert_tf.runs.hooks import write_hparams
 from albert_tf.runs.model import model_shapes, peak_learning_rate
 from albert_tf.runs.problems import Problems
 from albert_tf.runs.settings import RunSettings, wrong_values
@@ -154,8 +153,6 @@ def _log_settings(setup):
             if rate != settings.learning_rate
             else "",
         )
-    if settings.output_dir and distributed.is_chief():
-        write_hparams(settings.output_dir, dataclasses.asdict(settings))
 
 
 def _check_device(settings, device, problems):
