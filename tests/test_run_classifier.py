@@ -209,7 +209,8 @@ def test_regression(tmp_path):
     assert [float(score) for _, score in submitted] == scores.tolist()
     results = load(tmp_path / "eval_results.json")
     assert results["metric"] == "pearson"
-    assert results["pearson"] == pytest.approx(np.corrcoef(scores, STS_B_SCORES)[0, 1])
+    # Scores hardly differ after 4 steps: float32's rounding shows in the sixth digit.
+    assert results["pearson"] == pytest.approx(np.corrcoef(scores, STS_B_SCORES)[0, 1], rel=1e-4)
     ranks = [np.argsort(np.argsort(values)) for values in (scores, STS_B_SCORES)]
     assert results["spearman"] == pytest.approx(np.corrcoef(*ranks)[0, 1])
     labels = [
