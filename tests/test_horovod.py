@@ -111,7 +111,8 @@ def test_a_run_of_two(trained):
     assert "2 processes connected by MPI: 2 on " in log
     assert log.count("all 2 processes start from the same weights") == 1
     assert log.count("all 2 processes end with the same weights") == 1
-    assert "step 10 of 10: loss" in log
+    assert "10 steps of 8 examples (4 per card), with a learning rate of up to 5e-05\n" in log
+    assert re.search(r"step 10 of 10: loss [\d.]+, learning rate 5e-06;", log)
     assert log.count("predicted 171 records in") == 3
     assert "rank 1" not in log
     ours = {name for name in files(directory) if "tfrecord" in name}
@@ -322,6 +323,8 @@ def test_glue_on_three_ranks(tmp_path):
     run_flags = {"output_dir": tmp_path / "run", "use_horovod": True}
     log = succeed(launch("gloo", 3, command("run_classifier.py", {**flags, **run_flags})))
     assert "all 3 processes end with the same weights" in log
+    assert "with a learning rate of up to 0.00015 (5e-05 times 3 cards)\n" in log
+    assert re.search(r"step 1 of 4: loss [\d.]+, learning rate 0.00015;", log)
     run, one = tmp_path / "run", tmp_path / "one"
     checkpoint = run / "model.ckpt-best"
     succeed(run_classifier(one, **{**flags, "do_train": False, "init_checkpoint": checkpoint}))
