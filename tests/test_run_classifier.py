@@ -209,8 +209,10 @@ def test_regression(tmp_path):
     assert [float(score) for _, score in submitted] == scores.tolist()
     results = load(tmp_path / "eval_results.json")
     assert results["metric"] == "pearson"
-    # Scores hardly differ after 4 steps: float32's rounding shows in the sixth digit.
-    assert results["pearson"] == pytest.approx(np.corrcoef(scores, STS_B_SCORES)[0, 1], rel=1e-4)
+    # Evaluation and prediction are two passes, whose scores agree to float32's rounding only.
+    rounding = 4 * np.spacing(np.float32(scores.max())) / scores.std()
+    expected = np.corrcoef(scores, STS_B_SCORES)[0, 1]
+    assert results["pearson"] == pytest.approx(expected, abs=rounding)
     ranks = [np.argsort(np.argsort(values)) for values in (scores, STS_B_SCORES)]
     assert results["spearman"] == pytest.approx(np.corrcoef(*ranks)[0, 1])
     labels = [
