@@ -163,13 +163,17 @@ def check() -> None:
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
-    """Only note signals in the block. After it, `Stopped` is raised if there was one."""
+    """Only note signals in the block.
+
+    After it, `Stopped` is raised if there was one, unless another such block is around it.
+    """
     _state.deferrals += 1
     try:
         yield
     finally:
         _state.deferrals -= 1
-    check()
+    if not _state.deferrals:
+        check()
 
 
 @contextlib.contextmanager

@@ -8,14 +8,16 @@ import os
 import signal
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Callable, Iterable, Iterator, TypeVar
 
+from albert_tf import stopping
 from albert_tf.errors import InputError
 
 _TASKS_PER_WORKER = 2  # waiting, running, or with a result not taken yet
 _PARENT_CHECK_SECONDS = 1.0
+_STOP_CHECK_SECONDS = 0.1
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -28,7 +30,9 @@ def ordered_map(
 ) -> Iterator[Result]:
     """Map a function over tasks in worker processes; yield the results in task order.
 
-    The tasks are consumed only as fast as the results, to keep memory bounded.
+    The tasks are consumed only as fast as the results, to keep memory bounded. A signal to stop
+    ends the workers; it is deferred while the pool works on its own state, its locks and its list
+    of processes, which an exception at any moment would leave half-changed.
 
     Args:
       function: function of a task. Workers inherit it by fork, so it need not be picklable.
@@ -41,30 +45,42 @@ def ordered_map(
     if num_workers == 1:
         yield from map(function, tasks)
         return
-    pool = ProcessPoolExecutor(
-        num_workers,
-        multiprocessing.get_context("fork"),
-        initializer=_start_worker,
-        initargs=(function, os.getpid()),
-    )
+    with stopping.deferred():
+        pool = ProcessPoolExecutor(
+            num_workers,
+            multiprocessing.get_context("fork"),
+            initializer=_start_worker,
+            initargs=(function, os.getpid()),
+        )
     try:
         pending = collections.deque()
         for task in tasks:
-            pending.append(pool.submit(_call, task))
+            with stopping.deferred():
+                pending.append(pool.submit(_call, task))
             if len(pending) >= _TASKS_PER_WORKER * num_workers:
-                yield pending.popleft().result()
+                yield _result(pending.popleft())
         while pending:
-            yield pending.popleft().result()
+            yield _result(pending.popleft())
     except BrokenProcessPool as error:
         raise InputError(
             "a worker process was killed, perhaps for lack of memory; lower --num_workers"
         ) from error
     except BaseException:  # not to wait for the tasks that have begun
         for process in multiprocessing.active_children():
-            process.terminate()
+            process.kill()  # a process that has just been forked loses SIGTERM
         raise
     finally:
-        pool.shutdown()
+        with stopping.deferred():
+            pool.shutdown()
+
+
+def _result(future: Future) -> Result:
+    """Wait for a result; raise `Stopped` between two looks if a signal has arrived."""
+    while True:
+        with stopping.deferred():
+            done, _ = wait([future], timeout=_STOP_CHECK_SECONDS)
+        if done:
+            return future.result()
 
 
 def _start_worker(function, parent):

@@ -62,6 +62,36 @@ def test_a_killed_worker_is_an_error():
         list(ordered_map(kill_itself, range(10), 2))
 
 
+STOPPED_PROGRAM = """
+import os, signal, sys, threading, time
+from albert_tf import stopping
+from albert_tf.records import workers
+
+def stop():
+    time.sleep(float(sys.argv[1]))
+    os.kill(os.getpid(), signal.SIGTERM)
+
+stopping.start()
+list(workers.ordered_map(str, range(3), 2))
+try:
+    threading.Thread(target=stop, daemon=True).start()
+    while True:
+        list(workers.ordered_map(str, range(4), 2))
+except stopping.Stopped:
+    print("stopped")
+"""
+
+
+def test_a_stop_while_workers_start_and_end():
+    """No moment makes the script hang, lose the signal or fail."""
+    for number in range(20):
+        arguments = [sys.executable, "-c", STOPPED_PROGRAM, str(0.0025 * number)]
+        process = subprocess.run(
+            arguments, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert (process.returncode, process.stdout, process.stderr) == (0, "stopped\n", "")
+
+
 def test_workers_end_with_their_parent():
     code = """
 import os, time
