@@ -36,6 +36,7 @@ SQUAD_FLAGS = {
     "max_query_length": 24,
     "train_batch_size": 8,
     "save_checkpoints_steps": 4,
+    "write_report": False,
     "device": "cpu",
 }
 
@@ -53,6 +54,7 @@ CLASSIFIER_FLAGS = {
     "train_batch_size": 4,
     "train_step": 10,
     "save_checkpoints_steps": 4,
+    "write_report": False,
     "device": "cpu",
 }
 
@@ -73,6 +75,7 @@ PRETRAINING_FLAGS = {
     "num_train_steps": 10,
     "num_warmup_steps": 2,
     "save_checkpoints_steps": 4,
+    "write_report": False,
     "device": "cpu",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
 import struct
 from pathlib import Path
@@ -26,17 +27,26 @@ class RecordWriter:
 
     Attributes:
       num_records: number of records written so far.
+      lengths: number of examples of each length, in pieces, as far as it was given.
     """
 
     def __init__(self, path: str | Path):
         """Open the file."""
         self.num_records = 0
+        self.lengths = collections.Counter()
         self._writer = tf.io.TFRecordWriter(str(path))
 
-    def write(self, record: bytes) -> None:
-        """Append a record."""
+    def write(self, record: bytes, length: int | None = None) -> None:
+        """Append a record.
+
+        Args:
+          record: the serialized record.
+          length: length of its example before it is cut; None if it is unknown or counted already.
+        """
         self._writer.write(record)
         self.num_records += 1
+        if length is not None:
+            self.lengths[length] += 1
 
     def close(self) -> None:
         """Flush and close the file."""

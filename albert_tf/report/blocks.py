@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Mapping, Sequence, Union
 
 # States of an example, from bad to good.
 WRONG, PARTLY_RIGHT, RIGHT = "wrong", "partly right", "right"
-# Kinds of spans in a text besides the numbers of the answers: "1" for the best, "2", "3".
-TRUE_SPAN = "true"
+# Kinds of spans in a text, besides "1" for the best answer, "2" and "3" for the next.
+TRUE_SPAN, MASKED_SPAN = "true", "masked"
 
 EXAMPLES_BYTES = 8_000_000  # of a list of examples; a page with two lists stays under 20 MB
 

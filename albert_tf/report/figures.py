@@ -36,6 +36,8 @@ _STYLE = {
     "text.parse_math": False,  # a dollar sign is a dollar sign
     "font.family": ["sans-serif"],
     "font.size": 10,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
     "text.color": _INK,
     "axes.edgecolor": _GRID,
     "axes.labelcolor": _INK,
@@ -51,7 +53,8 @@ _STYLE = {
 }
 _WIDTH, _HEIGHT = 7.0, 3.0  # inches
 _MOST_POINTS = 1000  # of a line or a scatter plot
-_LONGEST_NAME = 14  # characters of a name below a group of bars
+_AXIS_CHARACTERS = 84  # of the names of all groups of bars together
+_LONGEST_NAME = 30  # characters
 _OUTSIDE = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
 
 
@@ -78,12 +81,15 @@ def _bars(axes, block):
     for number, (name, heights) in enumerate(series.items()):
         places = [group + (number - (len(series) - 1) / 2) * width for group in range(len(groups))]
         axes.bar(places, heights, width * 0.95, label=name)
-    counts = [f"\n{count:,}" for count in block["counts"]] or [""] * len(groups)
-    names = [_shortened(group) + count for group, count in zip(groups, counts)]
     is_crowded = len(groups) > 12
+    room = _LONGEST_NAME if is_crowded else min(_AXIS_CHARACTERS // len(groups), _LONGEST_NAME)
+    counts = [f"\n{count:,}" for count in block["counts"]] or [""] * len(groups)
+    names = [_shortened(group, room) + count for group, count in zip(groups, counts)]
     axes.set_xticks(range(len(groups)), names, rotation=90 if is_crowded else 0)
     axes.grid(visible=False, axis="x")
-    axes.set_xlabel(f"{block['axis']}, and number of examples" if block["counts"] else block["axis"])
+    axes.set_xlabel(
+        f"{block['axis']}, and number of examples" if block["counts"] else block["axis"]
+    )
     axes.set_ylabel(block["unit"])
     axes.set_ylim(0, block["top"])
     _add_legend(axes, len(series))
@@ -146,8 +152,8 @@ def _thinned(points: Sequence) -> Sequence:
     return points[::-1][::step][::-1] if step > 1 else points
 
 
-def _shortened(name):
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+def _shortened(name, room):
+    return name if len(name) <= room else f"{name[: room - 1]}…"
 
 
 def _as_svg(figure, caption):

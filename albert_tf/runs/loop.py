@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from pathlib import Path
 
 from absl import logging
@@ -11,7 +12,15 @@ from albert_tf import estimators, stopping
 from albert_tf.devices import distributed
 from albert_tf.devices.device import PORTABLE, Device
 from albert_tf.records import record_files
-from albert_tf.runs import best, checkpoint_files, checkpoints, run_record, serving, startup
+from albert_tf.runs import (
+    best,
+    checkpoint_files,
+    checkpoints,
+    reporting,
+    run_record,
+    serving,
+    startup,
+)
 from albert_tf.runs.evaluation import Evaluator, PredictedFiles
 from albert_tf.runs.hooks import StopHook
 from albert_tf.runs.model import make_model_fn, session_config
@@ -42,12 +51,14 @@ def run(task_class: type[Task], settings: RunSettings) -> None:
 
 def train_and_evaluate(setup: Setup) -> None:
     """Train, evaluate the checkpoints, predict the test sets and export the final checkpoint."""
-    predictor = Predictor(setup)
+    start_time, predictor = time.time(), Predictor(setup)
     try:
         evaluator = Evaluator(setup, predictor)
         if setup.settings.do_train:
             train(setup, evaluator)
         else:
+            for shard in setup.eval_shards:
+                shard.prepare()
             run_record.begin(setup)
         if setup.eval_shards:
             evaluator.finish()
@@ -55,6 +66,10 @@ def train_and_evaluate(setup: Setup) -> None:
         predict(setup, predictor, checkpoint)
         if setup.settings.export_dir and distributed.is_chief():
             export(setup, checkpoint)
+        if distributed.is_chief():
+            run_record.end(setup, start_time)
+            if setup.settings.write_report:
+                reporting.write_after_run(setup.settings.output_dir)
         distributed.wait_for_all()
     except record_files.READING_ERRORS:
         record_files.check_readable([p for p in setup.record_paths if Path(p).exists()])

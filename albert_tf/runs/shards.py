@@ -53,6 +53,8 @@ class ExampleShard:
       data_set: the whole data set.
       examples: examples of the shard.
       num_records: number of records of the shard; known after `prepare`.
+      lengths: number of examples of each length in pieces, before they are cut; known after
+        `prepare`, and empty for files of other programs.
     """
 
     def __init__(self, task: Task, data_set: DataSet):
@@ -60,6 +62,7 @@ class ExampleShard:
         self.task = task
         self.data_set = data_set
         self.num_records = 0
+        self.lengths: Mapping[int, int] = {}
         span = distributed.own_shard(len(data_set.examples))
         self.examples = data_set.examples[span.start : span.stop]
         self._readers = []  # keep the files from being replaced by other runs
@@ -155,6 +158,7 @@ class ExampleShard:
         first_number = self._first_number(manifest if is_complete else None)
         if is_complete or (manifest and not manifest.origin):  # another program wrote the file
             self.num_records = manifest.num_records
+            self.lengths = manifest.lengths
             if self._companion_path:
                 num_companions = (
                     companion.num_records if companion else self._write_companions(first_number)
@@ -209,10 +213,11 @@ class ExampleShard:
         """Write the record file, and the companion file if there is one."""
         with self._writers(self.paths) as (writer, *companion_writers):
             for record in self._records(first_number):
-                writer.write(record_files.serialize_example(record.values))
+                writer.write(record_files.serialize_example(record.values), record.length)
                 for companion_writer in companion_writers:
                     companion_writer.write(json.dumps(record.companion).encode())
         self.num_records = writer.num_records
+        self.lengths = writer.lengths
         logging.info("%s: wrote %d records", self._path, self.num_records)
 
     def _write_companions(self, first_number):
@@ -282,7 +287,10 @@ class FileShard:
       data_set: the record files.
       paths: paths of all files.
       counts: number of records in each file, by path.
+      lengths: empty, as the lengths of the examples are unknown.
     """
+
+    lengths: Mapping[int, int] = {}
 
     def __init__(self, task: Task, data_set: RecordFiles, known_counts: dict[str, int]):
         """Count the records.

@@ -200,7 +200,9 @@ def calibration(found: Sequence[Outcome]) -> Block:
 
 def listing(found: Sequence[Outcome]) -> Block:
     """The questions, worst first; among equally wrong ones those with the surest answer first."""
-    worst_first = sorted(found, key=lambda o: (o.f1, o.exact_match, -o.entries[0]["probability"]))
+    worst_first = sorted(
+        found, key=lambda o: (max(o.f1, o.exact_match), -o.entries[0]["probability"])
+    )
     words = {question_word(outcome.question.text) for outcome in found}
     return fitting_examples(
         "Questions, worst first",
@@ -217,7 +219,7 @@ def listing(found: Sequence[Outcome]) -> Block:
 
 
 def _example(outcome):
-    question, best = outcome.question, outcome.entries[: _SHOWN_ANSWERS]
+    question, best = outcome.question, outcome.entries[:_SHOWN_ANSWERS]
     state = RIGHT if outcome.exact_match else PARTLY_RIGHT if outcome.f1 > 0 else WRONG
     truths = list(dict.fromkeys(answer.text for answer in question.answers))
     marked = [[*span, TRUE_SPAN] for span in sorted(_true_spans(question))]

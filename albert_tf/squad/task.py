@@ -77,6 +77,7 @@ class SquadTask(Task):
 
     settings: SquadSettings
     title = "SQuAD v1.1"
+    fate_of_long_examples = "read in several windows"
     counts_records = True  # unique ids are numbered across all shards
 
     def read_inputs(self, problems: Problems) -> None:
@@ -162,7 +163,7 @@ class SquadTask(Task):
         progress = tqdm(examples, desc="making features", unit=" questions", disable=None)
         for feature in converter.features(progress, for_training, first_number):
             values = feature.record(self.settings.max_seq_length, for_training)
-            yield Record(values, dataclasses.asdict(feature.window))
+            yield Record(values, dataclasses.asdict(feature.window), feature.whole_length)
         if converter.dropped:
             logging.warning(
                 "skipped %d questions, as normalization leaves nothing of their paragraph: %s",

@@ -3,6 +3,7 @@
 // Lists of examples: filters, search, pages. Texts are set as text, never as HTML.
 
 const PAGE_SIZE = 25;
+const SPAN_LABELS = { true: "✓", 1: "1", 2: "2", 3: "3" };
 const SEARCH_PAUSE = 150; // milliseconds without a key before a search
 
 function element(name, className, ...children) {
@@ -30,7 +31,7 @@ function markedPassage(text, spans) {
     const kinds = Array.from(new Set(covering.map(([, , kind]) => kind)));
     const mark = element("mark", kinds.map((kind) => `span-${kind}`).join(" "), part);
     const ending = kinds.filter((kind) => covering.some(([, end, k]) => k === kind && end === to));
-    const labels = ending.map((kind) => (kind === "true" ? "✓" : kind));
+    const labels = ending.filter((kind) => kind in SPAN_LABELS).map((kind) => SPAN_LABELS[kind]);
     if (labels.length) mark.append(element("sup", "", labels.join(" ")));
     nodes.push(mark);
   }
