@@ -41,8 +41,8 @@ class Settings:
     do_lower_case: bool = setting(True, "Whether the tokenizer of transformers lower-cases text.")
     task_name: str | None = setting(
         None,
-        "GLUE task of a classifier, for the names of its labels in config.json; race for a model of "
-        "run_race.py.",
+        "GLUE task of a classifier, for the names of its labels in config.json; race for a model "
+        "of run_race.py.",
     )
     output_dir: str | None = path_setting("Folder to create.", kind=CHECKPOINT_PATH)
 
