@@ -72,6 +72,7 @@ RACE_FLAGS = {
     "warmup_step": 2,
     "save_checkpoints_steps": 4,
     "learning_rate": 1e-3,
+    "write_report": False,
     "device": "cpu",
 }
 

@@ -34,6 +34,7 @@ def label_sections(
     truths: Sequence[int],
     answers: Sequence[dict[str, Any]],
     name: str = "",
+    passages: Sequence[str] = (),
 ) -> list[Section]:
     """Sections about predicted labels.
 
@@ -43,12 +44,14 @@ def label_sections(
       truths: index of the true label of each example.
       answers: `head_outputs` of each example.
       name: name of the data set, for the headings, if there are several.
+      passages: a text of each example that it shares with others; empty for none.
     """
     predictions = [answer["predictions"] for answer in answers]
     blocks = [confusion(labels, truths, predictions), per_label(labels, truths, predictions)]
+    passages = passages or [None] * len(texts)
     examples = [
         _labelled(labels, *example, number)
-        for number, example in enumerate(zip(texts, truths, answers), 1)
+        for number, example in enumerate(zip(texts, passages, truths, answers), 1)
     ]
     examples.sort(key=lambda pair: pair[0])
     listing = fitting_examples(
@@ -88,7 +91,7 @@ def per_label(labels: Sequence[str], truths: Sequence[int], predictions: Sequenc
     return Table("Precision, recall and F1 of each label, in percent", columns, rows)
 
 
-def _labelled(labels, texts, truth, answer, number):
+def _labelled(labels, texts, passage, truth, answer, number):
     """Rank, and example with the probabilities of the labels."""
     prediction, probabilities = answer["predictions"], answer["probabilities"]
     is_right = prediction == truth
@@ -104,6 +107,7 @@ def _labelled(labels, texts, truth, answer, number):
         ],
         groups=[labels[truth], labels[prediction]],
         texts=texts,
+        passage=passage,
         rows=[[labels[label], f"{100 * probabilities[label]:.1f}%"] for label in best],
     )
     return (is_right, sureness if is_right else -sureness), item

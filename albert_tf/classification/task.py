@@ -151,13 +151,18 @@ class ClassificationTask(Task):
         names = [f"Text {number}" for number in range(1, len(texts) + 1)]
         return list(zip(names if len(texts) > 1 else ["Text"], texts))
 
+    def passages(self, data_set: DataSet) -> list[str]:
+        """Text of each example that it shares with others, for the report page; empty for none."""
+        return []
+
     def report_sections(self, data_set: DataSet, answers: Sequence[dict]) -> list[Section]:
         """Sections of the report page: errors by label and each example, or scores."""
         texts = [self.texts_of(example) for example in data_set.examples]
         truths = [example.label for example in data_set.examples]
         name = f" ({data_set.part.strip('_')})" if data_set.part else ""
         if self.labels:
-            return report.label_sections(self.labels, texts, truths, answers, name)
+            passages = self.passages(data_set)
+            return report.label_sections(self.labels, texts, truths, answers, name, passages)
         return report.score_sections(texts, truths, answers, name)
 
     def label_counts(self, data_set: DataSet) -> dict[str, int]:

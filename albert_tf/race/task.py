@@ -42,6 +42,7 @@ class RaceTask(ClassificationTask):
     """
 
     settings: RaceSettings
+    title = "RACE"
     labels = LETTERS
     metrics = (accuracy,)
 
@@ -120,7 +121,7 @@ class RaceTask(ClassificationTask):
             settings.do_lower_case,
         )
         for feature in features:
-            yield Record(feature.record(settings.max_seq_length))
+            yield Record(feature.record(settings.max_seq_length), length=feature.whole_length)
 
     def logits(self, pooled_output: tf.Tensor) -> tf.Tensor:
         """Build the scores of the options; see `option_logits`."""
@@ -129,6 +130,14 @@ class RaceTask(ClassificationTask):
     def evaluate(self, data_set: DataSet, answers: Sequence[dict]) -> Evaluation:
         """Compute the accuracy of all questions, and of those of each level."""
         return Evaluation(accuracies(data_set.examples, answers))
+
+    def texts_of(self, example: Example) -> list[tuple[str, str]]:
+        """The question and its options, with their names, for the report page."""
+        return [("Question", example.question), *zip(LETTERS, example.options)]
+
+    def passages(self, data_set: DataSet) -> list[str]:
+        """Article of each question, for the report page."""
+        return [example.article for example in data_set.examples]
 
     def predicted_files(self, data_set: DataSet, answers: Sequence[dict]) -> dict[str, str]:
         """Contents of the files of the test set, by name.

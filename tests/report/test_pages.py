@@ -15,6 +15,7 @@ from selenium.webdriver.support.ui import Select
 
 from albert_tf.glue.task import ClassifierTask
 from albert_tf.pretraining.task import PretrainingTask
+from albert_tf.race.task import RaceTask
 from albert_tf.report import page
 from albert_tf.runs import loop, reporting
 from albert_tf.squad import report as squad_report
@@ -33,6 +34,7 @@ PAGES = {
         *("Run", "Curves", "Data", "F1 and exact match by kind of question", "Probabilities"),
         "Questions",
     ],
+    "race": ["Run", "Curves", "Data", "Labels", "Examples"],
     "classifier": ["Run", "Curves", "Data", "Labels", "Examples"],
     "regression": ["Run", "Curves", "Data", "Scores", "Examples"],
     "pretraining": ["Run", "Curves", "Masked pieces and sentence order", "Examples"],
@@ -65,6 +67,7 @@ def runs(tmp_path_factory, questions, pretraining_records):
     short = {"write_report": True, "save_checkpoints_steps": 2, "save_summary_steps": 1}
     tasks = {
         "squad": ("squad", SquadTask, {"train_steps": 4, "predict_file": questions}),
+        "race": ("race", RaceTask, {"train_step": 4}),
         "classifier": ("classifier", ClassifierTask, {"train_step": 4}),
         "regression": (
             *("classifier", ClassifierTask),
