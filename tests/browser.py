@@ -19,7 +19,9 @@ def open_browser() -> webdriver.Chrome:
     options.add_argument("--window-size=1200,900")
     options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    return webdriver.Chrome(options, Service(_program("chromedriver")))
+    driver = webdriver.Chrome(options, Service(_program("chromedriver")))
+    driver.implicitly_wait(10)  # seconds, at most, until an element is there
+    return driver
 
 
 def _program(name):

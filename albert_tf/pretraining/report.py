@@ -112,7 +112,7 @@ def _joined(pieces, marked):
         plain = piece.replace(_SPACE, " ")
         text += " " if plain.startswith(" ") or is_special else ""
         start = len(text)
-        text += plain.lstrip(" ") + (" " if is_special else "")
+        text += (plain.lstrip(" ") or _SPACE) + (" " if is_special else "")
         if position in marked:
             spans.append([start, len(text), MASKED_SPAN])
     return text, spans

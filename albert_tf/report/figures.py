@@ -7,6 +7,7 @@ The same chart always gives the same SVG.
 from __future__ import annotations
 
 import io
+import json
 import logging as python_logging
 import math
 import re
@@ -32,7 +33,6 @@ _VARIABLES = {
 }
 _STYLE = {
     "svg.fonttype": "none",
-    "svg.hashsalt": "report",
     "text.parse_math": False,  # a dollar sign is a dollar sign
     "font.family": ["sans-serif"],
     "font.size": 10,
@@ -67,7 +67,8 @@ def draw(block: Mapping[str, Any]) -> str:
     Returns:
       An `svg` element, without fixed width and height.
     """
-    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+    salt = json.dumps(block)  # ids in the SVGs of a page must differ
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": salt}), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about glyphs: the browser has the fonts
         figure = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
         axes = figure.subplots()

@@ -81,11 +81,13 @@ class ExampleList {
     let timer = 0;
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
+      clearTimeout(timer);
       this.filter();
     });
     this.form.addEventListener("input", (event) => {
       clearTimeout(timer);
-      timer = setTimeout(() => this.filter(), event.target.type === "search" ? SEARCH_PAUSE : 0);
+      if (event.target.type === "search") timer = setTimeout(() => this.filter(), SEARCH_PAUSE);
+      else this.filter();
     });
     this.previous.addEventListener("click", () => this.show(this.page - 1));
     this.next.addEventListener("click", () => this.show(this.page + 1));
