@@ -28,7 +28,7 @@ class RecordWriter:
 
     Attributes:
       num_records: number of records written so far.
-      lengths: number of examples of each length, in pieces, as far as it was given.
+      lengths: number of examples of each length in pieces, for the manifest; filled by the caller.
     """
 
     def __init__(self, path: str | Path):
@@ -37,17 +37,10 @@ class RecordWriter:
         self.lengths = collections.Counter()
         self._writer = tf.io.TFRecordWriter(str(path))
 
-    def write(self, record: bytes, length: int | None = None) -> None:
-        """Append a record.
-
-        Args:
-          record: the serialized record.
-          length: length of its example before it is cut; None if it is unknown or counted already.
-        """
+    def write(self, record: bytes) -> None:
+        """Append a record."""
         self._writer.write(record)
         self.num_records += 1
-        if length is not None:
-            self.lengths[length] += 1
 
     def close(self) -> None:
         """Flush and close the file."""
@@ -70,6 +63,13 @@ def serialize_example(values: RecordValues) -> bytes:
             feature.float_list.value.extend(numbers)
         else:
             feature.int64_list.value.extend(numbers)
+    return example.SerializeToString(deterministic=True)
+
+
+def with_number(record: bytes, name: str, number: int) -> bytes:
+    """Add a field with one whole number to a serialized record."""
+    example = tf.train.Example.FromString(record)
+    example.features.feature[name].int64_list.value[:] = [number]
     return example.SerializeToString(deterministic=True)
 
 
