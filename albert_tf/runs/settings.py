@@ -220,6 +220,7 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings):
         "output_dir",
         "init_checkpoint",
         "do_train",
+        "max_eval_examples",
         "gradient_accumulation_steps",
         "save_checkpoints_steps",
         "save_summary_steps",
@@ -248,6 +249,12 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings):
         "Number of micro-batches to split a batch into. They run one after the other, to save "
         "memory; the update is the same.",
         lower=1,
+    )
+    max_train_examples: int | None = setting(
+        None, "Number of examples to train on, spread over the training set; for a try.", lower=1
+    )
+    max_eval_examples: int | None = setting(
+        None, "Number of examples to evaluate on, spread over each set; for a try.", lower=1
     )
     learning_rate: float = setting(5e-5, "Peak learning rate.", upper=1000)
     scale_learning_rate: bool = setting(

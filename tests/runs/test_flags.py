@@ -14,11 +14,11 @@ import pytest
 from absl import flags
 
 import ask
+import run_classifier
 import run_pretraining
 import run_squad_v1
 from albert_tf.downloads.settings import DataSetSettings, ModelDownloadSettings
 from albert_tf.errors import InputError
-from albert_tf.glue.settings import ClassifierSettings
 from albert_tf.pretraining.settings import RecordSettings
 from albert_tf.runs import flags as run_flags
 from albert_tf.runs import startup
@@ -39,7 +39,7 @@ SCRIPTS_WITH_HELP = (
 
 SETTINGS_CLASSES = (
     run_squad_v1.Settings,
-    ClassifierSettings,
+    run_classifier.Settings,
     run_pretraining.Settings,
     RecordSettings,
     ask.Settings,
@@ -191,7 +191,7 @@ def flags_of(script, settings="Settings"):
     ("script", "settings", "own"),
     [
         ("run_squad_v1", "Settings", SQUAD),
-        ("run_classifier", "ClassifierSettings", CLASSIFIER),
+        ("run_classifier", "Settings", CLASSIFIER),
         ("run_pretraining", "Settings", PRETRAINING),
     ],
 )
