@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import json
 
 import numpy as np
 import pytest
 
+from golden import checkpoint_of
 from own_data.files import OWN_DATA_FLAGS, write_rows
-from scripts import fail, load, run_script, succeed
+from scripts import load, run_script, succeed
 
-TEXTS = {
-    "bright": ["bright", "warm", "lovely", "calm", "gentle", "happy"],
-    "dark": ["dark", "cold", "awful", "loud", "harsh", "sad"],
-}
+WORDS = {"bright": ("sun", "gold"), "dark": ("fog", "night")}
 TEST = [
-    {"id": number, "text": f"the {word} lamp, of the keeper"}
-    for number, word in enumerate(TEXTS["dark"][:3] + TEXTS["bright"][:3])
+    {"id": number, "text": f"{word}, {word}: {word}"}
+    for number, word in enumerate(WORDS["dark"] + WORDS["bright"])
 ]
 
 
@@ -27,12 +24,11 @@ def run(output_dir, **flags):
 
 
 def training_rows():
-    words = ["lamp", "keeper", "sea", "tower"]
     return [
-        {"text": f"a {word} {words[n % 4]}", "label": label}
-        for n in range(8)
-        for label, found in TEXTS.items()
-        for word in found
+        {"text": f"{word} {word} {word} {n}", "label": label}
+        for n in range(24)
+        for label, words in WORDS.items()
+        for word in words
     ]
 
 
@@ -74,7 +70,7 @@ def test_a_run_on_a_csv_file(finished):
     assert matrix["labels"] == ["bright", "dark"]
     assert matrix["matrix"] == [[12, 0], [0, 12]]
     assert matrix["by_label"]["dark"]["f1"] == results["f1_macro"] == 1.0
-    assert "dark         1.0000  1.0000  1.0000    12" in (
+    assert "dark       1.0000  1.0000  1.0000    12" in (
         folder / "run/confusion_matrix.txt"
     ).read_text(encoding="utf-8")
 
@@ -85,7 +81,7 @@ def test_predictions_stand_beside_the_rows(finished):
     assert [(row["id"], row["text"]) for row in predicted] == [
         (str(row["id"]), row["text"]) for row in TEST
     ]
-    assert [row["prediction"] for row in predicted] == ["dark"] * 3 + ["bright"] * 3
+    assert [row["prediction"] for row in predicted] == ["dark"] * 2 + ["bright"] * 2
     for row in predicted:
         assert list(row) == [
             *("id", "text", "prediction", "probability"),
@@ -122,7 +118,7 @@ def test_later_prediction_of_a_gzipped_file(finished, tmp_path):
             all_probabilities=True,
         )
     )
-    assert "predicted 6 records" in log
+    assert "predicted 4 records" in log
     lines = (tmp_path / "run/predictions.jsonl").read_text(encoding="utf-8").splitlines()
     expected = predictions(folder / "run/predictions.csv")
     for line, row, earlier in zip(lines, rows, expected):
@@ -138,18 +134,16 @@ def test_later_prediction_of_a_gzipped_file(finished, tmp_path):
 
 
 def test_regression_on_gzipped_files(tmp_path):
-    rows = [{"text": "dark " * (n % 5), "score": -1.5 * (n % 5)} for n in range(1, 41)]
+    rows = [{"text": "fog " * (n % 5), "score": -1.5 * (n % 5)} for n in range(1, 41)]
     log = succeed(
         run(
             tmp_path / "run",
             train_file=write_rows(tmp_path / "train.tsv.gz", rows),
             dev_file=write_rows(tmp_path / "dev.jsonl.gz", rows[:10]),
             test_file=write_rows(tmp_path / "test.tsv.gz", rows[:10]),
+            init_checkpoint=checkpoint_of("regression"),
             regression=True,
-            train_batch_size=16,
-            train_step=80,
-            learning_rate=3e-3,
-            save_checkpoints_steps=80,
+            train_step=4,
         )
     )
     assert "train.tsv.gz: text: text, label: score" in log
@@ -158,36 +152,11 @@ def test_regression_on_gzipped_files(tmp_path):
     header, *predicted = (line.split("\t") for line in lines)
     assert header == ["text", "score", "prediction"]
     scores = np.array([float(row[2]) for row in predicted])
-    truth = [row["score"] for row in rows[:10]]
     results = load(tmp_path / "run/eval_results.json")
     assert results["metric"] == "pearson"
-    assert results["pearson"] == pytest.approx(np.corrcoef(scores, truth)[0, 1], abs=1e-4)
-    assert results["pearson"] > 0.9
+    # Evaluation and prediction are two passes, whose scores agree to float32's rounding only.
+    rounding = 4 * np.spacing(np.float32(abs(scores).max())) / scores.std()
+    expected = np.corrcoef(scores, [row["score"] for row in rows[:10]])[0, 1]
+    assert results["pearson"] == pytest.approx(expected, abs=rounding)
     assert load(tmp_path / "run/labels.json")["regression"] is True
     assert not (tmp_path / "run/confusion_matrix.txt").exists()
-
-
-def test_all_problems_of_all_files_at_once(tmp_path):
-    files = {
-        "train_file": "text,label\na,x\nb\nc,y\nd,\n",
-        "dev_file": "text,label\na,x\n",
-        "test_file": "a,b\n1,2\n",
-    }
-    for flag, content in files.items():
-        (tmp_path / f"{flag}.csv").write_text(content)
-    paths = {flag: tmp_path / f"{flag}.csv" for flag in files}
-    assert fail(run(tmp_path / "run", **paths)) == [
-        f"error: {tmp_path}/train_file.csv, line 3: 1 fields where the header has 2; correct the "
-        "file",
-        f"error: {tmp_path}/train_file.csv, line 5: no label; correct the file",
-    ]
-    with gzip.open(tmp_path / "train_file.csv", "wt") as file:
-        file.write("text,label\na,x\nb,x\nc,y\n")
-    (tmp_path / "dev_file.csv").write_bytes(b"text,label\na,z\n\xff,x\nc,y\n")
-    assert fail(run(tmp_path / "run", **paths)) == [
-        f'error: {tmp_path}/dev_file.csv, line 2: the label "z" is not one of the model\'s, which '
-        "are x, y; correct the file",
-        f"error: {tmp_path}/dev_file.csv, line 3: not UTF-8; correct the file",
-        f"error: {tmp_path}/test_file.csv: cannot tell the column of the text among a, b: no name "
-        "tells it; give --text_column",
-    ]

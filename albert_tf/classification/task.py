@@ -47,7 +47,7 @@ class ClassificationTask(Task):
     def check_settings(self, problems: Problems) -> None:
         """Collect problems with the settings that all of these tasks share."""
         settings = self.settings
-        if not settings.wanted_splits and not settings.export_dir:
+        if not settings.wanted_splits and not settings.exports:
             problems.add("nothing to do: give --do_train, --do_eval or --do_predict")
         with problems.collected():
             if settings.cached_dir:

@@ -19,6 +19,7 @@ from albert_tf.runs import (
     run_record,
     serving,
     startup,
+    tflite,
 )
 from albert_tf.runs.evaluation import Evaluator, PredictedFiles
 from albert_tf.runs.hooks import StopHook
@@ -61,7 +62,7 @@ def train_and_evaluate(setup: Setup) -> None:
             evaluator.finish()
         checkpoint = _final_checkpoint(setup)
         predict(setup, predictor, checkpoint)
-        if setup.settings.export_dir and distributed.is_chief():
+        if distributed.is_chief():
             export(setup, checkpoint)
         distributed.wait_for_all()
     except record_files.READING_ERRORS:
@@ -167,8 +168,12 @@ def predict(setup: Setup, predictor: Predictor, checkpoint: str) -> None:
 
 
 def export(setup: Setup, checkpoint: str) -> None:
-    """Export a checkpoint as a SavedModel that runs on any device."""
+    """Export a checkpoint as a SavedModel that runs on any device, and for TensorFlow Lite."""
     settings = setup.settings
+    if settings.export_tflite:
+        tflite.export(setup.task, checkpoint, settings.export_tflite, settings.tflite_float16)
+    if not settings.export_dir:
+        return
     serving.export(
         make_estimator(setup, PORTABLE),
         settings.export_dir,

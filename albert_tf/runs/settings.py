@@ -229,6 +229,8 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings):
         "use_einsum",
         "length_buckets",
         "export_dir",
+        "export_tflite",
+        "tflite_float16",
     )
 
     albert_config_file: str | None = path_setting("Model config, a JSON file.")
@@ -301,3 +303,14 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings):
     export_dir: str | None = path_setting(
         "Directory to export the best checkpoint to, as a SavedModel.", kind=CHECKPOINT_PATH
     )
+    export_tflite: str | None = path_setting(
+        "File to export the best checkpoint to, for TensorFlow Lite.",
+    )
+    tflite_float16: bool = setting(
+        False, "Whether that file has its weights in float16, which halves its size."
+    )
+
+    @property
+    def exports(self) -> bool:
+        """Whether a checkpoint is to be exported."""
+        return bool(self.export_dir or self.export_tflite)

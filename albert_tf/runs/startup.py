@@ -98,6 +98,9 @@ def check(task_class: type[Task], settings: RunSettings, device: Device | None =
             log_file.open_in(log_directory)
     with problems.collected():
         _check_export_dir(settings)
+    with problems.collected():
+        if settings.export_tflite and distributed.is_chief():
+            files.check_can_be_written(settings.export_tflite)
 
     task = task_class(settings, config, tokenizer)
     task.kept_in, task.kept_before = _kept_before(task, init_checkpoint, problems)

@@ -135,6 +135,33 @@ def test_problems_with_settings(tmp_path, sample_tokenizer, labels, flags, messa
         read_task(sample_tokenizer, **given)
 
 
+def test_all_problems_of_all_files_at_once(tmp_path, sample_tokenizer):
+    contents = {
+        "train_file": b"text,label\na,x\nb\nc,y\nd,\n",
+        "dev_file": b"text,label\na,z\n\xff,x\nc,y\n",
+        "test_file": b"a,b\n1,2\n",
+    }
+    paths = {flag: tmp_path / f"{flag}.csv" for flag in contents}
+    for flag, path in paths.items():
+        path.write_bytes(contents[flag])
+    with pytest.raises(InputError) as error:
+        read_task(sample_tokenizer, **paths)
+    assert str(error.value).splitlines() == [
+        f"{tmp_path}/train_file.csv, line 3: 1 fields where the header has 2; correct the file",
+        f"{tmp_path}/train_file.csv, line 5: no label; correct the file",
+    ]
+    paths["train_file"].write_bytes(b"text,label\na,x\nb,y\nc,x\n")
+    with pytest.raises(InputError) as error:
+        read_task(sample_tokenizer, **paths)
+    assert str(error.value).splitlines() == [
+        f'{tmp_path}/dev_file.csv, line 2: the label "z" is not one of the model\'s, which are x, '
+        "y; correct the file",
+        f"{tmp_path}/dev_file.csv, line 3: not UTF-8; correct the file",
+        f"{tmp_path}/test_file.csv: cannot tell the column of the text among a, b: no name tells "
+        "it; give --text_column",
+    ]
+
+
 def test_later_prediction_uses_the_labels_and_columns_of_the_training(tmp_path, sample_tokenizer):
     train = write_rows(tmp_path / "x.csv", [{**row, "more": "x"} for row in rows("b", "a", "b")])
     flags = {"text_column": "more", "do_eval": False, "do_predict": False}

@@ -74,7 +74,11 @@ SHARED = {
     "device": "auto",
     "length_buckets": None,
     "export_dir": None,
+    "export_tflite": None,
+    "tflite_float16": False,
     "gradient_accumulation_steps": 1,
+    "max_train_examples": None,
+    "max_eval_examples": None,
     "synapse_logger_start": 100,
 }
 SQUAD = {
@@ -118,6 +122,18 @@ CLASSIFIER = {
     "warmup_step": 0,
     "optimizer": "adamw",
     "threshold_to_export": None,
+    "train_file": None,
+    "dev_file": None,
+    "test_file": None,
+    "file_format": None,
+    "text_column": None,
+    "second_text_column": None,
+    "label_column": None,
+    "regression": False,
+    "dev_share": 0.0,
+    "metric": None,
+    "class_weights": "none",
+    "all_probabilities": False,
 }
 PRETRAINING = {
     "input_file": None,
