@@ -105,7 +105,7 @@ SQUAD = {
 }
 
 
-CLASSIFIER = {
+CLASSIFICATION = {
     "data_dir": None,
     "task_name": None,
     "cached_dir": None,
@@ -122,6 +122,9 @@ CLASSIFIER = {
     "warmup_step": 0,
     "optimizer": "adamw",
     "threshold_to_export": None,
+}
+CLASSIFIER = {
+    **CLASSIFICATION,
     "train_file": None,
     "dev_file": None,
     "test_file": None,
@@ -134,6 +137,23 @@ CLASSIFIER = {
     "metric": None,
     "class_weights": "none",
     "all_probabilities": False,
+}
+RACE = {
+    **CLASSIFICATION,
+    "task_name": "race",
+    "train_file": None,
+    "eval_file": None,
+    "predict_file": None,
+    "do_train": True,
+    "do_eval": True,
+    "max_qa_length": 128,
+    "high_only": False,
+    "middle_only": False,
+    "dropout_prob": 0.1,
+    "learning_rate": 1e-5,
+    "train_step": 12000,
+    "warmup_step": 1000,
+    "save_checkpoints_steps": 100,
 }
 PRETRAINING = {
     "input_file": None,
@@ -208,6 +228,7 @@ def flags_of(script, settings="Settings"):
     [
         ("run_squad_v1", "Settings", SQUAD),
         ("run_classifier", "Settings", CLASSIFIER),
+        ("run_race", "RaceSettings", RACE),
         ("run_pretraining", "Settings", PRETRAINING),
     ],
 )
