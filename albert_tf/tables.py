@@ -374,8 +374,8 @@ def as_text(
             yield table.delimiter.join(values) + "\n"
         else:
             line = io.StringIO()
-            csv.writer(line, delimiter=table.delimiter, lineterminator="\n").writerow(values)
-            yield line.getvalue()
+            csv.writer(line, delimiter=table.delimiter).writerow(values)
+            yield line.getvalue()[: -len("\r\n")] + "\n"
 
 
 def _with_header(columns, rows):
