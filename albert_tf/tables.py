@@ -80,7 +80,7 @@ class Table:
           InputError: if the file cannot be read, or its format or header is not known.
         """
         self.path = path
-        self.format = file_format or _format_of(path)
+        self.format = file_format or format_of(path)
         self.delimiter = {"csv": ",", "tsv": "\t", "jsonl": ""}[self.format]
         self.num_rows = 0
         self._starts = array.array("Q")  # offset and line number of every `_BLOCK`th row
@@ -275,16 +275,6 @@ def _json_rows(lines):
             yield lines.place(begun), {}, str(error)
 
 
-def _format_of(path):
-    name = path[: -len(".gz")] if path.endswith(".gz") else path
-    suffix = Path(name).suffix.lower()
-    if suffix not in _FORMAT_OF_SUFFIX:
-        raise InputError(
-            f"{path}: the name does not tell the format; give --file_format: {', '.join(FORMATS)}"
-        )
-    return _FORMAT_OF_SUFFIX[suffix]
-
-
 def _opened(path):
     """Open a file; a gzipped one is unpacked to a temporary file without a name."""
     with contextlib.ExitStack() as stack:
@@ -353,28 +343,32 @@ class RowProblems:
 
 
 def as_text(
-    table: Table, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]
+    file_format: str,
+    columns: Sequence[str],
+    rows: Iterable[Mapping[str, Any]],
+    delimiter: str = ",",
 ) -> Iterator[str]:
-    """Yield the lines of a file in the format of a table.
+    """Yield the lines of a file.
 
     Args:
-      table: the table whose format to use.
+      file_format: one of `FORMATS`.
       columns: columns of a CSV or TSV file, in the order of its header.
       rows: values by column.
+      delimiter: the text between two fields of a CSV file.
 
     Yields:
       Texts that end with a line feed; first the header, if the format has one.
     """
-    if table.format == "jsonl":
+    if file_format == "jsonl":
         for row in rows:
             yield json.dumps(row, ensure_ascii=False) + "\n"
         return
     for values in _with_header(columns, rows):
-        if table.format == "tsv":
-            yield table.delimiter.join(values) + "\n"
+        if file_format == "tsv":
+            yield "\t".join(values) + "\n"
         else:
             line = io.StringIO()
-            csv.writer(line, delimiter=table.delimiter).writerow(values)
+            csv.writer(line, delimiter=delimiter).writerow(values)
             yield line.getvalue()[: -len("\r\n")] + "\n"
 
 
@@ -382,3 +376,18 @@ def _with_header(columns, rows):
     yield list(columns)
     for row in rows:
         yield [str(row[name]) for name in columns]
+
+
+def format_of(path: str) -> str:
+    """Format of a file by its name.
+
+    Raises:
+      InputError: if the name does not tell it.
+    """
+    name = path[: -len(".gz")] if path.endswith(".gz") else path
+    suffix = Path(name).suffix.lower()
+    if suffix not in _FORMAT_OF_SUFFIX:
+        raise InputError(
+            f"{path}: the name does not tell the format; give --file_format: {', '.join(FORMATS)}"
+        )
+    return _FORMAT_OF_SUFFIX[suffix]

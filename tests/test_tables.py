@@ -168,7 +168,7 @@ def test_problems_are_counted_by_kind(tmp_path):
 def test_rows_are_written_in_the_format_of_the_table(tmp_path, name, content):
     table = Table(write(tmp_path, name, content))
     rows = [{**row.values, "new": 'a "b", c'} for row in table.rows()]
-    text = "".join(as_text(table, [*table.columns, "new"], rows))
+    text = "".join(as_text(table.format, [*table.columns, "new"], rows))
     again = Table(write(tmp_path, f"again.{table.format}", text))
     assert [dict(row.values) for row in again.rows()] == rows
     assert "é" in text or name != "x.csv"

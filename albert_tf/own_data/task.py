@@ -269,7 +269,8 @@ class OwnDataTask(ClassificationTask):
         )
         added = self._prediction(answers[0])
         columns = list(dict.fromkeys([*self._test_table.columns, *added]))
-        return {name: tables.as_text(self._test_table, columns, predicted)}
+        table = self._test_table
+        return {name: tables.as_text(table.format, columns, predicted, table.delimiter)}
 
     def _prediction(self, answer):
         """Values to add to the row of an answer, by column."""

@@ -47,7 +47,8 @@ def test_own_files(tmp_path, sample_tokenizer, name):
             assert len(record.record(32)["input_ids"]) == 32
         values = [{**example.values, "prediction": "x"} for example in examples]
         columns = list(dict.fromkeys([*checked.table.columns, "prediction"]))
-        text = "".join(as_text(checked.table, columns, values))
+        table = checked.table
+        text = "".join(as_text(table.format, columns, values, table.delimiter))
         again.write_bytes(text.encode())
         assert [dict(row.values) for row in Table(str(again)).rows()] == values
 
