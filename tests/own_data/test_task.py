@@ -60,7 +60,8 @@ def test_records_of_glue_files_are_golden(tmp_path, sample_tokenizer, name, suff
     golden = golden_lines(f"glue_{name}")
     for split, data_set in (("train", task.train_set), ("dev", task.eval_sets[0])):
         expected = [line for line in golden if line["split"] == split]
-        records = [record.values for record in task.records(data_set, data_set.examples, 0)]
+        chunk = dict(enumerate(data_set.examples))
+        records = [record.values for record in task.records(data_set, chunk)]
         assert len(records) == len(expected)
         for record, line in zip(records, expected):
             length = len(line["input_ids"])

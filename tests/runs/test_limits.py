@@ -7,8 +7,7 @@ import tensorflow.compat.v1 as tf
 
 from albert_tf.errors import InputError
 from albert_tf.records import manifests, record_files
-from albert_tf.runs.evaluation import Evaluator
-from albert_tf.runs.prediction import Predictor
+from albert_tf.runs import evaluation
 from task_factory import make_setup
 
 LIMITS = {"max_train_examples": 3, "max_eval_examples": 2}
@@ -24,17 +23,20 @@ def test_examples_are_spread_over_the_file(tmp_path):
 
 
 def test_records_and_results_depend_on_the_limits(tmp_path):
-    counts, results = [], []
-    for limits in ({"max_train_examples": 9}, LIMITS, {}):
-        setup = make_setup("classifier", tmp_path, **limits)
-        for shard in (*setup.train_shards, *setup.eval_shards):
-            shard.prepare()
-            counts.append(shard.num_records)
-        evaluator = Evaluator(setup, Predictor(setup))
-        results.append(evaluator._results._evaluated_on)
-    assert counts == [5, 5, 3, 2, 5, 5]
+    counts, results = zip(*(made(tmp_path, limits) for limits in ({}, LIMITS, {})))
+    assert counts == ([5, 5], [3, 2], [5, 5])
     assert results[1] == {**results[0], "max_eval_examples": 2}
     assert results[2] == results[0]
+
+
+def made(directory, limits):
+    """Numbers of the records made for training and evaluation, and what results depend on."""
+    setup = make_setup("classifier", directory, **limits)
+    shards = (*setup.train_shards, *setup.eval_shards)
+    for shard in shards:
+        shard.prepare()
+        shard._readers.clear()  # lets the next run make the files again
+    return [shard.num_records for shard in shards], evaluation._evaluated_on(setup)
 
 
 def test_a_file_without_a_manifest_is_used_whole(tmp_path):
