@@ -375,7 +375,7 @@ def as_text(
 def _with_header(columns, rows):
     yield list(columns)
     for row in rows:
-        yield [str(row[name]) for name in columns]
+        yield ["" if row[name] is None else str(row[name]) for name in columns]
 
 
 def format_of(path: str) -> str:
