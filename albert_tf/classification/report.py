@@ -9,6 +9,7 @@ from typing import Any, Sequence
 
 import numpy as np
 
+from albert_tf.classification.confusion import confusion_matrix, label_metrics
 from albert_tf.report.blocks import (
     RIGHT,
     WRONG,
@@ -23,7 +24,8 @@ from albert_tf.report.blocks import (
 
 Texts = Sequence["tuple[str, str]"]  # names and texts of an example
 
-_MOST_LABELS = 30  # of a confusion matrix
+_MOST_IN_MATRIX, _MOST_IN_TABLE, _MOST_IN_FILTER = 30, 200, 500  # labels
+_SCORES = ("precision", "recall", "f1")
 _SHOWN_LABELS = 5
 _LONGEST_TITLE = 160  # characters
 
@@ -47,7 +49,8 @@ def label_sections(
       passages: a text of each example that it shares with others; empty for none.
     """
     predictions = [answer["predictions"] for answer in answers]
-    blocks = [confusion(labels, truths, predictions), per_label(labels, truths, predictions)]
+    matrix = confusion_matrix(np.array(truths), np.array(predictions), len(labels))
+    blocks = [confusion(labels, matrix), per_label(labels, matrix)]
     passages = passages or [None] * len(texts)
     examples = [
         _labelled(labels, *example, number)
@@ -57,38 +60,38 @@ def label_sections(
     listing = fitting_examples(
         "Examples: errors first, the surest ones first",
         [item for _, item in examples],
-        filters={"True label": labels, "Predicted label": labels},
+        filters=_filters(labels),
         columns=("label", "probability"),
     )
     return [Section(f"Labels{name}", blocks), Section(f"Examples{name}", [listing])]
 
 
-def confusion(labels: Sequence[str], truths: Sequence[int], predictions: Sequence[int]) -> Block:
+def confusion(labels: Sequence[str], matrix: np.ndarray) -> Block:
     """Confusion matrix; of many labels, those with the most errors."""
-    from sklearn import metrics
-
-    counts = metrics.confusion_matrix(truths, predictions, labels=range(len(labels)))
-    shown, caption = np.arange(len(labels)), "Confusion matrix"
-    if len(labels) > _MOST_LABELS:
-        errors = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
-        shown = np.sort(np.argsort(-errors, kind="stable")[:_MOST_LABELS])
-        caption += f" of the {_MOST_LABELS} labels with the most errors"
-    return Matrix(caption, [labels[i] for i in shown], counts[np.ix_(shown, shown)].tolist())
+    shown, which = _with_most_errors(matrix, _MOST_IN_MATRIX)
+    counts = matrix[np.ix_(shown, shown)].tolist()
+    return Matrix(f"Confusion matrix{which}", [labels[i] for i in shown], counts)
 
 
-def per_label(labels: Sequence[str], truths: Sequence[int], predictions: Sequence[int]) -> Block:
-    """Table of precision, recall and F1 of each label; 0 where a label never occurs."""
-    from sklearn import metrics
-
-    values = metrics.precision_recall_fscore_support(
-        truths, predictions, labels=range(len(labels)), zero_division=0
-    )
+def per_label(labels: Sequence[str], matrix: np.ndarray) -> Block:
+    """Table of precision, recall and F1; of many labels, for those with the most errors."""
+    shown, which = _with_most_errors(matrix, _MOST_IN_TABLE)
+    metrics = list(label_metrics(matrix, range(len(labels))).values())
     rows = [
-        [label, *(f"{100 * float(x):.1f}" for x in scores), int(support)]
-        for label, *scores, support in zip(labels, *values)
+        [labels[i], *(f"{100 * metrics[i][name]:.1f}" for name in _SCORES), metrics[i]["rows"]]
+        for i in shown
     ]
-    columns = ("label", "precision", "recall", "F1", "examples")
-    return Table("Precision, recall and F1 of each label, in percent", columns, rows)
+    caption = f"Precision, recall and F1 of each label, in percent{which}"
+    return Table(caption, ("label", "precision", "recall", "F1", "examples"), rows)
+
+
+def _with_most_errors(matrix, most):
+    """Indices of the labels with the most errors, in order, and words that say so."""
+    if len(matrix) <= most:
+        return np.arange(len(matrix)), ""
+    errors = matrix.sum(axis=0) + matrix.sum(axis=1) - 2 * matrix.diagonal()
+    shown = np.sort(np.argsort(-errors, kind="stable")[:most])
+    return shown, f": the {most} labels with the most errors"
 
 
 def _labelled(labels, texts, passage, truth, answer, number):
@@ -96,7 +99,7 @@ def _labelled(labels, texts, passage, truth, answer, number):
     prediction, probabilities = answer["predictions"], answer["probabilities"]
     is_right = prediction == truth
     sureness = probabilities[prediction]
-    best = sorted(range(len(labels)), key=lambda label: -probabilities[label])[:_SHOWN_LABELS]
+    best = np.argsort(-np.array(probabilities), kind="stable")[:_SHOWN_LABELS]
     item = example(
         _title(texts),
         state=RIGHT if is_right else WRONG,
@@ -105,12 +108,18 @@ def _labelled(labels, texts, passage, truth, answer, number):
             *([] if is_right else [f"true: {labels[truth]}"]),
             f"no. {number}",
         ],
-        groups=[labels[truth], labels[prediction]],
+        groups=[labels[truth], labels[prediction]] if _filters(labels) else (),
         texts=texts,
         passage=passage,
         rows=[[labels[label], f"{100 * probabilities[label]:.1f}%"] for label in best],
     )
     return (is_right, sureness if is_right else -sureness), item
+
+
+def _filters(labels):
+    """Filters of the list; none for more labels than one can choose from."""
+    is_short = len(labels) <= _MOST_IN_FILTER
+    return {"True label": labels, "Predicted label": labels} if is_short else {}
 
 
 def score_sections(

@@ -15,6 +15,7 @@ from selenium.webdriver.support.ui import Select
 
 from albert_tf.errors import InputError
 from albert_tf.glue.task import ClassifierTask
+from albert_tf.own_data.task import OwnDataTask
 from albert_tf.pretraining.task import PretrainingTask
 from albert_tf.race.task import RaceTask
 from albert_tf.report import page
@@ -24,6 +25,7 @@ from albert_tf.squad.data import Answer, Question
 from albert_tf.squad.task import SquadTask
 from browser import console, open_browser, requests_of
 from golden import checkpoint_of
+from own_data.files import write_rows
 from scripts import SAMPLE_MODEL, SAMPLE_PREDICT, load, run_script
 from task_factory import make_settings
 
@@ -66,14 +68,19 @@ def runs(tmp_path_factory, questions, pretraining_records):
     """Output directories of short runs, by kind."""
     root = tmp_path_factory.mktemp("runs")
     short = {"write_report": True, "save_checkpoints_steps": 2, "save_summary_steps": 1}
+    scores = [{"said": "A lamp.", "meant": f"Lamp {n}.", "score": n} for n in range(3)]
+    own_file = write_rows(root / "scores.csv", scores)
+    own_scores = {
+        **{"task_name": None, "data_dir": None, "do_predict": False, "regression": True},
+        **{"train_file": own_file, "dev_file": own_file, "label_column": "score"},
+        "text_columns": ["said", "meant"],
+        "init_checkpoint": checkpoint_of("regression"),
+    }
     tasks = {
         "squad": ("squad", SquadTask, {"train_steps": 4, "predict_file": questions}),
         "race": ("race", RaceTask, {"train_step": 4}),
         "classifier": ("classifier", ClassifierTask, {"train_step": 4}),
-        "regression": (
-            *("classifier", ClassifierTask),
-            {"train_step": 4, "task_name": "sts-b", "init_checkpoint": checkpoint_of("regression")},
-        ),
+        "regression": ("classifier", OwnDataTask, {"train_step": 4, **own_scores}),
         "pretraining": (
             *("pretraining", PretrainingTask),
             {
