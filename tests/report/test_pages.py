@@ -73,7 +73,7 @@ def runs(tmp_path_factory, questions, pretraining_records):
     own_scores = {
         **{"task_name": None, "data_dir": None, "do_predict": False, "regression": True},
         **{"train_file": own_file, "dev_file": own_file, "label_column": "score"},
-        "text_columns": ["said", "meant"],
+        **{"text_column": "said", "second_text_column": "meant"},
         "init_checkpoint": checkpoint_of("regression"),
     }
     tasks = {
