@@ -42,6 +42,7 @@ def build_encoder(task: Task, features: Mapping[str, tf.Tensor], is_training: bo
         is_training,
         *(features[name] for name in MODEL_INPUTS),
         use_einsum=task.settings.use_einsum,
+        compute_padding=task.settings.compute_padding,
     )
 
 
