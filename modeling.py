@@ -225,7 +225,7 @@ def _add_token_types_and_positions(words, token_type_ids, layout, config, use_on
         initializer=create_initializer(config.initializer_range),
     )
     types = _look_up(token_type_table, layout.ids(token_type_ids), use_one_hot_embeddings)
-    embeddings = words + types + layout.position_embeddings(position_table)
+    embeddings = words + types + layout.position_embeddings(tf.convert_to_tensor(position_table))
     embeddings = custom_layer_norm(embeddings, begin_norm_axis=-1, scope="LayerNorm")
     return dropout(embeddings, config.hidden_dropout_prob)
 

@@ -75,6 +75,7 @@ class Layout(abc.ABC):
 
 class PaddedSequences(Layout):
     """Hidden vectors [B, P, D], as published: padding is computed, and masked in attention."""
+
     def __init__(self, input_mask: tf.Tensor):
         """Create the layout.
 
@@ -156,7 +157,8 @@ class Tokens(Layout):
         return tf.gather(tf.reshape(inputs[:, : self._length], [-1]), self._slots)
 
     def position_embeddings(self, table: tf.Tensor) -> tf.Tensor:
-        return tf.gather(table, self._columns)
+        embeddings = tf.gather(table, self._columns)
+        return gradients.override(_position_gradient, embeddings, table, self._columns)
 
     def mask_scores(self, dtype: tf.DType) -> tf.Tensor:
         is_masked = tf.logical_not(self._is_attended)
@@ -273,6 +275,12 @@ def _take(inputs, numbers, back):
 def _take_gradient(upstream, inputs, back):
     rows = tf.gather(_with_zeros(tf.reshape(upstream, [-1, upstream.shape[-1]])), back)
     return tf.reshape(rows, tf.shape(inputs)), None
+
+
+@gradients.ClosedForm
+def _position_gradient(upstream, table, positions):
+    # Dense, as in the padded layout: slices would count one by one in the global norm.
+    return tf.math.unsorted_segment_sum(upstream, positions, tf.shape(table)[0]), None
 
 
 @functools.partial(gradients.ClosedForm, num_outputs=3)

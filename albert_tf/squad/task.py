@@ -185,9 +185,7 @@ class SquadTask(Task):
         self, encoder: AlbertModel, features: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
         """Build the head for prediction: float logits [B, S] of start and end."""
-        start_logits, end_logits = span_logits(
-            encoder.get_sequence_output(), encoder.output_mask
-        )
+        start_logits, end_logits = span_logits(encoder.get_sequence_output(), encoder.output_mask)
         return {"start_log_prob": start_logits, "end_log_prob": end_logits}
 
     def answers(
