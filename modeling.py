@@ -288,7 +288,8 @@ def _block(hidden, layout, mask_scores, weights, config, use_einsum):
         with tf.name_scope("output"):
             attended = weights.attention(context, use_einsum)
             attended = dropout(attended, config.hidden_dropout_prob)
-    hidden = layer_norm(attended + hidden, "LayerNorm")
+    # The gradient of `add_n` is a plain copy; that of `+` has ops for broadcasting.
+    hidden = layer_norm(tf.add_n([attended, hidden]), "LayerNorm")
 
     with tf.name_scope("ffn_1"), tf.name_scope("intermediate"):
         inner = weights.intermediate(hidden, use_einsum)
@@ -298,7 +299,7 @@ def _block(hidden, layout, mask_scores, weights, config, use_einsum):
         with tf.name_scope("output"):
             output = weights.output(inner, use_einsum)
             output = dropout(output, config.hidden_dropout_prob)
-    return layer_norm(output + hidden, "LayerNorm_1")
+    return layer_norm(tf.add_n([output, hidden]), "LayerNorm_1")
 
 
 def layer_norm(input_tensor: tf.Tensor, name: str | None = None) -> tf.Tensor:
