@@ -10,13 +10,13 @@ import tensorflow.compat.v1 as tf
 import modeling
 from albert_tf.glue import task as glue
 from albert_tf.pretraining import heads as pretraining_heads
-from albert_tf.squad import task as squad_task
+from albert_tf.squad import v1, v2
 
 
 def squad(config, model, inputs):
     """Build the span head: logits of start and end, and the loss."""
-    start_logits, end_logits = squad_task.span_logits(model.get_sequence_output())
-    loss = squad_task.span_loss(
+    start_logits, end_logits = v1.span_logits(model.get_sequence_output())
+    loss = v1.span_loss(
         start_logits, end_logits, inputs["start_positions"], inputs["end_positions"]
     )
     return {"start_logits": start_logits, "end_logits": end_logits, "loss": loss}

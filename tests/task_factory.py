@@ -17,11 +17,12 @@ from albert_tf.pretraining.task import PretrainingTask
 from albert_tf.runs import startup
 from albert_tf.runs.setup import Setup
 from albert_tf.runs.shards import RUN_NUMBER
-from albert_tf.squad.task import SquadTask
+from albert_tf.squad.v1 import SquadV1Task
+from albert_tf.squad.v2 import SquadV2Task
 from scripts import CLASSIFIER_FLAGS, PRETRAINING_FLAGS, SQUAD_FLAGS
 
 _SCRIPTS = {
-    "squad": (SQUAD_FLAGS, SquadTask, run_squad_v1.Settings),
+    "squad": (SQUAD_FLAGS, SquadV1Task, run_squad_v1.Settings),
     "classifier": (CLASSIFIER_FLAGS, ClassifierTask, ClassifierSettings),
     "pretraining": (PRETRAINING_FLAGS, PretrainingTask, run_pretraining.Settings),
 }

@@ -11,7 +11,15 @@ from albert_tf import estimators, stopping
 from albert_tf.devices import distributed
 from albert_tf.devices.device import PORTABLE, Device
 from albert_tf.records import record_files
-from albert_tf.runs import best, checkpoint_files, checkpoints, run_record, serving, startup
+from albert_tf.runs import (
+    best,
+    calibration,
+    checkpoint_files,
+    checkpoints,
+    run_record,
+    serving,
+    startup,
+)
 from albert_tf.runs.evaluation import Evaluator, PredictedFiles
 from albert_tf.runs.hooks import StopHook
 from albert_tf.runs.model import make_model_fn, session_config
@@ -168,6 +176,6 @@ def export(setup: Setup, checkpoint: str) -> None:
         serving.assets_of_model(
             settings.albert_config_file, settings.spm_model_file, settings.vocab_file
         ),
-        setup.task.exported_settings,
+        {**calibration.read(checkpoint, settings.output_dir), **setup.task.exported_settings},
         dataclasses.asdict(settings),
     )

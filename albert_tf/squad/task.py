@@ -1,80 +1,39 @@
-"""SQuAD v1.1 task: span head and loss, answers, exact match and F1."""
+"""What the tasks of SQuAD v1.1 and v2.0 share: questions, records, and answers from outputs."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Iterable, Iterator, Sequence
 
 import tensorflow.compat.v1 as tf
 from absl import logging
 from tqdm import tqdm
 
-import modeling
 from albert_tf.bounds import Bounds
 from albert_tf.errors import InputError
 from albert_tf.records.record_files import RecordFields
 from albert_tf.runs.problems import Problems
-from albert_tf.runs.task import DataSet, Evaluation, Prediction, Record, Schedule, Task
+from albert_tf.runs.task import DataSet, Prediction, Record, Schedule, Task
 from albert_tf.squad import features as squad_features
-from albert_tf.squad import metrics
 from albert_tf.squad.answers import AnswerCollector
 from albert_tf.squad.data import Question, read_squad
 from albert_tf.squad.features import FeatureConverter, FeatureSettings, Window
 from albert_tf.squad.settings import SquadSettings
-from modeling import AlbertModel
 
 _INDEX = Bounds(is_whole=True, lower=0)
 
 
-def span_logits(sequence_output: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Build the span head: logits of each position as the start and the end of the answer.
-
-    Args:
-      sequence_output: float tensor [B, S, D], output of the encoder.
-
-    Returns:
-      Start logits and end logits, float tensors [B, S].
-    """
-    batch_size, length, width = modeling.get_shape_list(sequence_output)
-    with tf.variable_scope("cls/squad"):
-        logits = modeling.output_layer(tf.reshape(sequence_output, [-1, width]), 2)
-    logits = tf.reshape(logits, [batch_size, length, 2])
-    start_logits, end_logits = tf.unstack(logits, axis=2)
-    return start_logits, end_logits
-
-
-def span_loss(
-    start_logits: tf.Tensor,
-    end_logits: tf.Tensor,
-    start_positions: tf.Tensor,
-    end_positions: tf.Tensor,
-) -> tf.Tensor:
-    """Mean of the cross-entropies of start and end positions (BERT, section 4.2).
-
-    Args:
-      start_logits: float tensor [B, S].
-      end_logits: float tensor [B, S].
-      start_positions: int tensor [B].
-      end_positions: int tensor [B].
-
-    Returns:
-      Scalar float tensor.
-    """
-
-    def cross_entropy(logits, positions):
-        return tf.reduce_mean(
-            tf.nn.sparse_softmax_cross_entropy_with_logits(labels=positions, logits=logits)
-        )
-
-    start_loss = cross_entropy(start_logits, start_positions)
-    end_loss = cross_entropy(end_logits, end_positions)
-    return (start_loss + end_loss) / 2.0
-
-
 class SquadTask(Task):
-    """SQuAD v1.1: prediction of the span of a paragraph that answers a question."""
+    """Prediction of the span of a paragraph that answers a question: base class.
+
+    Attributes:
+      version: version of SQuAD; see `data`.
+      collector_class: class that makes the answers from the outputs of the head.
+    """
 
     settings: SquadSettings
+    version: ClassVar[str]
+    collector_class: ClassVar[type[AnswerCollector]]
     counts_records = True  # unique ids are numbered across all shards
 
     def read_inputs(self, problems: Problems) -> None:
@@ -95,7 +54,7 @@ class SquadTask(Task):
                     record_name="train_features.tfrecord",
                     record_file=settings.train_feature_file,
                     inputs={"train_file": settings.train_file},
-                    examples=_read_examples("train_file", settings.train_file, True),
+                    examples=self._read_examples("train_file", settings.train_file, True),
                 )
         with problems.collected():
             if settings.do_predict:
@@ -105,10 +64,16 @@ class SquadTask(Task):
                     companion_name="predict_windows.tfrecord",
                     companion_file=settings.predict_feature_left_file,
                     inputs={"predict_file": settings.predict_file},
-                    examples=_read_examples("predict_file", settings.predict_file, False),
+                    examples=self._read_examples("predict_file", settings.predict_file, False),
                     batch_size=settings.predict_batch_size,
                 )
                 self.eval_sets = [predict_set]
+
+    def _read_examples(self, flag, path, for_training):
+        """Read the SQuAD file given by a flag."""
+        if not path:
+            raise InputError(f"--{flag} is missing: give a SQuAD {self.version} file")
+        return read_squad(path, for_training, self.version)
 
     @property
     def schedule(self) -> Schedule:
@@ -167,45 +132,16 @@ class SquadTask(Task):
                 len(converter.dropped),
                 " ".join(converter.dropped),
             )
-
-    def loss(self, encoder: AlbertModel, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Build the head and its loss for training."""
-        logits = span_logits(encoder.get_sequence_output())
-        return span_loss(*logits, features["start_positions"], features["end_positions"])
-
-    def outputs(
-        self, encoder: AlbertModel, features: Mapping[str, tf.Tensor]
-    ) -> dict[str, tf.Tensor]:
-        """Build the head for prediction: float logits [B, S] of start and end."""
-        start_logits, end_logits = span_logits(encoder.get_sequence_output())
-        return {"start_log_prob": start_logits, "end_log_prob": end_logits}
-
     def answers(
         self, examples: Sequence[Question], predictions: Iterable[Prediction]
-    ) -> list[list[dict]]:
-        """Find the n-best list of each question, as in `nbest_predictions.json`."""
+    ) -> list[Any]:
+        """Find the answers to each question; see `AnswerCollector.answer`."""
         settings = self.settings
-        collector = AnswerCollector(settings.n_best_size, settings.max_answer_length)
+        collector = self.collector_class(settings.n_best_size, settings.max_answer_length)
         for prediction in predictions:
             window = _window(prediction.companion, examples, settings.max_seq_length)
-            length = window.num_positions  # excludes padding from the ranking
-            collector.add(
-                window,
-                examples[window.question].paragraph,
-                prediction.outputs["start_log_prob"][:length],
-                prediction.outputs["end_log_prob"][:length],
-            )
-        return [collector.n_best_entries(number) for number in range(len(examples))]
-
-    def evaluate(self, data_set: DataSet, answers: Sequence[list[dict]]) -> Evaluation:
-        """Compute exact match and F1 of the best answers, if the true answers are known."""
-        questions = data_set.examples
-        n_best = {question.id: entries for question, entries in zip(questions, answers)}
-        predictions = {question_id: entries[0]["text"] for question_id, entries in n_best.items()}
-        files = {"predictions.json": predictions, "nbest_predictions.json": n_best}
-        if not any(question.answers for question in questions):
-            return Evaluation({}, files)
-        return Evaluation(metrics.squad_metrics(questions, predictions), files)
+            collector.add(window, examples[window.question].paragraph, prediction.outputs)
+        return [collector.answer(number) for number in range(len(examples))]
 
 
 def _window(companion, examples, max_seq_length) -> Window:
@@ -228,10 +164,3 @@ def _window(companion, examples, max_seq_length) -> Window:
     ):
         raise companion.error("the window does not fit its question")
     return window
-
-
-def _read_examples(flag, path, for_training):
-    """Read the SQuAD file given by a flag."""
-    if not path:
-        raise InputError(f"--{flag} is missing: give a SQuAD v1.1 file")
-    return read_squad(path, for_training)

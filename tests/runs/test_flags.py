@@ -23,7 +23,7 @@ from albert_tf.pretraining.settings import RecordSettings
 from albert_tf.runs import flags as run_flags
 from albert_tf.runs import startup
 from albert_tf.runs.settings import bounds_of, setting
-from albert_tf.squad.task import SquadTask
+from albert_tf.squad.v1 import SquadV1Task
 from scripts import ROOT, fail, run_script
 
 SCRIPTS_WITH_HELP = (
@@ -307,7 +307,7 @@ def test_every_numeric_flag_refuses_absurd_values(value):
 def test_a_run_without_flags_checks_its_settings_too():
     settings = run_squad_v1.Settings(predict_batch_size=2**31, num_train_epochs=-1.0)
     with pytest.raises(InputError) as error:
-        startup.check(SquadTask, settings)
+        startup.check(SquadV1Task, settings)
     assert str(error.value).splitlines() == [
         "--predict_batch_size=2147483648: give a whole number from 1 to 1048576",
         "--num_train_epochs=-1: give a number greater than 0 and of at most 1000000",
