@@ -1,4 +1,4 @@
-"""Downloads and checks SQuAD v1.1 and the GLUE tasks.
+"""Downloads and checks SQuAD v1.1, SQuAD v2.0 and the GLUE tasks.
 
 python download/download_dataset.py squad mrpc sts-b
 """

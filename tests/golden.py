@@ -12,10 +12,11 @@ import modeling
 import optimization
 from albert_tf.devices import reductions
 from albert_tf.records.record_files import serialize_example
-from heads import HEADS
+from heads import ALL_HEADS
 
 GOLDEN = Path(__file__).parent / "golden"
 INPUTS = dict(np.load(GOLDEN / "tiny_model_inputs.npz"))
+SQUAD_V2_INPUTS = dict(np.load(GOLDEN / "squad_v2_inputs.npz"))
 
 
 def golden_numbers(name: str) -> dict[str, np.ndarray]:
@@ -82,7 +83,7 @@ def build(
     Returns:
       The tensors in the golden forward file, by name.
     """
-    inputs = inputs or INPUTS
+    inputs = inputs or (SQUAD_V2_INPUTS if head == "squad_v2" else INPUTS)
     model = modeling.AlbertModel(
         tiny_config(),
         is_training=is_training,
@@ -91,7 +92,7 @@ def build(
         token_type_ids=tf.convert_to_tensor(inputs["segment_ids"]),
         use_einsum=use_einsum,
     )
-    tensors = HEADS[head](tiny_config(), model, inputs)
+    tensors = ALL_HEADS[head](tiny_config(), model, inputs)
     checkpoint = checkpoint_of(head)
     assignment_map, matched = modeling.get_assignment_map_from_checkpoint(
         tf.trainable_variables(), checkpoint

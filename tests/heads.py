@@ -22,6 +22,20 @@ def squad(config, model, inputs):
     return {"start_logits": start_logits, "end_logits": end_logits, "loss": loss}
 
 
+def squad_v2(config, model, inputs):
+    """Build the head of SQuAD v2.0: outputs of prediction, and in training those of each loss."""
+    head = v2.Head(config, model.get_sequence_output(), v2.answer_mask(inputs))
+    names = ("start_positions", "end_positions", "is_impossible")
+    starts, ends, is_impossible = (tf.convert_to_tensor(inputs[name]) for name in names)
+    end_logits = head.end_logits(starts[:, tf.newaxis])[:, 0]
+    return {
+        **head.losses(starts, ends, is_impossible),
+        **head.outputs(start_n_top=5, end_n_top=5),
+        "start_log_probs": tf.nn.log_softmax(head.start_logits),
+        "end_log_probs": tf.nn.log_softmax(end_logits),
+    }
+
+
 def classifier(config, model, inputs):
     """Build the classifier head: logits of two labels, and the cross-entropy."""
     logits = modeling.output_layer(model.get_pooled_output(), 2)
@@ -73,9 +87,11 @@ def pretraining(config, model, inputs):
     }
 
 
+# Those with golden trainings.
 HEADS = {
     "squad": squad,
     "classifier": classifier,
     "regression": regression,
     "pretraining": pretraining,
 }
+ALL_HEADS = {**HEADS, "squad_v2": squad_v2}

@@ -9,6 +9,7 @@ import tensorflow.compat.v1 as tf
 
 import run_pretraining
 import run_squad_v1
+import run_squad_v2
 from albert_tf.devices.device import Device
 from albert_tf.glue.settings import ClassifierSettings
 from albert_tf.glue.task import ClassifierTask
@@ -19,10 +20,11 @@ from albert_tf.runs.setup import Setup
 from albert_tf.runs.shards import RUN_NUMBER
 from albert_tf.squad.v1 import SquadV1Task
 from albert_tf.squad.v2 import SquadV2Task
-from scripts import CLASSIFIER_FLAGS, PRETRAINING_FLAGS, SQUAD_FLAGS
+from scripts import CLASSIFIER_FLAGS, PRETRAINING_FLAGS, SQUAD_FLAGS, SQUAD_V2_FLAGS
 
 _SCRIPTS = {
     "squad": (SQUAD_FLAGS, SquadV1Task, run_squad_v1.Settings),
+    "squad_v2": (SQUAD_V2_FLAGS, SquadV2Task, run_squad_v2.Settings),
     "classifier": (CLASSIFIER_FLAGS, ClassifierTask, ClassifierSettings),
     "pretraining": (PRETRAINING_FLAGS, PretrainingTask, run_pretraining.Settings),
 }

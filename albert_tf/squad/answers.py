@@ -203,7 +203,9 @@ class TopListCollector(AnswerCollector):
         if not scores_of_spans:
             return []
         first, last = np.array(list(scores_of_spans)).T
-        means = np.array([np.sum(of_span, 0) / len(of_span) for of_span in scores_of_spans.values()])
+        means = np.array(
+            [np.sum(of_span, 0) / len(of_span) for of_span in scores_of_spans.values()]
+        )
         return _ranked_candidates(window, paragraph, first, last, *means.T, self.n_best_size)
 
 

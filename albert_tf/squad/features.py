@@ -204,9 +204,7 @@ def _add_answer(feature, span, answer):
       span: pieces of the paragraph in the window.
       answer: first and last piece of the answer in the paragraph; None without an answer.
     """
-    feature.is_impossible = not (
-        answer and span.start <= answer[0] and answer[1] < span.stop
-    )
+    feature.is_impossible = not (answer and span.start <= answer[0] and answer[1] < span.stop)
     if not feature.is_impossible:
         offset = feature.window.first_position - span.start
         feature.start_position, feature.end_position = (piece + offset for piece in answer)

@@ -44,7 +44,7 @@ class NullAnswerSettings(AnswerSettings):
 
     null_score_diff_threshold: float | None = setting(
         None,
-        'Score (logit) from which on a question has no answer. Default: that of the best F1, found '
+        "Score (logit) from which on a question has no answer. Default: that of the best F1, found "
         "when the model is evaluated.",
         lower=-_LARGEST_SCORE,
         upper=_LARGEST_SCORE,

@@ -132,9 +132,8 @@ class SquadTask(Task):
                 len(converter.dropped),
                 " ".join(converter.dropped),
             )
-    def answers(
-        self, examples: Sequence[Question], predictions: Iterable[Prediction]
-    ) -> list[Any]:
+
+    def answers(self, examples: Sequence[Question], predictions: Iterable[Prediction]) -> list[Any]:
         """Find the answers to each question; see `AnswerCollector.answer`."""
         settings = self.settings
         collector = self.collector_class(settings.n_best_size, settings.max_answer_length)
