@@ -117,6 +117,13 @@ class SpanCollector(AnswerCollector):
 
     no_span = Candidate("empty", 0.0, 0.0)
 
+    def ranked_scores(
+        self, window: Window, outputs: Mapping[str, np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Scores of the starts and of the ends that are ranked: those of padding are not."""
+        length = window.num_positions
+        return outputs["start_log_prob"][:length], outputs["end_log_prob"][:length]
+
     def candidates(
         self, window: Window, paragraph: str, outputs: Mapping[str, np.ndarray]
     ) -> list[Candidate]:
@@ -133,8 +140,7 @@ class SpanCollector(AnswerCollector):
         Returns:
           Up to `n_best_size` candidates, best first, with distinct texts.
         """
-        length = window.num_positions  # padding is not ranked
-        scores = [outputs[name][:length] for name in ("start_log_prob", "end_log_prob")]
+        scores = self.ranked_scores(window, outputs)
         starts, ends = (_best_positions(values, self.n_best_size) for values in scores)
         pairs = np.meshgrid(starts, ends, indexing="ij")
         first, last = (positions.ravel() for positions in pairs)
