@@ -1,4 +1,4 @@
-"""Download, assembly and checks of SQuAD v1.1, SQuAD v2.0 and the GLUE tasks."""
+"""Download, assembly and checks of SQuAD v1.1 and v2.0, the GLUE tasks and RACE."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from albert_tf.downloads.fetching import DownloadPolicy
 from albert_tf.errors import InputError
 from albert_tf.glue.data import TASKS, GlueTask, find_task, read_examples
 from albert_tf.locks import file_lock
+from albert_tf.race.data import LEVELS, find_articles, read_articles
 from albert_tf.squad.data import V1, V2, read_squad
 
 # SHA-256 digests, as published in the loaders of Hugging Face and TensorFlow Datasets.
@@ -30,6 +31,8 @@ _SQUAD_FILES = {
     },
 }
 _SQUAD_EVALUATION = "evaluate-v1.1.py"
+_RACE_ARCHIVE = "RACE.tar.gz"
+_RACE_SHA256 = "b2769cc9fdc5c546a693300eb9a966cec6870bd349fbc44ed5225f8ad33006e5"
 _MRPC_TRAIN = "msr_paraphrase_train.txt"
 _MRPC_TEST = "msr_paraphrase_test.txt"
 _MRPC_DEV_IDS = "mrpc_dev_ids.tsv"
@@ -47,6 +50,7 @@ class Source:
       squad_evaluation_url: URL of the SQuAD evaluation script.
       glue_url: URL of the folder with the GLUE archives.
       mrpc_url: URL of the folder with the files of the paraphrase corpus (MRPC).
+      race_url: URL of the RACE archive.
       verify_checksums: whether to verify published digests.
       policy: retries and limits of all downloads.
     """
@@ -55,6 +59,7 @@ class Source:
     squad_evaluation_url: str
     glue_url: str
     mrpc_url: str
+    race_url: str
     verify_checksums: bool
     policy: DownloadPolicy
 
@@ -103,7 +108,8 @@ def download_data_sets(names: Sequence[str], output_dir: str, source: Source) ->
 def _names(arguments):
     """Expand the command's arguments to names of data sets."""
     if not arguments:
-        known = ", ".join(["squad", "squad-v2", "squad-evaluation", *_glue_names()])
+        own = ["squad", "squad-v2", "squad-evaluation", "race"]
+        known = ", ".join([*own, *_glue_names()])
         raise InputError(f"name the data sets to download: {known}; or glue for all of its tasks")
     return [
         name
@@ -124,6 +130,8 @@ def _data_set(name) -> tuple[str, Callable[[Path, Path, Source], None]]:
         return "SQuAD-v2", functools.partial(make_squad, version=V2)
     if name.lower() == "squad-evaluation":
         return "SQuAD-evaluation", make_squad_evaluation
+    if name.lower() == "race":
+        return "RACE", make_race
     task = find_task(name)
     makers = {"mrpc": make_mrpc, "ax": make_diagnostic}
     return task.folders[0], makers.get(task.name, functools.partial(make_glue, task=task))
@@ -151,8 +159,8 @@ def download(make: Callable[[Path, Path, Source], None], folder: Path, source: S
         shutil.rmtree(downloads)
     except InputError as error:
         _keep_parts(downloads)
-        message = str(error).replace(f"{temporary}/", "")
-        raise InputError(f"{folder}: {message}") from error
+        messages = (message.replace(f"{temporary}/", "") for message in error.args)
+        raise InputError(*(f"{folder}: {message}" for message in messages)) from error
 
 
 def _keep_parts(downloads):
@@ -177,6 +185,20 @@ def make_squad_evaluation(folder: Path, downloads: Path, source: Source) -> None
     """Download the official evaluation script of SQuAD v1.1."""
     source.fetch(source.squad_evaluation_url, downloads / _SQUAD_EVALUATION)
     (downloads / _SQUAD_EVALUATION).rename(folder / _SQUAD_EVALUATION)
+
+
+def make_race(folder: Path, downloads: Path, source: Source) -> None:
+    """Download RACE, after a notice of its license."""
+    logging.warning(
+        "RACE may be used for non-commercial research only; its passages belong to others: see %s",
+        source.race_url.rpartition("/")[0],
+    )
+    archive = source.fetch(source.race_url, downloads / _RACE_ARCHIVE, _RACE_SHA256)
+    archives.unpack(archive, folder, source.policy.max_unpacked_size)
+    for split in ("train", "dev", "test"):
+        paths = find_articles(str(folder), split, LEVELS)
+        for level, path in zip(LEVELS, paths.values()):
+            read_articles(path, level, needs_answers=True)
 
 
 def make_glue(folder: Path, downloads: Path, source: Source, task: GlueTask) -> None:

@@ -9,8 +9,8 @@ _MODEL_FILES = (
     "download/download_pretrained_model.py, and give the flags that it prints (--init_checkpoint, "
     "--albert_config_file, --spm_model_file)"
 )
-_SQUAD_2 = "a flag for SQuAD v2.0; use run_squad_v2.py, or leave it out"
-_RACE = "a flag for RACE, without meaning for this task; leave it out"
+_SQUAD_2 = "a flag of run_squad_v2.py, for questions that may have no answer; leave it out"
+_RACE = "a flag of run_race.py, which trains on RACE; leave it out"
 _OPTIONAL = "not needed; leave it out"
 
 # By the name of the flag: the remedy in a script that has the flag given with it, the first that
