@@ -99,5 +99,8 @@ class SquadV2Settings(NullAnswerSettings, SquadSettings):
     )
     end_n_top: int = setting(5, "Number of best ends for each start.", lower=1, upper=_LONGEST_LIST)
     dropout_prob: float = setting(
-        0.1, "Dropout in the part of the head that says whether there is an answer.", upper=0.9
+        0.1,
+        "Dropout in the part of the head that says whether there is an answer, in training.",
+        upper=1,
+        excludes_upper=True,
     )

@@ -16,6 +16,7 @@ from absl import flags
 import ask
 import run_pretraining
 import run_squad_v1
+import run_squad_v2
 from albert_tf.downloads.settings import DataSetSettings, ModelDownloadSettings
 from albert_tf.errors import InputError
 from albert_tf.glue.settings import ClassifierSettings
@@ -28,6 +29,7 @@ from scripts import ROOT, fail, run_script
 
 SCRIPTS_WITH_HELP = (
     "run_squad_v1.py",
+    "run_squad_v2.py",
     "run_classifier.py",
     "run_pretraining.py",
     "create_pretraining_data.py",
@@ -39,6 +41,7 @@ SCRIPTS_WITH_HELP = (
 
 SETTINGS_CLASSES = (
     run_squad_v1.Settings,
+    run_squad_v2.Settings,
     ClassifierSettings,
     run_pretraining.Settings,
     RecordSettings,
@@ -99,7 +102,17 @@ SQUAD = {
     "n_best_size": 20,
     "max_answer_length": 30,
 }
-
+SQUAD_V2 = {
+    **SQUAD,
+    "do_train": False,
+    "do_predict": False,
+    "num_train_epochs": 3.0,
+    "save_checkpoints_steps": 1000,
+    "start_n_top": 5,
+    "end_n_top": 5,
+    "dropout_prob": 0.1,
+    "null_score_diff_threshold": None,
+}
 
 CLASSIFIER = {
     "data_dir": None,
@@ -208,6 +221,7 @@ def flags_of(script, settings="Settings"):
     ("script", "settings", "own"),
     [
         ("run_squad_v1", "Settings", SQUAD),
+        ("run_squad_v2", "Settings", SQUAD_V2),
         ("run_classifier", "ClassifierSettings", CLASSIFIER),
         ("run_race", "RaceSettings", RACE),
         ("run_pretraining", "Settings", PRETRAINING),
