@@ -25,9 +25,10 @@ def squad(config, model, inputs):
 
 def squad_v2(config, model, inputs):
     """Build the head of SQuAD v2.0: outputs of prediction, and in training those of each loss."""
+    inputs = {name: tf.convert_to_tensor(values) for name, values in inputs.items()}
     head = v2.Head(config, model.get_sequence_output(), v2.answer_mask(inputs))
     names = ("start_positions", "end_positions", "is_impossible")
-    starts, ends, is_impossible = (tf.convert_to_tensor(inputs[name]) for name in names)
+    starts, ends, is_impossible = (inputs[name] for name in names)
     end_logits = head.end_logits(starts[:, tf.newaxis])[:, 0]
     return {
         **head.losses(starts, ends, is_impossible),
