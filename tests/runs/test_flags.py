@@ -321,6 +321,7 @@ def test_every_numeric_flag_refuses_absurd_values(value):
         "max_unpacked_size": ("2147483648",),
         "random_seed": ("-1000000",),
         "threshold_to_export": ("-1000000", "2147483648"),
+        "null_score_diff_threshold": ("-1000000", "2147483648"),
     }
     for settings_class in SETTINGS_CLASSES:
         names = [
