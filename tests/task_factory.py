@@ -7,11 +7,11 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
+import run_classifier
 import run_pretraining
 import run_squad_v1
 import run_squad_v2
 from albert_tf.devices.device import Device
-from albert_tf.glue.settings import ClassifierSettings
 from albert_tf.glue.task import ClassifierTask
 from albert_tf.pretraining.heads import DENOMINATOR
 from albert_tf.pretraining.task import PretrainingTask
@@ -33,7 +33,7 @@ from scripts import (
 _SCRIPTS = {
     "squad": (SQUAD_FLAGS, SquadV1Task, run_squad_v1.Settings),
     "squad_v2": (SQUAD_V2_FLAGS, SquadV2Task, run_squad_v2.Settings),
-    "classifier": (CLASSIFIER_FLAGS, ClassifierTask, ClassifierSettings),
+    "classifier": (CLASSIFIER_FLAGS, ClassifierTask, run_classifier.Settings),
     "race": (RACE_FLAGS, RaceTask, RaceSettings),
     "pretraining": (PRETRAINING_FLAGS, PretrainingTask, run_pretraining.Settings),
 }

@@ -16,9 +16,11 @@ from albert_tf.runs import (
     calibration,
     checkpoint_files,
     checkpoints,
+    kept_files,
     run_record,
     serving,
     startup,
+    tflite,
 )
 from albert_tf.runs.evaluation import Evaluator, PredictedFiles
 from albert_tf.runs.hooks import StopHook
@@ -61,7 +63,7 @@ def train_and_evaluate(setup: Setup) -> None:
             evaluator.finish()
         checkpoint = _final_checkpoint(setup)
         predict(setup, predictor, checkpoint)
-        if setup.settings.export_dir and distributed.is_chief():
+        if distributed.is_chief():
             export(setup, checkpoint)
         distributed.wait_for_all()
     except record_files.READING_ERRORS:
@@ -99,6 +101,7 @@ def train(setup: Setup, evaluator: Evaluator) -> None:
     """Train to the end of the schedule, starting from the last checkpoint if one exists."""
     settings, num_train_steps, latest = setup.settings, setup.schedule.steps, None
     if distributed.is_chief():
+        kept_files.write(settings.output_dir, setup.task.kept)
         checkpoint_files.remove_unfinished(settings.output_dir)
         saved = checkpoint_files.saved_checkpoints(settings.output_dir)
         checkpoint_files.correct_state(settings.output_dir, saved)
@@ -166,8 +169,12 @@ def predict(setup: Setup, predictor: Predictor, checkpoint: str) -> None:
 
 
 def export(setup: Setup, checkpoint: str) -> None:
-    """Export a checkpoint as a SavedModel that runs on any device."""
+    """Export a checkpoint as a SavedModel that runs on any device, and for TensorFlow Lite."""
     settings = setup.settings
+    if settings.export_tflite:
+        tflite.export(setup.task, checkpoint, settings.export_tflite, settings.tflite_float16)
+    if not settings.export_dir:
+        return
     serving.export(
         make_estimator(setup, PORTABLE),
         settings.export_dir,
@@ -176,6 +183,12 @@ def export(setup: Setup, checkpoint: str) -> None:
         serving.assets_of_model(
             settings.albert_config_file, settings.spm_model_file, settings.vocab_file
         ),
-        {**calibration.read(checkpoint, settings.output_dir), **setup.task.exported_settings},
+        {
+            serving.SETTINGS_FILE: {
+                **calibration.read(checkpoint, settings.output_dir),
+                **setup.task.exported_settings,
+            },
+            **setup.task.kept,
+        },
         dataclasses.asdict(settings),
     )

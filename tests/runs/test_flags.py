@@ -14,12 +14,12 @@ import pytest
 from absl import flags
 
 import ask
+import run_classifier
 import run_pretraining
 import run_squad_v1
 import run_squad_v2
 from albert_tf.downloads.settings import DataSetSettings, ModelDownloadSettings
 from albert_tf.errors import InputError
-from albert_tf.glue.settings import ClassifierSettings
 from albert_tf.pretraining.settings import RecordSettings
 from albert_tf.runs import flags as run_flags
 from albert_tf.runs import startup
@@ -42,7 +42,7 @@ SCRIPTS_WITH_HELP = (
 SETTINGS_CLASSES = (
     run_squad_v1.Settings,
     run_squad_v2.Settings,
-    ClassifierSettings,
+    run_classifier.Settings,
     run_pretraining.Settings,
     RecordSettings,
     ask.Settings,
@@ -78,7 +78,11 @@ SHARED = {
     "num_workers": 0,
     "length_buckets": None,
     "export_dir": None,
+    "export_tflite": None,
+    "tflite_float16": False,
     "gradient_accumulation_steps": 1,
+    "max_train_examples": None,
+    "max_eval_examples": None,
     "synapse_logger_start": 100,
 }
 SQUAD = {
@@ -115,7 +119,7 @@ SQUAD_V2 = {
     "null_score_diff_threshold": None,
 }
 
-CLASSIFIER = {
+CLASSIFICATION = {
     "data_dir": None,
     "task_name": None,
     "cached_dir": None,
@@ -133,8 +137,23 @@ CLASSIFIER = {
     "optimizer": "adamw",
     "threshold_to_export": None,
 }
+CLASSIFIER = {
+    **CLASSIFICATION,
+    "train_file": None,
+    "dev_file": None,
+    "test_file": None,
+    "file_format": None,
+    "text_column": None,
+    "second_text_column": None,
+    "label_column": None,
+    "regression": False,
+    "dev_share": 0.0,
+    "metric": None,
+    "class_weights": "none",
+    "all_probabilities": False,
+}
 RACE = {
-    **CLASSIFIER,
+    **CLASSIFICATION,
     "task_name": "race",
     "train_file": None,
     "eval_file": None,
@@ -223,7 +242,7 @@ def flags_of(script, settings="Settings"):
     [
         ("run_squad_v1", "Settings", SQUAD),
         ("run_squad_v2", "Settings", SQUAD_V2),
-        ("run_classifier", "ClassifierSettings", CLASSIFIER),
+        ("run_classifier", "Settings", CLASSIFIER),
         ("run_race", "RaceSettings", RACE),
         ("run_pretraining", "Settings", PRETRAINING),
     ],
