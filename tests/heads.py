@@ -16,7 +16,7 @@ from albert_tf.squad import v1, v2
 
 def squad(config, model, inputs):
     """Build the span head: logits of start and end, and the loss."""
-    start_logits, end_logits = v1.span_logits(model.get_sequence_output())
+    start_logits, end_logits = v1.span_logits(model.get_sequence_output(), model.output_mask)
     loss = v1.span_loss(
         start_logits, end_logits, inputs["start_positions"], inputs["end_positions"]
     )

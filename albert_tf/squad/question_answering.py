@@ -190,12 +190,13 @@ def checkpoint_scorer(config: AlbertConfig, checkpoint: str) -> Scorer:
     """
     with tf.Graph().as_default():
         inputs = model_inputs()
-        encoder = AlbertModel(config, False, *inputs.values())
+        encoder = AlbertModel(config, False, *inputs.values(), compute_padding=False)
+        hidden = encoder.get_sequence_output()
         if v2.ANSWERABILITY_KERNEL in checkpoints.shapes_in(checkpoint):
-            head = v2.Head(config, encoder.get_sequence_output(), v2.answer_mask(inputs))
+            head = v2.Head(config, hidden, v2.answer_mask(inputs))
             outputs = head.outputs(SquadV2Settings.start_n_top, SquadV2Settings.end_n_top)
         else:
-            outputs = v1.span_outputs(encoder.get_sequence_output())
+            outputs = v1.span_outputs(hidden, encoder.output_mask)
         variables = tf.trainable_variables()
         shapes = {variable.op.name: variable.shape.as_list() for variable in variables}
         checkpoints.check_fits(checkpoint, shapes, all_needed=True)
