@@ -30,6 +30,7 @@ from scripts import (
     files,
     kill_and_resume,
     load,
+    run_script,
     succeed,
 )
 from scripts import run_race as run
@@ -182,6 +183,32 @@ def test_any_number_of_options(finished, sample_tokenizer, count):
     of_all = {option.text: option.probability for option in chosen}
     ratio = of_all[pair[0].text] / of_all[pair[1].text]
     assert ratio == pytest.approx(pair[0].probability / pair[1].probability, rel=1e-4)
+
+
+def test_ask_chooses_among_options(finished, dev_examples, tmp_path):
+    example, probabilities = dev_examples[0], table(finished / "run")[0][0]
+    (tmp_path / "page.txt").write_text(example.article, encoding="utf-8")
+    flags = {"model": finished / "export", "text_file": tmp_path / "page.txt", "num_answers": 4}
+    flags["question"] = example.question
+    result = run_script("ask.py", {**flags, "options": ",".join(f'"{o}"' for o in example.options)})
+    log = succeed(result)
+    assert "the text is read up to 96 pieces, the rest is cut off" in log
+    order = np.argsort(-probabilities)
+    assert result.stdout.splitlines() == [
+        line
+        for number in order
+        for line in (example.options[number], f"  probability {probabilities[number]:.3f}")
+    ]
+
+
+def test_options_that_cannot_be_chosen_from(finished, sample_tokenizer):
+    with pytest.raises(InputError, match="--options: give two options or more"):
+        choose("Why?", ["So."], "The lamp.", sample_tokenizer, None)
+    with pytest.raises(InputError, match="--options is not UTF-8"):
+        choose("Why?", ["\udcff", "So."], "The lamp.", sample_tokenizer, None)
+    squad = asking.TrainedModel(None, None, None, "squad_exported", {"max_seq_length": 96})
+    with pytest.raises(InputError, match="squad_exported: not a model of multiple choice"):
+        load_scorer(squad)
 
 
 def test_record_files_of_the_original_in_another_padding_and_batch(finished, tmp_path):
