@@ -117,6 +117,7 @@ def _training_spec(setup, kind, features, on_saved):
     progress = ProgressHook(
         loss,
         step.learning_rate,
+        _num_tokens(features),
         schedule.steps,
         settings.train_batch_size * distributed.size(),
         settings.output_dir if distributed.is_chief() else None,
@@ -145,6 +146,13 @@ def _training_spec(setup, kind, features, on_saved):
         training_hooks=hooks,
         scaffold=tf.train.Scaffold(saver=saver),
     )
+
+
+def _num_tokens(features):
+    """Number of tokens in the batches of all processes, without padding: scalar float tensor."""
+    own = tf.cast(tf.reduce_sum(features["input_mask"]), tf.float32)
+    (mean,) = reductions.average([own], "num_tokens")
+    return mean * distributed.size()
 
 
 def build_predictions(
