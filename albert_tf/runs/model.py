@@ -152,7 +152,7 @@ def _num_tokens(features):
     """Number of tokens in the batches of all processes, without padding: scalar float tensor."""
     own = tf.cast(tf.reduce_sum(features["input_mask"]), tf.float32)
     (mean,) = reductions.average([own], "num_tokens")
-    return mean * distributed.size()
+    return tf.multiply(mean, distributed.size(), name="num_tokens")
 
 
 def build_predictions(
