@@ -30,6 +30,7 @@ def setting(
     lower: float | None = 0,
     upper: float | None = None,
     excludes_lower: bool = False,
+    excludes_upper: bool = False,
     choices: Sequence[str] | None = None,
 ) -> Any:
     """Declare a field of a settings dataclass.
@@ -40,11 +41,17 @@ def setting(
       lower: smallest valid number; None for no limit.
       upper: largest valid number; None for no limit, or 2^31 - 1 for whole numbers.
       excludes_lower: whether numbers must be greater than `lower`.
+      excludes_upper: whether numbers must be less than `upper`.
       choices: valid words.
     """
     metadata = {
         "help": help,
-        "bounds": {"lower": lower, "upper": upper, "excludes_lower": excludes_lower},
+        "bounds": {
+            "lower": lower,
+            "upper": upper,
+            "excludes_lower": excludes_lower,
+            "excludes_upper": excludes_upper,
+        },
         "choices": choices,
     }
     return dataclasses.field(default=default, metadata=metadata)
