@@ -80,7 +80,8 @@ def features_file(setup):
             ids = features[name].int64_list.value[:length]
             values.setdefault(name, []).append(np.array(ids, np.int32))
         for name in ("start_positions", "end_positions"):
-            values.setdefault(name, []).extend(features[name].int64_list.value)
+            if name in features:  # not in those for prediction
+                values.setdefault(name, []).extend(features[name].int64_list.value)
     lengths = [len(ids) for ids in values["input_ids"]]
     for name in ("input_ids", "segment_ids"):
         values[name] = np.concatenate(values[name])
