@@ -11,7 +11,16 @@ from albert_tf import estimators, stopping
 from albert_tf.devices import distributed
 from albert_tf.devices.device import PORTABLE, Device
 from albert_tf.records import record_files
-from albert_tf.runs import best, checkpoint_files, checkpoints, run_record, serving, startup
+from albert_tf.runs import (
+    best,
+    checkpoint_files,
+    checkpoints,
+    kept_files,
+    run_record,
+    serving,
+    startup,
+    tflite,
+)
 from albert_tf.runs.evaluation import Evaluator, PredictedFiles
 from albert_tf.runs.hooks import StopHook
 from albert_tf.runs.model import make_model_fn, session_config
@@ -53,7 +62,7 @@ def train_and_evaluate(setup: Setup) -> None:
             evaluator.finish()
         checkpoint = _final_checkpoint(setup)
         predict(setup, predictor, checkpoint)
-        if setup.settings.export_dir and distributed.is_chief():
+        if distributed.is_chief():
             export(setup, checkpoint)
         distributed.wait_for_all()
     except record_files.READING_ERRORS:
@@ -91,6 +100,7 @@ def train(setup: Setup, evaluator: Evaluator) -> None:
     """Train to the end of the schedule, starting from the last checkpoint if one exists."""
     settings, num_train_steps, latest = setup.settings, setup.schedule.steps, None
     if distributed.is_chief():
+        kept_files.write(settings.output_dir, setup.task.kept)
         checkpoint_files.remove_unfinished(settings.output_dir)
         saved = checkpoint_files.saved_checkpoints(settings.output_dir)
         checkpoint_files.correct_state(settings.output_dir, saved)
@@ -158,8 +168,12 @@ def predict(setup: Setup, predictor: Predictor, checkpoint: str) -> None:
 
 
 def export(setup: Setup, checkpoint: str) -> None:
-    """Export a checkpoint as a SavedModel that runs on any device."""
+    """Export a checkpoint as a SavedModel that runs on any device, and for TensorFlow Lite."""
     settings = setup.settings
+    if settings.export_tflite:
+        tflite.export(setup.task, checkpoint, settings.export_tflite, settings.tflite_float16)
+    if not settings.export_dir:
+        return
     serving.export(
         make_estimator(setup, PORTABLE),
         settings.export_dir,
@@ -168,6 +182,6 @@ def export(setup: Setup, checkpoint: str) -> None:
         serving.assets_of_model(
             settings.albert_config_file, settings.spm_model_file, settings.vocab_file
         ),
-        setup.task.exported_settings,
+        {serving.SETTINGS_FILE: setup.task.exported_settings, **setup.task.kept},
         dataclasses.asdict(settings),
     )

@@ -75,7 +75,7 @@ def export(
     receiver: Callable[[], estimators.ServingInputReceiver],
     checkpoint: str,
     assets: Mapping[str, str],
-    settings: Mapping[str, Any],
+    contents: Mapping[str, Any],
     run_settings: Mapping[str, Any],
 ) -> str:
     """Export a checkpoint as a SavedModel, with its assets and settings.
@@ -88,7 +88,8 @@ def export(
       receiver: function that makes the inputs of the model.
       checkpoint: prefix of the checkpoint.
       assets: paths of the files to copy to `assets.extra/`, by their new names.
-      settings: settings of the conversion from text to model inputs; JSON values by name.
+      contents: JSON values of further files in `assets.extra/`, by their names: `SETTINGS_FILE`
+        with the settings of the conversion from text to model inputs, and what the task keeps.
       run_settings: all settings that the graph may depend on; JSON values by name.
 
     Returns:
@@ -107,7 +108,7 @@ def export(
         logging.info("%s: exported before to %s", checkpoint, latest)
         return latest
     with _temporary_directory(parent) as directory:
-        own_assets = {SETTINGS_FILE: dict(settings), ORIGIN_FILE: origin}
+        own_assets = {**contents, ORIGIN_FILE: origin}
         for name, value in own_assets.items():
             files.write_json(directory / name, value)
         exported = estimator.export_saved_model(
