@@ -141,17 +141,17 @@ class Bench:
             programs.update(dict.fromkeys(ARRANGEMENTS[job], workers[1]))
         turn = {"do": "turn", "batch_size": batch_size, "batches": args.batches}
         turn["tokens"] = sum(features["lengths"])
-        rates, products = {name: [] for name in programs}, []
+        results, products = {name: [] for name in programs}, []
         for number in range(args.turns + 1):
             for name, worker in programs.items():
                 result = worker.call(**turn, arrangement=name)
                 if number:  # not in the first turn: graphs are built and memory is taken
-                    rates[name].append(result["tokens"] / result["seconds"])
+                    results[name].append(result)
             products.append(max(worker.call(do="product") for worker in workers))
         for worker in workers:
             worker.close()
         operations = self._operations_per_token(features["lengths"], job == "train")
-        return list(speed_figures(job, rates, operations / statistics.median(products)))
+        return list(speed_figures(job, results, operations / statistics.median(products)))
 
     def _operations_per_token(self, lengths, is_training):
         """Useful operations per token, on average over features of these lengths."""
@@ -177,15 +177,18 @@ class Bench:
         ]
 
 
-def speed_figures(job: str, rates: dict[str, list[float]], seconds: float) -> Iterator[dict]:
+def speed_figures(job: str, results: dict[str, list[dict]], seconds: float) -> Iterator[dict]:
     """Yield the figures of each program.
 
     Args:
       job: "train" or "predict".
-      rates: tokens per second in each turn, by program.
+      results: answers of the workers in each turn, by program.
       seconds: time of a token's useful operations at the rate of a plain product.
     """
-    own = statistics.median(rates[THIS])
+    rates = {
+        name: [result["tokens"] / result["seconds"] for result in turns]
+        for name, turns in results.items()
+    }
     for name, values in rates.items():
         median = statistics.median(values)
         yield {
@@ -193,7 +196,8 @@ def speed_figures(job: str, rates: dict[str, list[float]], seconds: float) -> It
             "tokens_per_second": median,
             "lowest": min(values),
             "highest": max(values),
-            "ratio": own / median,
+            "cores": statistics.median(result["cores"] for result in results[name]),
+            "ratio": statistics.median(rates[THIS]) / median,
             "share_of_product_rate": median * seconds,
         }
 

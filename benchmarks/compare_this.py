@@ -44,14 +44,14 @@ class TurnHook(tf.train.SessionRunHook):
     def before_run(self, run_context):
         if not self._steps:
             self._steps = next_command(self._setup)["batches"]
-            self._tokens, self._start = 0, time.perf_counter()
+            self._tokens, self._turn = 0, turns.Turn()
         return tf.train.SessionRunArgs(self._num_tokens)
 
     def after_run(self, run_context, run_values):
         self._tokens += int(run_values.results)
         self._steps -= 1
         if not self._steps:
-            answer_turn(self._tokens, self._start)
+            self._turn.end(self._tokens)
 
 
 def next_command(setup):
@@ -61,11 +61,6 @@ def next_command(setup):
             return command
         turns.answer({"features": features_file, "product": product_rate}[command["do"]](setup))
     os._exit(0)
-
-
-def answer_turn(tokens, start):
-    seconds = time.perf_counter() - start
-    turns.answer({"tokens": tokens, "seconds": seconds, "memory": turns.peak_memory()})
 
 
 def features_file(setup):
@@ -117,13 +112,12 @@ def train(setup):
 def predict(setup):
     """Predict all windows in each turn, from records to answers."""
     (shard,) = setup.eval_shards
-    predictor, tokens = Predictor(setup), 0
+    predictor = Predictor(setup)
     while True:
-        command = next_command(setup)
-        tokens = command["tokens"]
-        start = time.perf_counter()
+        tokens = next_command(setup)["tokens"]
+        turn = turns.Turn()
         predictor.answers(setup.init_checkpoint, shard)
-        answer_turn(tokens, start)
+        turn.end(tokens)
 
 
 def main(settings: Settings) -> None:

@@ -161,13 +161,10 @@ def main() -> None:
     for command in turns.commands():
         if command["do"] == "product":
             turns.answer(product_rate(dtype))
-        elif command["do"] == "versions":
-            turns.answer({"transformers": transformers.__version__, "torch": torch.__version__})
         else:
-            start = time.perf_counter()
-            tokens = program.turn(command["arrangement"], command["batch_size"], command["batches"])
-            seconds = time.perf_counter() - start
-            turns.answer({"tokens": tokens, "seconds": seconds, "memory": turns.peak_memory()})
+            turn = turns.Turn()
+            arguments = (command[name] for name in ("arrangement", "batch_size", "batches"))
+            turn.end(program.turn(*arguments))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from typing import Any, Iterator, Mapping
 
 _ANSWER = "answer: "
@@ -65,7 +66,24 @@ def answer(value: Any) -> None:
     sys.stdout.flush()
 
 
-def peak_memory() -> int:
+class Turn:
+    """Measurement of a turn of this worker, from its creation on."""
+
+    def __init__(self):
+        self._start, self._cpu_start = time.perf_counter(), time.process_time()
+
+    def end(self, tokens: int) -> None:
+        """Answer the command with the measurements.
+
+        Args:
+          tokens: number of tokens of the turn.
+        """
+        seconds = time.perf_counter() - self._start
+        cores = (time.process_time() - self._cpu_start) / seconds
+        answer({"tokens": tokens, "seconds": seconds, "cores": cores, "memory": _peak_memory()})
+
+
+def _peak_memory():
     """Largest resident memory of this process so far, in bytes."""
     with open("/proc/self/status", encoding="ascii") as status:  # noqa: PTH123
         (line,) = [line for line in status if line.startswith("VmHWM:")]
