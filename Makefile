@@ -30,7 +30,8 @@ COMPARE_FLAGS ?=
 MPICXX := $(shell command -v mpicxx)
 PYTEST_FLAGS := --numprocesses=2 --dist=loadgroup --durations=20
 
-.PHONY: setup supported quickstart horovod test test-one-process test-tensorflow test-kills hpu test-hpu lint bench compare clean
+.PHONY: setup supported quickstart horovod browser test test-one-process test-tensorflow test-kills hpu test-hpu lint bench \
+	compare clean
 
 setup: $(STAMP)
 
@@ -78,18 +79,25 @@ $(STAMP)-horovod: $(STAMP) requirements-horovod.txt requirements-horovod-build.t
 quickstart: setup
 	$(VENV)/bin/python examples/quickstart.py
 
-test: lint horovod
+# Chromium, in which the tests of the report page run.
+browser:
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
+		echo "The tests of the report page need Chromium: apt-get install chromium" \
+			"chromium-driver" >&2; exit 1; }
+
+test: browser lint horovod
 	$(VENV)/bin/python -m pytest $(PYTEST_FLAGS)
 	@$(MAKE) test-hpu
 
 # All but the tests that start several processes with Horovod, and those of `tests/hpu`.
-test-one-process: lint
+test-one-process: browser lint
 	$(VENV)/bin/python -m pytest $(PYTEST_FLAGS) -m "not horovod"
 
 # Those of one process that another TensorFlow could change: not text, messages and downloads.
-SAME_WITH_ANY_TENSORFLOW := classification download fuzzing glue kills race squad \
+SAME_WITH_ANY_TENSORFLOW := classification download fuzzing glue kills race report squad \
 	devices/test_distributed.py own_data/test_columns.py own_data/test_rows.py \
-	pretraining/test_instances.py records/test_workers.py runs/test_foreign_flags.py \
+	pretraining/test_instances.py pretraining/test_report.py \
+	records/test_workers.py runs/test_data_summary.py runs/test_foreign_flags.py \
 	test_classifier_bad_input.py test_create_pretraining_data.py test_examples.py \
 	test_tables.py test_tokenization.py test_benchmarks.py
 

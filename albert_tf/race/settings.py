@@ -7,12 +7,12 @@ from typing import ClassVar
 
 from albert_tf.classification.settings import ClassificationSettings
 from albert_tf.race.data import LEVELS
-from albert_tf.runs.settings import LONGEST_SEQUENCE, path_setting, setting
+from albert_tf.runs.settings import LONGEST_SEQUENCE, TextSettings, path_setting, setting
 
 
 @dataclass(frozen=True)
-class ChoiceSettings:
-    """Maximum length of a question with an option."""
+class ChoiceSettings(TextSettings):
+    """Vocabulary, and maximum lengths of the text and of a question with an option."""
 
     max_qa_length: int = setting(
         128,

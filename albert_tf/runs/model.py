@@ -51,6 +51,7 @@ def build_encoder(
         is_training,
         *(_one_sequence_per_row(features[name]) for name in MODEL_INPUTS),
         use_einsum=task.settings.use_einsum,
+        compute_padding=task.settings.compute_padding,
     )
 
 
