@@ -36,6 +36,7 @@ SQUAD_FLAGS = {
     "max_query_length": 24,
     "train_batch_size": 8,
     "save_checkpoints_steps": 4,
+    "write_report": False,
     "device": "cpu",
 }
 
@@ -53,6 +54,7 @@ CLASSIFIER_FLAGS = {
     "train_batch_size": 4,
     "train_step": 10,
     "save_checkpoints_steps": 4,
+    "write_report": False,
     "device": "cpu",
 }
 
@@ -70,6 +72,7 @@ RACE_FLAGS = {
     "warmup_step": 2,
     "save_checkpoints_steps": 4,
     "learning_rate": 1e-3,
+    "write_report": False,
     "device": "cpu",
 }
 
@@ -90,6 +93,7 @@ PRETRAINING_FLAGS = {
     "num_train_steps": 10,
     "num_warmup_steps": 2,
     "save_checkpoints_steps": 4,
+    "write_report": False,
     "device": "cpu",
 }
 
