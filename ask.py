@@ -1,6 +1,8 @@
-"""Answers a question about a text file with a model of run_squad_v1.py or run_squad_v2.py.
+"""Answers questions about texts with a model of run_squad_v1.py or run_squad_v2.py.
 
 python ask.py --model=exported --text_file=page.txt --question="Who built the tower?"
+python ask.py --model=exported --questions_file=questions.csv --answers_file=answers.csv
+python ask.py --model=exported --text_dir=pages --question="Who built the tower?"
 """
 
 from __future__ import annotations
@@ -14,10 +16,15 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from absl import logging
+from tqdm import tqdm
+
+from albert_tf import files, tables
 from albert_tf.errors import InputError
 from albert_tf.runs.launch import launch
 from albert_tf.runs.paths import CHECKPOINT_PATH
 from albert_tf.runs.settings import path_setting, setting
+from albert_tf.squad import asking
 from albert_tf.squad.settings import NullAnswerSettings
 
 if TYPE_CHECKING:
@@ -26,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings(NullAnswerSettings):
-    """Model, text and question.
+    """Model, texts and questions.
 
     Settings of text and answers that are None come from the exported model.
     """
@@ -41,6 +48,16 @@ class Settings(NullAnswerSettings):
     )
     text_file: str | None = path_setting("Text file, in UTF-8.")
     question: str | None = setting(None, "Question about the text.")
+    questions_file: str | None = path_setting(
+        "Many questions: CSV, TSV or JSON Lines with question, text or text_file, and perhaps id."
+    )
+    text_dir: str | None = path_setting(
+        "Directory with text files to ask the question of; the answers are ranked."
+    )
+    answers_file: str | None = path_setting(
+        "File for the answers to many questions: CSV, TSV or JSON Lines, by its name. Default: "
+        "JSON Lines on the standard output."
+    )
     num_answers: int = setting(1, "Number of answers to show, best first.", lower=1)
     json: bool = setting(False, "Whether to print the answers as JSON.")
     max_seq_length: int | None = None
@@ -53,22 +70,73 @@ class Settings(NullAnswerSettings):
 
 def main(settings: Settings) -> None:
     """Answer the question, and print the answers with their locations."""
+    if settings.questions_file or settings.text_dir:
+        _ask_many(settings)
+        return
     for name in ("model", "text_file", "question"):
         if not (getattr(settings, name) or "").strip():
             raise InputError(f"--{name} is missing: give --model, --text_file and --question")
     from albert_tf.squad import question_answering  # imports TensorFlow
 
     text = question_answering.read_text(settings.text_file)
-    given = {name: value for name, value in asdict(settings).items() if value is not None}
-    model = question_answering.load_model(
-        settings.model, settings.albert_config_file, settings.spm_model_file, given
-    )
+    model = _load_model(settings)
     answers = model.answer(settings.question, text, settings.predict_batch_size)
     answers = answers[: settings.num_answers]
     if settings.json:
         print(json.dumps([asdict(answer) for answer in answers], ensure_ascii=False, indent=2))
     else:
         _print_answers(answers, settings.text_file)
+
+
+def _load_model(settings):
+    from albert_tf.squad import question_answering
+
+    given = {name: value for name, value in asdict(settings).items() if value is not None}
+    return question_answering.load_model(
+        settings.model, settings.albert_config_file, settings.spm_model_file, given
+    )
+
+
+def _ask_many(settings):
+    """Answer the questions of a file, or one question about each file of a directory."""
+    if not settings.model:
+        raise InputError("--model is missing: give the model to ask")
+    if bool(settings.questions_file) == bool(settings.text_dir) or settings.text_file:
+        raise InputError("give one of --text_file, --questions_file and --text_dir")
+    if bool(settings.question) != bool(settings.text_dir):
+        raise InputError(
+            "--question: give it with --text_dir; the questions of --questions_file are in the file"
+        )
+    if settings.answers_file:
+        file_format = tables.format_of(settings.answers_file)
+        files.check_can_be_written(settings.answers_file)
+    else:
+        file_format = "jsonl"
+    if settings.text_dir:
+        asked = asking.questions_of_files(settings.text_dir, settings.question)
+    else:
+        asked = asking.read_questions(settings.questions_file)
+    from albert_tf.squad.question_answering import read_text
+
+    for _ in asking.with_texts(asked, read_text):
+        pass  # reads all texts, so that a missing one is known before the model is loaded
+    questions = asking.with_texts(asked, read_text)
+    found = _load_model(settings).answer_all(questions, settings.predict_batch_size)
+    found = tqdm(found, "answering", len(asked), unit=" questions", disable=None)
+    rows = (
+        row
+        for question, answers in zip(asked, found)
+        for row in asking.answer_rows(question, answers[: settings.num_answers])
+    )
+    if settings.text_dir:
+        rows = asking.ranked(rows)
+    lines = tables.as_text(file_format, asking.ANSWER_COLUMNS, rows)
+    if settings.answers_file:
+        files.write_text(settings.answers_file, lines)
+        logging.info("%s: answers to %d questions", settings.answers_file, len(asked))
+    else:
+        for line in lines:
+            print(line, end="")
 
 
 def _print_answers(answers: list[FoundAnswer], text_file: str) -> None:
