@@ -3,6 +3,8 @@
 python ask.py --model=exported --text_file=page.txt --question="Who built the tower?"
 python ask.py --model=exported --questions_file=questions.csv --answers_file=answers.csv
 python ask.py --model=exported --text_dir=pages --question="Who built the tower?"
+
+With --options, a model of run_race.py chooses among them.
 """
 
 from __future__ import annotations
@@ -14,25 +16,27 @@ if __name__ == "__main__":
 
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import logging
 from tqdm import tqdm
 
 from albert_tf import files, tables
 from albert_tf.errors import InputError
+from albert_tf.race.settings import ChoiceSettings
 from albert_tf.runs.launch import launch
 from albert_tf.runs.paths import CHECKPOINT_PATH
 from albert_tf.runs.settings import path_setting, setting
-from albert_tf.squad import asking
+from albert_tf.squad import many_questions
 from albert_tf.squad.settings import NullAnswerSettings
 
 if TYPE_CHECKING:
+    from albert_tf.race.choosing import ScoredOption
     from albert_tf.squad.question_answering import FoundAnswer
 
 
 @dataclass(frozen=True)
-class Settings(NullAnswerSettings):
+class Settings(NullAnswerSettings, ChoiceSettings):
     """Model, texts and questions.
 
     Settings of text and answers that are None come from the exported model.
@@ -58,12 +62,18 @@ class Settings(NullAnswerSettings):
         "File for the answers to many questions: CSV, TSV or JSON Lines, by its name. Default: "
         "JSON Lines on the standard output."
     )
+    options: list[str] | None = setting(
+        None,
+        "Options to choose from with a model of run_race.py, separated by commas. Options with a "
+        "comma stand in double quotes.",
+    )
     num_answers: int = setting(1, "Number of answers to show, best first.", lower=1)
     json: bool = setting(False, "Whether to print the answers as JSON.")
     max_seq_length: int | None = None
     do_lower_case: bool | None = None
     doc_stride: int | None = None
     max_query_length: int | None = None
+    max_qa_length: int | None = None
     n_best_size: int | None = None
     max_answer_length: int | None = None
 
@@ -76,25 +86,44 @@ def main(settings: Settings) -> None:
     for name in ("model", "text_file", "question"):
         if not (getattr(settings, name) or "").strip():
             raise InputError(f"--{name} is missing: give --model, --text_file and --question")
-    from albert_tf.squad import question_answering  # imports TensorFlow
-
-    text = question_answering.read_text(settings.text_file)
-    model = _load_model(settings)
-    answers = model.answer(settings.question, text, settings.predict_batch_size)
+    answers = (_chosen if settings.options else _found)(settings, _given(settings))
     answers = answers[: settings.num_answers]
     if settings.json:
         print(json.dumps([asdict(answer) for answer in answers], ensure_ascii=False, indent=2))
+    elif settings.options:
+        for option in answers:
+            print(f"{option.text}\n  probability {option.probability:.3f}")
     else:
         _print_answers(answers, settings.text_file)
 
 
-def _load_model(settings):
-    from albert_tf.squad import question_answering
+def _given(settings):
+    """Values of the settings that are given, by name."""
+    return {name: value for name, value in asdict(settings).items() if value is not None}
 
-    given = {name: value for name, value in asdict(settings).items() if value is not None}
-    return question_answering.load_model(
+
+def _found(settings: Settings, given: dict[str, Any]) -> list[FoundAnswer]:
+    """Find answers in the text, best first."""
+    from albert_tf.squad import question_answering  # imports TensorFlow
+
+    text = question_answering.read_text(settings.text_file)
+    model = question_answering.load_model(
         settings.model, settings.albert_config_file, settings.spm_model_file, given
     )
+    return model.answer(settings.question, text, settings.predict_batch_size)
+
+
+def _chosen(settings: Settings, given: dict[str, Any]) -> list[ScoredOption]:
+    """Score the options, best first."""
+    from albert_tf.race.choosing import choose, load_scorer
+    from albert_tf.runs import asking
+
+    text = asking.read_text(settings.text_file)
+    model = asking.load(
+        settings.model, ChoiceSettings, settings.albert_config_file, settings.spm_model_file, given
+    )
+    scorer, arguments = load_scorer(model), model.arguments(choose)
+    return choose(settings.question, settings.options, text, model.tokenizer, scorer, **arguments)
 
 
 def _ask_many(settings):
@@ -113,24 +142,27 @@ def _ask_many(settings):
     else:
         file_format = "jsonl"
     if settings.text_dir:
-        asked = asking.questions_of_files(settings.text_dir, settings.question)
+        asked = many_questions.questions_of_files(settings.text_dir, settings.question)
     else:
-        asked = asking.read_questions(settings.questions_file)
-    from albert_tf.squad.question_answering import read_text
+        asked = many_questions.read_questions(settings.questions_file)
+    from albert_tf.squad.question_answering import load_model, read_text
 
-    for _ in asking.with_texts(asked, read_text):
+    for _ in many_questions.with_texts(asked, read_text):
         pass  # reads all texts, so that a missing one is known before the model is loaded
-    questions = asking.with_texts(asked, read_text)
-    found = _load_model(settings).answer_all(questions, settings.predict_batch_size)
+    questions = many_questions.with_texts(asked, read_text)
+    model = load_model(
+        settings.model, settings.albert_config_file, settings.spm_model_file, _given(settings)
+    )
+    found = model.answer_all(questions, settings.predict_batch_size)
     found = tqdm(found, "answering", len(asked), unit=" questions", disable=None)
     rows = (
         row
         for question, answers in zip(asked, found)
-        for row in asking.answer_rows(question, answers[: settings.num_answers])
+        for row in many_questions.answer_rows(question, answers[: settings.num_answers])
     )
     if settings.text_dir:
-        rows = asking.ranked(rows)
-    lines = tables.as_text(file_format, asking.ANSWER_COLUMNS, rows)
+        rows = many_questions.ranked(rows)
+    lines = tables.as_text(file_format, many_questions.ANSWER_COLUMNS, rows)
     if settings.answers_file:
         files.write_text(settings.answers_file, lines)
         logging.info("%s: answers to %d questions", settings.answers_file, len(asked))

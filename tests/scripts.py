@@ -38,6 +38,7 @@ SQUAD_FLAGS = {
     "max_query_length": 24,
     "train_batch_size": 8,
     "save_checkpoints_steps": 4,
+    "write_report": False,
     "device": "cpu",
 }
 
@@ -65,6 +66,7 @@ CLASSIFIER_FLAGS = {
     "train_batch_size": 4,
     "train_step": 10,
     "save_checkpoints_steps": 4,
+    "write_report": False,
     "device": "cpu",
 }
 
@@ -82,6 +84,7 @@ RACE_FLAGS = {
     "warmup_step": 2,
     "save_checkpoints_steps": 4,
     "learning_rate": 1e-3,
+    "write_report": False,
     "device": "cpu",
 }
 
@@ -102,6 +105,7 @@ PRETRAINING_FLAGS = {
     "num_train_steps": 10,
     "num_warmup_steps": 2,
     "save_checkpoints_steps": 4,
+    "write_report": False,
     "device": "cpu",
 }
 

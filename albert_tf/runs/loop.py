@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from pathlib import Path
 
 from absl import logging
@@ -17,6 +18,7 @@ from albert_tf.runs import (
     checkpoint_files,
     checkpoints,
     kept_files,
+    reporting,
     run_record,
     serving,
     startup,
@@ -52,12 +54,14 @@ def run(task_class: type[Task], settings: RunSettings) -> None:
 
 def train_and_evaluate(setup: Setup) -> None:
     """Train, evaluate the checkpoints, predict the test sets and export the final checkpoint."""
-    predictor = Predictor(setup)
+    start_time, predictor = time.time(), Predictor(setup)
     try:
         evaluator = Evaluator(setup, predictor)
         if setup.settings.do_train:
             train(setup, evaluator)
         else:
+            for shard in setup.eval_shards:
+                shard.prepare()
             run_record.begin(setup)
         if setup.eval_shards:
             evaluator.finish()
@@ -65,6 +69,9 @@ def train_and_evaluate(setup: Setup) -> None:
         predict(setup, predictor, checkpoint)
         if distributed.is_chief():
             export(setup, checkpoint)
+            run_record.end(setup, start_time)
+            if setup.settings.write_report:
+                reporting.write_after_run(setup.settings.output_dir)
         distributed.wait_for_all()
     except record_files.READING_ERRORS:
         record_files.check_readable([p for p in setup.record_paths if Path(p).exists()])

@@ -18,7 +18,7 @@ from albert_tf.runs import checkpoints, kept_files, log_file, model_files, servi
 from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT
 from albert_tf.runs.model import model_shapes, peak_learning_rate
 from albert_tf.runs.problems import Problems
-from albert_tf.runs.settings import RunSettings, wrong_values
+from albert_tf.runs.settings import RunSettings, changed_values, wrong_values
 from albert_tf.runs.setup import Setup
 from albert_tf.runs.shards import open_shard
 from albert_tf.runs.task import DataSet, Task
@@ -138,14 +138,9 @@ def check(task_class: type[Task], settings: RunSettings, device: Device | None =
 def _log_settings(setup):
     """Log the settings that are not the script's defaults, and what training does with them."""
     settings, schedule = setup.settings, setup.schedule
-    changed = [
-        f"  {field.name}={getattr(settings, field.name)}"
-        for field in dataclasses.fields(settings)
-        if getattr(settings, field.name) != field.default
-    ]
     logging.info("settings other than the defaults:")
-    for line in changed:
-        logging.info("%s", line)
+    for name, value in changed_values(settings).items():
+        logging.info("  %s=%s", name, value)
     if settings.do_train:
         cards = distributed.size()
         rate = peak_learning_rate(settings)

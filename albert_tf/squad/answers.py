@@ -60,6 +60,7 @@ class AnswerCollector(abc.ABC):
         self.n_best_size = n_best_size
         self.max_answer_length = max_answer_length
         self._ranked = collections.defaultdict(list)  # question → (rank, candidate), best first
+        self._num_windows = collections.Counter()  # by question
 
     @abc.abstractmethod
     def candidates(
@@ -75,6 +76,7 @@ class AnswerCollector(abc.ABC):
           paragraph: text of its paragraph.
           outputs: outputs of the head for the window, by name.
         """
+        self._num_windows[window.question] += 1
         # Ties go to the earlier window, then to the earlier candidate in it.
         ranked = self._ranked[window.question] + [
             ((-candidate.score, window.index, index), candidate)
@@ -107,9 +109,18 @@ class AnswerCollector(abc.ABC):
             for candidate, probability in zip(candidates, probabilities)
         ]
 
-    def answer(self, question: int) -> Any:
-        """The answers to a question as a JSON value; in v1.1, the `n_best_entries`."""
-        return self.n_best_entries(question)
+    def answer(self, question: int) -> dict[str, Any]:
+        """The answers to a question as a JSON value.
+
+        `n_best` are its `n_best_entries`, and `starts` the offsets of these in the paragraph, in
+        characters; None for one that is no span. `num_windows` is the number of its windows.
+        """
+        candidates = self.n_best(question)
+        return {
+            "n_best": self.n_best_entries(question),
+            "starts": [None if c is self.no_span else c.start for c in candidates],
+            "num_windows": self._num_windows[question],
+        }
 
 
 class SpanCollector(AnswerCollector):
@@ -172,8 +183,8 @@ class TopListCollector(AnswerCollector):
         self._null_scores[window.question] = min(score, self.null_score(window.question))
 
     def answer(self, question: int) -> dict[str, Any]:
-        """The answers to a question: `n_best`, its `n_best_entries`, and `null_score`."""
-        return {"n_best": self.n_best_entries(question), "null_score": self.null_score(question)}
+        """The answers to a question as in `AnswerCollector.answer`, and its `null_score`."""
+        return {**super().answer(question), "null_score": self.null_score(question)}
 
     def null_score(self, question: int) -> float:
         """Score of "no answer" for a question: a logit."""

@@ -37,12 +37,17 @@ def squad_metrics(
         count += 1
         prediction = predictions.get(question.id)
         if prediction is not None and question.answers:
-            truths = [answer.text for answer in question.answers]
-            exact_match += max(
-                normalize_answer(prediction) == normalize_answer(truth) for truth in truths
-            )
-            f1 += max(f1_score(prediction, truth) for truth in truths)
+            scores = question_scores(question, prediction)
+            exact_match += scores[0]
+            f1 += scores[1]
     return {"f1": 100.0 * f1 / count, "exact_match": 100.0 * exact_match / count}
+
+
+def question_scores(question: Question, prediction: str) -> tuple[int, float]:
+    """Exact match (0 or 1) and F1 (0 to 1) of one answer: the maximum over the true answers."""
+    truths = [answer.text for answer in question.answers]
+    exact_match = max(normalize_answer(prediction) == normalize_answer(truth) for truth in truths)
+    return int(exact_match), max(f1_score(prediction, truth) for truth in truths)
 
 
 def normalize_answer(text: str) -> str:
@@ -84,7 +89,7 @@ def squad_v2_metrics(
     }
     for prefix, group in groups.items():
         if group:
-            scores = [_v2_scores(question, predictions) for question in group]
+            scores = [v2_scores(question, predictions[question.id]) for question in group]
             for name in ("f1", "exact"):
                 mean = 100.0 * sum(score[name] for score in scores) / len(group)
                 figures[f"{prefix}{name}"] = mean
@@ -109,7 +114,7 @@ def best_thresholds(
       "best_exact_thresh".
     """
     figures = {}
-    span_scores = {question.id: _v2_scores(question, spans) for question in questions}
+    span_scores = {question.id: v2_scores(question, spans[question.id]) for question in questions}
     for name in ("f1", "exact"):
         scores = {question_id: both[name] for question_id, both in span_scores.items()}
         best, threshold = _best_threshold(questions, spans, scores, null_scores)
@@ -117,9 +122,8 @@ def best_thresholds(
     return figures
 
 
-def _v2_scores(question, predictions):
-    """F1 and exact match of one question, 0 to 1."""
-    prediction = predictions[question.id]
+def v2_scores(question: Question, prediction: str) -> dict[str, float]:
+    """Compute "f1" and "exact" of one prediction, "" for "no answer": 0 to 1."""
     truths = [answer.text for answer in question.answers if normalize_answer(answer.text)] or [""]
     exact = (normalize_answer(prediction) == normalize_answer(truth) for truth in truths)
     return {

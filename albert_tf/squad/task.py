@@ -10,9 +10,11 @@ import tensorflow.compat.v1 as tf
 from albert_tf.bounds import Bounds
 from albert_tf.errors import InputError
 from albert_tf.records.record_files import RecordFields
+from albert_tf.report.blocks import Section
 from albert_tf.runs.problems import Problems
 from albert_tf.runs.task import DataSet, Prediction, Record, Schedule, Skipped, Task
 from albert_tf.squad import features as squad_features
+from albert_tf.squad import report
 from albert_tf.squad.answers import AnswerCollector
 from albert_tf.squad.data import Question, read_squad
 from albert_tf.squad.features import FeatureConverter, FeatureSettings, Window
@@ -30,6 +32,7 @@ class SquadTask(Task):
     """
 
     settings: SquadSettings
+    fate_of_long_examples = "read in several windows"
     version: ClassVar[str]
     collector_class: ClassVar[type[AnswerCollector]]
     counter = ("unique_ids", squad_features.FIRST_UNIQUE_ID)
@@ -122,7 +125,7 @@ class SquadTask(Task):
         converter = FeatureConverter(self.tokenizer, self._feature_settings)
         for feature in converter.features(examples.values(), for_training, min(examples)):
             values = feature.record(self.settings.max_seq_length, for_training)
-            yield Record(values, dataclasses.asdict(feature.window))
+            yield Record(values, dataclasses.asdict(feature.window), feature.whole_length)
         for name in converter.dropped:
             yield Skipped(name, "normalization leaves nothing of their paragraph")
 
@@ -138,6 +141,12 @@ class SquadTask(Task):
             window = _window(prediction.companion, examples, settings.max_seq_length)
             collector.add(window, examples[window.question].paragraph, prediction.outputs)
         return [collector.answer(number) for number in range(len(examples))]
+
+    def report_sections(
+        self, data_set: DataSet, answers: Sequence[dict[str, Any]]
+    ) -> list[Section]:
+        """Sections of the report page; none without true answers."""
+        return report.sections(report.outcomes(data_set.examples, answers))
 
 
 def _window(companion, examples, max_seq_length) -> Window:

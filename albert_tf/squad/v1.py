@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 import tensorflow.compat.v1 as tf
 
@@ -86,6 +86,7 @@ def span_loss(
 class SquadV1Task(SquadTask):
     """SQuAD v1.1: prediction of the span of a paragraph that answers a question."""
 
+    title = "SQuAD v1.1"
     version = data.V1
     collector_class = SpanCollector
 
@@ -100,10 +101,10 @@ class SquadV1Task(SquadTask):
         """Build the head for prediction; see `span_outputs`."""
         return span_outputs(encoder.get_sequence_output(), encoder.output_mask)
 
-    def evaluate(self, data_set: DataSet, answers: Sequence[list[dict]]) -> Evaluation:
+    def evaluate(self, data_set: DataSet, answers: Sequence[dict[str, Any]]) -> Evaluation:
         """Compute exact match and F1 of the best answers, if the true answers are known."""
         questions = data_set.examples
-        n_best = {question.id: entries for question, entries in zip(questions, answers)}
+        n_best = {question.id: answer["n_best"] for question, answer in zip(questions, answers)}
         predictions = {question_id: entries[0]["text"] for question_id, entries in n_best.items()}
         files = {"predictions.json": predictions, "nbest_predictions.json": n_best}
         if not any(question.answers for question in questions):

@@ -10,8 +10,9 @@ from absl import logging
 import modeling
 from albert_tf.nn.config import AlbertConfig
 from albert_tf.records.record_files import RecordFields
+from albert_tf.report.blocks import Section
 from albert_tf.runs.task import DataSet, Evaluation
-from albert_tf.squad import data, metrics
+from albert_tf.squad import data, metrics, report
 from albert_tf.squad.answers import TopListCollector
 from albert_tf.squad.settings import SquadV2Settings
 from albert_tf.squad.task import SquadTask
@@ -202,6 +203,7 @@ class SquadV2Task(SquadTask):
     """SQuAD v2.0: prediction of the answer to a question, or that there is none."""
 
     settings: SquadV2Settings
+    title = "SQuAD v2.0"
     version = data.V2
     collector_class = TopListCollector
 
@@ -266,6 +268,20 @@ class SquadV2Task(SquadTask):
         of_predictions = metrics.squad_v2_metrics(questions, predictions)
         values = {**best, **of_predictions, THRESHOLD: threshold}
         return Evaluation(values, files, calibration)
+
+    def report_sections(
+        self, data_set: DataSet, answers: Sequence[dict[str, Any]]
+    ) -> list[Section]:
+        """Sections of the report page; none without true answers."""
+        questions = data_set.examples
+        if any(question.is_impossible is None for question in questions):
+            return []
+        spans = {q.id: answer["n_best"][0]["text"] for q, answer in zip(questions, answers)}
+        null_scores = {q.id: answer["null_score"] for q, answer in zip(questions, answers)}
+        best = metrics.best_thresholds(questions, spans, null_scores)
+        threshold = self._threshold({THRESHOLD: best["best_f1_thresh"]})
+        found = report.outcomes_with_threshold(questions, answers, threshold)
+        return report.sections_with_threshold(found, threshold)
 
     def _threshold(self, calibration):
         """Score from which on a question has no answer."""

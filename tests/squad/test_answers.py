@@ -185,6 +185,8 @@ def test_the_score_of_no_answer_is_the_least_of_the_windows():
         add_lists(collector, window(index=index), [(0, 0.0)], [[(0, 0.0)]], score)
     assert collector.answer(0) == {
         "n_best": [{"text": "", "probability": 1.0, "start_log_prob": -1e6, "end_log_prob": -1e6}],
+        "starts": [None],
+        "num_windows": 3,
         "null_score": -0.5,
     }
     assert collector.null_score(1) == 1e6  # a question without windows

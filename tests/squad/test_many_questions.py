@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from albert_tf.errors import InputError
-from albert_tf.squad import asking
-from albert_tf.squad.asking import Asked
+from albert_tf.squad import many_questions
 from albert_tf.squad.data import Question
+from albert_tf.squad.many_questions import Asked
 
 
 def read(tmp_path, content, name="x.csv"):
     (tmp_path / name).write_text(content, encoding="utf-8")
-    return asking.read_questions(str(tmp_path / name))
+    return many_questions.read_questions(str(tmp_path / name))
 
 
 def test_questions_with_texts_and_with_files(tmp_path):
@@ -53,7 +53,7 @@ def test_all_problems_of_a_file_at_once(tmp_path):
 def test_files_of_a_directory(tmp_path):
     for name in ("b.txt", "a.txt", ".hidden"):
         (tmp_path / name).write_text(name)
-    asked = asking.questions_of_files(str(tmp_path), "Who?")
+    asked = many_questions.questions_of_files(str(tmp_path), "Who?")
     assert [(question.id, question.text_file) for question in asked] == [
         ("a.txt", f"{tmp_path}/a.txt"),
         ("b.txt", f"{tmp_path}/b.txt"),
@@ -61,7 +61,7 @@ def test_files_of_a_directory(tmp_path):
     (tmp_path / "empty").mkdir()
     for directory, message in (("empty", "has no files"), ("none", "cannot read the directory")):
         with pytest.raises(InputError, match=f"{directory}: .*{message}.*; correct --text_dir"):
-            asking.questions_of_files(str(tmp_path / directory), "Who?")
+            many_questions.questions_of_files(str(tmp_path / directory), "Who?")
 
 
 def test_a_file_is_read_once_for_consecutive_questions():
@@ -72,7 +72,7 @@ def test_a_file_is_read_once_for_consecutive_questions():
         return f"text of {path}"
 
     asked = [Asked("1", "Who?", None, "a"), Asked("2", "Why?", None, "a"), Asked("3", "So?", "own")]
-    assert list(asking.with_texts([*asked, Asked("4", "Who?", None, "b")], read_text)) == [
+    assert list(many_questions.with_texts([*asked, Asked("4", "Who?", None, "b")], read_text)) == [
         Question("1", "Who?", "text of a"),
         Question("2", "Why?", "text of a"),
         Question("3", "So?", "own"),
@@ -88,7 +88,7 @@ def test_texts_without_an_answer_are_ranked_last():
         {"id": "b", "rank": 1, "score": None, "start": None},
         {"id": "c", "rank": 1, "score": 4.0, "start": 0},
     ]
-    assert [(row["rank"], row["id"]) for row in asking.ranked(rows)] == [
+    assert [(row["rank"], row["id"]) for row in many_questions.ranked(rows)] == [
         (1, "c"),
         (2, "a"),
         (3, "b"),
