@@ -21,10 +21,17 @@ HPU_VENV ?= .venv-hpu
 HPU_PYTHON ?= $(shell for p in python3.10 $(wildcard $(PYENV_ROOT)/versions/3.10.*/bin/python); \
 	do "$$p" -c '' 2>/dev/null && echo "$$p" && break; done)
 
+# What `make compare` compares with; the pinned PyTorch is a CPU build on this Python.
+COMPARE_VENV ?= .venv-compare
+COMPARE_PYTHON ?= $(shell for p in python3.11 $(wildcard $(PYENV_ROOT)/versions/3.11.*/bin/python) \
+	"$(PYTHON)"; do "$$p" -c '' 2>/dev/null && echo "$$p" && break; done)
+COMPARE_FLAGS ?=
+
 MPICXX := $(shell command -v mpicxx)
 PYTEST_FLAGS := --numprocesses=2 --dist=loadgroup --durations=20
 
-.PHONY: setup supported quickstart horovod browser test test-one-process test-tensorflow test-kills hpu test-hpu lint bench clean
+.PHONY: setup supported quickstart horovod browser test test-one-process test-tensorflow test-kills hpu test-hpu lint bench \
+	compare clean
 
 setup: $(STAMP)
 
@@ -129,5 +136,17 @@ lint: $(STAMP)-dev
 bench: horovod
 	$(VENV)/bin/python benchmarks/run_all.py
 
+# COMPARE_FLAGS="--squad_file=train-v1.1.json --spm_model_file=30k-clean.model" measures real text.
+compare: setup $(COMPARE_VENV)/installed
+	$(VENV)/bin/python benchmarks/compare.py \
+		--transformers_python="$(COMPARE_VENV)/bin/python" $(COMPARE_FLAGS)
+
+$(COMPARE_VENV)/installed: requirements-compare.txt
+	@echo "Installing requirements-compare.txt into $(COMPARE_VENV) ..."
+	@rm -rf "$(COMPARE_VENV)" && "$(COMPARE_PYTHON)" -m venv "$(COMPARE_VENV)"
+	@$(COMPARE_VENV)/bin/python -m pip --disable-pip-version-check --quiet install \
+		-r requirements-compare.txt
+	@touch $@
+
 clean:
-	rm -rf "$(VENV)" "$(HPU_VENV)" quickstart text_to_answers
+	rm -rf "$(VENV)" "$(HPU_VENV)" "$(COMPARE_VENV)" quickstart text_to_answers
