@@ -80,9 +80,10 @@ def main(settings: Settings) -> None:
 
 def _found(settings: Settings, given: dict[str, Any]) -> list[FoundAnswer]:
     """Find answers in the text, best first."""
-    from albert_tf.squad import question_answering  # imports TensorFlow
+    from albert_tf.runs import asking  # imports TensorFlow
+    from albert_tf.squad import question_answering
 
-    text = question_answering.read_text(settings.text_file)
+    text = asking.read_text(settings.text_file)
     model = question_answering.load_model(
         settings.model, settings.albert_config_file, settings.spm_model_file, given
     )
