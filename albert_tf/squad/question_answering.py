@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
 import math
 from dataclasses import dataclass
-from typing import Any, Callable, Mapping
+from typing import Any, Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -37,6 +38,7 @@ class FoundAnswer:
       column: column of the answer's first character, from 1.
       start: offset of the answer's start in the text, in characters.
       end: offset of the answer's end (exclusive), in characters.
+      score: sum of the scores of its start and its end, to compare answers from several texts.
     """
 
     text: str
@@ -45,6 +47,7 @@ class FoundAnswer:
     column: int | None = None
     start: int | None = None
     end: int | None = None
+    score: float | None = None
 
     @property
     def is_none(self) -> bool:
@@ -60,7 +63,7 @@ class Model:
       tokenizer: tokenizer with a SentencePiece model.
       scorer: function from the inputs of a batch of windows to the outputs of the head: see
         `saved_model_scorer`.
-      settings: keyword arguments for `answer_question`.
+      settings: keyword arguments for `answer_questions`.
     """
 
     tokenizer: tokenization.FullTokenizer
@@ -68,10 +71,16 @@ class Model:
     settings: Mapping[str, Any]
 
     def answer(self, question: str, text: str, batch_size: int = 8) -> list[FoundAnswer]:
-        """Find the answers to a question in a text; see `answer_question`."""
+        """Find the answers to a question in a text; see `answer_questions`."""
         return answer_question(
             question, text, self.tokenizer, self.scorer, batch_size, **self.settings
         )
+
+    def answer_all(
+        self, questions: Iterable[Question], batch_size: int = 8
+    ) -> Iterator[list[FoundAnswer]]:
+        """Find the answers to many questions; see `answer_questions`."""
+        return answer_questions(questions, self.tokenizer, self.scorer, batch_size, **self.settings)
 
 
 def load_model(
@@ -91,7 +100,7 @@ def load_model(
       path: path of a SavedModel or its parent directory, or of a checkpoint or its directory.
       albert_config_file: config of the model; by default the one next to the checkpoint.
       spm_model_file: SentencePiece model; by default the one next to the checkpoint.
-      settings: keyword arguments for `answer_question`, to override the settings of an exported
+      settings: keyword arguments for `answer_questions`, to override the settings of an exported
         model. Unknown names are ignored.
 
     Raises:
@@ -104,7 +113,7 @@ def load_model(
         scorer = saved_model_scorer(model.saved_model)
     else:
         scorer = checkpoint_scorer(model.config, model.checkpoint)
-    return Model(model.tokenizer, scorer, model.arguments(answer_question))
+    return Model(model.tokenizer, scorer, model.arguments(answer_questions))
 
 
 def saved_model_scorer(path: str) -> Scorer:
@@ -151,9 +160,8 @@ def checkpoint_scorer(config: AlbertConfig, checkpoint: str) -> Scorer:
     return scores
 
 
-def answer_question(
-    question: str,
-    text: str,
+def answer_questions(
+    questions: Iterable[Question],
     tokenizer: tokenization.FullTokenizer,
     scorer: Scorer,
     batch_size: int = 8,
@@ -165,38 +173,50 @@ def answer_question(
     n_best_size: int = 20,
     max_answer_length: int = 30,
     null_score_diff_threshold: float = v2.DEFAULT_THRESHOLD,
-) -> list[FoundAnswer]:
-    """Find the answers to a question in a text.
+) -> Iterator[list[FoundAnswer]]:
+    """Find the answers to questions in texts. Batches are filled with windows of several questions.
 
     A model of SQuAD v2.0 may find that there is none; then that comes first, before the spans that
     would be the best otherwise.
 
     Args:
-      question: text of the question.
-      text: text of any length.
+      questions: questions with texts of any length; those about one text should be consecutive.
       tokenizer: tokenizer with a SentencePiece model.
       scorer: function of the model: see `saved_model_scorer`.
       batch_size: number of windows in a batch.
       max_seq_length: maximum length of the model's input, in pieces.
       doc_stride: distance between the starts of consecutive windows, in pieces.
-      max_query_length: maximum length of the question, in pieces; a longer one is truncated.
+      max_query_length: maximum length of a question, in pieces; a longer one is truncated.
       do_lower_case: whether to lower-case the text.
       n_best_size: maximum number of answers.
       max_answer_length: maximum length of an answer, in pieces.
       null_score_diff_threshold: score (logit) from which on a question has no answer.
 
-    Returns:
-      The answers, best first; empty if no span is valid.
+    Yields:
+      The answers to each question, best first; empty if no span is valid.
 
     Raises:
-      InputError: if the question is not text, or `max_seq_length` leaves no room for the text.
+      InputError: if a question is not text, or `max_seq_length` leaves no room for the text.
     """
-    asking.check_text("question", question)
     squad_features.check_room(max_seq_length, max_query_length)
     settings = FeatureSettings(max_seq_length, doc_stride, max_query_length, do_lower_case)
     converter = FeatureConverter(tokenizer, settings)
-    features = converter.features([Question("question", question, text)], for_training=False)
+    waiting = collections.deque()  # number and text of each question that has no answers yet
     collector = None
+
+    def asked():
+        for number, question in enumerate(questions):
+            asking.check_text("question", question.text)
+            waiting.append((number, question.paragraph))
+            yield question
+
+    def found():
+        number, text = waiting.popleft()
+        if collector is None:
+            return []
+        return _found_answers(number, text, collector, null_score_diff_threshold)
+
+    features = converter.features(asked(), for_training=False)
     # In batches as they are made: a long text has thousands of windows.
     for batch in iter(lambda: list(itertools.islice(features, batch_size)), []):
         outputs = scorer(
@@ -205,17 +225,35 @@ def answer_question(
         if collector is None:
             kind = TopListCollector if "cls_logits" in outputs else SpanCollector
             collector = kind(n_best_size, max_answer_length)
+        texts = dict(waiting)
         for row, feature in enumerate(batch):
             row_outputs = {name: values[row] for name, values in outputs.items()}
-            collector.add(feature.window, text, row_outputs)
-    return _found_answers(text, collector, null_score_diff_threshold) if collector else []
+            collector.add(feature.window, texts[feature.window.question], row_outputs)
+        while waiting[0][0] < batch[-1].window.question:
+            yield found()
+    while waiting:
+        yield found()
 
 
-def _found_answers(text, collector, threshold):
-    """The n-best answers of the only question, and before them "no answer" if it has none."""
-    found, candidates = [], collector.n_best(0)
-    if isinstance(collector, TopListCollector) and collector.null_score(0) >= threshold:
-        found.append(FoundAnswer("", (1 + math.tanh(collector.null_score(0) / 2)) / 2))
+def answer_question(
+    question: str,
+    text: str,
+    tokenizer: tokenization.FullTokenizer,
+    scorer: Scorer,
+    batch_size: int = 8,
+    **settings: Any,
+) -> list[FoundAnswer]:
+    """Find the answers to one question in a text; see `answer_questions`."""
+    asked = [Question("question", question, text)]
+    (answers,) = answer_questions(asked, tokenizer, scorer, batch_size, **settings)
+    return answers
+
+
+def _found_answers(number, text, collector, threshold):
+    """The n-best answers of a question, and before them "no answer" if it has none."""
+    found, candidates = [], collector.n_best(number)
+    if isinstance(collector, TopListCollector) and collector.null_score(number) >= threshold:
+        found.append(FoundAnswer("", (1 + math.tanh(collector.null_score(number) / 2)) / 2))
     if candidates != [collector.no_span]:
         probabilities = softmax([candidate.score for candidate in candidates])
         found += [_found(text, *pair) for pair in zip(candidates, probabilities)]
@@ -231,4 +269,5 @@ def _found(text, candidate, probability):
         column=len(before) - before.rfind("\n"),
         start=candidate.start,
         end=candidate.start + len(candidate.text),
+        score=float(candidate.score),
     )
