@@ -104,9 +104,10 @@ def _given(settings):
 
 def _found(settings: Settings, given: dict[str, Any]) -> list[FoundAnswer]:
     """Find answers in the text, best first."""
-    from albert_tf.squad import question_answering  # imports TensorFlow
+    from albert_tf.runs import asking  # imports TensorFlow
+    from albert_tf.squad import question_answering
 
-    text = question_answering.read_text(settings.text_file)
+    text = asking.read_text(settings.text_file)
     model = question_answering.load_model(
         settings.model, settings.albert_config_file, settings.spm_model_file, given
     )
@@ -145,7 +146,8 @@ def _ask_many(settings):
         asked = many_questions.questions_of_files(settings.text_dir, settings.question)
     else:
         asked = many_questions.read_questions(settings.questions_file)
-    from albert_tf.squad.question_answering import load_model, read_text
+    from albert_tf.runs.asking import read_text
+    from albert_tf.squad.question_answering import load_model
 
     for _ in many_questions.with_texts(asked, read_text):
         pass  # reads all texts, so that a missing one is known before the model is loaded

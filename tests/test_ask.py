@@ -14,6 +14,7 @@ import pytest
 
 import ask
 from albert_tf.errors import InputError
+from albert_tf.runs.asking import read_text
 from albert_tf.squad.data import V2, Question, read_squad
 from albert_tf.squad.features import Feature
 from albert_tf.squad.question_answering import (
@@ -21,7 +22,6 @@ from albert_tf.squad.question_answering import (
     answer_questions,
     checkpoint_scorer,
     load_model,
-    read_text,
 )
 from albert_tf.squad.v2 import THRESHOLD
 from golden import checkpoint_of, tiny_config

@@ -12,7 +12,7 @@ import tensorflow.compat.v1 as tf
 
 import tokenization
 from albert_tf.errors import InputError
-from albert_tf.runs import checkpoints, model_files, serving
+from albert_tf.runs import calibration, checkpoints, model_files, serving
 from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT
 from modeling import AlbertConfig
 
@@ -26,7 +26,8 @@ class TrainedModel:
       tokenizer: tokenizer with a SentencePiece model.
       checkpoint: prefix of the checkpoint; None for an exported model.
       saved_model: path of the exported model; None for a checkpoint.
-      exported_settings: settings of the exported model, by name.
+      found_settings: settings of the exported model, or numbers that an evaluation has found to be
+        best for the checkpoint, by name.
       settings: these, and over them the settings that the user gave.
     """
 
@@ -34,7 +35,7 @@ class TrainedModel:
     tokenizer: tokenization.FullTokenizer
     checkpoint: str | None
     saved_model: str | None
-    exported_settings: Mapping[str, Any] = field(default_factory=dict)
+    found_settings: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def arguments(self, function: Callable) -> dict[str, Any]:
@@ -63,18 +64,19 @@ def load(
     Raises:
       InputError: if files are missing or do not belong together.
     """
-    saved_model, checkpoint, exported = serving.find_saved_model(path), None, {}
+    saved_model, checkpoint = serving.find_saved_model(path), None
     if saved_model:
-        exported = serving.settings_of(saved_model, settings_class)
+        found = serving.settings_of(saved_model, settings_class)
     else:
         checkpoint = checkpoints.find_checkpoint(path)
+        found = calibration.read(checkpoint)
     config_file, spm_model_file = model_files.beside_checkpoint(
         checkpoint or str(Path(saved_model) / serving.ASSETS / BEST_CHECKPOINT),
         albert_config_file,
         spm_model_file,
     )
     config = AlbertConfig.from_json_file(config_file)
-    settings = {**exported, **(given or {})}
+    settings = {**found, **(given or {})}
     longest = settings.get("max_seq_length", 0)
     if longest > config.max_position_embeddings:
         raise InputError(
@@ -83,7 +85,7 @@ def load(
         )
     tokenizer = tokenization.FullTokenizer(None, spm_model_file=spm_model_file)
     model_files.check_vocabulary(spm_model_file, tokenizer, config_file, config)
-    return TrainedModel(config, tokenizer, checkpoint, saved_model, exported, settings)
+    return TrainedModel(config, tokenizer, checkpoint, saved_model, found, settings)
 
 
 def restored_session(checkpoint: str) -> tf.Session:

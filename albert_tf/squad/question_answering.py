@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import collections
-import inspect
 import itertools
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 import tokenization
-from albert_tf.errors import InputError
-from albert_tf.runs import calibration, checkpoints, model_files, serving
-from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT
+from albert_tf.runs import asking, checkpoints
 from albert_tf.runs.model import model_inputs
 from albert_tf.squad import features as squad_features
 from albert_tf.squad import v1, v2
@@ -110,64 +106,14 @@ def load_model(
     Raises:
       InputError: if files are missing or do not belong together.
     """
-    saved_model = serving.find_saved_model(path)
-    if saved_model:
-        checkpoint = str(Path(saved_model) / serving.ASSETS / BEST_CHECKPOINT)
-        exported = serving.settings_of(saved_model, NullAnswerSettings)
-    else:
-        checkpoint = checkpoints.find_checkpoint(path)
-        exported = calibration.read(checkpoint)
-    config_file, spm_model_file = model_files.beside_checkpoint(
-        checkpoint, albert_config_file, spm_model_file
+    model = asking.load(
+        path, NullAnswerSettings, albert_config_file, spm_model_file, given=settings
     )
-    config = AlbertConfig.from_json_file(config_file)
-    merged = {**exported, **(settings or {})}
-    longest = merged.get("max_seq_length", 0)
-    if longest > config.max_position_embeddings:
-        raise InputError(
-            f"--max_seq_length is {longest}, but the model of {config_file} reads at most "
-            f"{config.max_position_embeddings} pieces (max_position_embeddings): lower it"
-        )
-    tokenizer = tokenization.FullTokenizer(None, spm_model_file=spm_model_file)
-    model_files.check_vocabulary(spm_model_file, tokenizer, config_file, config)
-    if saved_model:
-        scorer = saved_model_scorer(saved_model)
+    if model.saved_model:
+        scorer = saved_model_scorer(model.saved_model)
     else:
-        scorer = checkpoint_scorer(config, checkpoint)
-    known = inspect.signature(answer_questions).parameters
-    arguments = {
-        name: merged[name]
-        for name, parameter in known.items()
-        if parameter.kind == parameter.KEYWORD_ONLY and name in merged
-    }
-    return Model(tokenizer, scorer, arguments)
-
-
-def _check_question(question: str) -> None:
-    """Check that a question is text; its bytes on a command line may be anything."""
-    try:
-        question.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InputError(f"--question is not UTF-8: {error}; correct its encoding") from error
-
-
-def read_text(path: str) -> str:
-    """Read a text file.
-
-    Raises:
-      InputError: if the file cannot be read, is not UTF-8, or has no text.
-    """
-    try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot read the text: {error.strerror}; correct the path"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: the text is not UTF-8: {error}; convert the file") from error
-    if not text.strip():
-        raise InputError(f"{path}: the file has no text; give another")
-    return text
+        scorer = checkpoint_scorer(model.config, model.checkpoint)
+    return Model(model.tokenizer, scorer, model.arguments(answer_questions))
 
 
 def saved_model_scorer(path: str) -> Scorer:
@@ -206,12 +152,7 @@ def checkpoint_scorer(config: AlbertConfig, checkpoint: str) -> Scorer:
             outputs = head.outputs(SquadV2Settings.start_n_top, SquadV2Settings.end_n_top)
         else:
             outputs = v1.span_outputs(hidden, encoder.output_mask)
-        variables = tf.trainable_variables()
-        shapes = {variable.op.name: variable.shape.as_list() for variable in variables}
-        checkpoints.check_fits(checkpoint, shapes, all_needed=True)
-        session = tf.Session()
-        with checkpoints.named_if_damaged(checkpoint):
-            tf.train.Saver(variables).restore(session, checkpoint)
+        session = asking.restored_session(checkpoint)
 
     def scores(values):
         return session.run(outputs, {inputs[name]: value for name, value in values.items()})
@@ -265,7 +206,7 @@ def answer_questions(
 
     def asked():
         for number, question in enumerate(questions):
-            _check_question(question.text)
+            asking.check_text("question", question.text)
             waiting.append((number, question.paragraph))
             yield question
 
@@ -278,7 +219,9 @@ def answer_questions(
     features = converter.features(asked(), for_training=False)
     # In batches as they are made: a long text has thousands of windows.
     for batch in iter(lambda: list(itertools.islice(features, batch_size)), []):
-        outputs = scorer(_padded(batch))
+        outputs = scorer(
+            asking.padded_rows([(feature.input_ids, feature.segment_ids) for feature in batch])
+        )
         if collector is None:
             kind = TopListCollector if "cls_logits" in outputs else SpanCollector
             collector = kind(n_best_size, max_answer_length)
@@ -315,16 +258,6 @@ def _found_answers(number, text, collector, threshold):
         probabilities = softmax([candidate.score for candidate in candidates])
         found += [_found(text, *pair) for pair in zip(candidates, probabilities)]
     return found
-
-
-def _padded(features):
-    """Model inputs of a batch, padded to the longest feature: int32 [B, S] by name."""
-    length = max(len(feature.input_ids) for feature in features)
-    rows = [
-        tokenization.padded_inputs(feature.input_ids, feature.segment_ids, length)
-        for feature in features
-    ]
-    return {name: np.array([row[name] for row in rows], np.int32) for name in rows[0]}
 
 
 def _found(text, candidate, probability):
