@@ -131,7 +131,7 @@ def random_checkpoint(tmp_path, **sizes):
     }
     values["global_step"] = np.array(7, np.int64)
     values["bert/pooler/dense/bias/adam_m"] = values["bert/pooler/dense/bias"]
-    huggingface.write_checkpoint(str(tmp_path / "model.ckpt-7"), values)
+    checkpoints.write_values(str(tmp_path / "model.ckpt-7"), values)
     return config_file, str(tmp_path / "model.ckpt-7")
 
 

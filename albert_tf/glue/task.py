@@ -153,11 +153,6 @@ class ClassifierTask(Task):
         """Settings that the records depend on; JSON values by name."""
         return {"task_name": self.glue.name, **super().feature_settings}
 
-    @property
-    def exported_settings(self) -> dict[str, Any]:
-        """Settings to store in an exported model; JSON values by name."""
-        return super().feature_settings
-
     def fields(self, data_set: DataSet) -> RecordFields:
         """Fields of the records of a data set."""
         label_type = tf.float32 if self.glue.is_regression else tf.int64

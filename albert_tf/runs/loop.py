@@ -11,7 +11,16 @@ from albert_tf import estimators, stopping
 from albert_tf.devices import distributed
 from albert_tf.devices.device import PORTABLE, Device
 from albert_tf.records import record_files
-from albert_tf.runs import best, checkpoint_files, checkpoints, run_record, serving, startup
+from albert_tf.runs import (
+    best,
+    checkpoint_files,
+    checkpoints,
+    model_files,
+    model_folder,
+    run_record,
+    serving,
+    startup,
+)
 from albert_tf.runs.evaluation import Evaluator, PredictedFiles
 from albert_tf.runs.hooks import StopHook
 from albert_tf.runs.model import make_model_fn, session_config
@@ -91,6 +100,7 @@ def train(setup: Setup, evaluator: Evaluator) -> None:
     """Train to the end of the schedule, starting from the last checkpoint if one exists."""
     settings, num_train_steps, latest = setup.settings, setup.schedule.steps, None
     if distributed.is_chief():
+        _write_model_folder(setup)
         checkpoint_files.remove_unfinished(settings.output_dir)
         saved = checkpoint_files.saved_checkpoints(settings.output_dir)
         checkpoint_files.correct_state(settings.output_dir, saved)
@@ -119,6 +129,19 @@ def train(setup: Setup, evaluator: Evaluator) -> None:
         )
         if stop.signal is not None:
             _end_stopped(setup, stop.signal)
+
+
+def _write_model_folder(setup):
+    """Put the files of the model beside its checkpoints, so that the directory is complete."""
+    settings = setup.settings
+    model_files.write_folder(
+        settings.output_dir,
+        settings.albert_config_file,
+        setup.task.tokenizer,
+        settings.spm_model_file,
+        settings.vocab_file,
+        setup.task.exported_settings,
+    )
 
 
 def _end_stopped(setup, signal):
@@ -165,7 +188,7 @@ def export(setup: Setup, checkpoint: str) -> None:
         settings.export_dir,
         setup.task.serving_input_receiver,
         checkpoint,
-        serving.assets_of_model(
+        model_folder.named_files(
             settings.albert_config_file, settings.spm_model_file, settings.vocab_file
         ),
         setup.task.exported_settings,

@@ -271,6 +271,16 @@ class Results:
         curves.write(self._directory / "eval", curve)
 
 
+def metrics_of(checkpoint: str) -> dict[str, float]:
+    """Metrics of a checkpoint in the results beside it; empty if they do not tell."""
+    saved = best.read_results(str(Path(checkpoint).parent))
+    if not _is_valid(saved):
+        return {}
+    digest = checkpoint_files.digest(checkpoint)
+    names = [name for name, value in saved["digests"].items() if value == digest]
+    return saved["checkpoints"][names[0]] if names else {}
+
+
 def _is_valid(saved):
     """Whether a JSON value has the structure that `Results` writes."""
     if not isinstance(saved, dict):

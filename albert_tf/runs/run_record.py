@@ -35,6 +35,7 @@ _WITH_HPU = ("habana-tensorflow",)
 # Environment variables that change what a run computes, or how it is spread out.
 _VARIABLES = ("TF_BF16_CONVERSION", "TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTRAOP_THREADS")
 _COMPARED_PARTS = ("schedule", "processes")  # which entries of older versions may lack
+_DAMAGED = (KeyError, TypeError, ValueError, RecursionError)  # errors from a damaged file
 _GIT_SECONDS = 10
 _PROJECT = Path(__file__).resolve().parents[2]
 
@@ -69,16 +70,30 @@ def begin(setup: Setup, resumed_from: str | None = None) -> None:
         write_hparams(setup.settings.output_dir, entry["settings"])
 
 
+def last_training(directory: str) -> dict[str, Any] | None:
+    """Entry of the last start that trained in an output directory; None if there is no record."""
+    try:
+        entries = _entries(Path(directory) / NAME)
+    except (OSError, *_DAMAGED):
+        return None
+    trained = [entry for entry in entries if entry["settings"].get("do_train")]
+    return trained[-1] if trained else None
+
+
+def _entries(path):
+    entries = json.loads(path.read_text(encoding="utf-8"))["starts"]
+    if not (isinstance(entries, list) and all(map(_is_entry, entries))):
+        raise TypeError
+    return entries
+
+
 def _read(path):
     """Entries of a file. A damaged file is set aside."""
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["starts"]
-        if not (isinstance(entries, list) and all(map(_is_entry, entries))):
-            raise TypeError
-        return entries
+        return _entries(path)
     except FileNotFoundError:
         return []
-    except (KeyError, TypeError, ValueError, RecursionError):
+    except _DAMAGED:
         aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
         path.replace(aside)
         logging.warning("%s is damaged: moved to %s; a new one begins", path, aside.name)

@@ -107,13 +107,15 @@ def valid_values(settings_class: type, field: dataclasses.Field) -> str:
 
 def is_valid(settings_class: type, field: dataclasses.Field, value: Any) -> bool:
     """Whether a value has the type of a field and is within its bounds; paths are not checked."""
-    if value is None:
-        return field.type.endswith("| None")
-    choices, bounds = metadata_of(settings_class, field.name)["choices"], None
+    metadata = metadata_of(settings_class, field.name)
+    choices = metadata["choices"]
+    if value is None or "path" in metadata:
+        return value is not None or field.type.endswith("| None")
     if choices:
         return value in choices
-    if kind_of(field) == "bool":
-        return isinstance(value, bool)
+    types = {"bool": bool, "str": str, "list[str]": list}
+    if kind_of(field) in types:
+        return isinstance(value, types[kind_of(field)])
     bounds = bounds_of(settings_class, field)
     return bounds is None or bounds.allow(value)
 

@@ -235,7 +235,7 @@ class Task(abc.ABC):
 
     @property
     def exported_settings(self) -> dict[str, Any]:
-        """Settings to store in an exported model; JSON values by name."""
+        """Settings to store with a model, for its later use; JSON values by name."""
         return {**self.feature_settings, **self.answer_settings}
 
     @property

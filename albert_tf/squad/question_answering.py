@@ -13,7 +13,7 @@ import tensorflow.compat.v1 as tf
 
 import tokenization
 from albert_tf.errors import InputError
-from albert_tf.runs import checkpoints, model_files, serving
+from albert_tf.runs import checkpoints, model_files, model_folder, serving
 from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT
 from albert_tf.runs.model import model_inputs
 from albert_tf.squad import features as squad_features
@@ -87,7 +87,7 @@ def load_model(
       path: path of a SavedModel or its parent directory, or of a checkpoint or its directory.
       albert_config_file: config of the model; by default the one next to the checkpoint.
       spm_model_file: SentencePiece model; by default the one next to the checkpoint.
-      settings: keyword arguments for `answer_question`, to override the settings of an exported
+      settings: keyword arguments for `answer_question`, to override the settings stored with the
         model. Unknown names are ignored.
 
     Raises:
@@ -96,14 +96,15 @@ def load_model(
     saved_model = serving.find_saved_model(path)
     if saved_model:
         checkpoint = str(Path(saved_model) / serving.ASSETS / BEST_CHECKPOINT)
-        exported = serving.settings_of(saved_model, AnswerSettings)
+        remedy = "export the model again with --export_dir"
     else:
-        checkpoint, exported = checkpoints.find_checkpoint(path), {}
+        checkpoint, remedy = checkpoints.find_checkpoint(path), None
+    saved = model_folder.read_settings(Path(checkpoint).parent, AnswerSettings, remedy)
     config_file, spm_model_file = model_files.beside_checkpoint(
         checkpoint, albert_config_file, spm_model_file
     )
     config = AlbertConfig.from_json_file(config_file)
-    merged = {**exported, **(settings or {})}
+    merged = {**saved, **(settings or {})}
     longest = merged.get("max_seq_length", 0)
     if longest > config.max_position_embeddings:
         raise InputError(
