@@ -8,7 +8,7 @@ from __future__ import annotations
 import tensorflow.compat.v1 as tf
 
 import modeling
-from albert_tf.glue import task as glue
+from albert_tf.classification.head import example_losses, head_outputs
 from albert_tf.pretraining import heads as pretraining_heads
 from albert_tf.squad import task as squad_task
 
@@ -25,23 +25,23 @@ def squad(config, model, inputs):
 def classifier(config, model, inputs):
     """Build the classifier head: logits of two labels, and the cross-entropy."""
     logits = modeling.output_layer(model.get_pooled_output(), 2)
-    return _with_losses(glue.head_outputs(logits), inputs["label_ids"])
+    return _with_losses(head_outputs(logits), inputs["label_ids"])
 
 
 def regression(config, model, inputs):
     """Build the regression head: one score, and the squared error."""
     score = modeling.output_layer(model.get_pooled_output(), 1)
-    outputs = glue.head_outputs(score)
+    outputs = head_outputs(score)
     assert outputs.pop("predictions") is outputs["logits"]
     return _with_losses(outputs, inputs["label_values"])
 
 
 def _with_losses(outputs, labels):
-    example_losses = glue.example_losses(outputs["logits"], labels)
+    losses = example_losses(outputs["logits"], labels)
     return {
         **outputs,
-        "per_example_loss": example_losses,
-        "loss": tf.reduce_mean(example_losses),
+        "per_example_loss": losses,
+        "loss": tf.reduce_mean(losses),
     }
 
 

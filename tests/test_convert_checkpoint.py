@@ -95,12 +95,17 @@ def test_round_trip_is_exact(tmp_path, head):
     assert to_huggingface(tmp_path / "theirs", head) == ARCHITECTURES[head]
     model = huggingface.read_huggingface(str(tmp_path / "theirs"), str(tmp_path / "ours"))
     assert_same_variables(model.checkpoint, checkpoint_of(head))
-    assert sorted(path.name for path in (tmp_path / "theirs").iterdir()) == [
+    files = sorted((tmp_path / "theirs").iterdir())
+    assert [path.name for path in files] == [
+        "README.md",
         "config.json",
         "model.safetensors",
         "spiece.model",
+        "tokenizer.json",
         "tokenizer_config.json",
     ]
+    (tmp_path / "any").touch()
+    assert {path.stat().st_mode for path in files} == {(tmp_path / "any").stat().st_mode}
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ from task_factory import make_setup
 RUN_FILES = {
     *("checkpoint", "graph.pbtxt", "eval", "eval_results.json", "eval_results.txt"),
     *("run.json", "log.txt"),
+    *("albert_config.json", "settings.json", "30k-clean.model", "30k-clean.vocab"),
     *("mrpc_train.tf_record", "mrpc_train.tf_record.manifest.json"),
     *("mrpc_eval.tf_record", "mrpc_eval.tf_record.manifest.json"),
     *("mrpc_predict.tf_record", "mrpc_predict.tf_record.manifest.json"),

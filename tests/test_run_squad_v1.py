@@ -29,6 +29,7 @@ from scripts import (
 RUN_FILES = {
     *("checkpoint", "graph.pbtxt", "eval", "eval_results.json", "eval_results.txt"),
     *("run.json", "log.txt"),
+    *("albert_config.json", "settings.json", "30k-clean.model", "30k-clean.vocab"),
     *("predictions.json", "nbest_predictions.json"),
     *("train_features.tfrecord", "train_features.tfrecord.manifest.json"),
     *("predict_features.tfrecord", "predict_features.tfrecord.manifest.json"),

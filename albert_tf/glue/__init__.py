@@ -1,4 +1,4 @@
-"""The GLUE benchmark: tasks and their files, features, classifier head, metrics.
+"""The GLUE benchmark: tasks, their files, labels and metrics.
 
 Imported by `run_classifier.py`, `convert_checkpoint.py` and `download/`.
 """

@@ -1,4 +1,4 @@
-"""The tasks of the GLUE benchmark, and the conversion of their TSV files to features.
+"""The tasks of the GLUE benchmark, and their TSV files.
 
 Quotes have no special meaning in these files: a field is all the text between two tabs. This file
 does not import TensorFlow.
@@ -13,9 +13,7 @@ from pathlib import Path
 
 from absl import logging
 
-import tokenization
-from albert_tf.errors import InputError, listed
-from albert_tf.glue.metrics import (
+from albert_tf.classification.metrics import (
     Metric,
     accuracy,
     f1,
@@ -23,6 +21,7 @@ from albert_tf.glue.metrics import (
     pearson,
     spearman,
 )
+from albert_tf.errors import InputError, listed
 
 HIGHEST_SCORE = 5.0  # of STS-B; the lowest is 0
 
@@ -303,59 +302,3 @@ def _label(text, task):
     if not 0 <= score <= HIGHEST_SCORE:
         raise ValueError(f"the score {text!r} is not a number from 0 to {HIGHEST_SCORE:g}")
     return score
-
-
-@dataclass(frozen=True)
-class Feature:
-    """Model inputs and label of an example.
-
-    Attributes:
-      input_ids: ids of the pieces, without padding.
-      segment_ids: 0 for the first text and its special tokens, 1 for the second and its `[SEP]`.
-      label: index of the label, or the score.
-    """
-
-    input_ids: list[int]
-    segment_ids: list[int]
-    label: int | float
-
-    def record(self, max_seq_length: int) -> dict[str, list[int] | list[float]]:
-        """Values of the feature's record, padded to a length, by the original's field names."""
-        return {
-            **tokenization.padded_inputs(self.input_ids, self.segment_ids, max_seq_length),
-            "label_ids": [self.label],
-            "is_real_example": [1],
-        }
-
-
-def make_feature(
-    example: Example,
-    tokenizer: tokenization.FullTokenizer,
-    max_seq_length: int,
-    do_lower_case: bool,
-) -> Feature:
-    """Convert an example to `[CLS] text [SEP]` or `[CLS] text [SEP] text [SEP]`.
-
-    A second text without pieces is left out with its `[SEP]`.
-
-    Args:
-      example: the example.
-      tokenizer: tokenizer of any kind.
-      max_seq_length: maximum length, in pieces. The longer text (or the second of two equally long
-        ones) loses pieces from its end until the result fits.
-      do_lower_case: whether to lower-case text for a SentencePiece model.
-    """
-    cls_id, sep_id = tokenizer.convert_tokens_to_ids(["[CLS]", "[SEP]"])
-    segments = [tokenizer.ids_of_text(text, do_lower_case) for text in example.texts]
-    if not segments[-1]:
-        del segments[1:]
-    room = max_seq_length - 1 - len(segments)
-    while sum(len(ids) for ids in segments) > room:
-        longest = max(reversed(segments), key=len)
-        longest.pop()
-
-    input_ids, segment_ids = [cls_id], [0]
-    for number, ids in enumerate(segments):
-        input_ids += [*ids, sep_id]
-        segment_ids += [number] * (len(ids) + 1)
-    return Feature(input_ids, segment_ids, example.label)

@@ -17,6 +17,7 @@ import ask
 import convert_checkpoint
 import run_pretraining
 import run_squad_v1
+from albert_tf.classification.features import make_feature
 from albert_tf.downloads import archives
 from albert_tf.downloads.settings import DataSetSettings, ModelDownloadSettings
 from albert_tf.errors import InputError
@@ -115,7 +116,7 @@ def test_glue_tables(tmp_path, sample_tokenizer, task, split):
         for example in examples:
             assert len(example.texts) == len(task.texts)
             assert 0 <= example.label < (len(task.labels) or glue_data.HIGHEST_SCORE + 0.01)
-            feature = glue_data.make_feature(example, sample_tokenizer, 32, True)
+            feature = make_feature(example.texts, example.label, sample_tokenizer, 32, True)
             assert {len(values) for values in list(feature.record(32).values())[:3]} == {32}
 
     results, errors = check_reader(

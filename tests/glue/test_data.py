@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
+from albert_tf.classification.features import make_feature
 from albert_tf.errors import InputError
-from albert_tf.glue.data import TASKS, Example, find_task, make_feature, read_examples
+from albert_tf.glue.data import TASKS, Example, find_task, read_examples
 from golden import GOLDEN, golden_lines
 from scripts import ROOT
 
@@ -41,59 +42,16 @@ def test_features_are_golden(name, sample_tokenizer):
     for split in SPLITS:
         path = task.path(str(GOLDEN / "sample/glue"), task.files(split)[0])
         for example in read_examples(path, task, split):
-            feature = make_feature(example, sample_tokenizer, 40, do_lower_case=True)
+            feature = make_feature(
+                example.texts, example.label, sample_tokenizer, 40, do_lower_case=True
+            )
             features.append((split, feature.input_ids, feature.segment_ids, feature.label))
     keys = ("split", "input_ids", "segment_ids", "label_id")
     assert features == [tuple(line[key] for key in keys) for line in golden_lines(f"glue_{name}")]
 
 
-def test_records_are_padded(sample_tokenizer):
-    example = Example("0", ("Hail", "broke"), 1)
-    feature = make_feature(example, sample_tokenizer, 16, do_lower_case=True)
-    length = len(feature.input_ids)
-    record = feature.record(16)
-    assert record["input_ids"] == feature.input_ids + [0] * (16 - length)
-    assert record["input_mask"] == [1] * length + [0] * (16 - length)
-    assert record["segment_ids"] == feature.segment_ids + [0] * (16 - length)
-    assert record["label_ids"] == [1]
-    assert record["is_real_example"] == [1]
-
-
-def test_the_longer_text_is_cut(sample_tokenizer):
-    def texts_of(a, b, max_seq_length):
-        example = Example("0", ("a " * a, "b " * b), 0)
-        feature = make_feature(example, sample_tokenizer, max_seq_length, True)
-        assert len(feature.input_ids) <= max_seq_length
-        return feature.segment_ids.count(0) - 2, feature.segment_ids.count(1) - 1
-
-    assert texts_of(9, 2, 10) == (5, 2)
-    assert texts_of(2, 9, 10) == (2, 5)
-    assert texts_of(9, 9, 10) == (4, 3)  # of two equally long texts, the second is truncated
-    assert texts_of(3, 4, 10) == (3, 4)
-
-
-@pytest.mark.parametrize("second", ["", " ", "\u0301"])
-def test_a_second_text_without_pieces_is_left_out(sample_tokenizer, second):
-    pair = make_feature(Example("0", ("a " * 9, second), 1), sample_tokenizer, 10, True)
-    single = make_feature(Example("0", ("a " * 9,), 1), sample_tokenizer, 10, True)
-    assert pair == single
-    assert pair.segment_ids == [0] * 10
-
-
-def test_a_first_text_without_pieces(sample_tokenizer):
-    feature = make_feature(Example("0", ("", "a"), 1), sample_tokenizer, 10, True)
-    a_id = sample_tokenizer.ids_of_text("a", True)
-    assert feature.input_ids == [2, 3, *a_id, 3]
-    assert feature.segment_ids == [0, 0, *[1] * len(a_id), 1]
-
-
-def test_a_single_text_without_pieces(sample_tokenizer):
-    feature = make_feature(Example("0", ("",), 1), sample_tokenizer, 10, True)
-    assert feature.input_ids == [2, 3]
-
-
 def test_the_text_half_does_not_load_tensorflow():
-    names = "albert_tf.glue.data, albert_tf.glue.metrics"
+    names = "albert_tf.glue.data, albert_tf.classification.features"
     code = f"import sys, {names}; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 

@@ -1,4 +1,4 @@
-"""The GLUE metrics, compared with values computed by hand."""
+"""The metrics of classifications and regressions, compared with values computed by hand."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from albert_tf.glue.metrics import (
+from albert_tf.classification.metrics import (
     accuracy,
     compute_metrics,
     f1,

@@ -1,0 +1,143 @@
+"""Base of the tasks that predict a label or a score from the encoder's pooled output."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, Iterator, Mapping, Sequence
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+from tqdm import tqdm
+
+import modeling
+from albert_tf import estimators, files
+from albert_tf.classification.features import make_feature
+from albert_tf.classification.head import example_losses, head_outputs
+from albert_tf.classification.metrics import Metric, compute_metrics
+from albert_tf.classification.settings import ClassificationSettings
+from albert_tf.errors import InputError
+from albert_tf.records.record_files import RecordFields
+from albert_tf.runs import serving
+from albert_tf.runs.problems import Problems
+from albert_tf.runs.task import DataSet, Evaluation, Record, Schedule, Task
+from modeling import AlbertModel
+
+_OUTPUT_DROPOUT = 0.1
+
+
+class ClassificationTask(Task):
+    """Prediction of one label or score for each example.
+
+    A task reads its data sets, and names its labels and metrics. Its examples have the attributes
+    `texts`, one or two texts, and `label`, the index of a label or a score.
+    """
+
+    settings: ClassificationSettings
+
+    @property
+    @abc.abstractmethod
+    def labels(self) -> Sequence[str]:
+        """Labels in the order of the model's outputs; empty for a regression."""
+
+    @property
+    @abc.abstractmethod
+    def metrics(self) -> Sequence[Metric]:
+        """Metrics of the task; the first ranks the checkpoints."""
+
+    def check_settings(self, problems: Problems) -> None:
+        """Collect problems with the settings that all of these tasks share."""
+        settings = self.settings
+        if not settings.wanted_splits and not settings.export_dir:
+            problems.add("nothing to do: give --do_train, --do_eval or --do_predict")
+        with problems.collected():
+            if settings.cached_dir:
+                files.check_writable("cached_dir", settings.cached_dir)
+
+    def check_room(self, num_texts: int) -> None:
+        """Check that `max_seq_length` has room for text beside the special tokens.
+
+        Args:
+          num_texts: number of texts in an input.
+
+        Raises:
+          InputError: if it has not.
+        """
+        special_tokens = 1 + num_texts
+        if self.settings.max_seq_length <= special_tokens:
+            raise InputError(
+                f"--max_seq_length {self.settings.max_seq_length} leaves no room for text after "
+                f"{special_tokens} special tokens: raise it"
+            )
+
+    @property
+    def schedule(self) -> Schedule:
+        """Length of training, optimizer and learning-rate schedule."""
+        settings = self.settings
+        return Schedule(
+            steps=settings.train_step,
+            warmup_steps=settings.warmup_step,
+            optimizer=settings.optimizer,
+        )
+
+    def fields(self, data_set: DataSet) -> RecordFields:
+        """Fields of the records of a data set."""
+        return {
+            **self.sequence_fields,
+            "label_ids": tf.io.FixedLenFeature([], tf.int64 if self.labels else tf.float32),
+            "is_real_example": tf.io.FixedLenFeature([], tf.int64),
+        }
+
+    def records(
+        self, data_set: DataSet, examples: Sequence[Any], first_number: int
+    ) -> Iterator[Record]:
+        """Yield the records of examples, in order."""
+        settings = self.settings
+        for example in tqdm(examples, desc="making features", unit=" rows", disable=None):
+            feature = make_feature(
+                example.texts,
+                example.label,
+                self.tokenizer,
+                settings.max_seq_length,
+                settings.do_lower_case,
+            )
+            yield Record(feature.record(settings.max_seq_length))
+
+    def logits(self, pooled_output: tf.Tensor) -> tf.Tensor:
+        """Build the logits.
+
+        Args:
+          pooled_output: float tensor [B, D].
+
+        Returns:
+          Float tensor [B, labels]; [B, 1] for a regression.
+        """
+        return modeling.output_layer(pooled_output, len(self.labels) or 1)
+
+    def loss(self, encoder: AlbertModel, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Build the head and its loss for training."""
+        pooled_output = encoder.get_pooled_output()
+        if not self.settings.deterministic_run:
+            pooled_output = modeling.dropout(pooled_output, _OUTPUT_DROPOUT)
+        logits = head_outputs(self.logits(pooled_output))["logits"]
+        return tf.reduce_mean(example_losses(logits, features["label_ids"]))
+
+    def outputs(
+        self, encoder: AlbertModel, features: Mapping[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """Build the head for prediction; see `head_outputs`."""
+        outputs = head_outputs(self.logits(encoder.get_pooled_output()))
+        is_exported = "label_ids" not in features
+        if is_exported and self.settings.threshold_to_export is not None:
+            outputs["threshold"] = tf.constant(self.settings.threshold_to_export)
+        return outputs
+
+    def evaluate(self, data_set: DataSet, answers: Sequence[dict]) -> Evaluation:
+        """Compute the task's metrics, with the data set's `part` as suffix of their names."""
+        labels = np.array([example.label for example in data_set.examples])
+        predictions = np.array([answer["predictions"] for answer in answers])
+        values = compute_metrics(self.metrics, labels, predictions)
+        return Evaluation({name + data_set.part: value for name, value in values.items()})
+
+    def serving_input_receiver(self) -> estimators.ServingInputReceiver:
+        """Make the inputs of an exported model: serialized `tf.train.Example`s, like records."""
+        return serving.records(self.sequence_fields)
