@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Settings(AnswerSettings):
     """Model, text and question.
 
-    Settings of text and answers that are None come from the exported model.
+    Settings of text and answers that are None come from the model.
     """
 
     model: str | None = path_setting(

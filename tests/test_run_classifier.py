@@ -23,6 +23,7 @@ from scripts import (
     files,
     kill_and_resume,
     load,
+    run_script,
     succeed,
     times_of_results,
 )
@@ -106,6 +107,41 @@ def test_a_finished_run_does_nothing(finished):
     assert log.count(": already evaluated") == 3
     assert "test_results.tsv: reusing 5 records" in log
     assert "predicted 5 records" not in log
+
+
+def test_the_output_directory_is_a_model(finished, tmp_path):
+    """Prediction and conversion need no file and no setting but the directory."""
+    directory, _ = finished
+    flags = {"init_checkpoint": directory, "data_dir": SAMPLE_GLUE, "do_predict": True}
+    succeed(run_script("run_classifier.py", {**flags, "output_dir": tmp_path / "predicted"}))
+    np.testing.assert_array_equal(probabilities(tmp_path / "predicted"), probabilities(directory))
+
+    folder = tmp_path / "mrpc_hf"
+    succeed(
+        run_script("convert_checkpoint.py", {"init_checkpoint": directory, "output_dir": folder})
+    )
+    assert load(folder / "config.json")["id2label"] == {"0": "0", "1": "1"}
+    card = (folder / "README.md").read_text()
+    results, entry = (
+        load(directory / "eval_results.json"),
+        load(directory / "run.json")["starts"][0],
+    )
+    for line in (
+        "pipeline_tag: text-classification",
+        'model = AutoModelForSequenceClassification.from_pretrained("mrpc_hf")',
+        "Labels: 0, 1.",
+        f"| f1 | {results['f1']:.4f} |",
+        f"| accuracy | {results['accuracy']:.4f} |",
+        f"| train.tsv | {entry['inputs']['train.tsv'][:12]} |",
+        "| steps | 10 |",
+        f"| peak_learning_rate | {entry['schedule']['peak_learning_rate']} |",
+        f"| tensorflow | {entry['versions']['tensorflow']} |",
+        "| task_name | mrpc |",
+        "| max_seq_length | 40 |",
+    ):
+        assert line in card.splitlines(), line
+    assert str(directory) not in card
+    assert str(SAMPLE_GLUE) not in card
 
 
 def test_a_second_start_converts_nothing(finished, tmp_path):

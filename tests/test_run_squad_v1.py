@@ -10,6 +10,8 @@ import tensorflow.compat.v1 as tf
 
 from albert_tf.records.record_files import read_records
 from albert_tf.runs import checkpoints
+from albert_tf.squad.data import read_squad
+from albert_tf.squad.question_answering import load_model
 from golden import GOLDEN, checkpoint_of, golden_json, golden_lines, golden_records
 from scripts import (
     SAMPLE_PREDICT,
@@ -21,6 +23,7 @@ from scripts import (
     files,
     kill_and_resume,
     load,
+    run_script,
     run_squad,
     succeed,
     times_of_results,
@@ -163,6 +166,26 @@ def test_prediction_alone_takes_the_best_checkpoint(finished, tmp_path):
     assert f"{tmp_path}/model.ckpt-best: predicted 171 records" in log
     for name in ("predictions.json", "nbest_predictions.json"):
         assert load(tmp_path / name) == load(directory / name)
+
+
+def test_the_output_directory_is_a_model(finished, tmp_path):
+    """No file and no setting is given but the directory."""
+    directory, _ = finished
+    flags = {
+        "init_checkpoint": directory,
+        "predict_file": SAMPLE_PREDICT,
+        "do_train": False,
+        "output_dir": tmp_path,
+        "device": "cpu",
+    }
+    log = succeed(run_script("run_squad_v1.py", flags))
+    assert "  max_seq_length=96" in log
+    assert f"  albert_config_file={directory}/albert_config.json" in log
+    assert_same_answers(directory, tmp_path, tolerance=0)
+    n_best = load(directory / "nbest_predictions.json")
+    question = read_squad(str(SAMPLE_PREDICT), False)[-1]
+    answers = load_model(str(directory)).answer(question.text, question.paragraph)
+    assert [answer.text for answer in answers] == [entry["text"] for entry in n_best[question.id]]
 
 
 def test_prediction_without_answers(tmp_path):

@@ -100,7 +100,7 @@ def read_settings(
     Args:
       folder: folder of the model.
       settings_class: dataclass that declares the settings; others, and paths, are ignored.
-      remedy: remedy if the settings are missing; None if they may be.
+      remedy: remedy for damaged settings, which must not be missing; None if they may be.
 
     Returns:
       Values by name.

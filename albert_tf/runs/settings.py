@@ -144,8 +144,10 @@ class TextSettings:
 
     WITHOUT_INFLUENCE: ClassVar = ("vocab_file", "spm_model_file")
 
-    vocab_file: str | None = path_setting("Vocabulary file of the model.")
-    spm_model_file: str | None = path_setting("SentencePiece model file of the model.")
+    vocab_file: str | None = path_setting("Vocabulary file of the model. Default: in its folder.")
+    spm_model_file: str | None = path_setting(
+        "SentencePiece model file of the model. Default: in its folder."
+    )
     max_seq_length: int = setting(
         512, "Maximum length of the model's input, in pieces.", lower=1, upper=LONGEST_SEQUENCE
     )
@@ -232,13 +234,16 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings):
         "export_dir",
     )
 
-    albert_config_file: str | None = path_setting("Model config, a JSON file.")
+    albert_config_file: str | None = path_setting(
+        "Model config, a JSON file. Default: in the folder of the model."
+    )
     output_dir: str | None = path_setting(
         "Directory for all outputs: checkpoints, features, results.", kind=CHECKPOINT_PATH
     )
     init_checkpoint: str | None = path_setting(
-        "Checkpoint to start from: a prefix, one of its files, or a directory (model.ckpt-best in "
-        "it, or else the latest). Ignored when the run resumes from its own checkpoint.",
+        "Model to start from: its folder (model.ckpt-best in it, or else the latest checkpoint), or "
+        "a checkpoint, as a prefix or one of its files. Ignored when the run resumes from its own "
+        "checkpoint.",
         kind=CHECKPOINT_PATH,
     )
     do_train: bool = setting(False, "Whether to train.")

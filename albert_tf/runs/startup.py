@@ -203,7 +203,10 @@ def _check_evaluation(task, problems):
 def _read_config(settings, problems):
     with problems.collected():
         if not settings.albert_config_file:
-            raise InputError("--albert_config_file is missing: give the model's JSON config")
+            raise InputError(
+                "--albert_config_file is missing: give the model's JSON config, or its folder as "
+                "--init_checkpoint"
+            )
         config = AlbertConfig.from_json_file(settings.albert_config_file)
         if settings.max_seq_length > config.max_position_embeddings:
             raise InputError(

@@ -13,7 +13,7 @@ import tokenization
 from albert_tf import huggingface
 from albert_tf.devices import bfloat16
 from albert_tf.nn.config import AlbertConfig
-from albert_tf.runs import checkpoint_files, checkpoints, model_files, serving
+from albert_tf.runs import checkpoint_files, checkpoints, model_files, model_folder
 from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT, STATE_FILE
 from albert_tf.runs.settings import TextSettings
 from albert_tf.squad.settings import AnswerSettings
