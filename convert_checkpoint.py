@@ -40,7 +40,9 @@ class Settings:
     )
     do_lower_case: bool = setting(True, "Whether the tokenizer of transformers lower-cases text.")
     task_name: str | None = setting(
-        None, "GLUE task of a classifier, for the names of its labels in config.json."
+        None,
+        "GLUE task of a classifier, for the names of its labels in config.json; race for a model "
+        "of run_race.py.",
     )
     output_dir: str | None = path_setting("Folder to create.", kind=CHECKPOINT_PATH)
 
@@ -71,9 +73,16 @@ def _to_huggingface(settings):
     config_file, spm_model_file = model_files.beside_checkpoint(
         checkpoint, settings.albert_config_file, settings.spm_model_file
     )
-    labels = find_task(settings.task_name).labels if settings.task_name else ()
+    is_multiple_choice = (settings.task_name or "").lower() == "race"
+    is_glue = settings.task_name and not is_multiple_choice
     architecture = huggingface.write_huggingface(
-        settings.output_dir, config_file, spm_model_file, checkpoint, settings.do_lower_case, labels
+        settings.output_dir,
+        config_file,
+        spm_model_file,
+        checkpoint,
+        settings.do_lower_case,
+        labels=find_task(settings.task_name).labels if is_glue else (),
+        is_multiple_choice=is_multiple_choice,
     )
     logging.info("converted %s to %s", checkpoint, settings.output_dir)
     print(f'transformers.{architecture}.from_pretrained("{settings.output_dir}")')

@@ -30,8 +30,13 @@ _ABANDONED_SECONDS = 24 * 60 * 60  # without a change, where the file system has
 
 
 def digest(path: str) -> str:
-    """SHA-256 digest of a file, in hexadecimal."""
+    """SHA-256 digest of a file, or of all visible files in a folder, in hexadecimal."""
     sha256 = hashlib.sha256()
+    if Path(path).is_dir():
+        inside = sorted(file for file in Path(path).iterdir() if not file.name.startswith("."))
+        for file in filter(Path.is_file, inside):
+            sha256.update(f"{digest(str(file))} {file.name}\n".encode())
+        return sha256.hexdigest()
     with Path(path).open("rb") as file:
         for block in iter(lambda: file.read(_READ_BLOCK), b""):
             sha256.update(block)

@@ -111,6 +111,7 @@ _TIED_BIAS = "predictions.decoder.bias"
 _ARCHITECTURES = (
     "AlbertForQuestionAnswering",
     "AlbertForSequenceClassification",
+    "AlbertForMultipleChoice",
     "AlbertForPreTraining",
     "AlbertForMaskedLM",
     "AlbertModel",
@@ -154,6 +155,7 @@ def write_huggingface(
     checkpoint: str,
     do_lower_case: bool = True,
     labels: Sequence[str] = (),
+    is_multiple_choice: bool = False,
 ) -> str:
     """Convert a checkpoint to a folder for transformers.
 
@@ -174,6 +176,8 @@ def write_huggingface(
       checkpoint: prefix of the checkpoint, with any head.
       do_lower_case: whether the tokenizer lower-cases its text.
       labels: names of a classifier's labels, in the order of its outputs.
+      is_multiple_choice: whether the head scores options, as in RACE. Its variables are those of a
+        regression.
 
     Returns:
       Name of the matching class of transformers, such as "AlbertForQuestionAnswering".
@@ -188,7 +192,12 @@ def write_huggingface(
     checkpoints.check_fits(checkpoint, model_files.encoder_shapes(config), all_needed=True)
     values = checkpoints.read_values(checkpoint, checkpoints.model_shapes_in(checkpoint))
     tensors = _to_tensors(values, config, checkpoint)
-    their_config = _their_config(config, tensors, tokenizer, labels)
+    if is_multiple_choice and len(tensors.get(_CLASSIFIER[0].theirs, ())) != 1:
+        raise InputError(
+            f"{checkpoint}: no head of multiple choice: output_weights must have one row; give a "
+            "checkpoint of run_race.py, or another --task_name"
+        )
+    their_config = _their_config(config, tensors, tokenizer, labels, is_multiple_choice)
     (architecture,) = their_config["architectures"]
     card = model_card.model_card(
         Path(folder).name,
@@ -264,7 +273,7 @@ def _present(heads, arrays, side, place):
     return present
 
 
-def _their_config(config, tensors, tokenizer, labels):
+def _their_config(config, tensors, tokenizer, labels, is_multiple_choice):
     """Contents of `config.json`."""
     if not isinstance(config.hidden_act, str):
         raise InputError(
@@ -287,6 +296,8 @@ def _their_config(config, tensors, tokenizer, labels):
             their_config[name] = tokenizer.vocab[piece]
     if _SPAN[0].theirs in tensors:
         architecture = "AlbertForQuestionAnswering"
+    elif is_multiple_choice:
+        architecture = "AlbertForMultipleChoice"
     elif _CLASSIFIER[0].theirs in tensors:
         architecture = "AlbertForSequenceClassification"
         outputs = len(tensors[_CLASSIFIER[0].theirs])

@@ -23,6 +23,11 @@ _PURPOSES = {  # a sentence, the hub's tag and the class that loads the model wi
         "text-classification",
         "AutoModelForSequenceClassification",
     ),
+    "AlbertForMultipleChoice": (
+        "chooses the answer to a question about a text among several",
+        "multiple-choice",
+        "AutoModelForMultipleChoice",
+    ),
     "AlbertForPreTraining": (
         "is pre-trained on masked words and on the order of two segments, to be fine-tuned",
         "fill-mask",

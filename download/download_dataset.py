@@ -1,4 +1,4 @@
-"""Downloads and checks SQuAD v1.1 and the GLUE tasks.
+"""Downloads and checks SQuAD v1.1, the GLUE tasks and RACE.
 
 python download/download_dataset.py squad mrpc sts-b
 """
@@ -27,6 +27,7 @@ def main(settings: DataSetSettings, names: list[str]) -> None:
         settings.squad_evaluation_url,
         settings.glue_url.rstrip("/"),
         settings.mrpc_url.rstrip("/"),
+        settings.race_url,
         settings.verify_checksums,
         settings.policy,
     )

@@ -12,7 +12,7 @@ import modeling
 import optimization
 from albert_tf.devices import reductions
 from albert_tf.records.record_files import serialize_example
-from heads import HEADS
+from heads import ALL_HEADS
 
 GOLDEN = Path(__file__).parent / "golden"
 INPUTS = dict(np.load(GOLDEN / "tiny_model_inputs.npz"))
@@ -91,7 +91,7 @@ def build(
         token_type_ids=tf.convert_to_tensor(inputs["segment_ids"]),
         use_einsum=use_einsum,
     )
-    tensors = HEADS[head](tiny_config(), model, inputs)
+    tensors = ALL_HEADS[head](tiny_config(), model, inputs)
     checkpoint = checkpoint_of(head)
     assignment_map, matched = modeling.get_assignment_map_from_checkpoint(
         tf.trainable_variables(), checkpoint

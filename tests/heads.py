@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 import modeling
 from albert_tf.classification.head import example_losses, head_outputs
 from albert_tf.pretraining import heads as pretraining_heads
+from albert_tf.race import task as race_task
 from albert_tf.squad import task as squad_task
 
 
@@ -34,6 +35,12 @@ def regression(config, model, inputs):
     outputs = head_outputs(score)
     assert outputs.pop("predictions") is outputs["logits"]
     return _with_losses(outputs, inputs["label_values"])
+
+
+def race(config, model, inputs):
+    """Build the head of multiple choice: the four rows are the options, the third is correct."""
+    logits = race_task.option_logits(model.get_pooled_output())
+    return _with_losses(head_outputs(logits), tf.constant([2]))
 
 
 def _with_losses(outputs, labels):
@@ -73,9 +80,11 @@ def pretraining(config, model, inputs):
     }
 
 
+# Those with golden trainings.
 HEADS = {
     "squad": squad,
     "classifier": classifier,
     "regression": regression,
     "pretraining": pretraining,
 }
+ALL_HEADS = {**HEADS, "race": race}

@@ -56,6 +56,23 @@ CLASSIFIER_FLAGS = {
     "device": "cpu",
 }
 
+SAMPLE_RACE = GOLDEN / "sample/RACE"
+RACE_FLAGS = {
+    "albert_config_file": TINY_CONFIG,
+    "spm_model_file": SAMPLE_MODEL,
+    "init_checkpoint": GOLDEN / "tiny_model/race/model.ckpt-best",
+    "data_dir": SAMPLE_RACE,
+    "do_predict": True,
+    "max_seq_length": 96,
+    "max_qa_length": 24,
+    "train_batch_size": 4,
+    "train_step": 10,
+    "warmup_step": 2,
+    "save_checkpoints_steps": 4,
+    "learning_rate": 1e-3,
+    "device": "cpu",
+}
+
 PRETRAINING_DATA_FLAGS = {
     "spm_model_file": SAMPLE_MODEL,
     "max_seq_length": 64,
@@ -106,6 +123,11 @@ def run_squad(output_dir, env=None, **flags) -> subprocess.CompletedProcess:
 def run_classifier(output_dir, **flags) -> subprocess.CompletedProcess:
     """Run run_classifier.py on the sample; `flags` override `CLASSIFIER_FLAGS`."""
     return run_script("run_classifier.py", {**CLASSIFIER_FLAGS, "output_dir": output_dir, **flags})
+
+
+def run_race(output_dir, **flags) -> subprocess.CompletedProcess:
+    """Run run_race.py on the sample; `flags` override `RACE_FLAGS`."""
+    return run_script("run_race.py", {**RACE_FLAGS, "output_dir": output_dir, **flags})
 
 
 def create_pretraining_data(output_file, **flags) -> subprocess.CompletedProcess:

@@ -14,15 +14,18 @@ from albert_tf.glue.settings import ClassifierSettings
 from albert_tf.glue.task import ClassifierTask
 from albert_tf.pretraining.heads import DENOMINATOR
 from albert_tf.pretraining.task import PretrainingTask
+from albert_tf.race.settings import RaceSettings
+from albert_tf.race.task import RaceTask
 from albert_tf.runs import startup
 from albert_tf.runs.setup import Setup
 from albert_tf.runs.shards import RUN_NUMBER
 from albert_tf.squad.task import SquadTask
-from scripts import CLASSIFIER_FLAGS, PRETRAINING_FLAGS, SQUAD_FLAGS
+from scripts import CLASSIFIER_FLAGS, PRETRAINING_FLAGS, RACE_FLAGS, SQUAD_FLAGS
 
 _SCRIPTS = {
     "squad": (SQUAD_FLAGS, SquadTask, run_squad_v1.Settings),
     "classifier": (CLASSIFIER_FLAGS, ClassifierTask, ClassifierSettings),
+    "race": (RACE_FLAGS, RaceTask, RaceSettings),
     "pretraining": (PRETRAINING_FLAGS, PretrainingTask, run_pretraining.Settings),
 }
 SCRIPTS = tuple(_SCRIPTS)

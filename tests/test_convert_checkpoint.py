@@ -15,7 +15,7 @@ from albert_tf import huggingface
 from albert_tf.errors import InputError
 from albert_tf.runs import checkpoints, model_files
 from golden import checkpoint_of, golden_json, tiny_config
-from heads import HEADS
+from heads import ALL_HEADS
 from modeling import AlbertConfig
 from scripts import SAMPLE_MODEL, TINY_CONFIG, assert_same_variables, fail, run_script, succeed
 
@@ -25,6 +25,7 @@ ARCHITECTURES = {
     "classifier": "AlbertForSequenceClassification",
     "regression": "AlbertForSequenceClassification",
     "pretraining": "AlbertForPreTraining",
+    "race": "AlbertForMultipleChoice",
 }
 
 
@@ -34,6 +35,7 @@ def to_huggingface(folder, head="squad", checkpoint=None, config_file=TINY_CONFI
         str(config_file),
         str(SAMPLE_MODEL),
         checkpoint or checkpoint_of(head),
+        is_multiple_choice=head == "race",
         **options,
     )
 
@@ -90,7 +92,7 @@ def test_both_ways_by_command(tmp_path):
     assert (tmp_path / "again/model.safetensors").read_bytes() == weights
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", ALL_HEADS)
 def test_round_trip_is_exact(tmp_path, head):
     assert to_huggingface(tmp_path / "theirs", head) == ARCHITECTURES[head]
     model = huggingface.read_huggingface(str(tmp_path / "theirs"), str(tmp_path / "ours"))

@@ -20,6 +20,7 @@ from launchers import finish, launch, mpi_flags, rank_processes, start, started_
 from scripts import (
     CLASSIFIER_FLAGS,
     PRETRAINING_FLAGS,
+    RACE_FLAGS,
     ROOT,
     SAMPLE_MODEL,
     SAMPLE_PREDICT,
@@ -34,6 +35,7 @@ from scripts import (
     load,
     run_classifier,
     run_pretraining,
+    run_race,
     run_squad,
     succeed,
 )
@@ -344,6 +346,27 @@ def test_glue_on_three_ranks(tmp_path):
         assert counts == sorted(counts, reverse=True)
         if split != "train":
             assert [*shards[0], *shards[1], *shards[2]] == records_of(one / name)
+
+
+def test_race_on_two_ranks(tmp_path):
+    """Questions are dealt to the ranks, and predictions are in the order of the files."""
+    flags = {**RACE_FLAGS, "train_batch_size": 2, "train_step": 4}
+    run_flags = {"output_dir": tmp_path / "run", "use_horovod": True}
+    log = succeed(launch("gloo", 2, command("run_race.py", {**flags, **run_flags})))
+    assert "all 2 processes end with the same weights" in log
+    run, one = tmp_path / "run", tmp_path / "one"
+    succeed(run_race(one, **{**flags, "do_train": False, "init_checkpoint": run}))
+    ours, theirs = (load(path / "eval_results.json") for path in (run, one))
+    assert ours["accuracy"] == theirs["accuracy"]
+    assert (run / "test_accuracy.json").read_text() == (one / "test_accuracy.json").read_text()
+    results = [np.loadtxt(path / "test_results.tsv", dtype=str) for path in (run, one)]
+    np.testing.assert_array_equal(*(rows[:, 4:] for rows in results))
+    np.testing.assert_allclose(*(rows[:, :4].astype(float) for rows in results), rtol=0, atol=1e-5)
+    for split in ("eval", "predict"):
+        name = f"race_{split}.tf_record"
+        shards = records_of(run / f"{name}_0"), records_of(run / f"1/{name}_1")
+        assert [len(shard) for shard in shards] == [3, 2]
+        assert [*shards[0], *shards[1]] == records_of(one / name)
 
 
 def test_pretraining_on_two_ranks(pretraining_files, tmp_path):

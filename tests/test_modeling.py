@@ -12,7 +12,7 @@ import tensorflow.compat.v1 as tf
 import modeling
 from albert_tf.errors import InputError
 from golden import assert_golden, build, checkpoint_of, golden_json, tiny_config
-from heads import HEADS
+from heads import ALL_HEADS, HEADS
 
 SIZES = {
     "base": dict(hidden_size=768, num_hidden_layers=12, num_attention_heads=12),
@@ -43,14 +43,14 @@ def size_config(size):
 
 
 @pytest.mark.parametrize("use_einsum", [False, True])
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", ALL_HEADS)
 def test_forward_outputs_are_golden(graph, head, use_einsum):
     assert_golden(build(head, use_einsum), f"forward_{head}")
 
 
 @pytest.mark.parametrize("is_training", [True, False], ids=["compiled", "op by op"])
 @pytest.mark.parametrize("use_einsum", [False, True])
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", ALL_HEADS)
 def test_gradients_are_golden(graph, head, use_einsum, is_training):
     loss = build(head, use_einsum, is_training)["loss"]
     variables = tf.trainable_variables()
@@ -72,6 +72,13 @@ def test_variable_names_and_shapes_match_the_published_ones(graph, size, head):
     HEADS[head](config, model, UNUSED_INPUTS)
     names = {v.op.name: v.shape.as_list() for v in tf.trainable_variables()}
     assert names == golden_json("variable_names")[size][head]
+
+
+@pytest.mark.parametrize("head", ["race"])
+def test_variable_names_and_shapes_of_the_tiny_model(graph, head):
+    build(head)
+    names = {v.op.name: v.shape.as_list() for v in tf.trainable_variables()}
+    assert names == golden_json("variable_names_v2_race")[head]
 
 
 def test_groups_are_distributed_over_the_layers(graph):

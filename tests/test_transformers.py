@@ -29,12 +29,12 @@ FEATURES = {
 def outputs(tmp_path):
     """Function that runs a converted head in transformers and returns its outputs by name."""
 
-    def outputs_of(head):
+    def outputs_of(head, features=FEATURES):
         folder = tmp_path / "theirs"
         architecture = to_huggingface(folder, head)
         if not WITH_TORCH:
             model = getattr(transformers, f"TF{architecture}").from_pretrained(folder)
-            return {name: value.numpy() for name, value in model(**FEATURES).items()}
+            return {name: value.numpy() for name, value in model(**features).items()}
         import torch
 
         model, loading = getattr(transformers, architecture).from_pretrained(
@@ -43,7 +43,7 @@ def outputs(tmp_path):
         assert not loading["missing_keys"]
         assert set(loading["unexpected_keys"]) <= {"albert.pooler.weight", "albert.pooler.bias"}
         with torch.no_grad():
-            result = model.eval()(**{name: torch.tensor(v) for name, v in FEATURES.items()})
+            result = model.eval()(**{name: torch.tensor(v) for name, v in features.items()})
         return {name: value.numpy() for name, value in result.items()}
 
     return outputs_of
@@ -67,6 +67,12 @@ def test_sequence_classification(outputs):
 def test_regression(outputs):
     expected = golden_numbers("forward_regression")["logits"]
     assert_close(outputs("regression")["logits"], expected[:, np.newaxis])
+
+
+def test_multiple_choice(outputs):
+    """The rows are the options of one question."""
+    features = {name: value[np.newaxis] for name, value in FEATURES.items()}
+    assert_close(outputs("race", features)["logits"], golden_numbers("forward_race")["logits"])
 
 
 def log_softmax(logits):

@@ -22,8 +22,6 @@ from albert_tf.runs.problems import Problems
 from albert_tf.runs.task import DataSet, Evaluation, Record, Schedule, Task
 from modeling import AlbertModel
 
-_OUTPUT_DROPOUT = 0.1
-
 
 class ClassificationTask(Task):
     """Prediction of one label or score for each example.
@@ -43,6 +41,11 @@ class ClassificationTask(Task):
     @abc.abstractmethod
     def metrics(self) -> Sequence[Metric]:
         """Metrics of the task; the first ranks the checkpoints."""
+
+    @property
+    def output_dropout(self) -> float:
+        """Dropout of the pooled output in training."""
+        return 0.1
 
     def check_settings(self, problems: Problems) -> None:
         """Collect problems with the settings that all of these tasks share."""
@@ -117,7 +120,7 @@ class ClassificationTask(Task):
         """Build the head and its loss for training."""
         pooled_output = encoder.get_pooled_output()
         if not self.settings.deterministic_run:
-            pooled_output = modeling.dropout(pooled_output, _OUTPUT_DROPOUT)
+            pooled_output = modeling.dropout(pooled_output, self.output_dropout)
         logits = head_outputs(self.logits(pooled_output))["logits"]
         return tf.reduce_mean(example_losses(logits, features["label_ids"]))
 

@@ -1,4 +1,4 @@
-"""Download, assembly and checks of SQuAD v1.1 and the GLUE tasks."""
+"""Download, assembly and checks of SQuAD v1.1, the GLUE tasks and RACE."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from albert_tf.downloads.fetching import DownloadPolicy
 from albert_tf.errors import InputError
 from albert_tf.glue.data import TASKS, GlueTask, find_task, read_examples
 from albert_tf.locks import file_lock
+from albert_tf.race.data import LEVELS, find_articles, read_articles
 from albert_tf.squad.data import read_squad
 
 # SHA-256 digests, as published in the loaders of Hugging Face and TensorFlow Datasets.
@@ -24,6 +25,8 @@ _SQUAD_FILES = {
     "dev-v1.1.json": "95aa6a52d5d6a735563366753ca50492a658031da74f301ac5238b03966972c9",
 }
 _SQUAD_EVALUATION = "evaluate-v1.1.py"
+_RACE_ARCHIVE = "RACE.tar.gz"
+_RACE_SHA256 = "b2769cc9fdc5c546a693300eb9a966cec6870bd349fbc44ed5225f8ad33006e5"
 _MRPC_TRAIN = "msr_paraphrase_train.txt"
 _MRPC_TEST = "msr_paraphrase_test.txt"
 _MRPC_DEV_IDS = "mrpc_dev_ids.tsv"
@@ -41,6 +44,7 @@ class Source:
       squad_evaluation_url: URL of the SQuAD evaluation script.
       glue_url: URL of the folder with the GLUE archives.
       mrpc_url: URL of the folder with the files of the paraphrase corpus (MRPC).
+      race_url: URL of the RACE archive.
       verify_checksums: whether to verify published digests.
       policy: retries and limits of all downloads.
     """
@@ -49,6 +53,7 @@ class Source:
     squad_evaluation_url: str
     glue_url: str
     mrpc_url: str
+    race_url: str
     verify_checksums: bool
     policy: DownloadPolicy
 
@@ -97,7 +102,7 @@ def download_data_sets(names: Sequence[str], output_dir: str, source: Source) ->
 def _names(arguments):
     """Expand the command's arguments to names of data sets."""
     if not arguments:
-        known = ", ".join(["squad", "squad-evaluation", *_glue_names()])
+        known = ", ".join(["squad", "squad-evaluation", "race", *_glue_names()])
         raise InputError(f"name the data sets to download: {known}; or glue for all of its tasks")
     return [
         name
@@ -116,6 +121,8 @@ def _data_set(name) -> tuple[str, Callable[[Path, Path, Source], None]]:
         return "SQuAD", make_squad
     if name.lower() == "squad-evaluation":
         return "SQuAD-evaluation", make_squad_evaluation
+    if name.lower() == "race":
+        return "RACE", make_race
     task = find_task(name)
     makers = {"mrpc": make_mrpc, "ax": make_diagnostic}
     return task.folders[0], makers.get(task.name, functools.partial(make_glue, task=task))
@@ -143,8 +150,8 @@ def download(make: Callable[[Path, Path, Source], None], folder: Path, source: S
         shutil.rmtree(downloads)
     except InputError as error:
         _keep_parts(downloads)
-        message = str(error).replace(f"{temporary}/", "")
-        raise InputError(f"{folder}: {message}") from error
+        messages = (message.replace(f"{temporary}/", "") for message in error.args)
+        raise InputError(*(f"{folder}: {message}" for message in messages)) from error
 
 
 def _keep_parts(downloads):
@@ -169,6 +176,20 @@ def make_squad_evaluation(folder: Path, downloads: Path, source: Source) -> None
     """Download the official evaluation script of SQuAD v1.1."""
     source.fetch(source.squad_evaluation_url, downloads / _SQUAD_EVALUATION)
     (downloads / _SQUAD_EVALUATION).rename(folder / _SQUAD_EVALUATION)
+
+
+def make_race(folder: Path, downloads: Path, source: Source) -> None:
+    """Download RACE, after a notice of its license."""
+    logging.warning(
+        "RACE may be used for non-commercial research only; its passages belong to others: see %s",
+        source.race_url.rpartition("/")[0],
+    )
+    archive = source.fetch(source.race_url, downloads / _RACE_ARCHIVE, _RACE_SHA256)
+    archives.unpack(archive, folder, source.policy.max_unpacked_size)
+    for split in ("train", "dev", "test"):
+        paths = find_articles(str(folder), split, LEVELS)
+        for level, path in zip(LEVELS, paths.values()):
+            read_articles(path, level, needs_answers=True)
 
 
 def make_glue(folder: Path, downloads: Path, source: Source, task: GlueTask) -> None:

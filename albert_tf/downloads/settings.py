@@ -94,6 +94,10 @@ class DataSetSettings(DownloadSettings):
         "https://dl.fbaipublicfiles.com/senteval/senteval_data",
         "URL of the folder with the two files of the paraphrase corpus (MRPC).",
     )
+    race_url: str = setting(
+        "http://www.cs.cmu.edu/~glai1/data/race/RACE.tar.gz",
+        "URL of the archive of RACE, licensed for non-commercial research only.",
+    )
     verify_checksums: bool = setting(
-        True, "Whether to verify the published digests of the SQuAD files."
+        True, "Whether to verify the published digests of the SQuAD files and of RACE."
     )

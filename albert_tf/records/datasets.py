@@ -152,30 +152,32 @@ def bucketed_dataset(
 
     Args:
       path: path of the record file.
-      fields: fields of a record; the sum of `input_mask` is its length.
+      fields: fields of a record. The last axis of its vectors is as long as the longest sequence,
+        the largest sum of `input_mask` over that axis.
       batch_size: maximum number of records in a batch.
       buckets: lengths of the batches, ascending; the last is the full length of a record.
       number_name: name of an extra feature with the record's number, if given.
       first_number: number of the first record.
 
     Returns:
-      Dataset of dictionaries of int32 and float32 tensors [up to batch_size, bucket length], or
-      [up to batch_size] for scalar fields.
+      Dataset of dictionaries of int32 and float32 tensors [up to batch_size, ..., bucket length],
+      or [up to batch_size] for scalar fields.
     """
 
     def without_padding(number, record):
         features = _with_int32(tf.io.parse_single_example(record, fields))
-        length = tf.reduce_sum(features["input_mask"])
+        length = tf.reduce_max(tf.reduce_sum(features["input_mask"], axis=-1))
         if number_name:
             features[number_name] = tf.cast(number, tf.int32)
         return {
-            name: value[:length] if value.shape.ndims else value for name, value in features.items()
+            name: value[..., :length] if value.shape.ndims else value
+            for name, value in features.items()
         }
 
     dataset = tf.data.TFRecordDataset(path).enumerate(first_number)
     dataset = dataset.map(without_padding, num_parallel_calls=tf.data.experimental.AUTOTUNE)
     dataset = dataset.bucket_by_sequence_length(
-        lambda features: tf.size(features["input_mask"]),
+        lambda features: tf.shape(features["input_mask"])[-1],
         bucket_boundaries=[length + 1 for length in buckets],
         bucket_batch_sizes=[batch_size] * (len(buckets) + 1),
         pad_to_bucket_boundary=True,

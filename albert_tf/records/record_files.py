@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import struct
 from pathlib import Path
 from typing import Iterator, Mapping, Sequence
@@ -130,7 +131,7 @@ def _check_record(path, number, record, fields):
                 f"needs a {kind}; check that it is for this task"
             )
         found = len(getattr(feature, kind).value)
-        needed = field.shape[0] if field.shape else 1
+        needed = math.prod(field.shape)
         if found != needed:
             flag = "max_predictions_per_seq" if "masked_lm" in name else "max_seq_length"
             raise InputError(

@@ -22,12 +22,12 @@ def static_input_fns(input_fn: InputFn, batch_size: int, lengths: Sequence[int])
 
     Args:
       input_fn: function that returns a dataset of dictionaries with `input_ids`
-        [up to batch_size, length].
+        [up to batch_size, ..., length].
       batch_size: number of rows in every resulting batch.
       lengths: lengths of the batches.
 
     Returns:
-      Input functions of datasets with the static shape [batch_size, length] and the feature
+      Input functions of datasets with the static shape [batch_size, ..., length] and the feature
       `IS_FILLER`, int32 [batch_size].
     """
     return [lambda length=length: _of_length(input_fn(), batch_size, length) for length in lengths]
@@ -37,7 +37,7 @@ def _of_length(dataset, batch_size, length):
     """Select the batches of one length, and fill them to the same size."""
 
     def is_of_length(features):
-        return tf.equal(tf.shape(features["input_ids"])[1], length)
+        return tf.equal(tf.shape(features["input_ids"])[-1], length)
 
     def filled_up(features):
         rows = tf.shape(features["input_ids"])[0]

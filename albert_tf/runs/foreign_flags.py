@@ -10,7 +10,7 @@ _MODEL_FILES = (
     "--albert_config_file, --spm_model_file)"
 )
 _SQUAD_2 = "a flag for SQuAD 2.0, without meaning for SQuAD 1.1; leave it out"
-_RACE = "a flag for RACE, without meaning for this task; leave it out"
+_RACE = "a flag of run_race.py, which trains on RACE; leave it out"
 _OPTIONAL = "not needed; leave it out"
 
 # By the name of the flag: the remedy in a script that has the flag given with it, the first that

@@ -20,7 +20,7 @@ from albert_tf.runs.settings import RunSettings
 from albert_tf.runs.setup import Setup
 from albert_tf.runs.shards import IS_REAL, NUMBER, RUN_NUMBER
 from albert_tf.runs.task import MODEL_INPUTS, Task
-from modeling import AlbertModel
+from modeling import AlbertModel, get_shape_list
 
 _PASSED_THROUGH = (NUMBER, IS_REAL, IS_FILLER)  # features copied to the predictions
 
@@ -34,15 +34,20 @@ def build_encoder(task: Task, features: Mapping[str, tf.Tensor], is_training: bo
 
     Args:
       task: the task.
-      features: tensors by field, among them int32 [B, S] for each of `MODEL_INPUTS`.
+      features: tensors by field, among them int32 [B, S] for each of `MODEL_INPUTS`; or [B, N, S]
+        for records with N sequences, which the encoder reads as [B * N, S].
       is_training: whether to apply dropout.
     """
     return AlbertModel(
         task.config,
         is_training,
-        *(features[name] for name in MODEL_INPUTS),
+        *(_one_sequence_per_row(features[name]) for name in MODEL_INPUTS),
         use_einsum=task.settings.use_einsum,
     )
+
+
+def _one_sequence_per_row(ids):
+    return ids if ids.shape.ndims == 2 else tf.reshape(ids, [-1, get_shape_list(ids)[-1]])
 
 
 def build_loss(task: Task, encoder: AlbertModel, features: Mapping[str, tf.Tensor]) -> tf.Tensor:

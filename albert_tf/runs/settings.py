@@ -29,6 +29,7 @@ def setting(
     lower: float | None = 0,
     upper: float | None = None,
     excludes_lower: bool = False,
+    excludes_upper: bool = False,
     choices: Sequence[str] | None = None,
 ) -> Any:
     """Declare a field of a settings dataclass.
@@ -39,11 +40,17 @@ def setting(
       lower: smallest valid number; None for no limit.
       upper: largest valid number; None for no limit, or 2^31 - 1 for whole numbers.
       excludes_lower: whether numbers must be greater than `lower`.
+      excludes_upper: whether numbers must be less than `upper`.
       choices: valid words.
     """
     metadata = {
         "help": help,
-        "bounds": {"lower": lower, "upper": upper, "excludes_lower": excludes_lower},
+        "bounds": {
+            "lower": lower,
+            "upper": upper,
+            "excludes_lower": excludes_lower,
+            "excludes_upper": excludes_upper,
+        },
         "choices": choices,
     }
     return dataclasses.field(default=default, metadata=metadata)
@@ -241,9 +248,9 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings):
         "Directory for all outputs: checkpoints, features, results.", kind=CHECKPOINT_PATH
     )
     init_checkpoint: str | None = path_setting(
-        "Model to start from: its folder (model.ckpt-best in it, or else the latest checkpoint), or "
-        "a checkpoint, as a prefix or one of its files. Ignored when the run resumes from its own "
-        "checkpoint.",
+        "Model to start from: its folder (model.ckpt-best in it, or else the latest checkpoint), "
+        "or a checkpoint, as a prefix or one of its files. Ignored when the run resumes from its "
+        "own checkpoint.",
         kind=CHECKPOINT_PATH,
     )
     do_train: bool = setting(False, "Whether to train.")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import subprocess
+import tarfile
 import zipfile
 
 import pytest
 
 from file_server import Fault, FileServer
-from scripts import SAMPLE_GLUE, SAMPLE_PREDICT, SAMPLE_TRAIN, command, fail, succeed
+from scripts import SAMPLE_GLUE, SAMPLE_PREDICT, SAMPLE_RACE, SAMPLE_TRAIN, command, fail, succeed
 
 BOM = b"\xef\xbb\xbf"
 TRAIN_HEADER = BOM + b"Quality\t#1 ID\t#2 ID\t#1 String\t#2 String"
@@ -45,7 +46,26 @@ QNLI = {
     "dev.tsv": b"index\tquestion\tsentence\tlabel\n" + QNLI_ROW,
     "test.tsv": b"index\tquestion\tsentence\n0\tWho ?\tHe .\n",
 }
+SPLITS = ("train", "dev", "test")
+RACE = {
+    f"{split}/{level}/1.txt": (SAMPLE_RACE / split / level / "all.txt").read_bytes().split(b"\n")[0]
+    for split in SPLITS
+    for level in ("middle", "high")
+}
+
+
+def tar_of(folder, files):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as file:
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"{folder}/{name}")
+            member.size = len(content)
+            file.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
 FILES = {
+    "/data/RACE.tar.gz": tar_of("RACE", RACE),
     "/squad/train-v1.1.json": SAMPLE_TRAIN.read_bytes(),
     "/squad/dev-v1.1.json": SAMPLE_PREDICT.read_bytes(),
     "/evaluate/blob/": b"print('evaluation')\n",
@@ -73,6 +93,7 @@ def download(server, directory, *names, **flags):
         "squad_evaluation_url": f"{server.url}/evaluate/blob/",
         "glue_url": f"{server.url}/glue",
         "mrpc_url": f"{server.url}/mrpc",
+        "race_url": f"{server.url}/data/RACE.tar.gz",
         "timeout": 5,
         "retries": 1,
         "retry_seconds": 0.01,
@@ -120,6 +141,16 @@ def test_data_sets(server, tmp_path):
     assert len(server.requests) == requests
 
 
+def test_race_is_downloaded_after_a_notice_of_its_license(server, tmp_path):
+    result = download(server, tmp_path, "race")
+    log = succeed(result)
+    assert result.stdout == f"{tmp_path}/RACE\n"
+    notice = "RACE may be used for non-commercial research only"
+    assert f"{notice}; its passages belong to others: see {server.url}/data\n" in log
+    files = [path for path in (tmp_path / "RACE").rglob("*") if path.is_file()]
+    assert {str(f.relative_to(tmp_path / "RACE")): f.read_bytes() for f in files} == RACE
+
+
 def test_published_digests_are_checked(server, tmp_path):
     result = download(server, tmp_path, "squad", verify_checksums=True)
     (line,) = fail(result)
@@ -141,6 +172,13 @@ def test_published_digests_are_checked(server, tmp_path):
         ("cola", "/glue/CoLA.zip", b"<html>", "the archive is damaged"),
         ("sst-2", "/glue/SST-2.zip", FILES["/glue/CoLA.zip"], "the header has no column"),
         ("squad", "/squad/dev-v1.1.json", b"{}", "data is missing"),
+        (
+            "race",
+            "/data/RACE.tar.gz",
+            tar_of("RACE", dict(list(RACE.items())[1:])),
+            "train/middle: no articles",
+        ),
+        ("race", "/data/RACE.tar.gz", b"<html>", "the archive is damaged"),
         ("rte", "/none", b"", "RTE.zip: the server answers 404"),
         ("wsc", "/none", b"", "unknown task"),
     ],
@@ -154,4 +192,4 @@ def test_unusable_sources_are_refused(server, tmp_path, name, path, content, mes
 
 def test_names_are_needed(server, tmp_path):
     (line,) = fail(download(server, tmp_path))
-    assert "name the data sets to download: squad, squad-evaluation, cola, mnli, mrpc" in line
+    assert "name the data sets to download: squad, squad-evaluation, race, cola, mnli, mrpc" in line

@@ -55,6 +55,7 @@ def counts(graph):
     [
         ("squad", 1 + 2 * LAYERS),
         ("classifier", 1 + 2 * LAYERS),
+        ("race", 1 + 2 * LAYERS),
         ("pretraining", 2 + 2 * LAYERS),
     ],
 )
@@ -117,7 +118,10 @@ def test_no_dynamic_dimension_in_training(graph, setup_of, script):
 def test_no_dynamic_dimension_in_prediction(graph, setup_of, script, length):
     setup = setup_of(script)
     assert setup.device.static_shapes
-    specs = {name: tf.TensorSpec([4, length], tf.int32) for name in setup.task.sequence_fields}
+    specs = {
+        name: tf.TensorSpec([4, *field.shape[:-1], length], tf.int32)
+        for name, field in setup.task.sequence_fields.items()
+    }
     features = placeholders(specs)
     predictions = make_model_fn(setup, setup.device)(features, None, PREDICT, None).predictions
     assert counts(graph)["HabanaLayerNorm"] == 1 + 2 * LAYERS + (script == "pretraining")

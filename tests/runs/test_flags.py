@@ -119,6 +119,23 @@ CLASSIFIER = {
     "optimizer": "adamw",
     "threshold_to_export": None,
 }
+RACE = {
+    **CLASSIFIER,
+    "task_name": "race",
+    "train_file": None,
+    "eval_file": None,
+    "predict_file": None,
+    "do_train": True,
+    "do_eval": True,
+    "max_qa_length": 128,
+    "high_only": False,
+    "middle_only": False,
+    "dropout_prob": 0.1,
+    "learning_rate": 1e-5,
+    "train_step": 12000,
+    "warmup_step": 1000,
+    "save_checkpoints_steps": 100,
+}
 PRETRAINING = {
     "input_file": None,
     "eval_file": None,
@@ -192,6 +209,7 @@ def flags_of(script, settings="Settings"):
     [
         ("run_squad_v1", "Settings", SQUAD),
         ("run_classifier", "ClassifierSettings", CLASSIFIER),
+        ("run_race", "RaceSettings", RACE),
         ("run_pretraining", "Settings", PRETRAINING),
     ],
 )

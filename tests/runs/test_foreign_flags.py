@@ -15,6 +15,8 @@ from scripts import run_script
         ("run_squad_v1.py", "input_file=folder", "use --train_feature_file"),
         ("run_classifier.py", "input_file=folder", "use --cached_dir"),
         ("run_classifier.py", "noverbose_logging", "use --verbosity=1"),
+        ("run_race.py", "num_keep_checkpoint=3", "use --keep_checkpoint_max"),
+        ("run_classifier.py", "max_qa_length=3", "run_race.py"),
         ("run_squad_v1.py", "version_2_with_negative=true", "SQuAD 2.0"),
     ],
 )

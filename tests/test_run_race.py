@@ -1,0 +1,263 @@
+"""End-to-end tests of run_race.py from the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from albert_tf import estimators
+from albert_tf.devices.device import PORTABLE
+from albert_tf.errors import InputError
+from albert_tf.records.record_files import read_records, serialize_example
+from albert_tf.runs.model import make_model_fn
+from albert_tf.runs.task import MODEL_INPUTS
+from golden import INPUTS, golden_lines, golden_numbers
+from scripts import (
+    RACE_FLAGS,
+    SAMPLE_RACE,
+    assert_same_run,
+    fail,
+    files,
+    kill_and_resume,
+    load,
+    succeed,
+)
+from scripts import run_race as run
+from task_factory import make_setup
+
+RUN_FILES = {
+    *("checkpoint", "graph.pbtxt", "eval", "eval_results.json", "eval_results.txt"),
+    *("run.json", "log.txt"),
+    *("albert_config.json", "settings.json", "30k-clean.model", "30k-clean.vocab"),
+    *("race_train.tf_record", "race_train.tf_record.manifest.json"),
+    *("race_eval.tf_record", "race_eval.tf_record.manifest.json"),
+    *("race_predict.tf_record", "race_predict.tf_record.manifest.json"),
+    *("test_results.tsv", "test_results.tsv.manifest.json", "test_accuracy.json"),
+    *(
+        f"model.ckpt-{step}.{suffix}"
+        for step in (4, 8, 10, "best")
+        for suffix in ("index", "meta", "data-00000-of-00001")
+    ),
+}
+# Of the dev set; the training and test sets have the same questions.
+IDS = ["middle1.txt-0", "middle1.txt-1", "middle2.txt-0", "high1.txt-0", "high1.txt-1"]
+LETTERS = ["B", "C", "B", "B", "C"]
+
+
+def table(directory):
+    """Probabilities, letters and ids of a run's test results."""
+    lines = (directory / "test_results.tsv").read_text(encoding="utf-8").splitlines()
+    rows = [line.split("\t") for line in lines]
+    return np.array([row[:4] for row in rows], float), *([row[n] for row in rows] for n in (4, 5))
+
+
+def accuracies(letters):
+    hits = np.array([letter == true for letter, true in zip(letters, LETTERS)], float)
+    return {
+        "accuracy": hits.mean(),
+        "accuracy_middle": hits[:3].mean(),
+        "accuracy_high": hits[3:].mean(),
+    }
+
+
+def original_record(feature, is_real=1):
+    """Make a record like the original's."""
+    lengths = [len(ids) for ids in feature["input_ids"]]
+    padded = {
+        name: [n for row in feature[name] for n in row + [0] * (96 - len(row))]
+        for name in ("input_ids", "segment_ids")
+    }
+    return serialize_example(
+        {
+            **padded,
+            "input_mask": [n for length in lengths for n in [1] * length + [0] * (96 - length)],
+            "label_ids": [feature["label_id"]],
+            "is_real_example": [is_real],
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Directory of a finished deterministic run of 10 steps, and of its export."""
+    directory = tmp_path_factory.mktemp("finished")
+    log = succeed(run(directory / "run", deterministic_run=True, export_dir=directory / "export"))
+    assert f"{directory}/run/model.ckpt-best: wrote predictions to" in log
+    return directory
+
+
+def test_a_run_leaves_its_files(finished):
+    assert files(finished / "run") == RUN_FILES
+    results = load(finished / "run/eval_results.json")
+    assert results["metric"] == "accuracy"
+    by_accuracy = {name: x["accuracy"] for name, x in results["checkpoints"].items()}
+    assert set(by_accuracy) == {"model.ckpt-4", "model.ckpt-8", "model.ckpt-10"}
+    assert results["best_checkpoint"] == max(by_accuracy, key=by_accuracy.get)
+
+
+def test_predictions_and_accuracies_belong_together(finished):
+    probabilities, letters, ids = table(finished / "run")
+    np.testing.assert_allclose(probabilities.sum(axis=1), np.ones(5), rtol=1e-6)
+    assert letters == ["ABCD"[number] for number in probabilities.argmax(axis=1)]
+    assert ids == IDS
+    assert load(finished / "run/test_accuracy.json") == pytest.approx(accuracies(letters))
+    results = load(finished / "run/eval_results.json")
+    assert {name: results[name] for name in accuracies(letters)} == pytest.approx(
+        accuracies(letters)
+    )
+
+
+def test_records_are_those_of_the_original(finished):
+    ours = list(read_records(str(finished / "run/race_eval.tf_record")))
+    golden = [original_record(line) for line in golden_lines("race_dev_s96")]
+    assert [tf.train.Example.FromString(record) for record in ours] == [
+        tf.train.Example.FromString(record) for record in golden
+    ]
+
+
+def test_the_exported_model_takes_the_records_that_we_write(finished):
+    (path,) = (finished / "export").iterdir()
+    settings = load(path / "assets.extra/settings.json")
+    expected = {"max_qa_length": 24, "max_seq_length": 96, "do_lower_case": True}
+    assert settings == {"task_name": "race", **expected}
+    signature = tf.saved_model.load_v2(str(path)).signatures["serving_default"]
+    records = list(read_records(str(finished / "run/race_predict.tf_record")))
+    outputs = signature(input=tf.constant(records))
+    assert set(outputs) == {"logits", "probabilities", "predictions"}
+    probabilities, letters, _ = table(finished / "run")
+    np.testing.assert_allclose(outputs["probabilities"], probabilities, rtol=0, atol=1e-6)
+    assert ["ABCD"[number] for number in outputs["predictions"].numpy()] == letters
+
+
+def test_record_files_of_the_original_in_another_padding_and_batch(finished, tmp_path):
+    """Records that a flag names are read; filler records and padding do not count."""
+    filler = {"input_ids": [[]] * 4, "segment_ids": [[]] * 4, "label_id": 0}
+    path = tmp_path / "predict.tf_record"
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for line in golden_lines("race_dev_s96"):
+            writer.write(original_record(line))
+        for _ in range(3):
+            writer.write(original_record(filler, is_real=0))
+    flags = {"do_train": False, "init_checkpoint": finished / "run", "predict_file": path}
+    log = succeed(run(tmp_path / "run", **flags, length_buckets=80, predict_batch_size=3))
+    assert "predict.tf_record: no manifest, but the first record matches; using 8 records" in log
+    (probabilities, *others), (expected, *same) = table(tmp_path / "run"), table(finished / "run")
+    np.testing.assert_allclose(probabilities, expected, rtol=0, atol=1e-6)
+    assert others == same
+    ours, theirs = (load(d / "run/eval_results.json") for d in (tmp_path, finished))
+    assert ours["accuracy"] == theirs["accuracy"]
+
+
+def test_a_killed_run_resumes(finished, tmp_path):
+    flags = {**RACE_FLAGS, "output_dir": tmp_path / "run", "export_dir": tmp_path / "export"}
+    flags["deterministic_run"] = True
+    assert "race_train.tf_record: reusing" in kill_and_resume("run_race.py", flags)
+    assert_same_run(tmp_path / "run", finished / "run")
+
+
+@pytest.mark.parametrize(
+    ("flag", "level", "ids"), [("middle_only", "middle", IDS[:3]), ("high_only", "high", IDS[3:])]
+)
+def test_one_level(tmp_path, flag, level, ids):
+    data_dir = tmp_path / "data/RACE"
+    shutil.copytree(SAMPLE_RACE, data_dir)
+    for path in data_dir.glob(f"*/{'high' if level == 'middle' else 'middle'}"):
+        shutil.rmtree(path)
+    setup = make_setup("race", tmp_path / "run", data_dir=tmp_path / "data", **{flag: True})
+    (shard,) = setup.eval_shards
+    assert [example.id for example in shard.examples] == ids
+    assert list(shard.fingerprint) == [f"dev/{level}", "spm_model_file"]
+    answers = [{"predictions": 1}] * len(ids)
+    metrics = setup.task.evaluate(shard.data_set, answers).metrics
+    assert metrics == {
+        "accuracy": len(ids[:-1]) / len(ids),
+        f"accuracy_{level}": metrics["accuracy"],
+    }
+
+
+def test_a_test_set_without_answers(tmp_path):
+    shutil.copytree(SAMPLE_RACE, tmp_path / "RACE")
+    path = tmp_path / "RACE/test/high/all.txt"
+    article = json.loads(path.read_text(encoding="utf-8"))
+    del article["answers"]
+    path.write_text(json.dumps(article))
+    setup = make_setup("race", tmp_path / "run", data_dir=tmp_path)
+    (shard,) = setup.test_shards
+    assert shard.data_set.predicted_names == ("test_results.tsv",)
+    answers = [{"predictions": n % 4, "probabilities": [0.25] * 4} for n in range(5)]
+    texts = setup.task.predicted_files(shard.data_set, answers)
+    assert texts == {
+        "test_results.tsv": "".join(
+            f"0.25\t0.25\t0.25\t0.25\t{letter}\t{id_}\n" for letter, id_ in zip("ABCDA", IDS)
+        )
+    }
+
+
+def test_problems_are_told_at_once(tmp_path):
+    shutil.copytree(SAMPLE_RACE, tmp_path / "RACE")
+    shutil.rmtree(tmp_path / "RACE/test/middle")
+    for level in ("middle", "high"):
+        path = tmp_path / f"RACE/dev/{level}/all.txt"
+        path.write_text(path.read_text().replace('"answers": ["B"', '"answers": ["E"'))
+    lines = fail(run(tmp_path / "run", data_dir=tmp_path, max_qa_length=93))
+    expected = [
+        "--max_seq_length 96 leaves no room for the article after 93 pieces",
+        *(
+            f'{tmp_path}/RACE/dev/{level}/all.txt, line 1: answers[0] is "E", not one of A, B'
+            for level in ("middle", "high")
+        ),
+        f"{tmp_path}/RACE/test/middle: no articles (*.txt) there",
+    ]
+    dev = [line for line in lines if "/dev/middle" in line]
+    assert len(lines) == len(expected) + len(dev) - 1
+    for start in expected:
+        assert any(line.startswith(f"error: {start}") for line in lines), start
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"high_only": True, "middle_only": True}, "--high_only and --middle_only exclude each"),
+        ({"data_dir": None}, "--data_dir is missing: give the folder RACE"),
+        ({"task_name": "mrpc"}, "--task_name=mrpc: give one of race, RACE"),
+        ({"dropout_prob": 1}, "--dropout_prob=1: give a number of at least 0 and less than 1"),
+    ],
+)
+def test_wrong_flags(tmp_path, flags, message):
+    with pytest.raises(InputError) as error:
+        make_setup("race", tmp_path / "run", **flags)
+    assert any(line.startswith(message) for line in error.value.args), error.value
+
+
+def training_graph(tmp_path, **changes):
+    """Build the training graph of the golden head on the golden inputs, as one question."""
+    flags = {"do_eval": False, "do_predict": False, "max_seq_length": 24, "max_qa_length": 8}
+    setup = make_setup("race", tmp_path, **flags, **changes)
+    features = {name: tf.constant(INPUTS[name])[tf.newaxis] for name in MODEL_INPUTS}
+    features["label_ids"] = tf.constant([2])
+    tf.train.create_global_step()
+    model_fn = make_model_fn(setup, PORTABLE)
+    return model_fn(features, None, estimators.ModeKeys.TRAIN, None)
+
+
+def test_the_script_has_the_original_loss(graph, tmp_path):
+    spec = training_graph(tmp_path, dropout_prob=0.0)
+    assert not [op for op in graph.get_operations() if op.type == "GreaterEqual"]
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        loss = session.run(spec.loss)
+    assert loss == pytest.approx(golden_numbers("forward_race")["loss"], abs=1e-6)
+
+
+def test_the_share_of_the_pooled_outputs_to_drop(graph, tmp_path):
+    training_graph(tmp_path, dropout_prob=0.4)
+    (kept,) = (op for op in graph.get_operations() if op.type == "GreaterEqual")
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        masks = [session.run(kept.outputs[0]) for _ in range(200)]
+    assert masks[0].shape == (4, 32)  # options, hidden
+    assert np.mean(masks) == pytest.approx(0.6, abs=0.02)  # of 25600 draws; deviation 0.003
