@@ -173,7 +173,7 @@ def _final_checkpoint(setup):
 def predict(setup: Setup, predictor: Predictor, checkpoint: str) -> None:
     """Write a checkpoint's predictions for the test sets, unless they exist already."""
     for shard in setup.test_shards:
-        predicted = PredictedFiles(setup.task, shard, checkpoint)
+        predicted = PredictedFiles(setup.task, setup.results_dir, shard, checkpoint)
         if not distributed.broadcast(distributed.is_chief() and predicted.are_there()):
             answers = predictor.answers(checkpoint, shard)
             if distributed.is_chief():

@@ -68,10 +68,15 @@ def defaults(settings_class: type, given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: found[name] for name in found if name in values and name not in given}
 
 
+def has_checkpoints(directory: str | None) -> bool:
+    """Whether a directory has checkpoints of a training run, complete or not."""
+    return bool(directory) and any(Path(directory).glob(_CHECKPOINTS))
+
+
 def _folder_of(values):
     """Folder of the model to start from or to predict with; None if there is none."""
     output_dir, checkpoint = (values.get(name) for name in ("output_dir", "init_checkpoint"))
-    if output_dir and any(Path(output_dir).glob(_CHECKPOINTS)) and _is_folder(output_dir):
+    if has_checkpoints(output_dir) and _is_folder(output_dir):
         return Path(output_dir)
     if checkpoint:
         folder = Path(checkpoint) if Path(checkpoint).is_dir() else Path(checkpoint).parent

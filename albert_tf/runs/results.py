@@ -35,14 +35,14 @@ class Results:
       is_continued: whether there was a results file.
     """
 
-    def __init__(self, output_dir: str, evaluated_on: Mapping[str, Any]):
+    def __init__(self, directory: str, evaluated_on: Mapping[str, Any]):
         """Read the results of earlier runs; those on other data are discarded.
 
         Args:
-          output_dir: output directory of the run.
+          directory: output directory of the run, or that of a prediction.
           evaluated_on: inputs and settings that the metrics depend on, as JSON values by name.
         """
-        self._directory = Path(output_dir)
+        self._directory = Path(directory)
         self._evaluated_on = dict(evaluated_on)
         self._metrics: dict[str, dict[str, float]] = {}
         self._digests: dict[str, str] = {}

@@ -229,6 +229,7 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings):
     WITHOUT_INFLUENCE: ClassVar = (
         "albert_config_file",
         "output_dir",
+        "prediction_dir",
         "init_checkpoint",
         "do_train",
         "gradient_accumulation_steps",
@@ -246,6 +247,10 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings):
     )
     output_dir: str | None = path_setting(
         "Directory for all outputs: checkpoints, features, results.", kind=CHECKPOINT_PATH
+    )
+    prediction_dir: str | None = path_setting(
+        "Directory for the results of a run without training. Default: predictions/<name of the "
+        "file> in output_dir if that has the checkpoints of a training run, else output_dir."
     )
     init_checkpoint: str | None = path_setting(
         "Model to start from: its folder (model.ckpt-best in it, or else the latest checkpoint), "

@@ -14,14 +14,14 @@ from albert_tf.devices import bfloat16, choice, distributed
 from albert_tf.devices.device import PORTABLE, Device
 from albert_tf.errors import InputError
 from albert_tf.nn.config import AlbertConfig
-from albert_tf.runs import checkpoints, log_file, model_files, serving
+from albert_tf.runs import checkpoints, log_file, model_files, model_folder, serving
 from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT
 from albert_tf.runs.model import model_shapes, peak_learning_rate
 from albert_tf.runs.problems import Problems
 from albert_tf.runs.settings import RunSettings, wrong_values
 from albert_tf.runs.setup import Setup
 from albert_tf.runs.shards import open_shard
-from albert_tf.runs.task import DataSet, Task
+from albert_tf.runs.task import DataSet, RecordFiles, Task
 
 _LOCK_FILE = "run.lock"
 
@@ -101,6 +101,7 @@ def check(task_class: type[Task], settings: RunSettings, device: Device | None =
 
     task = task_class(settings, config, tokenizer)
     task.read_inputs(problems)
+    results_dir = _results_dir(task, problems)
     _check_evaluation(task, problems)
     schedule = None
     with problems.collected():
@@ -112,6 +113,7 @@ def check(task_class: type[Task], settings: RunSettings, device: Device | None =
         bfloat16=conversion,
         init_checkpoint=init_checkpoint,
         length_buckets=length_buckets,
+        results_dir=results_dir,
         schedule=schedule,
         train_shards=_open_shards(task, train_sets, known_counts, problems),
         eval_shards=_open_shards(task, task.eval_sets, known_counts, problems),
@@ -262,6 +264,40 @@ def _check_output_dir(settings):
             f"{directory}: the directory has checkpoints of another run; remove them, or give "
             "another --output_dir"
         )
+
+
+def _results_dir(task, problems):
+    """Directory of this process for results, and for the records of what they are about.
+
+    Prediction leaves the results of a training run alone: those of other questions go below.
+    """
+    settings, data_sets = task.settings, [*task.eval_sets, *task.test_sets]
+    output_dir, directory = settings.output_dir or "", settings.prediction_dir
+    has_run = distributed.broadcast(model_folder.has_checkpoints(output_dir))
+    if settings.do_train:
+        if directory:
+            problems.add(
+                "--prediction_dir: results of training go to --output_dir; give it with "
+                "--do_train=false"
+            )
+        return output_dir
+    if directory:
+        directory = distributed.own_directory(directory)
+    elif has_run and data_sets:
+        directory = str(Path(output_dir) / "predictions" / _name_of(data_sets[0]))
+    else:
+        return output_dir
+    with problems.collected():
+        files.check_writable("prediction_dir", directory)
+    for data_set in data_sets:
+        data_set.directory = directory
+    return directory
+
+
+def _name_of(data_set):
+    """Name of the first file of a data set, without its extension."""
+    paths = data_set.paths if isinstance(data_set, RecordFiles) else data_set.inputs.values()
+    return Path(next(iter(paths))).stem
 
 
 def _check_export_dir(settings):

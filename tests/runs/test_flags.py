@@ -52,6 +52,7 @@ SHARED = {
     "vocab_file": None,
     "spm_model_file": None,
     "init_checkpoint": None,
+    "prediction_dir": None,
     "do_lower_case": True,
     "save_checkpoints_steps": 5000,
     "keep_checkpoint_max": 5,
