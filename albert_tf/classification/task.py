@@ -13,7 +13,7 @@ import modeling
 from albert_tf import estimators, files
 from albert_tf.classification.features import make_feature
 from albert_tf.classification.head import example_losses, head_outputs
-from albert_tf.classification.metrics import Metric, compute_metrics
+from albert_tf.classification.metrics import Metric, compute_metrics, warn_of_one_label
 from albert_tf.classification.settings import ClassificationSettings
 from albert_tf.errors import InputError
 from albert_tf.records.record_files import RecordFields
@@ -138,6 +138,8 @@ class ClassificationTask(Task):
         """Compute the task's metrics, with the data set's `part` as suffix of their names."""
         labels = np.array([example.label for example in data_set.examples])
         predictions = np.array([answer["predictions"] for answer in answers])
+        if self.labels:
+            warn_of_one_label(labels, predictions, self.labels)
         values = compute_metrics(self.metrics, labels, predictions)
         return Evaluation({name + data_set.part: value for name, value in values.items()})
 

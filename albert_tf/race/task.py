@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 from tqdm import tqdm
 
 import modeling
-from albert_tf.classification.metrics import accuracy
+from albert_tf.classification.metrics import accuracy, warn_of_one_label
 from albert_tf.classification.task import ClassificationTask
 from albert_tf.race.data import LETTERS, LEVELS, Example, find_articles, read_articles
 from albert_tf.race.features import check_room, make_features
@@ -133,6 +133,8 @@ class RaceTask(ClassificationTask):
 
     def evaluate(self, data_set: DataSet, answers: Sequence[dict]) -> Evaluation:
         """Compute the accuracy of all questions, and of those of each level."""
+        labels = [example.label for example in data_set.examples]
+        warn_of_one_label(labels, [answer["predictions"] for answer in answers], LETTERS)
         return Evaluation(accuracies(data_set.examples, answers))
 
     def predicted_files(self, data_set: DataSet, answers: Sequence[dict]) -> dict[str, str]:
