@@ -12,12 +12,12 @@ if __name__ == "__main__":
 
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from albert_tf.errors import InputError
 from albert_tf.runs.launch import launch
 from albert_tf.runs.paths import CHECKPOINT_PATH
-from albert_tf.runs.settings import path_setting, setting
+from albert_tf.runs.settings import FILES, path_setting, setting
 from albert_tf.squad.settings import AnswerSettings
 
 if TYPE_CHECKING:
@@ -30,6 +30,10 @@ class Settings(AnswerSettings):
 
     Settings of text and answers that are None come from the model.
     """
+
+    HELP_GROUPS: ClassVar = {
+        FILES: ("model", "text_file", "question", "num_answers", "json", "albert_config_file"),
+    }
 
     model: str | None = path_setting(
         "SavedModel, the --export_dir that contains it, a checkpoint, or the output directory of a "

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from albert_tf.runs.settings import LARGEST_BATCH, RunSettings, path_setting, setting
+from albert_tf.runs.settings import (
+    EVALUATION,
+    FILES,
+    LARGEST_BATCH,
+    TRAINING,
+    RunSettings,
+    path_setting,
+    setting,
+)
 
 _LARGEST_THRESHOLD = 1e30  # well within float32
 
@@ -22,6 +30,17 @@ class ClassificationSettings(RunSettings):
         "predict_batch_size",
         "threshold_to_export",
     )
+    HELP_GROUPS: ClassVar = {
+        FILES: ("cached_dir",),
+        TRAINING: ("train_step", "warmup_step", "optimizer"),
+        EVALUATION: (
+            "do_eval",
+            "do_predict",
+            "eval_batch_size",
+            "predict_batch_size",
+            "threshold_to_export",
+        ),
+    }
 
     cached_dir: str | None = path_setting("Directory of the record files. Default: output_dir.")
     do_eval: bool = setting(False, "Whether to evaluate the checkpoints on the dev set.")

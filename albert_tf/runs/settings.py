@@ -21,6 +21,15 @@ from albert_tf.runs.paths import CHECKPOINT_PATH, PATH
 LARGEST_BATCH = 1 << 20
 LONGEST_SEQUENCE = 1 << 16  # pieces
 
+# Groups of `--help`: see `help_text`.
+FILES = "Files"
+TEXT = "Model and text"
+TRAINING = "Training"
+EVALUATION = "Evaluation and prediction"
+DEVICES = "Devices"
+MANY_CARDS = "Many cards"
+HIDDEN = "Without effect"
+
 
 def setting(
     default: Any,
@@ -150,6 +159,10 @@ class TextSettings:
     """Vocabulary, maximum length and case of the text."""
 
     WITHOUT_INFLUENCE: ClassVar = ("vocab_file", "spm_model_file")
+    HELP_GROUPS: ClassVar = {
+        FILES: ("spm_model_file", "vocab_file"),
+        TEXT: ("max_seq_length", "do_lower_case"),
+    }
 
     vocab_file: str | None = path_setting("Vocabulary file of the model. Default: in its folder.")
     spm_model_file: str | None = path_setting(
@@ -181,6 +194,7 @@ class TpuSettings:
         "gcp_project",
         "master",
     )
+    HELP_GROUPS: ClassVar = {HIDDEN: WITHOUT_INFLUENCE}
 
     use_tpu: bool = setting(False, "Must be false: TPUs are not supported.")
     iterations_per_loop: int = setting(1000, "TPU flag without effect.")
@@ -200,6 +214,15 @@ class DeviceSettings:
         "enable_scoped_allocator",
         "synapse_logger_start",
     )
+    HELP_GROUPS: ClassVar = {
+        DEVICES: ("device", "synapse_logger_start"),
+        MANY_CARDS: (
+            "use_horovod",
+            "scale_learning_rate",
+            "horovod_compression",
+            "enable_scoped_allocator",
+        ),
+    }
 
     device: str = setting(
         "auto", "Device to run on; auto picks the best available.", choices=choice.NAMES
@@ -241,6 +264,32 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings):
         "length_buckets",
         "export_dir",
     )
+    HELP_GROUPS: ClassVar = {
+        FILES: (
+            "init_checkpoint",
+            "output_dir",
+            "prediction_dir",
+            "export_dir",
+            "albert_config_file",
+        ),
+        TRAINING: (
+            "do_train",
+            "learning_rate",
+            "train_batch_size",
+            "gradient_accumulation_steps",
+            "save_checkpoints_steps",
+            "keep_checkpoint_max",
+            "seed",
+            "deterministic_run",
+            "save_summary_steps",
+            "use_einsum",
+        ),
+        EVALUATION: (
+            "evaluate_after_training",
+            "early_stopping_evaluations",
+            "length_buckets",
+        ),
+    }
 
     albert_config_file: str | None = path_setting(
         "Model config, a JSON file. Default: in the folder of the model."
