@@ -462,3 +462,12 @@ def test_a_model_learns_the_sample(tmp_path):
         )
     )
     assert load(tmp_path / "eval_results.json")["accuracy"] == 1.0
+
+
+def test_length_of_training_in_epochs(tmp_path):
+    """The sample has 5 rows, in batches of 4."""
+    flags = {"num_train_epochs": 6.0, "warmup_proportion": 0.5}
+    schedule = make_setup("classifier", tmp_path, **flags).schedule
+    assert (schedule.steps, schedule.warmup_steps) == (7, 3)
+    schedule = make_setup("classifier", tmp_path, warmup_step=2).schedule
+    assert (schedule.steps, schedule.warmup_steps) == (10, 2)

@@ -32,7 +32,13 @@ class ClassificationSettings(RunSettings):
     )
     HELP_GROUPS: ClassVar = {
         FILES: ("cached_dir",),
-        TRAINING: ("train_step", "warmup_step", "optimizer"),
+        TRAINING: (
+            "num_train_epochs",
+            "train_step",
+            "warmup_proportion",
+            "warmup_step",
+            "optimizer",
+        ),
         EVALUATION: (
             "do_eval",
             "do_predict",
@@ -50,7 +56,18 @@ class ClassificationSettings(RunSettings):
         8, "Rows in a prediction batch.", lower=1, upper=LARGEST_BATCH
     )
     train_step: int = setting(1000, "Number of training steps.", lower=1)
+    num_train_epochs: float | None = setting(
+        None,
+        "Number of training epochs; replaces train_step.",
+        upper=1_000_000,
+        excludes_lower=True,
+    )
     warmup_step: int = setting(0, "Number of warm-up steps of the learning rate.")
+    warmup_proportion: float | None = setting(
+        None,
+        "Fraction of the steps used to warm up the learning rate; replaces warmup_step.",
+        upper=1,
+    )
     optimizer: str = setting("adamw", "Optimizer.", choices=("adamw", "lamb"))
     threshold_to_export: float | None = setting(
         None,

@@ -76,9 +76,13 @@ class ClassificationTask(Task):
     def schedule(self) -> Schedule:
         """Length of training, optimizer and learning-rate schedule."""
         settings = self.settings
+        by_epochs = settings.num_train_epochs is not None
+        by_proportion = settings.warmup_proportion is not None
         return Schedule(
-            steps=settings.train_step,
-            warmup_steps=settings.warmup_step,
+            steps=None if by_epochs else settings.train_step,
+            epochs=settings.num_train_epochs or 0.0,
+            warmup_steps=None if by_proportion else settings.warmup_step,
+            warmup_proportion=settings.warmup_proportion or 0.0,
             optimizer=settings.optimizer,
         )
 

@@ -117,7 +117,9 @@ CLASSIFIER = {
     "predict_batch_size": 8,
     "learning_rate": 5e-5,
     "train_step": 1000,
+    "num_train_epochs": None,
     "warmup_step": 0,
+    "warmup_proportion": None,
     "optimizer": "adamw",
     "threshold_to_export": None,
 }
