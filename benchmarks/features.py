@@ -1,6 +1,7 @@
-"""Measures feature conversion in questions per second, in one process, including writing records.
+"""Measures feature conversion in questions per second, including reading and writing.
 
-The baseline is the original's alignment alone: cell by cell, once for each question.
+It is measured with one and with two worker processes. The baseline is the original's alignment
+alone: cell by cell, once for each question.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from common import report, squad_arguments
 
 import plain_alignment
 import tokenization
-from albert_tf.records.manifests import Origin, record_writer
-from albert_tf.records.record_files import serialize_example
+from albert_tf.runs import model_files
+from albert_tf.runs.problems import Problems
+from albert_tf.runs.shards import ExampleShard
 from albert_tf.squad.data import read_squad
-from albert_tf.squad.features import FeatureConverter, FeatureSettings
+from albert_tf.squad.task import SquadTask
+from run_squad_v1 import Settings
 
-SETTINGS = FeatureSettings(384, 128, 64, do_lower_case=True)
 PLAIN_QUESTIONS = 200  # approximate number of questions for the plain alignment
 
 
@@ -31,35 +33,45 @@ def main() -> None:
     """Measure, and print the results."""
     args = squad_arguments(__doc__.splitlines()[0]).parse_args()
     tokenizer = tokenization.FullTokenizer(None, True, args.spm_model_file)
-    rate, features, questions = measure_conversion(args.squad_file, tokenizer)
+    rate, features, questions = measure_conversion(
+        args.squad_file, args.spm_model_file, num_workers=1
+    )
+    rate_of_two, _, _ = measure_conversion(args.squad_file, args.spm_model_file, num_workers=2)
     plain_rate = measure_plain_alignment(args.squad_file, tokenizer)
     report(
         "features",
         questions=questions,
         features=features,
         questions_per_second=rate,
+        questions_per_second_of_two=rate_of_two,
+        speedup_of_two=rate_of_two / rate,
         plain_alignment_questions_per_second=plain_rate,
         ratio=rate / plain_rate,
     )
 
 
-def measure_conversion(squad_file, tokenizer):
+def measure_conversion(squad_file, spm_model_file, num_workers):
     """Read a SQuAD file, and write the records of its features.
 
     Returns:
       Questions per second, number of features and number of questions.
     """
-    start = time.perf_counter()
-    questions = read_squad(squad_file, for_training=True)
-    converter = FeatureConverter(tokenizer, SETTINGS)
+    start, problems = time.perf_counter(), Problems()
     with tempfile.TemporaryDirectory() as directory:
-        with record_writer(f"{directory}/features.tfrecord", Origin({}, {})) as writer:
-            for feature in converter.features(questions, for_training=True):
-                values = feature.record(SETTINGS.max_seq_length, for_training=True)
-                writer.write(serialize_example(values))
-    seconds = time.perf_counter() - start
-    assert not converter.dropped
-    return len(questions) / seconds, writer.num_records, len(questions)
+        settings = Settings(
+            train_file=squad_file,
+            spm_model_file=spm_model_file,
+            do_predict=False,
+            output_dir=directory,
+            num_workers=num_workers,
+        )
+        task = SquadTask(settings, None, model_files.load_tokenizer(settings))
+        task.read_inputs(problems)
+        problems.raise_all()
+        shard = ExampleShard(task, task.train_set)
+        shard.prepare()
+    questions = len(task.train_set.examples)
+    return questions / (time.perf_counter() - start), shard.num_records, questions
 
 
 def measure_plain_alignment(squad_file, tokenizer):

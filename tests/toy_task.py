@@ -52,9 +52,9 @@ class LongerTextTask(Task):
     def fields(self, data_set):
         return {**self.sequence_fields, "label": tf.io.FixedLenFeature([], tf.int64)}
 
-    def records(self, data_set, examples, first_number):
+    def records(self, data_set, examples):
         cls, sep = self.tokenizer.convert_tokens_to_ids(["[CLS]", "[SEP]"])
-        for first, second in examples:
+        for first, second in examples.values():
             a, b = (self.tokenizer.ids_of_text(text, True) for text in (first, second))
             segments = [0] * (len(a) + 2) + [1] * (len(b) + 1)
             inputs = padded_inputs([cls, *a, sep, *b, sep], segments, self.settings.max_seq_length)

@@ -7,7 +7,6 @@ from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-from tqdm import tqdm
 
 import modeling
 from albert_tf import estimators, files
@@ -94,12 +93,10 @@ class ClassificationTask(Task):
             "is_real_example": tf.io.FixedLenFeature([], tf.int64),
         }
 
-    def records(
-        self, data_set: DataSet, examples: Sequence[Any], first_number: int
-    ) -> Iterator[Record]:
-        """Yield the records of examples, in order."""
+    def records(self, data_set: DataSet, examples: Mapping[int, Any]) -> Iterator[Record]:
+        """Yield the records of a chunk of examples, in order."""
         settings = self.settings
-        for example in tqdm(examples, desc="making features", unit=" rows", disable=None):
+        for example in examples.values():
             feature = make_feature(
                 example.texts,
                 example.label,

@@ -80,7 +80,7 @@ def initialize(use_horovod: bool) -> None:
     if size() == 1:
         return
     _watchdog = Watchdog(stall_limit, _end_stalled)
-    _share_cores(horovod.local_size())
+    _share_cores()
     if not is_chief():
         _warn_only()
 
@@ -136,12 +136,21 @@ def _load_horovod():
         ) from error
 
 
-def _share_cores(processes):
+def _share_cores():
     """Limit this process to its share of the server's cores, unless the launcher has done so."""
-    cores = os.sched_getaffinity(0)
-    if cores == os.sched_getaffinity(os.getppid()):
-        threads = max(1, len(cores) // processes)
-        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))
+    if _are_cores_shared():
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(own_cores()))
+
+
+def _are_cores_shared():
+    """Whether this process may run on the same cores as its launcher, and so as other ranks."""
+    return size() > 1 and os.sched_getaffinity(0) == os.sched_getaffinity(os.getppid())
+
+
+def own_cores() -> int:
+    """Number of cores for this process: those it may run on, or its share of them."""
+    cores = len(os.sched_getaffinity(0))
+    return max(1, cores // _horovod.local_size()) if _are_cores_shared() else cores
 
 
 def log_processes() -> None:

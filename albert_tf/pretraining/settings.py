@@ -18,11 +18,10 @@ from albert_tf.runs.settings import (
     TRAINING,
     RunSettings,
     TextSettings,
+    WorkerSettings,
     path_setting,
     setting,
 )
-
-_MOST_WORKERS = 1024
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ class PretrainingSettings(RunSettings):
 
 
 @dataclass(frozen=True)
-class RecordSettings(TextSettings):
+class RecordSettings(TextSettings, WorkerSettings):
     """Settings of `create_pretraining_data.py`: text, record files and instances."""
 
     input_file: str | None = path_setting(
@@ -132,12 +131,6 @@ class RecordSettings(TextSettings):
         0.1,
         "Fraction of the documents with instances of a random shorter length.",
         upper=1,
-    )
-    num_workers: int = setting(
-        1,
-        "Number of worker processes; the records do not depend on it.",
-        lower=1,
-        upper=_MOST_WORKERS,
     )
 
     @property

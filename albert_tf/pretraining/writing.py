@@ -20,6 +20,7 @@ from absl import logging
 from tqdm import tqdm
 
 from albert_tf import files, locks
+from albert_tf.devices import distributed
 from albert_tf.errors import InputError
 from albert_tf.pretraining import instances
 from albert_tf.pretraining.instances import EncodedBlock, InstanceMaker, Vocabulary
@@ -86,6 +87,11 @@ class Job:
     tokenizer: FullTokenizer
     input_files: list[str]
     output_files: list[str]
+
+    @property
+    def num_workers(self) -> int:
+        """Number of worker processes."""
+        return self.settings.num_workers or distributed.own_cores()
 
     @property
     def origin(self) -> Origin:
@@ -159,7 +165,7 @@ def write_records(job: Job, writers: list[RecordWriter]) -> int:
             for pass_number in range(settings.dupe_factor)
             for block_number in range(len(store))
         )
-        made = ordered_map(lambda task: _made_records(maker, *task), tasks, settings.num_workers)
+        made = ordered_map(lambda task: _made_records(maker, *task), tasks, job.num_workers)
         count = _write(made, writers, len(store) * settings.dupe_factor)
     if not count:
         raise InputError(
@@ -213,7 +219,7 @@ def _encoded_blocks(job: Job) -> Iterator[EncodedBlock]:
         return EncodedBlock.from_text(block, job.tokenizer, settings.do_lower_case)
 
     text = instances.read_blocks(job.input_files, strict=settings.input_file_mode == "r")
-    blocks = ordered_map(encode, text, settings.num_workers)
+    blocks = ordered_map(encode, text, job.num_workers)
     return _with_progress(blocks, "reading text", "pieces", lambda block: len(block.ids))
 
 

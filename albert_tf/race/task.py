@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Iterator, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-from tqdm import tqdm
 
 import modeling
 from albert_tf.classification.metrics import accuracy, warn_of_one_label
@@ -112,13 +111,11 @@ class RaceTask(ClassificationTask):
         shape = [len(LETTERS), self.settings.max_seq_length]
         return dict.fromkeys(MODEL_INPUTS, tf.io.FixedLenFeature(shape, tf.int64))
 
-    def records(
-        self, data_set: DataSet, examples: Sequence[Example], first_number: int
-    ) -> Iterator[Record]:
-        """Yield the records of examples, in order."""
+    def records(self, data_set: DataSet, examples: Mapping[int, Example]) -> Iterator[Record]:
+        """Yield the records of a chunk of questions, in order."""
         settings = self.settings
         features = make_features(
-            tqdm(examples, desc="making features", unit=" questions", disable=None),
+            examples.values(),
             self.tokenizer,
             settings.max_seq_length,
             settings.max_qa_length,
@@ -126,6 +123,10 @@ class RaceTask(ClassificationTask):
         )
         for feature in features:
             yield Record(feature.record(settings.max_seq_length))
+
+    def belong_together(self, first: Example, second: Example) -> bool:
+        """Whether two questions have the same article, which is then tokenized once."""
+        return first.article == second.article
 
     def logits(self, pooled_output: tf.Tensor) -> tf.Tensor:
         """Build the scores of the options; see `option_logits`."""

@@ -63,6 +63,13 @@ def serialize_example(values: RecordValues) -> bytes:
     return example.SerializeToString(deterministic=True)
 
 
+def with_number(record: bytes, name: str, number: int) -> bytes:
+    """Add a field with one whole number to a serialized record."""
+    example = tf.train.Example.FromString(record)
+    example.features.feature[name].int64_list.value[:] = [number]
+    return example.SerializeToString(deterministic=True)
+
+
 def read_records(path: str) -> Iterator[bytes]:
     """Yield the records of a file.
 

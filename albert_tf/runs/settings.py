@@ -20,6 +20,7 @@ from albert_tf.runs.paths import CHECKPOINT_PATH, PATH
 # Limits that no run reaches, for settings that decide how much memory is taken.
 LARGEST_BATCH = 1 << 20
 LONGEST_SEQUENCE = 1 << 16  # pieces
+_MOST_WORKERS = 1024
 
 # Groups of `--help`: see `help_text`.
 FILES = "Files"
@@ -246,7 +247,21 @@ class DeviceSettings:
 
 
 @dataclass(frozen=True)
-class RunSettings(TextSettings, DeviceSettings, TpuSettings):
+class WorkerSettings:
+    """Processes that make records."""
+
+    WITHOUT_INFLUENCE: ClassVar = ("num_workers",)
+
+    num_workers: int = setting(
+        0,
+        "Number of processes that make records; 0 for one on each core, or on each core of a rank. "
+        "The records do not depend on it.",
+        upper=_MOST_WORKERS,
+    )
+
+
+@dataclass(frozen=True)
+class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
     """Files, training and prediction of a run."""
 
     WITHOUT_INFLUENCE: ClassVar = (

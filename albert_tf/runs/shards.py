@@ -9,8 +9,8 @@ processes.
 from __future__ import annotations
 
 import functools
-import json
 import os
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Callable, Iterator, Mapping, Sequence
@@ -24,6 +24,7 @@ from albert_tf.errors import InputError
 from albert_tf.json_files import JsonObject
 from albert_tf.records import datasets, manifests, record_files
 from albert_tf.records.manifests import Manifest, Origin
+from albert_tf.runs.conversion import convert
 from albert_tf.runs.task import DataSet, RecordFiles, Task
 
 InputFn = Callable[[], tf.data.Dataset]
@@ -156,9 +157,7 @@ class ExampleShard:
         if is_complete or (manifest and not manifest.origin):  # another program wrote the file
             self.num_records = manifest.num_records
             if self._companion_path:
-                num_companions = (
-                    companion.num_records if companion else self._write_companions(first_number)
-                )
+                num_companions = companion.num_records if companion else self._write_companions()
                 self._check_belong_together(num_companions)
         else:
             self._write(first_number)
@@ -189,36 +188,48 @@ class ExampleShard:
     def _fields(self):
         return self.task.fields(self.data_set)
 
-    def _records(self, first_number):
-        return self.task.records(self.data_set, self.examples, first_number)
+    def _chunks(self):
+        return convert(self.task, self.data_set, self.examples, self.task.settings.num_workers)
 
     def _first_number(self, manifest: Manifest | None) -> int:
-        """Index of the shard's first record in the data set; 0 unless the task counts records.
+        """Index of the shard's first record in the data set; 0 if its records are not counted.
 
         If the record file exists already, its manifest saves counting.
         """
-        if not self.task.counts_records:
+        if not self.task.counter:
             return 0
 
         def count():
-            return manifest.num_records if manifest else sum(1 for _ in self._records(0))
+            if manifest:
+                return manifest.num_records
+            return sum(len(chunk.records) for chunk in self._chunks())
 
         return distributed.sum_of_earlier(count)
 
     def _write(self, first_number):
         """Write the record file, and the companion file if there is one."""
+        start, counter = time.time(), self.task.counter
         with self._writers(self.paths) as (writer, *companion_writers):
-            for record in self._records(first_number):
-                writer.write(record_files.serialize_example(record.values))
+            for chunk in self._chunks():
+                for record in chunk.records:
+                    if counter:
+                        name, first = counter
+                        number = first + first_number + writer.num_records
+                        record = record_files.with_number(record, name, number)
+                    writer.write(record)
                 for companion_writer in companion_writers:
-                    companion_writer.write(json.dumps(record.companion).encode())
+                    for companion in chunk.companions:
+                        companion_writer.write(companion)
         self.num_records = writer.num_records
-        logging.info("%s: wrote %d records", self._path, self.num_records)
+        logging.info(
+            "%s: wrote %d records in %.1f s", self._path, self.num_records, time.time() - start
+        )
 
-    def _write_companions(self, first_number):
+    def _write_companions(self):
         with self._writers([self._companion_path]) as (writer,):
-            for record in self._records(first_number):
-                writer.write(json.dumps(record.companion).encode())
+            for chunk in self._chunks():
+                for companion in chunk.companions:
+                    writer.write(companion)
         return writer.num_records
 
     @contextmanager

@@ -2,7 +2,11 @@
 
 A task reads and checks its inputs, converts examples to records, builds its head on an encoder,
 and converts the head's outputs to answers and metrics. The run takes care of the rest: record
-files, ranks, devices, checkpoints, results and export.
+files, processes, devices, checkpoints, results and export.
+
+The run cuts the examples of a data set into chunks, which worker processes convert by `records`.
+What the records hold must follow from the examples and the settings alone. A task may say where not
+to cut (`belong_together`), and have its records counted (`counter`).
 """
 
 from __future__ import annotations
@@ -96,6 +100,19 @@ class Record:
 
 
 @dataclass(frozen=True)
+class Skipped:
+    """An example that cannot be converted to records; the run counts and names these in the log.
+
+    Attributes:
+      name: name of the example, such as its id.
+      reason: the reason, the same for all examples that share it.
+    """
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Prediction:
     """Outputs of the head for one record.
 
@@ -181,14 +198,15 @@ class Task(abc.ABC):
       test_sets: sets to predict with the final checkpoint, without evaluation.
       expects_checkpoint: whether to warn when training starts from random weights.
       shares_group_0: whether groups missing in the checkpoint start from its group 0.
-      counts_records: whether `records` depends on the index of the first record.
+      counter: name of a whole-number field of the records that the run fills in, and the number of
+        the data set's first record; the others count up from there. None for no such field.
       records_version: version of the conversion from examples to records. A new one has the files
         of earlier versions made again.
     """
 
     expects_checkpoint = True
     shares_group_0 = False
-    counts_records = False
+    counter: tuple[str, int] | None = None
     records_version = 1
 
     def __init__(
@@ -252,17 +270,20 @@ class Task(abc.ABC):
     def fields(self, data_set: DataSet | RecordFiles) -> RecordFields:
         """Fields of the records of a data set."""
 
-    def records(
-        self, data_set: DataSet, examples: Sequence[Any], first_number: int
-    ) -> Iterator[Record]:
-        """Yield the records of examples, in order.
+    def records(self, data_set: DataSet, examples: Mapping[int, Any]) -> Iterator[Record | Skipped]:
+        """Yield the records of a chunk of examples, in order.
+
+        This runs in worker processes, without sessions or files of the run.
 
         Args:
           data_set: the whole data set.
-          examples: examples of a contiguous shard of the data set.
-          first_number: index of the first record in the data set; 0 unless `counts_records`.
+          examples: consecutive examples, by their index in the shard, which `answers` gets whole.
         """
         raise NotImplementedError
+
+    def belong_together(self, first: Any, second: Any) -> bool:
+        """Whether to convert two consecutive examples in one chunk, as they share work."""
+        return False
 
     def prepare(self, numbers: tf.Tensor, features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Transform the features of a batch in the input pipeline.

@@ -70,7 +70,6 @@ class Feature:
     """Model input for one window: `[CLS] question [SEP] window [SEP]`.
 
     Attributes:
-      unique_id: number of the feature in its file, from 1000000000.
       window: the window.
       input_ids: ids of the pieces, without padding.
       segment_ids: 0 for the question and its special tokens, 1 for the window and its `[SEP]`.
@@ -81,7 +80,6 @@ class Feature:
       is_impossible: whether the window does not contain the whole answer.
     """
 
-    unique_id: int
     window: Window
     input_ids: list[int]
     segment_ids: list[int]
@@ -93,12 +91,13 @@ class Feature:
     def record(self, max_seq_length: int, for_training: bool) -> dict[str, list[int]]:
         """Values of the feature's record, padded, by the original's field names.
 
+        The run adds `unique_ids`, the number of the feature in its file.
+
         Args:
           max_seq_length: length of the record, in pieces.
           for_training: whether to add the labels.
         """
         values = {
-            "unique_ids": [self.unique_id],
             **tokenization.padded_inputs(self.input_ids, self.segment_ids, max_seq_length),
             "p_mask": self.p_mask + [1] * (max_seq_length - len(self.p_mask)),
         }
@@ -144,18 +143,17 @@ class FeatureConverter:
         self._cls_id, self._sep_id = tokenizer.convert_tokens_to_ids(["[CLS]", "[SEP]"])
 
     def features(
-        self, questions: Iterable[Question], for_training: bool, first_number: int = 0
+        self, questions: Iterable[Question], for_training: bool, first_question: int = 0
     ) -> Iterator[Feature]:
         """Yield the features of all questions, in order.
 
         Args:
           questions: questions of one file; those about the same paragraph are consecutive.
           for_training: whether to add the positions of each question's first answer.
-          first_number: index of the first feature in the whole data set.
+          first_question: index of the first question among all of the shard.
         """
-        unique_ids = itertools.count(FIRST_UNIQUE_ID + first_number)
         by_paragraph = itertools.groupby(
-            enumerate(questions), key=lambda numbered: numbered[1].paragraph
+            enumerate(questions, first_question), key=lambda numbered: numbered[1].paragraph
         )
         for paragraph, numbered_questions in by_paragraph:
             aligned = align_paragraph(paragraph, self.tokenizer, self.settings.do_lower_case)
@@ -163,9 +161,9 @@ class FeatureConverter:
                 if aligned is None:
                     self.dropped.append(question.id)
                 else:
-                    yield from self._windows(question, number, aligned, unique_ids, for_training)
+                    yield from self._windows(question, number, aligned, for_training)
 
-    def _windows(self, question, number, aligned, unique_ids, for_training):
+    def _windows(self, question, number, aligned, for_training):
         """Yield the features of one question."""
         settings = self.settings
         query = self.tokenizer.ids_of_text(question.text, settings.do_lower_case)
@@ -177,7 +175,6 @@ class FeatureConverter:
         for index, span in enumerate(spans):
             pieces = slice(span.start, span.stop)
             feature = Feature(
-                unique_id=next(unique_ids),
                 window=Window(
                     question=number,
                     index=index,

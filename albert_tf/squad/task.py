@@ -6,15 +6,21 @@ import dataclasses
 from typing import Any, Iterable, Iterator, Mapping, Sequence
 
 import tensorflow.compat.v1 as tf
-from absl import logging
-from tqdm import tqdm
 
 import modeling
 from albert_tf.bounds import Bounds
 from albert_tf.errors import InputError
 from albert_tf.records.record_files import RecordFields
 from albert_tf.runs.problems import Problems
-from albert_tf.runs.task import DataSet, Evaluation, Prediction, Record, Schedule, Task
+from albert_tf.runs.task import (
+    DataSet,
+    Evaluation,
+    Prediction,
+    Record,
+    Schedule,
+    Skipped,
+    Task,
+)
 from albert_tf.squad import features as squad_features
 from albert_tf.squad import metrics
 from albert_tf.squad.answers import AnswerCollector
@@ -75,7 +81,7 @@ class SquadTask(Task):
     """SQuAD v1.1: prediction of the span of a paragraph that answers a question."""
 
     settings: SquadSettings
-    counts_records = True  # unique ids are numbered across all shards
+    counter = ("unique_ids", squad_features.FIRST_UNIQUE_ID)
 
     def read_inputs(self, problems: Problems) -> None:
         """Read the questions, and collect problems with them and with the settings."""
@@ -152,21 +158,20 @@ class SquadTask(Task):
         return fields
 
     def records(
-        self, data_set: DataSet, examples: Sequence[Question], first_number: int
-    ) -> Iterator[Record]:
-        """Yield the records of examples, one per window, in order."""
+        self, data_set: DataSet, examples: Mapping[int, Question]
+    ) -> Iterator[Record | Skipped]:
+        """Yield the records of a chunk of questions, one per window, in order."""
         for_training = data_set is self.train_set
         converter = FeatureConverter(self.tokenizer, self._feature_settings)
-        progress = tqdm(examples, desc="making features", unit=" questions", disable=None)
-        for feature in converter.features(progress, for_training, first_number):
+        for feature in converter.features(examples.values(), for_training, min(examples)):
             values = feature.record(self.settings.max_seq_length, for_training)
             yield Record(values, dataclasses.asdict(feature.window))
-        if converter.dropped:
-            logging.warning(
-                "skipped %d questions, as normalization leaves nothing of their paragraph: %s",
-                len(converter.dropped),
-                " ".join(converter.dropped),
-            )
+        for name in converter.dropped:
+            yield Skipped(name, "normalization leaves nothing of their paragraph")
+
+    def belong_together(self, first: Question, second: Question) -> bool:
+        """Whether two questions have the same paragraph, which is then tokenized once."""
+        return first.paragraph == second.paragraph
 
     def loss(self, encoder: AlbertModel, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Build the head and its loss for training."""

@@ -74,6 +74,7 @@ SHARED = {
     "master": None,
     "num_tpu_cores": 8,
     "device": "auto",
+    "num_workers": 0,
     "length_buckets": None,
     "export_dir": None,
     "gradient_accumulation_steps": 1,
@@ -178,7 +179,7 @@ PRETRAINING_DATA = {
     "dupe_factor": 40,
     "masked_lm_prob": 0.15,
     "short_seq_prob": 0.1,
-    "num_workers": 1,
+    "num_workers": 0,
 }
 LIST_FLAGS = """
 import json, sys

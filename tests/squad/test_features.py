@@ -6,6 +6,7 @@ import pytest
 
 from albert_tf.squad.data import Question, read_squad
 from albert_tf.squad.features import (
+    FIRST_UNIQUE_ID,
     FeatureConverter,
     FeatureSettings,
     Window,
@@ -35,11 +36,11 @@ def test_features_are_golden(sample_tokenizer, name, split):
     expected = golden_lines(f"squad_{split}_{name}")
     assert len(features) == len(expected)
     assert converter.dropped == []
-    for feature, golden in zip(features, expected):
+    for number, (feature, golden) in enumerate(zip(features, expected), FIRST_UNIQUE_ID):
         window = feature.window
         around = [0] * window.first_position
         ours = {
-            "unique_id": feature.unique_id,
+            "unique_id": number,
             "example_index": None if for_training else window.question,
             "doc_span_index": window.index,
             "input_ids": feature.input_ids,
@@ -64,7 +65,7 @@ def test_records_are_padded(sample_tokenizer):
     length = len(feature.input_ids)
     record = feature.record(384, for_training=True)
     assert {name: len(values) for name, values in record.items()} == {
-        **{"unique_ids": 1, "start_positions": 1, "end_positions": 1, "is_impossible": 1},
+        **{"start_positions": 1, "end_positions": 1, "is_impossible": 1},
         **{"input_ids": 384, "input_mask": 384, "segment_ids": 384, "p_mask": 384},
     }
     assert record["input_ids"] == feature.input_ids + [0] * (384 - length)
@@ -123,11 +124,11 @@ def test_questions_about_nothing_are_named(sample_tokenizer):
     assert [feature.window.question for feature in features] == [2]
 
 
-def test_features_are_numbered_from_the_first_of_the_shard(sample_tokenizer):
+def test_windows_name_their_question_among_all(sample_tokenizer):
     converter = FeatureConverter(sample_tokenizer, SETTINGS["s96"])
     questions = [Question("e1", "what?", "The lamp."), Question("e2", "who?", "The lamp.")]
-    features = converter.features(questions, for_training=False, first_number=7)
-    assert [feature.unique_id for feature in features] == [1000000007, 1000000008]
+    features = converter.features(questions, for_training=False, first_question=7)
+    assert [feature.window.question for feature in features] == [7, 8]
 
 
 def test_window_positions():
