@@ -92,6 +92,10 @@ class Evaluator:
         if self._results:
             self._results.log()
 
+    def summary(self) -> str:
+        """Best metric and its checkpoint, for the last line of the log; empty if there is none."""
+        return self._results.summary() if self._results else ""
+
     def _single_checkpoint(self):
         """Checkpoint to evaluate if the run does not train."""
         own = checkpoints.own_checkpoint(self._directory, do_train=False)

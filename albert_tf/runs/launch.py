@@ -19,6 +19,7 @@ from absl import flags as absl_flags
 from albert_tf import native_log, stopping
 from albert_tf.devices import distributed
 from albert_tf.errors import InputError, SharedInputError
+from albert_tf.log_lines import LineFormatter
 from albert_tf.runs import flags, foreign_flags, help_text, log_file
 
 _HELP_FLAGS = ("--help", "-help", "-h", "-?", "--helpshort", "-helpshort")
@@ -39,6 +40,7 @@ def launch(main: Callable[..., None], settings_class: type, takes_arguments: boo
     stopping.end_quietly()
     prepare_environment()
     logging.set_verbosity(logging.INFO)
+    logging.get_absl_handler().setFormatter(LineFormatter())
     log_file.keep_lines()
     flags.define(settings_class)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import time
+from datetime import timedelta
 from pathlib import Path
 
 from absl import logging
@@ -45,12 +47,26 @@ def run(task_class: type[Task], settings: RunSettings) -> None:
       InputError: all problems with the settings and with the files they name, or that another run
         is working in the output directory.
     """
+    start = time.monotonic()
     with startup.only_run(settings):
-        train_and_evaluate(startup.check(task_class, settings))
+        setup = startup.check(task_class, settings)
+        evaluator = train_and_evaluate(setup)
+        seconds = round(time.monotonic() - start)
+        logging.info(
+            "finished in %s; %sall is in %s%s",
+            timedelta(seconds=seconds),
+            evaluator.summary(),
+            setup.results_dir,
+            f", the exported model in {settings.export_dir}" if settings.export_dir else "",
+        )
 
 
-def train_and_evaluate(setup: Setup) -> None:
-    """Train, evaluate the checkpoints, predict the test sets and export the final checkpoint."""
+def train_and_evaluate(setup: Setup) -> Evaluator:
+    """Train, evaluate the checkpoints, predict the test sets and export the final checkpoint.
+
+    Returns:
+      The evaluator, which knows the results.
+    """
     predictor = Predictor(setup)
     try:
         evaluator = Evaluator(setup, predictor)
@@ -65,6 +81,7 @@ def train_and_evaluate(setup: Setup) -> None:
         if setup.settings.export_dir and distributed.is_chief():
             export(setup, checkpoint)
         distributed.wait_for_all()
+        return evaluator
     except record_files.READING_ERRORS:
         record_files.check_readable([p for p in setup.record_paths if Path(p).exists()])
         for shard in setup.shards:

@@ -194,6 +194,11 @@ class Results:
         written = ", ".join([*(self._files or ()), _TEXT_FILE, RESULTS_FILE])
         logging.info("results in %s: %s", self._directory, written)
 
+    def summary(self) -> str:
+        """Clause with the first metric of the best checkpoint; empty if it is unknown."""
+        metrics = self._metrics[self.best] if self.best else {}
+        return "".join(f"{name} {x:.4f} at {self.best}; " for name, x in [*metrics.items()][:1])
+
     def _names(self):
         """Names of the evaluated checkpoints, by step."""
         return sorted(self._metrics, key=lambda name: step_of(name) or 0)

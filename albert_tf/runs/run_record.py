@@ -171,7 +171,7 @@ def _entry(setup, servers, resumed_from, start_step):
         "inputs": _inputs(setup),
         "device": setup.device.description,
         "processes": {"number": len(servers), "servers": list(servers), "id": os.getpid()},
-        "versions": _versions(settings, setup.device.name),
+        "versions": versions(settings, setup.device.name),
         "project": _project(),
         "system": platform.platform(),
     }
@@ -185,17 +185,23 @@ def _inputs(setup):
     return inputs
 
 
-def _versions(settings, device):
+def versions(settings: RunSettings, device: str) -> dict[str, str]:
+    """Versions of Python and of the packages that a run depends on, by name.
+
+    Args:
+      settings: settings of the run.
+      device: name of its device.
+    """
     names = [*_PACKAGES]
     names += _WITH_HOROVOD if settings.use_horovod else ()
     names += _WITH_HPU if device == "hpu" else ()
-    versions = {"python": platform.python_version()}
+    found = {"python": platform.python_version()}
     for name in names:
         try:
-            versions[name] = metadata.version(name)
+            found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return versions
+    return found
 
 
 def _project():

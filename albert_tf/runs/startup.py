@@ -14,9 +14,9 @@ from albert_tf.devices import bfloat16, choice, distributed
 from albert_tf.devices.device import PORTABLE, Device
 from albert_tf.errors import InputError
 from albert_tf.nn.config import AlbertConfig
-from albert_tf.runs import checkpoints, log_file, model_files, model_folder, serving
+from albert_tf.runs import checkpoints, introduction, log_file, model_files, model_folder, serving
 from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT
-from albert_tf.runs.model import model_shapes, peak_learning_rate
+from albert_tf.runs.model import model_shapes
 from albert_tf.runs.problems import Problems
 from albert_tf.runs.settings import RunSettings, wrong_values
 from albert_tf.runs.setup import Setup
@@ -119,42 +119,19 @@ def check(task_class: type[Task], settings: RunSettings, device: Device | None =
         eval_shards=_open_shards(task, task.eval_sets, known_counts, problems),
         test_shards=_open_shards(task, task.test_sets, known_counts, problems),
     )
+    shapes = {}
     if config and task.has_head and settings.output_dir and distributed.is_chief():
         with problems.collected():
-            _check_first_weights(setup)
+            shapes = model_shapes(task)
+            _check_first_weights(setup, shapes)
     problems.raise_all()
     with problems.collected():
         log_file.open_in(log_directory)  # not before: a wrong start leaves a new directory empty
     problems.raise_all()
     distributed.log_processes()
     _check_same_inputs(setup, problems)
-    _log_settings(setup)
+    introduction.log(setup, shapes)
     return setup
-
-
-def _log_settings(setup):
-    """Log the settings that are not the script's defaults, and what training does with them."""
-    settings, schedule = setup.settings, setup.schedule
-    changed = [
-        f"  {field.name}={getattr(settings, field.name)}"
-        for field in dataclasses.fields(settings)
-        if getattr(settings, field.name) != field.default
-    ]
-    logging.info("settings other than the defaults:")
-    for line in changed:
-        logging.info("%s", line)
-    if settings.do_train:
-        cards = distributed.size()
-        rate = peak_learning_rate(settings)
-        logging.info(
-            "training takes %d steps of %d examples%s, with a learning rate of up to %.4g%s",
-            *(schedule.steps, settings.train_batch_size * cards),
-            f" ({settings.train_batch_size} per card)" if cards > 1 else "",
-            rate,
-            f" ({settings.learning_rate:.4g} times {cards} cards)"
-            if rate != settings.learning_rate
-            else "",
-        )
 
 
 def _check_device(settings, device, problems):
@@ -341,10 +318,9 @@ def _resolved_schedule(task):
     return schedule
 
 
-def _check_first_weights(setup):
-    """Check that the checkpoint to start from exists and fits the model."""
+def _check_first_weights(setup, shapes):
+    """Check that the checkpoint to start from exists and fits the model's variables."""
     settings, init_checkpoint = setup.settings, setup.init_checkpoint
-    shapes = model_shapes(setup.task)
     own = checkpoints.own_checkpoint(settings.output_dir, settings.do_train)
     if settings.do_train and not own and init_checkpoint:
         _check_init_stays(settings.output_dir, init_checkpoint)
