@@ -24,6 +24,13 @@ if TYPE_CHECKING:
     from albert_tf.squad.question_answering import FoundAnswer
 
 
+_NEEDED = {
+    "model": "the output directory of a run, or an exported model",
+    "text_file": "the text, or - for standard input",
+    "question": "a question about the text",
+}
+
+
 @dataclass(frozen=True)
 class Settings(AnswerSettings):
     """Model, text and question.
@@ -43,7 +50,7 @@ class Settings(AnswerSettings):
     albert_config_file: str | None = path_setting(
         "Config of a checkpoint. Default: albert_config.json next to the checkpoint."
     )
-    text_file: str | None = path_setting("Text file, in UTF-8.")
+    text_file: str | None = path_setting("Text file, in UTF-8; - for standard input.")
     question: str | None = setting(None, "Question about the text.")
     num_answers: int = setting(1, "Number of answers to show, best first.", lower=1)
     json: bool = setting(False, "Whether to print the answers as JSON.")
@@ -57,9 +64,9 @@ class Settings(AnswerSettings):
 
 def main(settings: Settings) -> None:
     """Answer the question, and print the answers with their locations."""
-    for name in ("model", "text_file", "question"):
-        if not (getattr(settings, name) or "").strip():
-            raise InputError(f"--{name} is missing: give --model, --text_file and --question")
+    missing = [name for name in _NEEDED if not (getattr(settings, name) or "").strip()]
+    if missing:
+        raise InputError(*(f"--{name} is missing: give {_NEEDED[name]}" for name in missing))
     from albert_tf.squad import question_answering  # imports TensorFlow
 
     text = question_answering.read_text(settings.text_file)
@@ -76,6 +83,7 @@ def main(settings: Settings) -> None:
 
 
 def _print_answers(answers: list[FoundAnswer], text_file: str) -> None:
+    text_file = "standard input" if text_file == "-" else text_file
     for answer in answers:
         print(answer.text)
         print(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Mapping
 
 import numpy as np
 import tensorflow.compat.v1 as tf
+from absl import logging
 
 import tokenization
 from albert_tf.errors import InputError
@@ -137,11 +140,15 @@ def _check_question(question: str) -> None:
 def read_text(path: str) -> str:
     """Read a text file.
 
+    Args:
+      path: path of the file; "-" for standard input.
+
     Raises:
       InputError: if the file cannot be read, is not UTF-8, or has no text.
     """
     try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
+        content = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        text = content.decode("utf-8-sig")
     except OSError as error:
         raise InputError(
             f"{path}: cannot read the text: {error.strerror}; correct the path"
@@ -160,7 +167,8 @@ def saved_model_scorer(path: str) -> Scorer:
       A function from the model's inputs, int32 [B, S] by name, to the logits of starts and of ends,
       float [B, S] each.
     """
-    model = tf.saved_model.load_v2(path)
+    with _without_fingerprint_lines():
+        model = tf.saved_model.load_v2(path)
     signature = model.signatures["serving_default"]
 
     def scores(inputs):
@@ -169,6 +177,21 @@ def saved_model_scorer(path: str) -> Scorer:
         return outputs["start_log_prob"].numpy(), outputs["end_log_prob"].numpy()
 
     return scores
+
+
+@contextmanager
+def _without_fingerprint_lines():
+    """Keep TensorFlow from telling that an Estimator's export has no fingerprint."""
+
+    def is_other(record):
+        return not record.getMessage().startswith("Fingerprint not found")
+
+    logger = logging.get_absl_logger()
+    logger.addFilter(is_other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_other)
 
 
 def checkpoint_scorer(config: AlbertConfig, checkpoint: str) -> Scorer:
