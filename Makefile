@@ -24,7 +24,7 @@ HPU_PYTHON ?= $(shell for p in python3.10 $(wildcard $(PYENV_ROOT)/versions/3.10
 MPICXX := $(shell command -v mpicxx)
 PYTEST_FLAGS := --numprocesses=2 --dist=loadgroup --durations=20
 
-.PHONY: setup supported quickstart horovod test test-one-process test-tensorflow test-kills hpu test-hpu lint bench clean
+.PHONY: setup supported tools quickstart horovod test test-one-process test-tensorflow test-kills hpu test-hpu lint bench clean
 
 setup: $(STAMP)
 
@@ -72,7 +72,16 @@ $(STAMP)-horovod: $(STAMP) requirements-horovod.txt requirements-horovod-build.t
 quickstart: setup
 	$(VENV)/bin/python examples/quickstart.py
 
-test: lint horovod
+# Before the packages, which take minutes.
+tools:
+	@missing=""; \
+	for tool in c++ mpicxx mpirun; do \
+		command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	[ -z "$$missing" ] || { \
+		echo "The tests need a C++ compiler and Open MPI, but there is no$$missing:" \
+			"apt-get install g++ openmpi-bin libopenmpi-dev (or: make test-one-process)" >&2; exit 1; }
+
+test: tools lint horovod
 	$(VENV)/bin/python -m pytest $(PYTEST_FLAGS)
 	@$(MAKE) test-hpu
 
