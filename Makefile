@@ -91,9 +91,10 @@ test-one-process: lint
 
 # Those of one process that another TensorFlow could change: not text, messages and downloads.
 SAME_WITH_ANY_TENSORFLOW := classification download fuzzing glue kills race squad \
-	devices/test_distributed.py pretraining/test_instances.py records/test_workers.py runs/test_foreign_flags.py \
+	devices/test_distributed.py own_data/test_columns.py own_data/test_rows.py \
+	pretraining/test_instances.py records/test_workers.py runs/test_foreign_flags.py \
 	test_classifier_bad_input.py test_create_pretraining_data.py test_examples.py \
-	test_tokenization.py test_benchmarks.py test_requirements.py
+	test_tables.py test_tokenization.py test_benchmarks.py test_requirements.py
 
 test-tensorflow: lint
 	$(VENV)/bin/python -m pytest $(PYTEST_FLAGS) -m "not horovod" \

@@ -12,14 +12,20 @@ if __name__ == "__main__":
     stopping.end_quietly()  # a signal while the modules below load
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from absl import logging
 
 from albert_tf.errors import InputError
 from albert_tf.glue.data import find_task
+from albert_tf.own_data.labels import LABELS_FILE, read_labels
+from albert_tf.own_data.settings import TASK_NAME as OWN_DATA
+from albert_tf.runs import kept_files
 from albert_tf.runs.launch import launch
 from albert_tf.runs.paths import CHECKPOINT_PATH
 from albert_tf.runs.settings import path_setting, setting
+
+_RACE = "race"
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class Settings:
     task_name: str | None = setting(
         None,
         "GLUE task of a classifier, for the names of its labels in config.json; race for a model "
-        "of run_race.py.",
+        "of run_race.py. Labels of own data are in the model's folder.",
     )
     output_dir: str | None = path_setting("Folder to create.", kind=CHECKPOINT_PATH)
 
@@ -65,6 +71,14 @@ def main(settings: Settings) -> None:
         _to_huggingface(settings)
 
 
+def _labels(task_name, folder):
+    """Labels of a GLUE task, or else those of own data that are kept with the model, if any."""
+    if task_name and task_name.lower() not in (_RACE, OWN_DATA):
+        return find_task(task_name).labels
+    kept = read_labels(kept_files.read(folder, [LABELS_FILE]), str(folder))
+    return kept.names if kept else ()
+
+
 def _to_huggingface(settings):
     from albert_tf import huggingface
     from albert_tf.runs import checkpoints, model_files
@@ -73,16 +87,14 @@ def _to_huggingface(settings):
     config_file, spm_model_file = model_files.beside_checkpoint(
         checkpoint, settings.albert_config_file, settings.spm_model_file
     )
-    is_multiple_choice = (settings.task_name or "").lower() == "race"
-    is_glue = settings.task_name and not is_multiple_choice
     architecture = huggingface.write_huggingface(
         settings.output_dir,
         config_file,
         spm_model_file,
         checkpoint,
         settings.do_lower_case,
-        labels=find_task(settings.task_name).labels if is_glue else (),
-        is_multiple_choice=is_multiple_choice,
+        labels=_labels(settings.task_name, Path(checkpoint).parent),
+        is_multiple_choice=(settings.task_name or "").lower() == _RACE,
     )
     logging.info("converted %s to %s", checkpoint, settings.output_dir)
     print(f'transformers.{architecture}.from_pretrained("{settings.output_dir}")')

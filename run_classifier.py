@@ -1,4 +1,4 @@
-"""Fine-tunes ALBERT on a task of the GLUE benchmark, evaluates it and predicts the test set."""
+"""Fine-tunes ALBERT on a GLUE task or on users' own texts, evaluates it and predicts test rows."""
 
 from __future__ import annotations
 
@@ -7,17 +7,40 @@ if __name__ == "__main__":
 
     stopping.end_quietly()  # a signal while the modules below load
 
-from albert_tf.glue.settings import ClassifierSettings
+from dataclasses import dataclass
+
+from albert_tf.glue.data import TASKS
+from albert_tf.glue.settings import GlueSettings
+from albert_tf.own_data.settings import TASK_NAME, OwnDataSettings
 from albert_tf.runs.launch import launch
+from albert_tf.runs.settings import setting
 
 
-def main(settings: ClassifierSettings) -> None:
+@dataclass(frozen=True)
+class Settings(GlueSettings, OwnDataSettings):
+    """Settings of a GLUE task or of own data."""
+
+    task_name: str | None = setting(
+        None,
+        f"Name of the task: {', '.join(TASKS)}; or {TASK_NAME} for own files, the default then.",
+    )
+
+    @property
+    def has_own_data(self) -> bool:
+        """Whether the task is on users' own files."""
+        return self.task_name == TASK_NAME or bool(not self.task_name and self.own_files)
+
+
+def main(settings: Settings) -> None:
     """Train, evaluate each checkpoint, predict and export, as the settings say."""
-    from albert_tf.glue.task import ClassifierTask  # imports TensorFlow, so only after the flags
-    from albert_tf.runs.loop import run
+    from albert_tf.runs.loop import run  # imports TensorFlow, so only after the flags
 
-    run(ClassifierTask, settings)
+    if settings.has_own_data:
+        from albert_tf.own_data.task import OwnDataTask as task_class
+    else:
+        from albert_tf.glue.task import ClassifierTask as task_class
+    run(task_class, settings)
 
 
 if __name__ == "__main__":
-    launch(main, ClassifierSettings)
+    launch(main, Settings)

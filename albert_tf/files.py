@@ -14,7 +14,7 @@ import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Iterable, Iterator
 
 from albert_tf import locks
 from albert_tf.errors import InputError
@@ -180,10 +180,10 @@ def _remove(path):
         path.unlink(missing_ok=True)
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Write a text file atomically, in UTF-8."""
-    with atomic_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+def write_text(path: str | Path, text: str | Iterable[str]) -> None:
+    """Write a text file atomically, in UTF-8: a text, or its parts one after the other."""
+    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.writelines([text] if isinstance(text, str) else text)
 
 
 def write_json(path: str | Path, value: Any, indent: int | None = 4) -> None:

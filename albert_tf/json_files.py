@@ -132,7 +132,20 @@ def parse(data: bytes, file: str, remedy: str) -> JsonObject:
       InputError: if the text is not JSON with an object.
     """
     try:
-        text = data.decode("utf-8-sig")
+        return JsonObject(object_in(data.decode("utf-8-sig")), file, remedy)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: not valid JSON: {error}; {remedy}") from error
+    except ValueError as error:
+        raise InputError(f"{file}: {error}; {remedy}") from error
+
+
+def object_in(text: str) -> dict[str, Any]:
+    """Parse a JSON text that holds an object.
+
+    Raises:
+      ValueError: if it is not such a text; the message has neither file nor remedy.
+    """
+    try:
         value = json.loads(
             text,
             object_pairs_hook=_unique,
@@ -140,19 +153,19 @@ def parse(data: bytes, file: str, remedy: str) -> JsonObject:
             parse_constant=_finite,
         )
     except RecursionError as error:
-        raise InputError(f"{file}: not valid JSON: nested too deeply; {remedy}") from error
+        raise ValueError("not valid JSON: nested too deeply") from error
     except ValueError as error:
-        raise InputError(f"{file}: not valid JSON: {error}; {remedy}") from error
+        raise ValueError(f"not valid JSON: {error}") from error
     if not isinstance(value, dict):
-        raise InputError(f"{file}: a JSON object was expected, not {shown(value)}; {remedy}")
+        raise ValueError(f"a JSON object was expected, not {shown(value)}")
     if _SURROGATE_ESCAPE.search(text):
         place = _place_of_surrogate(value)
         if place:
-            raise InputError(
-                f"{file}: {place} has half of a surrogate pair (\\ud800 to \\udfff), which is not "
-                f"a character; {remedy}"
+            raise ValueError(
+                f"{place} has half of a surrogate pair (\\ud800 to \\udfff), which is not a "
+                "character"
             )
-    return JsonObject(value, file, remedy)
+    return value
 
 
 def shown(value: Any) -> str:

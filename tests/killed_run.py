@@ -17,7 +17,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # folder of run_classifier
 
 import run_classifier
-from albert_tf.glue.settings import ClassifierSettings
 from albert_tf.runs.launch import launch
 
 
@@ -39,4 +38,4 @@ def kill_before(event: str, pattern: str, count: int) -> None:
 if __name__ == "__main__":
     kill_before(sys.argv[1], sys.argv[2], int(sys.argv[3]))
     del sys.argv[1:4]
-    launch(run_classifier.main, ClassifierSettings)
+    launch(run_classifier.main, run_classifier.Settings)

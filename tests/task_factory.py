@@ -7,10 +7,10 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
+import run_classifier
 import run_pretraining
 import run_squad_v1
 from albert_tf.devices.device import Device
-from albert_tf.glue.settings import ClassifierSettings
 from albert_tf.glue.task import ClassifierTask
 from albert_tf.pretraining.heads import DENOMINATOR
 from albert_tf.pretraining.task import PretrainingTask
@@ -24,7 +24,7 @@ from scripts import CLASSIFIER_FLAGS, PRETRAINING_FLAGS, RACE_FLAGS, SQUAD_FLAGS
 
 _SCRIPTS = {
     "squad": (SQUAD_FLAGS, SquadTask, run_squad_v1.Settings),
-    "classifier": (CLASSIFIER_FLAGS, ClassifierTask, ClassifierSettings),
+    "classifier": (CLASSIFIER_FLAGS, ClassifierTask, run_classifier.Settings),
     "race": (RACE_FLAGS, RaceTask, RaceSettings),
     "pretraining": (PRETRAINING_FLAGS, PretrainingTask, run_pretraining.Settings),
 }

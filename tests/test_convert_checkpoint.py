@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.numpy
 import tensorflow.compat.v1 as tf
 
+import convert_checkpoint
 from albert_tf import huggingface
 from albert_tf.errors import InputError
 from albert_tf.runs import checkpoints, model_files
@@ -59,6 +61,23 @@ def change(tmp_path):
         return str(folder)
 
     return change_it
+
+
+def test_labels_of_own_data_are_kept(tmp_path):
+    for path in Path(checkpoint_of("classifier")).parent.glob("model.ckpt-best.*"):
+        shutil.copy(path, tmp_path)
+    labels = {"regression": False, "labels": ["off", "on"], "counts": [3, 4], "text_columns": ["x"]}
+    (tmp_path / "labels.json").write_text(json.dumps(labels))
+    settings = convert_checkpoint.Settings(
+        albert_config_file=str(TINY_CONFIG),
+        spm_model_file=str(SAMPLE_MODEL),
+        init_checkpoint=str(tmp_path),
+        output_dir=str(tmp_path / "theirs"),
+    )
+    convert_checkpoint.main(settings)
+    config = json.loads((tmp_path / "theirs/config.json").read_text())
+    assert config["id2label"] == {"0": "off", "1": "on"}
+    assert config["label2id"] == {"off": 0, "on": 1}
 
 
 def test_both_ways_by_command(tmp_path):

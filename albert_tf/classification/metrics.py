@@ -63,6 +63,20 @@ def f1(labels: np.ndarray, predictions: np.ndarray) -> float:
     return metrics.f1_score(labels, predictions, zero_division=0)
 
 
+def f1_macro(labels: np.ndarray, predictions: np.ndarray) -> float:
+    """Mean of the F1 of all labels that are true or predicted somewhere."""
+    from sklearn import metrics
+
+    return metrics.f1_score(labels, predictions, average="macro", zero_division=0)
+
+
+def f1_micro(labels: np.ndarray, predictions: np.ndarray) -> float:
+    """F1 of all labels' hits and misses together; the accuracy, as each row has one label."""
+    from sklearn import metrics
+
+    return metrics.f1_score(labels, predictions, average="micro", zero_division=0)
+
+
 def matthews_correlation(labels: np.ndarray, predictions: np.ndarray) -> float:
     """Matthews correlation coefficient (Matthews 1975)."""
     from sklearn import metrics
@@ -88,3 +102,15 @@ def _correlation(correlate, labels, predictions):
     if np.ptp(labels) == 0 or np.ptp(predictions) == 0:
         return 0.0
     return correlate(labels, predictions)[0]
+
+
+METRICS = {
+    "accuracy": accuracy,
+    "f1": f1,
+    "f1_macro": f1_macro,
+    "f1_micro": f1_micro,
+    "matthews": matthews_correlation,
+    "pearson": pearson,
+    "spearman": spearman,
+}
+OF_SCORES = (pearson, spearman)

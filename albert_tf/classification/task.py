@@ -49,7 +49,7 @@ class ClassificationTask(Task):
     def check_settings(self, problems: Problems) -> None:
         """Collect problems with the settings that all of these tasks share."""
         settings = self.settings
-        if not settings.wanted_splits and not settings.export_dir:
+        if not settings.wanted_splits and not settings.exports:
             problems.add("nothing to do: give --do_train, --do_eval or --do_predict")
         with problems.collected():
             if settings.cached_dir:
@@ -117,13 +117,26 @@ class ClassificationTask(Task):
         """
         return modeling.output_layer(pooled_output, len(self.labels) or 1)
 
+    def example_weights(self, labels: tf.Tensor) -> tf.Tensor | None:
+        """Weights of the examples in the loss, with a mean of 1 over the training set.
+
+        Args:
+          labels: labels of the examples, tensor [B].
+
+        Returns:
+          Float tensor [B]; None for equal weights.
+        """
+        return None
+
     def loss(self, encoder: AlbertModel, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Build the head and its loss for training."""
         pooled_output = encoder.get_pooled_output()
         if not self.settings.deterministic_run:
             pooled_output = modeling.dropout(pooled_output, self.output_dropout)
         logits = head_outputs(self.logits(pooled_output))["logits"]
-        return tf.reduce_mean(example_losses(logits, features["label_ids"]))
+        losses = example_losses(logits, features["label_ids"])
+        weights = self.example_weights(features["label_ids"])
+        return tf.reduce_mean(losses if weights is None else weights * losses)
 
     def outputs(
         self, encoder: AlbertModel, features: Mapping[str, tf.Tensor]

@@ -11,7 +11,7 @@ from albert_tf.runs.settings import FILES, path_setting, setting
 
 
 @dataclass(frozen=True)
-class ClassifierSettings(ClassificationSettings):
+class GlueSettings(ClassificationSettings):
     """Task and its files."""
 
     WITHOUT_INFLUENCE: ClassVar = ("data_dir",)

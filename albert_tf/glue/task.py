@@ -10,7 +10,7 @@ from albert_tf.classification.metrics import Metric
 from albert_tf.classification.task import ClassificationTask
 from albert_tf.errors import InputError
 from albert_tf.glue.data import TASKS, GlueTask, find_task, read_examples
-from albert_tf.glue.settings import ClassifierSettings
+from albert_tf.glue.settings import GlueSettings
 from albert_tf.runs.problems import Problems
 from albert_tf.runs.task import DataSet
 
@@ -24,7 +24,7 @@ class ClassifierTask(ClassificationTask):
       glue: the task of the benchmark; None if the settings name no known task.
     """
 
-    settings: ClassifierSettings
+    settings: GlueSettings
     glue: GlueTask | None = None
 
     @property

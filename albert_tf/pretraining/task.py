@@ -60,7 +60,7 @@ class PretrainingTask(Task):
     def read_inputs(self, problems: Problems) -> None:
         """Find the record files, and collect problems with them and with the settings."""
         settings = self.settings
-        if not (settings.do_train or settings.do_eval or settings.export_dir):
+        if not (settings.do_train or settings.do_eval or settings.exports):
             problems.add("nothing to do: give --do_train or --do_eval")
         with problems.collected():
             if settings.do_train:

@@ -49,7 +49,9 @@ def convert(
     Yields:
       The records, in the order of the examples.
     """
-    spans = list(chunk_spans(examples, task.belong_together, _CHUNK))
+    is_cut_anywhere = type(task).belong_together is Task.belong_together
+    belong_together = None if is_cut_anywhere else task.belong_together
+    spans = list(chunk_spans(examples, belong_together, _CHUNK))
     num_workers = min(num_workers or distributed.own_cores(), max(1, len(spans)))
     skipped = collections.defaultdict(list)
     chunks = ordered_map(
@@ -68,13 +70,18 @@ def convert(
 
 
 def chunk_spans(
-    examples: Sequence[Any], belong_together: Callable[[Any, Any], bool], size: int
+    examples: Sequence[Any], belong_together: Callable[[Any, Any], bool] | None, size: int
 ) -> Iterator[range]:
-    """Yield the ranges of examples to convert together: `size` or, to keep some together, more."""
+    """Yield the ranges of examples to convert together: `size` or, to keep some together, more.
+
+    Without `belong_together` no example is read.
+    """
     start = 0
     while start < len(examples):
         end = min(start + size, len(examples))
-        while end < len(examples) and belong_together(examples[end - 1], examples[end]):
+        while belong_together and end < len(examples):
+            if not belong_together(examples[end - 1], examples[end]):
+                break
             end += 1
         yield range(start, end)
         start = end

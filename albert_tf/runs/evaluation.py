@@ -178,7 +178,10 @@ def _evaluated_on(setup) -> dict[str, Any]:
     inputs = {}
     for shard in setup.eval_shards:
         inputs.update(shard.fingerprint)
-    return {**inputs, **setup.task.feature_settings, **setup.task.answer_settings}
+    settings = {**setup.task.feature_settings, **setup.task.answer_settings}
+    if setup.settings.max_eval_examples:
+        settings["max_eval_examples"] = setup.settings.max_eval_examples
+    return {**inputs, **settings}
 
 
 class PredictedFiles:

@@ -17,11 +17,13 @@ from albert_tf.runs import (
     best,
     checkpoint_files,
     checkpoints,
+    kept_files,
     model_files,
     model_folder,
     run_record,
     serving,
     startup,
+    tflite,
 )
 from albert_tf.runs.evaluation import Evaluator, PredictedFiles
 from albert_tf.runs.hooks import StopHook
@@ -78,7 +80,7 @@ def train_and_evaluate(setup: Setup) -> Evaluator:
             evaluator.finish()
         checkpoint = _final_checkpoint(setup)
         predict(setup, predictor, checkpoint)
-        if setup.settings.export_dir and distributed.is_chief():
+        if distributed.is_chief():
             export(setup, checkpoint)
         distributed.wait_for_all()
         return evaluator
@@ -118,6 +120,7 @@ def train(setup: Setup, evaluator: Evaluator) -> None:
     settings, num_train_steps, latest = setup.settings, setup.schedule.steps, None
     if distributed.is_chief():
         _write_model_folder(setup)
+        kept_files.write(settings.output_dir, setup.task.kept)
         checkpoint_files.remove_unfinished(settings.output_dir)
         saved = checkpoint_files.saved_checkpoints(settings.output_dir)
         checkpoint_files.correct_state(settings.output_dir, saved)
@@ -198,8 +201,12 @@ def predict(setup: Setup, predictor: Predictor, checkpoint: str) -> None:
 
 
 def export(setup: Setup, checkpoint: str) -> None:
-    """Export a checkpoint as a SavedModel that runs on any device."""
+    """Export a checkpoint as a SavedModel that runs on any device, and for TensorFlow Lite."""
     settings = setup.settings
+    if settings.export_tflite:
+        tflite.export(setup.task, checkpoint, settings.export_tflite, settings.tflite_float16)
+    if not settings.export_dir:
+        return
     serving.export(
         make_estimator(setup, PORTABLE),
         settings.export_dir,
@@ -208,6 +215,6 @@ def export(setup: Setup, checkpoint: str) -> None:
         model_folder.named_files(
             settings.albert_config_file, settings.spm_model_file, settings.vocab_file
         ),
-        setup.task.exported_settings,
+        {serving.SETTINGS_FILE: setup.task.exported_settings, **setup.task.kept},
         dataclasses.asdict(settings),
     )

@@ -23,7 +23,6 @@ from albert_tf import estimators, files
 from albert_tf.records import datasets
 from albert_tf.records.record_files import RecordFields
 from albert_tf.runs import checkpoint_files
-from albert_tf.runs.model_folder import SETTINGS_FILE
 
 ASSETS = "assets.extra"
 ORIGIN_FILE = "origin.json"  # checkpoint and settings of the export
@@ -73,7 +72,7 @@ def export(
     receiver: Callable[[], estimators.ServingInputReceiver],
     checkpoint: str,
     assets: Mapping[str, str],
-    settings: Mapping[str, Any],
+    contents: Mapping[str, Any],
     run_settings: Mapping[str, Any],
 ) -> str:
     """Export a checkpoint as a SavedModel, with its assets and settings.
@@ -86,7 +85,8 @@ def export(
       receiver: function that makes the inputs of the model.
       checkpoint: prefix of the checkpoint.
       assets: paths of the files to copy to `assets.extra/`, by their new names.
-      settings: settings of the conversion from text to model inputs; JSON values by name.
+      contents: JSON values of further files in `assets.extra/`, by their names: `SETTINGS_FILE`
+        with the settings of the conversion from text to model inputs, and what the task keeps.
       run_settings: all settings that the graph may depend on; JSON values by name.
 
     Returns:
@@ -105,7 +105,7 @@ def export(
         logging.info("%s: exported before to %s", checkpoint, latest)
         return latest
     with _temporary_directory(parent) as directory:
-        own_assets = {SETTINGS_FILE: dict(settings), ORIGIN_FILE: origin}
+        own_assets = {**contents, ORIGIN_FILE: origin}
         for name, value in own_assets.items():
             files.write_json(directory / name, value)
         exported = estimator.export_saved_model(

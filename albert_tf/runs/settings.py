@@ -251,6 +251,7 @@ class WorkerSettings:
     """Processes that make records."""
 
     WITHOUT_INFLUENCE: ClassVar = ("num_workers",)
+    HELP_GROUPS: ClassVar = {DEVICES: ("num_workers",)}
 
     num_workers: int = setting(
         0,
@@ -270,6 +271,7 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
         "prediction_dir",
         "init_checkpoint",
         "do_train",
+        "max_eval_examples",
         "gradient_accumulation_steps",
         "save_checkpoints_steps",
         "save_summary_steps",
@@ -278,6 +280,8 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
         "use_einsum",
         "length_buckets",
         "export_dir",
+        "export_tflite",
+        "tflite_float16",
     )
     HELP_GROUPS: ClassVar = {
         FILES: (
@@ -285,6 +289,8 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
             "output_dir",
             "prediction_dir",
             "export_dir",
+            "export_tflite",
+            "tflite_float16",
             "albert_config_file",
         ),
         TRAINING: (
@@ -296,12 +302,14 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
             "keep_checkpoint_max",
             "seed",
             "deterministic_run",
+            "max_train_examples",
             "save_summary_steps",
             "use_einsum",
         ),
         EVALUATION: (
             "evaluate_after_training",
             "early_stopping_evaluations",
+            "max_eval_examples",
             "length_buckets",
         ),
     }
@@ -331,6 +339,12 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
         "Number of micro-batches to split a batch into. They run one after the other, to save "
         "memory; the update is the same.",
         lower=1,
+    )
+    max_train_examples: int | None = setting(
+        None, "Number of examples to train on, spread over the training set; for a try.", lower=1
+    )
+    max_eval_examples: int | None = setting(
+        None, "Number of examples to evaluate on, spread over each set; for a try.", lower=1
     )
     learning_rate: float = setting(5e-5, "Peak learning rate.", upper=1000)
     scale_learning_rate: bool = setting(
@@ -377,3 +391,14 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
     export_dir: str | None = path_setting(
         "Directory to export the best checkpoint to, as a SavedModel.", kind=CHECKPOINT_PATH
     )
+    export_tflite: str | None = path_setting(
+        "File to export the best checkpoint to, for TensorFlow Lite.",
+    )
+    tflite_float16: bool = setting(
+        False, "Whether that file has its weights in float16, which halves its size."
+    )
+
+    @property
+    def exports(self) -> bool:
+        """Whether a checkpoint is to be exported."""
+        return bool(self.export_dir or self.export_tflite)

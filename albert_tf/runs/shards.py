@@ -116,14 +116,14 @@ class ExampleShard:
 
     @functools.cached_property
     def _origin(self):
-        return Origin(
-            {
-                **self.task.feature_settings,
-                "records_version": self.task.records_version,
-                **distributed.shard_setting(),
-            },
-            self.fingerprint,
-        )
+        settings = {
+            **self.task.feature_settings,
+            "records_version": self.task.records_version,
+            **distributed.shard_setting(),
+        }
+        if self.data_set.max_examples is not None:
+            settings["max_examples"] = self.data_set.max_examples
+        return Origin(settings, self.fingerprint)
 
     def check(self) -> None:
         """Check that the files are there already, or can be written.
@@ -137,6 +137,11 @@ class ExampleShard:
             manifests.check_own(self._companion_path)
         if manifests.is_foreign(self._path):
             record_files.check_first_record(self._path, self._fields)
+            if self.data_set.max_examples is not None:
+                raise InputError(
+                    f"{self._path}: has no manifest, so it is used whole; leave out "
+                    "--max_train_examples and --max_eval_examples, or remove the file to rebuild it"
+                )
         elif not manifests.is_made(self.paths, self._origin):
             # Those of flags are checked with their flags.
             directories = (self.task.settings.output_dir, self.data_set.record_dir)
@@ -354,7 +359,9 @@ class FileShard:
     def training_dataset(self, start_step: int) -> tf.data.Dataset:
         """Training batches, repeated forever, starting at a global step."""
         counts = list(self.counts.values())
-        if len(counts) >= distributed.size():
+        if self.data_set.max_records is not None:
+            spans = datasets.spans_of(self.examples, counts)
+        elif len(counts) >= distributed.size():
             own = set(distributed.own_shard(len(counts)))
             spans = [range(n if number in own else 0) for number, n in enumerate(counts)]
         else:

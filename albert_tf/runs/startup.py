@@ -14,7 +14,15 @@ from albert_tf.devices import bfloat16, choice, distributed
 from albert_tf.devices.device import PORTABLE, Device
 from albert_tf.errors import InputError
 from albert_tf.nn.config import AlbertConfig
-from albert_tf.runs import checkpoints, introduction, log_file, model_files, model_folder, serving
+from albert_tf.runs import (
+    checkpoints,
+    introduction,
+    kept_files,
+    log_file,
+    model_files,
+    model_folder,
+    serving,
+)
 from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT
 from albert_tf.runs.model import model_shapes
 from albert_tf.runs.problems import Problems
@@ -98,9 +106,14 @@ def check(task_class: type[Task], settings: RunSettings, device: Device | None =
             log_file.open_in(log_directory)
     with problems.collected():
         _check_export_dir(settings)
+    with problems.collected():
+        if settings.export_tflite and distributed.is_chief():
+            files.check_can_be_written(settings.export_tflite)
 
     task = task_class(settings, config, tokenizer)
+    task.kept_in, task.kept_before = _kept_before(task, init_checkpoint, problems)
     task.read_inputs(problems)
+    _limit_examples(task)
     results_dir = _results_dir(task, problems)
     _check_evaluation(task, problems)
     schedule = None
@@ -160,6 +173,29 @@ def _check_numbers(settings, problems):
         )
     if settings.use_tpu:
         problems.add("--use_tpu: TPUs are not supported; run on CPU, GPU or HPU")
+
+
+def _kept_before(task, init_checkpoint, problems):
+    """Directory of the checkpoint to resume from or predict with, and what the task keeps there."""
+    settings, found = task.settings, ("", {})
+    with problems.collected():
+        if task.kept_names and settings.output_dir and distributed.is_chief():
+            own = checkpoints.own_checkpoint(settings.output_dir, settings.do_train)
+            used = own or (None if settings.do_train else init_checkpoint)
+            if used:
+                directory = str(Path(used).parent)
+                found = directory, kept_files.read(directory, task.kept_names)
+    return distributed.broadcast(found)
+
+
+def _limit_examples(task):
+    """Have the data sets keep as many examples as the settings say."""
+    settings = task.settings
+    if settings.max_train_examples and task.train_set:
+        task.train_set.limit(settings.max_train_examples)
+    if settings.max_eval_examples:
+        for data_set in task.eval_sets:
+            data_set.limit(settings.max_eval_examples)
 
 
 def _check_evaluation(task, problems):

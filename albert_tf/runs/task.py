@@ -49,6 +49,7 @@ class DataSet:
       companion_file: path of the companion file, if given by the user.
       predicted_names: names of the prediction files of a test set.
       part: suffix of the metrics' names, to distinguish several evaluation sets.
+      max_examples: number of examples that `limit` has left; None if it has left all.
     """
 
     record_name: str
@@ -62,6 +63,14 @@ class DataSet:
     companion_file: str | None = None
     predicted_names: tuple[str, ...] = ()
     part: str = ""
+    max_examples: int | None = None
+
+    def limit(self, most: int) -> None:
+        """Keep at most so many examples, spread evenly, as files are often sorted."""
+        total = len(self.examples)
+        if most < total:
+            self.examples = [self.examples[i * total // most] for i in range(most)]
+            self.max_examples = most
 
 
 @dataclass
@@ -72,7 +81,7 @@ class RecordFiles:
       flag: name of the flag with the paths.
       paths: paths of the files.
       batch_size: number of records in a prediction batch.
-      max_records: maximum number of records to predict; None for all.
+      max_records: maximum number of records to use; None for all.
       id_fields: fields with ids of pieces, to be checked against the size of the vocabulary.
       directory: as in `DataSet`; nothing is written for record files.
     """
@@ -83,6 +92,10 @@ class RecordFiles:
     max_records: int | None = None
     id_fields: tuple[str, ...] = ("input_ids",)
     directory: str | None = None
+
+    def limit(self, most: int) -> None:
+        """Keep at most so many records, the first."""
+        self.max_records = most if self.max_records is None else min(most, self.max_records)
 
 
 @dataclass(frozen=True)
@@ -198,6 +211,10 @@ class Task(abc.ABC):
       test_sets: sets to predict with the final checkpoint, without evaluation.
       expects_checkpoint: whether to warn when training starts from random weights.
       shares_group_0: whether groups missing in the checkpoint start from its group 0.
+      kept_names: names of the JSON files that the task keeps with its model.
+      kept_before: JSON values of these files, by name, as far as they are with the checkpoint that
+        the run resumes from or predicts with.
+      kept_in: directory of that checkpoint; "" without one.
       counter: name of a whole-number field of the records that the run fills in, and the number of
         the data set's first record; the others count up from there. None for no such field.
       records_version: version of the conversion from examples to records. A new one has the files
@@ -206,6 +223,7 @@ class Task(abc.ABC):
 
     expects_checkpoint = True
     shares_group_0 = False
+    kept_names: tuple[str, ...] = ()
     counter: tuple[str, int] | None = None
     records_version = 1
 
@@ -222,6 +240,8 @@ class Task(abc.ABC):
         self.train_set: DataSet | RecordFiles | None = None
         self.eval_sets: list[DataSet | RecordFiles] = []
         self.test_sets: list[DataSet] = []
+        self.kept_before: Mapping[str, Any] = {}
+        self.kept_in = ""
 
     @classmethod
     def needs_tokenizer(cls, settings: RunSettings) -> bool:
@@ -259,6 +279,11 @@ class Task(abc.ABC):
     def exported_settings(self) -> dict[str, Any]:
         """Settings to store with a model, for its later use; JSON values by name."""
         return {**self.feature_settings, **self.answer_settings}
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """JSON values to keep with the model, in `output_dir` and in exports, by `kept_names`."""
+        return {}
 
     @property
     def sequence_fields(self) -> RecordFields:
@@ -359,8 +384,13 @@ class Task(abc.ABC):
     def evaluate(self, data_set: DataSet | RecordFiles, answers: Sequence[Any]) -> Evaluation:
         """Compare the answers to all examples of a data set with the true answers."""
 
-    def predicted_files(self, data_set: DataSet, answers: Sequence[Any]) -> dict[str, str]:
-        """Contents of the prediction files of a test set, by the names in `predicted_names`."""
+    def predicted_files(
+        self, data_set: DataSet, answers: Sequence[Any]
+    ) -> Mapping[str, str | Iterable[str]]:
+        """Contents of the prediction files of a test set, by the names in `predicted_names`.
+
+        The content of a file is its text, or the parts of it, to be written one after the other.
+        """
         return {}
 
     def serving_input_receiver(self) -> estimators.ServingInputReceiver:

@@ -15,6 +15,7 @@ from absl import flags
 
 import ask
 import convert_checkpoint
+import run_classifier
 import run_pretraining
 import run_squad_v1
 from albert_tf.classification.features import make_feature
@@ -22,7 +23,6 @@ from albert_tf.downloads import archives
 from albert_tf.downloads.settings import DataSetSettings, ModelDownloadSettings
 from albert_tf.errors import InputError
 from albert_tf.glue import data as glue_data
-from albert_tf.glue.settings import ClassifierSettings
 from albert_tf.pretraining.instances import read_blocks
 from albert_tf.pretraining.settings import RecordSettings
 from albert_tf.runs import flags as run_flags
@@ -36,7 +36,7 @@ from mutations import COUNT, MANY, check_reader, mutated_bytes, mutated_json
 TEXT = "The lamp of 1874 was lit.\nÉdith’s 東京 lamp\u2028was “not”, 3.5 m high.\n\n\nA fox.\n"
 SETTINGS_CLASSES = (
     run_squad_v1.Settings,
-    ClassifierSettings,
+    run_classifier.Settings,
     run_pretraining.Settings,
     RecordSettings,
     ask.Settings,

@@ -10,8 +10,8 @@ import pytest
 import convert_checkpoint
 import run_squad_v1
 from albert_tf.errors import InputError
-from albert_tf.glue.settings import ClassifierSettings
 from albert_tf.runs import model_files, model_folder
+from run_classifier import Settings as ClassifierSettings
 from scripts import SAMPLE_MODEL, TINY_CONFIG
 
 SETTINGS = {"max_seq_length": 96, "do_lower_case": False, "doc_stride": 32, "task_name": "rte"}

@@ -16,9 +16,9 @@ from google.protobuf import struct_pb2
 import run_pretraining
 import run_squad_v1
 from albert_tf import files
-from albert_tf.glue.settings import ClassifierSettings
 from albert_tf.runs import run_record
 from albert_tf.runs.loop import train_and_evaluate
+from run_classifier import Settings as ClassifierSettings
 from scripts import (
     CLASSIFIER_FLAGS,
     PRETRAINING_FLAGS,
@@ -115,7 +115,11 @@ def test_a_damaged_file_is_set_aside(tmp_path, caplog, text):
 
 
 def test_all_settings_without_influence_exist():
-    for settings_class in (run_squad_v1.Settings, ClassifierSettings, run_pretraining.Settings):
+    for settings_class in (
+        run_squad_v1.Settings,
+        ClassifierSettings,
+        run_pretraining.Settings,
+    ):
         fields = settings_class.__dataclass_fields__
         assert run_record.without_influence(settings_class) <= set(fields)
 

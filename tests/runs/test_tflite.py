@@ -1,0 +1,65 @@
+"""TensorFlow Lite files: their interpreter gives the scores of the checkpoint."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from albert_tf.devices.device import PORTABLE
+from albert_tf.runs import tflite
+from albert_tf.runs.model import build_predictions, model_inputs
+from albert_tf.runs.task import MODEL_INPUTS
+from task_factory import make_setup
+
+ROWS = 4
+
+
+def inputs_of(setup):
+    """Inputs of the first records of the data set to evaluate, int32 [ROWS, S] by name."""
+    (shard,) = setup.eval_shards
+    shard.prepare()
+    dataset = shard.prediction_dataset([setup.settings.max_seq_length])
+    batches = tf.data.make_one_shot_iterator(dataset)
+    with tf.Session() as session:
+        batch = session.run(batches.get_next())
+    return {name: batch[name][:ROWS].astype(np.int32) for name in MODEL_INPUTS}
+
+
+def scores_of_checkpoint(setup, inputs):
+    placeholders = model_inputs()
+    outputs = build_predictions(setup.task, PORTABLE, placeholders)
+    with tf.Session() as session:
+        tf.train.Saver(tf.trainable_variables()).restore(session, setup.init_checkpoint)
+        return session.run(outputs, {placeholders[name]: inputs[name] for name in inputs})
+
+
+def scores_of_interpreter(path, inputs):
+    """Outputs of the rows, one after the other."""
+    runner = tf.lite.Interpreter(model_path=str(path)).get_signature_runner("serving_default")
+    rows = [
+        runner(**{name: values[row : row + 1] for name, values in inputs.items()})
+        for row in range(ROWS)
+    ]
+    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+
+@pytest.mark.filterwarnings("ignore:.*Interpreter is deprecated")
+@pytest.mark.parametrize("script", ["squad", "classifier"])
+def test_scores_are_those_of_the_checkpoint(script, tmp_path, graph):
+    setup = make_setup(script, tmp_path / "run", do_train=False)
+    inputs = inputs_of(setup)
+    expected = scores_of_checkpoint(setup, inputs)
+    sizes = []
+    for is_float16, tolerance in ((False, 1e-4), (True, 1e-2)):
+        path = tmp_path / "model.tflite"
+        tflite.export(setup.task, setup.init_checkpoint, str(path), is_float16)
+        sizes.append(path.stat().st_size)
+        found = scores_of_interpreter(path, inputs)
+        assert set(found) == set(expected)
+        for name, values in expected.items():
+            np.testing.assert_allclose(found[name], values, rtol=0, atol=tolerance, err_msg=name)
+    assert sizes[1] < 0.8 * sizes[0]  # the rest is the graph
+    assert [entry.name for entry in tmp_path.iterdir() if entry.name.startswith("model")] == [
+        "model.tflite"
+    ]

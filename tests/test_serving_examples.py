@@ -1,0 +1,128 @@
+"""The README's tour from a CSV file to a served answer, as printed, and the server's requests."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from scripts import ROOT, SAMPLE_MODEL, TINY_CONFIG, load
+
+TOUR = "### A tour: from a CSV file to a served answer"
+
+
+def tour_commands():
+    """The commands of the tour in README.md."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition(TOUR)[2]
+    block = re.search(r"```sh\n(.*?)```", text, re.DOTALL)[1]
+    return block.replace("\\\n", "").splitlines()
+
+
+@contextmanager
+def started(command, folder):
+    """A server that a command starts in the background, and the line it prints when ready."""
+    process = subprocess.Popen(
+        ["bash", "-c", f"exec {command.rstrip('& ')}"],
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process.stdout.readline()
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def environment():
+    """Environment in which `python` is this one."""
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+@pytest.fixture(scope="module")
+def tour(tmp_path_factory):
+    """Folder after the tour, and what its last command printed."""
+    folder = tmp_path_factory.mktemp("tour")
+    for path in ROOT.iterdir():
+        if path.suffix == ".py" or path.name in ("albert_tf", "examples"):
+            (folder / path.name).symlink_to(path)
+    (folder / "quickstart").mkdir()
+    shutil.copyfile(SAMPLE_MODEL, folder / "quickstart/sentencepiece.model")
+    config = json.loads(TINY_CONFIG.read_text())
+    config.update(embedding_size=64, hidden_size=64, intermediate_size=128, num_hidden_layers=2)
+    (folder / "quickstart/albert_config.json").write_text(json.dumps(config))
+    *first, serve, ask = tour_commands()
+    assert len(first) == 3
+    for command in first:
+        subprocess.run(command, shell=True, cwd=folder, env=environment(), check=True)
+    with started(serve, folder) as ready:
+        assert ready == "serving quickstart/exported on localhost:8501\n"
+        asked = subprocess.run(
+            ask, shell=True, cwd=folder, env=environment(), check=True, stdout=subprocess.PIPE
+        )
+    return folder, json.loads(asked.stdout)
+
+
+def test_the_tour_ends_with_an_answer(tour):
+    folder, answer = tour
+    assert len((folder / "quickstart/facts.csv").read_text().splitlines()) == 201
+    assert load(folder / "quickstart/facts/eval_results.json")["accuracy"] >= 0.9
+    assert answer["label"] == "ship"
+    assert answer["probabilities"]["ship"] > 0.5
+    assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_requests_fit_the_exported_signature(tour):
+    """The client's request, read as TensorFlow Serving does, gives the predictions of the run."""
+    import importlib.util
+
+    folder, _ = tour
+    spec = importlib.util.spec_from_file_location("client", ROOT / "examples/serving/client.py")
+    client = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(client)
+    asked = client.TextClient(str(folder / "quickstart/exported"), "http://unused")
+    lines = (folder / "quickstart/facts/predictions.csv").read_text().splitlines()[1:]
+    rows = [line.rsplit(",", 2) for line in lines]
+    request = asked.request([[text.strip('"')] for text, _, _ in rows])
+    assert list(request) == ["instances"]
+    (exported,) = (folder / "quickstart/exported").iterdir()
+    signature = tf.saved_model.load(str(exported)).signatures["serving_default"]
+    assert list(signature.structured_input_signature[1]) == ["input"]
+    records = [client.base64.b64decode(instance["b64"]) for instance in request["instances"]]
+    outputs = signature(input=tf.constant(records))
+    labels = load(exported / "assets.extra/labels.json")["labels"]
+    assert [labels[number] for number in outputs["predictions"].numpy()] == [
+        label for _, label, _ in rows
+    ]
+    np.testing.assert_allclose(
+        outputs["probabilities"].numpy().max(axis=1),
+        [float(probability) for _, _, probability in rows],
+        atol=1e-5,
+    )
+
+
+def test_wrong_requests_are_answered(tour):
+    folder, _ = tour
+    command = "python examples/serving/server.py --model=quickstart/exported --port=0"
+    with started(command, folder) as ready:
+        address = f"http://{ready.split()[-1]}/v1/models/x"
+        with urllib.request.urlopen(address) as response:
+            (status,) = json.load(response)["model_version_status"]
+        assert status["state"] == "AVAILABLE"
+        for data in (b"{", b"{}", b'{"instances": [{"b64": "?"}]}', b'{"instances": ["x"]}'):
+            with pytest.raises(urllib.error.HTTPError) as error:
+                urllib.request.urlopen(urllib.request.Request(f"{address}:predict", data))
+            assert error.value.code == 400
+            assert json.load(error.value)["error"]
