@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
@@ -14,42 +13,17 @@ import tokenization
 from albert_tf import files
 from albert_tf.errors import InputError
 from albert_tf.nn.config import AlbertConfig
-from albert_tf.runs import checkpoints
+from albert_tf.runs import checkpoints, model_folder
 from albert_tf.runs.model_folder import (
     CONFIG_FILE,
     SETTINGS_FILE,
     SPM_MODEL_FILE,
     VOCAB_FILE,
+    ModelFiles,
     named_files,
 )
 from albert_tf.runs.settings import TextSettings
 from modeling import AlbertModel
-
-
-@dataclass(frozen=True)
-class ModelFiles:
-    """Paths of the files of a model.
-
-    Attributes:
-      albert_config_file: path of the JSON config.
-      vocab_file: path of the vocabulary: one piece and its score per line.
-      spm_model_file: path of the SentencePiece model.
-      checkpoint: prefix of the checkpoint.
-    """
-
-    albert_config_file: str
-    vocab_file: str
-    spm_model_file: str
-    checkpoint: str
-
-    def as_flags(self) -> list[str]:
-        """Flags for a script to start from the model."""
-        return [
-            f"--albert_config_file={self.albert_config_file}",
-            f"--vocab_file={self.vocab_file}",
-            f"--spm_model_file={self.spm_model_file}",
-            f"--init_checkpoint={self.checkpoint}",
-        ]
 
 
 def find_model(directory: str | Path) -> ModelFiles:
@@ -58,13 +32,8 @@ def find_model(directory: str | Path) -> ModelFiles:
     Raises:
       InputError: if a file is missing.
     """
-    paths = [Path(directory) / name for name in (CONFIG_FILE, VOCAB_FILE, SPM_MODEL_FILE)]
-    missing = [path.name for path in paths if not path.is_file()]
-    if missing:
-        raise InputError(
-            f"{directory}: {', '.join(missing)} is missing; give the folder of a complete model"
-        )
-    return ModelFiles(*(str(path) for path in paths), checkpoints.find_checkpoint(str(directory)))
+    paths = model_folder.needed_files(directory)
+    return ModelFiles(*paths, checkpoints.find_checkpoint(str(directory)))
 
 
 def beside_checkpoint(

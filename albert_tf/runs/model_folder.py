@@ -7,12 +7,15 @@ has no settings. This file does not import TensorFlow.
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Mapping
 
 from albert_tf import json_files
+from albert_tf.errors import InputError
 from albert_tf.runs.settings import is_valid, metadata_of, valid_values
 
+BEST_CHECKPOINT = "model.ckpt-best"
 CONFIG_FILE = "albert_config.json"
 SPM_MODEL_FILE = "30k-clean.model"
 VOCAB_FILE = "30k-clean.vocab"
@@ -25,6 +28,47 @@ _FLAGS = {
 }
 _CHECKPOINTS = "model.ckpt-*.index"
 _TEXT_SETTINGS = ("do_lower_case",)  # of the model, whatever it is trained for next
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """Paths of the files of a model.
+
+    Attributes:
+      albert_config_file: path of the JSON config.
+      vocab_file: path of the vocabulary: one piece and its score per line.
+      spm_model_file: path of the SentencePiece model.
+      checkpoint: prefix of the checkpoint.
+    """
+
+    albert_config_file: str
+    vocab_file: str
+    spm_model_file: str
+    checkpoint: str
+
+    def as_flags(self) -> list[str]:
+        """Flags for a script to start from the model."""
+        return [
+            f"--albert_config_file={self.albert_config_file}",
+            f"--vocab_file={self.vocab_file}",
+            f"--spm_model_file={self.spm_model_file}",
+            f"--init_checkpoint={self.checkpoint}",
+        ]
+
+
+def needed_files(directory: str | Path) -> list[str]:
+    """Paths of config, vocabulary and SentencePiece model in the folder of a model.
+
+    Raises:
+      InputError: if a file is missing.
+    """
+    paths = [Path(directory) / name for name in (CONFIG_FILE, VOCAB_FILE, SPM_MODEL_FILE)]
+    missing = [path.name for path in paths if not path.is_file()]
+    if missing:
+        raise InputError(
+            f"{directory}: {', '.join(missing)} is missing; give the folder of a complete model"
+        )
+    return [str(path) for path in paths]
 
 
 def named_files(
