@@ -68,10 +68,11 @@ def custom_layer_norm(
         # beta before gamma, the order of the variables in published checkpoints.
         beta = variable("beta", tf.zeros_initializer()) if center else None
         gamma = variable("gamma", tf.ones_initializer()) if scale else None
-        outputs = None
         if center and scale and len(norm_axes) == len(params_shape):
             outputs = device.current().layer_norm(inputs, beta, gamma, norm_axes, epsilon)
-        if outputs is None:
+            if outputs is None:
+                outputs = _layer_norm(inputs, beta, gamma, norm_axes, epsilon)
+        else:
             outputs = _standardize(inputs, norm_axes, epsilon)
             outputs = outputs * gamma if scale else outputs
             outputs = outputs + beta if center else outputs
@@ -98,18 +99,47 @@ def _axes(inputs, begin_norm_axis, begin_params_axis):
     return list(range(begin_norm_axis % rank, rank)), params_shape
 
 
+def _layer_norm(inputs, beta, gamma, axes, epsilon):
+    """Layer normalization whose axes are also those of `beta` and `gamma`.
+
+    With shapes that are not static, op-by-op differentiation would add ops for broadcasting.
+    """
+    gamma = tf.convert_to_tensor(gamma)
+    standardized, inverse_deviation, axes = _standardized(inputs, axes, epsilon)
+    return gradients.override(
+        _layer_norm_gradient,
+        *(standardized * gamma + beta, inputs, axes, standardized, inverse_deviation, gamma, beta),
+    )
+
+
+@gradients.ClosedForm
+def _layer_norm_gradient(upstream, inputs, axes, standardized, inverse_deviation, gamma, beta):
+    gradient, *_ = _standardize_gradient(
+        upstream * gamma, inputs, axes, standardized, inverse_deviation
+    )
+    batch_axes = list(range(inputs.shape.ndims - gamma.shape.ndims))
+    gamma_gradient = tf.reduce_sum(upstream * standardized, batch_axes)
+    return gradient, None, None, None, gamma_gradient, tf.reduce_sum(upstream, batch_axes)
+
+
 def _standardize(inputs: tf.Tensor, axes: list[int], epsilon: float) -> tf.Tensor:
     """Compute (x - mean) / sqrt(variance + epsilon) over some axes.
 
     The closed-form gradient takes half as many passes over memory as op-by-op differentiation.
     """
+    standardized, inverse_deviation, axes = _standardized(inputs, axes, epsilon)
+    return gradients.override(
+        _standardize_gradient, standardized, inputs, axes, standardized, inverse_deviation
+    )
+
+
+def _standardized(inputs, axes, epsilon):
+    """Standardized inputs, 1 / sqrt(variance + epsilon), and the axes as a tensor."""
     axes = tf.constant(axes)
     centered = inputs - _mean(inputs, axes)
     inverse_deviation = tf.rsqrt(_mean(tf.square(centered), axes) + epsilon)
     standardized = centered * inverse_deviation
-    return gradients.override(
-        _standardize_gradient, standardized, inputs, axes, standardized, inverse_deviation
-    )
+    return standardized, inverse_deviation, axes
 
 
 @gradients.ClosedForm

@@ -8,19 +8,30 @@ attention heads N, head size H, embedding width E, hidden width D = N * H, feed-
 from __future__ import annotations
 
 import copy
-import math
+import functools
 import re
+from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
-from albert_tf.devices.fusion import fused
-from albert_tf.nn import gradients
+from albert_tf.devices import device
+from albert_tf.nn import attention
 from albert_tf.nn.activations import gelu, get_activation
 from albert_tf.nn.config import AlbertConfig
-from albert_tf.nn.dropout import dropout as seeded_dropout
+from albert_tf.nn.layers import (
+    Dense,
+    assert_rank,
+    create_initializer,
+    dense_layer,
+    dense_weights,
+    dropout,
+    einsum_via_matmul,
+    get_shape_list,
+)
+from albert_tf.nn.layout import PaddedSequences, Tokens
 from custom_layer_norm import custom_layer_norm
 
-# The public API, including three names defined in `albert_tf.nn`.
+# The public API, including names defined in `albert_tf.nn`.
 __all__ = [
     "AlbertConfig",
     "AlbertModel",
@@ -36,8 +47,6 @@ __all__ = [
     "layer_norm",
     "output_layer",
 ]
-
-_MASKED_SCORE = -10000.0  # added to the attention scores of padding before the softmax
 
 
 class AlbertModel:
@@ -62,6 +71,7 @@ class AlbertModel:
         use_one_hot_embeddings: bool = False,
         use_einsum: bool = True,
         scope: str | None = None,
+        compute_padding: bool = True,
     ):
         """Build the graph.
 
@@ -76,6 +86,8 @@ class AlbertModel:
             one-hot vectors instead of gathering rows.
           use_einsum: whether to compute projections with `tf.einsum` instead of `tf.matmul`.
           scope: variable scope; by default "bert", as in published checkpoints.
+          compute_padding: whether to compute the outputs of padding, as published. If not, they are
+            0, and nothing is computed for them, unless the device needs static shapes.
 
         Raises:
           ValueError: if `input_ids` is not of rank 2, or S exceeds `max_position_embeddings`.
@@ -85,30 +97,54 @@ class AlbertModel:
             config.hidden_dropout_prob = 0.0
             config.attention_probs_dropout_prob = 0.0
         assert_rank(input_ids, 2)
-        if input_mask is None:
-            input_mask = tf.ones_like(input_ids)
+        _check_length(input_ids, config)
+        self._layout = _make_layout(input_ids, input_mask, compute_padding)
         if token_type_ids is None:
             token_type_ids = tf.zeros_like(input_ids)
 
         with tf.variable_scope(scope, default_name="bert"):
             with tf.variable_scope("embeddings"):
-                words, self.embedding_table = _word_embeddings(
-                    input_ids, config, use_one_hot_embeddings
+                self._words, self.embedding_table = _word_embeddings(
+                    self._layout.ids(input_ids), config, use_one_hot_embeddings
                 )
-                self.word_embedding_output = words
-                self.embedding_output = _add_token_types_and_positions(
-                    words, token_type_ids, config, use_one_hot_embeddings
+                self._embeddings = _add_token_types_and_positions(
+                    self._words, token_type_ids, self._layout, config, use_one_hot_embeddings
                 )
             with tf.variable_scope("encoder"):
-                self.all_encoder_layers = _encode(
-                    self.embedding_output, input_mask, config, use_einsum
-                )
-            self.sequence_output = self.all_encoder_layers[-1]
+                self._layers = _encode(self._embeddings, self._layout, config, use_einsum)
             with tf.variable_scope("pooler"):
-                first_token = self.sequence_output[:, 0]
+                first_token = self._layout.first(self._layers[-1])
                 self.pooled_output = tf.tanh(
                     dense_layer(first_token, config.hidden_size, "dense", config, use_einsum)
                 )
+
+    @property
+    def output_mask(self) -> tf.Tensor | None:
+        """True where the sequence output is computed, bool [B, S]; it is 0 elsewhere.
+
+        None if it is computed everywhere.
+        """
+        return self._layout.output_mask
+
+    @functools.cached_property
+    def all_encoder_layers(self) -> list[tf.Tensor]:
+        """Outputs of all layers; see `get_all_encoder_layers`."""
+        return [*map(self._layout.padded, self._layers[:-1]), self.sequence_output]
+
+    @functools.cached_property
+    def sequence_output(self) -> tf.Tensor:
+        """Output of the last layer; see `get_sequence_output`."""
+        return self._layout.padded(self._layers[-1])
+
+    @functools.cached_property
+    def word_embedding_output(self) -> tf.Tensor:
+        """Word embeddings; see `get_word_embedding_output`."""
+        return self._layout.padded(self._words)
+
+    @functools.cached_property
+    def embedding_output(self) -> tf.Tensor:
+        """Input of the encoder; see `get_embedding_output`."""
+        return self._layout.padded(self._embeddings)
 
     def get_pooled_output(self) -> tf.Tensor:
         """Output of the pooler, a dense tanh layer on the first token: float tensor [B, D]."""
@@ -140,8 +176,26 @@ class AlbertModel:
         return self.embedding_table
 
 
+def _check_length(input_ids, config):
+    length = input_ids.shape.as_list()[1]
+    if length is not None and length > config.max_position_embeddings:
+        raise ValueError(
+            f"the inputs have {length} positions, but max_position_embeddings is "
+            f"{config.max_position_embeddings}"
+        )
+
+
+def _make_layout(input_ids, input_mask, compute_padding):
+    """Layout of the hidden vectors; padded sequences where there is no padding to leave out."""
+    if input_mask is None:
+        return PaddedSequences(tf.ones_like(input_ids))
+    if compute_padding or device.current().static_shapes:
+        return PaddedSequences(input_mask)
+    return Tokens(input_mask)
+
+
 def _word_embeddings(input_ids, config, use_one_hot_embeddings):
-    """Word embeddings [B, S, E], and their table [vocab_size, E]."""
+    """Word embeddings [..., E] of ids [...], and their table [vocab_size, E]."""
     table = tf.get_variable(
         "word_embeddings",
         [config.vocab_size, config.embedding_size],
@@ -151,23 +205,15 @@ def _word_embeddings(input_ids, config, use_one_hot_embeddings):
 
 
 def _look_up(table, ids, use_one_hot_embeddings):
-    """Rows [B, S, E] of `table` [vocabulary size, E] for `ids` [B, S]."""
+    """Rows [..., E] of `table` [vocabulary size, E] for `ids` [...]."""
     if not use_one_hot_embeddings:
         return tf.gather(table, ids)
     one_hot = tf.one_hot(ids, depth=table.shape[0], dtype=table.dtype.base_dtype)
     return einsum_via_matmul(one_hot, table, num_inner_dims=1)
 
 
-def _add_token_types_and_positions(words, token_type_ids, config, use_one_hot_embeddings):
-    """Add token-type and position embeddings, normalize, apply dropout: [B, S, E]."""
-    length = words.shape.as_list()[1]
-    if length is None:
-        length = tf.shape(words)[1]
-    elif length > config.max_position_embeddings:
-        raise ValueError(
-            f"the inputs have {length} positions, but max_position_embeddings is "
-            f"{config.max_position_embeddings}"
-        )
+def _add_token_types_and_positions(words, token_type_ids, layout, config, use_one_hot_embeddings):
+    """Add token-type and position embeddings, normalize, apply dropout: [..., E]."""
     token_type_table = tf.get_variable(
         "token_type_embeddings",
         [config.type_vocab_size, config.embedding_size],
@@ -178,25 +224,23 @@ def _add_token_types_and_positions(words, token_type_ids, config, use_one_hot_em
         [config.max_position_embeddings, config.embedding_size],
         initializer=create_initializer(config.initializer_range),
     )
-    token_types = _look_up(token_type_table, token_type_ids, use_one_hot_embeddings)
-    embeddings = words + token_types + position_table[:length]
+    types = _look_up(token_type_table, layout.ids(token_type_ids), use_one_hot_embeddings)
+    embeddings = words + types + layout.position_embeddings(tf.convert_to_tensor(position_table))
     embeddings = custom_layer_norm(embeddings, begin_norm_axis=-1, scope="LayerNorm")
     return dropout(embeddings, config.hidden_dropout_prob)
 
 
-def _encode(embeddings, input_mask, config, use_einsum):
-    """Apply all layers to `embeddings` [B, S, E]; return the list of their outputs [B, S, D]."""
+def _encode(embeddings, layout, config, use_einsum):
+    """Apply all layers to `embeddings` [..., E]; return the list of their outputs [..., D]."""
     hidden = embeddings
     if config.embedding_size != config.hidden_size:
         hidden = dense_layer(
             embeddings, config.hidden_size, "embedding_hidden_mapping_in", config, use_einsum
         )
-    # [B, 1, 1, S], broadcast over heads and queries.
-    padding = 1 - tf.cast(input_mask[:, tf.newaxis, tf.newaxis, :], hidden.dtype)
-    mask_scores = _MASKED_SCORE * padding
+    mask_scores = layout.mask_scores(hidden.dtype)
 
     layers = []
-    projections = {}  # shared by all layers of a group
+    weights = {}  # shared by all layers of a group
     with tf.variable_scope("transformer", reuse=tf.AUTO_REUSE):
         for layer in range(config.num_hidden_layers):
             group = layer * config.num_hidden_groups // config.num_hidden_layers
@@ -204,162 +248,58 @@ def _encode(embeddings, input_mask, config, use_einsum):
                 for inner_group in range(config.inner_group_num):
                     block = (group, inner_group)
                     with tf.variable_scope(f"inner_group_{inner_group}"):
-                        if block not in projections:
-                            projections[block] = _attention_projection(config)
-                        projection = projections[block]
-                        hidden = _block(hidden, mask_scores, projection, config, use_einsum)
+                        if block not in weights:
+                            weights[block] = _block_weights(config)
+                        hidden = _block(
+                            hidden, layout, mask_scores, weights[block], config, use_einsum
+                        )
             layers.append(hidden)
     return layers
 
 
-def _block(hidden, mask_scores, projection, config, use_einsum):
-    """Self-attention and feed-forward with residual connections, from [B, S, D] to [B, S, D]."""
-    width = config.hidden_size
-    with tf.variable_scope("attention_1"):
-        with tf.name_scope("self"):
-            context = _self_attention(hidden, mask_scores, projection, config, use_einsum)
-        with tf.variable_scope("output"):
-            attended = dense_layer(context, width, "dense", config, use_einsum)
-            attended = dropout(attended, config.hidden_dropout_prob)
-    hidden = layer_norm(attended + hidden, "LayerNorm")
+class _BlockWeights(NamedTuple):
+    """Dense layers of a block: query, key and value in one, attention's output, feed-forward."""
 
+    projection: Dense
+    attention: Dense
+    intermediate: Dense
+    output: Dense
+
+
+def _block_weights(config):
+    width, inner_width = config.hidden_size, config.intermediate_size
+    projection = attention.projection_weights(config)
+    with tf.variable_scope("attention_1"), tf.variable_scope("output"):
+        attention_output = dense_weights(width, width, "dense", config)
     with tf.variable_scope("ffn_1"), tf.variable_scope("intermediate"):
-        inner = dense_layer(hidden, config.intermediate_size, "dense", config, use_einsum)
+        intermediate = dense_weights(width, inner_width, "dense", config)
+        with tf.variable_scope("output"):
+            output = dense_weights(inner_width, width, "dense", config)
+    return _BlockWeights(projection, attention_output, intermediate, output)
+
+
+def _block(hidden, layout, mask_scores, weights, config, use_einsum):
+    """Self-attention and feed-forward with residual connections, from [..., D] to [..., D]."""
+    with tf.name_scope("attention_1"):
+        with tf.name_scope("self"):
+            context = attention.self_attention(
+                hidden, layout, mask_scores, weights.projection, config, use_einsum
+            )
+        with tf.name_scope("output"):
+            attended = weights.attention(context, use_einsum)
+            attended = dropout(attended, config.hidden_dropout_prob)
+    # The gradient of `add_n` is a plain copy; that of `+` has ops for broadcasting.
+    hidden = layer_norm(tf.add_n([attended, hidden]), "LayerNorm")
+
+    with tf.name_scope("ffn_1"), tf.name_scope("intermediate"):
+        inner = weights.intermediate(hidden, use_einsum)
         activation = get_activation(config.hidden_act)
         if activation is not None:
             inner = activation(inner)
-        with tf.variable_scope("output"):
-            output = dense_layer(inner, width, "dense", config, use_einsum)
+        with tf.name_scope("output"):
+            output = weights.output(inner, use_einsum)
             output = dropout(output, config.hidden_dropout_prob)
-    return layer_norm(output + hidden, "LayerNorm_1")
-
-
-def _attention_projection(config):
-    """Combined dense layer for query, key and value: kernel [D, 3 D] and bias [3 D].
-
-    The weights of the query are scaled by 1 / sqrt(H), to save scaling the queries in every layer.
-    """
-    width = config.hidden_size
-    with tf.variable_scope("attention_1"), tf.variable_scope("self"):
-        query, key, value = (
-            _dense_variables(width, width, name, config) for name in ("query", "key", "value")
-        )
-        scale = 1.0 / math.sqrt(width // config.num_attention_heads)
-        query = [scale * variable for variable in query]
-        kernels, biases = zip(query, key, value)
-        return tf.concat(kernels, axis=1), tf.concat(biases, axis=0)
-
-
-def _self_attention(hidden, mask_scores, projection, config, use_einsum):
-    """Multi-head self-attention, from [B, S, D] to [B, S, D]."""
-    batch_size, length, width = get_shape_list(hidden)
-    heads = config.num_attention_heads
-    projected = _linear(hidden, *projection, use_einsum)
-    projected = tf.reshape(projected, [batch_size, length, 3, heads, width // heads])
-    query, key, value = tf.unstack(tf.transpose(projected, [2, 0, 3, 1, 4]))  # [B, N, S, H]
-    context = _attend(query, key, value, mask_scores, config.attention_probs_dropout_prob)
-    return tf.reshape(tf.transpose(context, [0, 2, 1, 3]), [batch_size, length, width])
-
-
-def _attend(query, key, value, mask_scores, dropout_prob):
-    """Attention output [B, N, S, H] for `query`, `key` and `value`, all [B, N, S, H].
-
-    `query` must be scaled by 1 / sqrt(H). `mask_scores` [B, 1, 1, S] are added to the scores.
-    """
-    scores = tf.matmul(query, key, transpose_b=True) + mask_scores  # [B, N, S, S]
-    weights = tf.nn.softmax(scores)
-    if dropout_prob:
-        return tf.matmul(dropout(weights, dropout_prob), value)
-    context = tf.matmul(weights, value)
-    return gradients.override(
-        _attention_gradient, context, query, key, value, mask_scores, weights, context
-    )
-
-
-@gradients.ClosedForm
-def _attention_gradient(upstream, query, key, value, mask_scores, weights, context):
-    # The gradient of the softmax needs the sum of weights * weights_gradient over the S keys. It
-    # equals the sum of context * upstream over H (Dao et al. 2022, appendix B.2), which is cheaper.
-    weights_gradient = tf.matmul(upstream, value, transpose_b=True)
-    mean = tf.reduce_sum(upstream * context, axis=-1, keepdims=True)
-    scores_gradient = _softmax_gradient(weights, weights_gradient, mean)
-    return (
-        tf.matmul(scores_gradient, key),
-        tf.matmul(scores_gradient, query, transpose_a=True),
-        tf.matmul(weights, upstream, transpose_a=True),
-        tf.reduce_sum(scores_gradient, axis=[1, 2], keepdims=True),
-        None,
-        None,
-    )
-
-
-@fused
-def _softmax_gradient(softmax, upstream, mean):
-    return softmax * (upstream - mean)
-
-
-def dense_layer(
-    inputs: tf.Tensor, output_width: int, name: str, config: AlbertConfig, use_einsum: bool = False
-) -> tf.Tensor:
-    """Apply a dense layer, without activation, to the last axis.
-
-    Args:
-      inputs: float tensor [..., input width].
-      output_width: number of outputs.
-      name: variable scope of `kernel` and `bias`.
-      config: config with the `initializer_range` of the kernel.
-      use_einsum: whether to use `tf.einsum` instead of `tf.matmul`.
-
-    Returns:
-      Float tensor [..., output_width].
-    """
-    kernel, bias = _dense_variables(inputs.shape[-1], output_width, name, config)
-    return _linear(inputs, kernel, bias, use_einsum)
-
-
-def _dense_variables(input_width, output_width, name, config):
-    """Kernel [input_width, output_width] and bias [output_width] of a dense layer."""
-    with tf.variable_scope(name):
-        kernel = tf.get_variable(
-            "kernel",
-            [input_width, output_width],
-            initializer=create_initializer(config.initializer_range),
-        )
-        bias = tf.get_variable("bias", [output_width], initializer=tf.zeros_initializer())
-    return kernel, bias
-
-
-def _linear(inputs, kernel, bias, use_einsum):
-    """Compute inputs [..., I] @ kernel [I, O] + bias [O] as [..., O]."""
-    if use_einsum:
-        product = tf.einsum("...i,io->...o", inputs, kernel)
-    else:
-        product = einsum_via_matmul(inputs, kernel, num_inner_dims=1)
-    return tf.nn.bias_add(product, bias)
-
-
-def einsum_via_matmul(input_tensor: tf.Tensor, w: tf.Tensor, num_inner_dims: int) -> tf.Tensor:
-    """Contract the last axes of one tensor with the first axes of another by one `tf.matmul`.
-
-    Args:
-      input_tensor: tensor [outer..., inner...] with `num_inner_dims` inner axes.
-      w: tensor [inner..., result...] with the same inner axes, and a static shape.
-      num_inner_dims: number of axes to contract.
-
-    Returns:
-      Tensor [outer..., result...].
-    """
-    inner, result = w.shape.as_list()[:num_inner_dims], w.shape.as_list()[num_inner_dims:]
-    matrix, w_matrix = input_tensor, w
-    if input_tensor.shape.ndims != 2 or num_inner_dims != 1:
-        matrix = tf.reshape(input_tensor, [-1, math.prod(inner)])
-    if w.shape.ndims != 2 or num_inner_dims != 1:
-        w_matrix = tf.reshape(w, [math.prod(inner), math.prod(result)])
-    product = tf.matmul(matrix, w_matrix)
-    if input_tensor.shape.ndims - num_inner_dims == 1 and len(result) == 1:
-        return product
-    outer = get_shape_list(input_tensor)[:-num_inner_dims]
-    return tf.reshape(product, outer + result)
+    return layer_norm(tf.add_n([output, hidden]), "LayerNorm_1")
 
 
 def layer_norm(input_tensor: tf.Tensor, name: str | None = None) -> tf.Tensor:
@@ -373,32 +313,6 @@ def layer_norm(input_tensor: tf.Tensor, name: str | None = None) -> tf.Tensor:
       Tensor with the shape and dtype of `input_tensor`.
     """
     return custom_layer_norm(input_tensor, begin_norm_axis=-1, begin_params_axis=-1, scope=name)
-
-
-def dropout(input_tensor: tf.Tensor, dropout_prob: float | None) -> tf.Tensor:
-    """Apply dropout.
-
-    Args:
-      input_tensor: float tensor of any shape.
-      dropout_prob: probability of setting a value to 0; with None or 0, the input is returned
-        unchanged.
-
-    Returns:
-      Tensor with the shape and dtype of `input_tensor`, remaining values scaled by
-      1 / (1 - dropout_prob).
-    """
-    if not dropout_prob:
-        return input_tensor
-    return seeded_dropout(input_tensor, dropout_prob)
-
-
-def create_initializer(initializer_range: float = 0.02) -> tf.Initializer:
-    """Truncated normal initializer.
-
-    Args:
-      initializer_range: standard deviation, before truncation at two standard deviations.
-    """
-    return tf.truncated_normal_initializer(stddev=initializer_range)
 
 
 def output_layer(inputs: tf.Tensor, num_outputs: int, initializer_range: float = 0.02) -> tf.Tensor:
@@ -422,53 +336,6 @@ def output_layer(inputs: tf.Tensor, num_outputs: int, initializer_range: float =
     )
     bias = tf.get_variable("output_bias", [num_outputs], initializer=tf.zeros_initializer())
     return tf.nn.bias_add(tf.matmul(inputs, weights, transpose_b=True), bias)
-
-
-def get_shape_list(
-    tensor: tf.Tensor,
-    expected_rank: int | list[int] | None = None,
-    name: str | None = None,
-) -> list:
-    """Shape of a tensor, preferring static sizes.
-
-    Args:
-      tensor: any tensor of known rank.
-      expected_rank: allowed rank or ranks; any by default.
-      name: name of the tensor in errors; its own name by default.
-
-    Returns:
-      For each axis an int if its size is static, otherwise a scalar int32 tensor.
-
-    Raises:
-      ValueError: if the rank is not among the expected ones.
-    """
-    if expected_rank is not None:
-        assert_rank(tensor, expected_rank, name)
-    shape = tensor.shape.as_list()
-    if None in shape:
-        dynamic_shape = tf.shape(tensor)
-        shape = [dynamic_shape[i] if size is None else size for i, size in enumerate(shape)]
-    return shape
-
-
-def assert_rank(tensor: tf.Tensor, expected_rank: int | list[int], name: str | None = None) -> None:
-    """Check the rank of a tensor.
-
-    Args:
-      tensor: any tensor.
-      expected_rank: allowed rank or ranks.
-      name: name of the tensor in errors; its own name by default.
-
-    Raises:
-      ValueError: if the rank is not among the expected ones.
-    """
-    expected = [expected_rank] if isinstance(expected_rank, int) else list(expected_rank)
-    rank = tensor.shape.ndims
-    if rank not in expected:
-        allowed = " or ".join(str(rank) for rank in expected)
-        raise ValueError(
-            f"{name or tensor.name} has rank {rank} (shape {tensor.shape}), not {allowed}"
-        )
 
 
 def get_assignment_map_from_checkpoint(

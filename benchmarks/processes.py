@@ -1,8 +1,9 @@
 """Measures training with two processes against one, in examples per second.
 
-Each process has one thread, and trains ALBERT base on batches of 4 sequences of 384 pieces. The
-efficiency is the rate of two processes divided by twice the rate of one. Measurements of one and
-two processes alternate, as other load on the machine slows both.
+Each process has one thread, and trains ALBERT base on batches of 4 sequences. The efficiency is the
+rate of two processes divided by twice the rate of one. Measurements of one and two processes
+alternate, as other load on the machine slows both. By default all batches have the same length;
+with --lengths=squad they have lengths like those of SQuAD, and processes wait for the longer batch.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # folder of albert_tf
 
+import numpy as np
 from common import add_size_arguments, report
-from training_step import BATCH_SIZE, WARM_UP_STEPS, training_step
+from training_step import BATCH_SIZE, WARM_UP_STEPS, Graph, squad_lengths
 
 from albert_tf.devices import distributed
 
@@ -38,6 +40,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6, help="steps per measurement")
     parser.add_argument("--turns", type=int, default=3, help="number of measurements")
     parser.add_argument("--launcher", choices=list(LAUNCHERS), default="gloo")
+    parser.add_argument("--lengths", choices=["same", "squad"], default="same")
     parser.add_argument("--measure", action="store_true", help="run as a worker process")
     add_size_arguments(parser)
     args = parser.parse_args()
@@ -55,6 +58,7 @@ def main() -> None:
         layers=args.layers,
         launcher=args.launcher,
         batch_size=BATCH_SIZE,
+        lengths=args.lengths,
         one_process=statistics.median(one),
         two_processes=statistics.median(two),
         efficiency=statistics.median(two) / (2 * statistics.median(one)),
@@ -71,6 +75,7 @@ def examples_per_second(args, processes):
             "install openmpi-bin)"
         )
     command = [sys.executable, __file__, "--measure", f"--steps={args.steps}"]
+    command += [f"--lengths={args.lengths}"]
     command += [f"--hidden_size={args.hidden_size}", f"--layers={args.layers}"]
     result = subprocess.run(
         [*LAUNCHERS[args.launcher], str(processes), *command],
@@ -87,13 +92,18 @@ def examples_per_second(args, processes):
 def measure(args):
     """Train in one of the processes; rank 0 prints the total rate."""
     distributed.initialize(True)
-    run_step = training_step(args.hidden_size, args.layers)
-    for _ in range(WARM_UP_STEPS):
-        run_step()
+    graph = Graph(args.hidden_size, args.layers)
+    random = np.random.RandomState(distributed.rank())
+    batches = [
+        squad_lengths(BATCH_SIZE, random) if args.lengths == "squad" else [192] * BATCH_SIZE
+        for _ in range(WARM_UP_STEPS + args.steps)
+    ]
+    for lengths in batches[:WARM_UP_STEPS]:
+        graph.run(lengths)
     distributed.wait_for_all()
     start = time.perf_counter()
-    for _ in range(args.steps):
-        run_step()
+    for lengths in batches[WARM_UP_STEPS:]:
+        graph.run(lengths)
     seconds = max(distributed.gather(time.perf_counter() - start))
     if distributed.is_chief():
         print("examples/s", args.steps * BATCH_SIZE * distributed.size() / seconds, flush=True)

@@ -1,9 +1,10 @@
 """Generates a small set of multiple-choice questions in the file format of RACE.
 
-Articles, questions and answers come from `make_squad.py`: each article states some facts about an
-invented woman, town or ship. The article names one of the four options of a question for middle
-schools, and two of a question for high schools, of which one belongs to another fact. The same seed
-generates the same files.
+Articles, questions and answers come from `make_squad.py`: each article states four facts about an
+invented woman, town or ship, and their answers are the options of its questions. Those for middle
+schools are of four kinds, such as a place, a year, a name and a number, so that only one fits the
+question. For high schools two of them are of the same kind, so that the model has to read the
+article. The same seed generates the same files.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from pathlib import Path
 from make_squad import SUBJECTS, Fact, Writer, name_stems
 
 LETTERS = "ABCD"
-FACTS_PER_ARTICLE = 3
 QUESTIONS_PER_ARTICLE = 2
 GAP = "_"
 
@@ -40,36 +40,40 @@ class ArticleWriter:
         kind = rng.choice(sorted(SUBJECTS))
         name = self._words.name(kind)
         facts = self._facts(kind, level)
-        answers = {fact: self._words.answer(fact.sort) for fact in facts}
-        stated = rng.sample(facts, len(facts))
+        answers = self._answers(facts)
         article = {"id": f"{level}{number}.txt", "questions": [], "options": [], "answers": []}
         article["article"] = " ".join(
-            _sentence(rng.choice(fact.sentences), name, answers[fact]) for fact in stated
+            _sentence(rng.choice(fact.sentences), name, answers[fact])
+            for fact in rng.sample(facts, len(facts))
         )
         for fact in facts[:QUESTIONS_PER_ARTICLE]:
-            options = self._options(fact, answers)
+            options = rng.sample(list(answers.values()), len(answers))
             article["questions"].append(self._question(fact, name))
             article["options"].append(options)
             article["answers"].append(LETTERS[options.index(answers[fact])])
         return article
 
     def _facts(self, kind: str, level: str) -> list[Fact]:
-        """Choose the facts of an article; those to ask about come first."""
+        """Choose four facts of an article; those to ask about come first."""
         facts = self._rng.sample(SUBJECTS[kind].facts, len(SUBJECTS[kind].facts))
-        sorts = [fact.sort for fact in facts]
+        first_of_sort = {fact.sort: fact for fact in reversed(facts)}
+        others = [fact for fact in facts if first_of_sort[fact.sort] is not fact]
+        chosen = list(first_of_sort.values())
         if level == "high":  # two facts of one sort
-            first = next(fact for fact in facts if sorts.count(fact.sort) > 1)
-            facts.sort(key=lambda fact: fact.sort != first.sort)
-        else:  # one of each sort
-            facts = [fact for number, fact in enumerate(facts) if fact.sort not in sorts[:number]]
-        return facts[:FACTS_PER_ARTICLE]
+            second = others[0]
+            pair = [first_of_sort[second.sort], second]
+            chosen = [*pair, *(fact for fact in chosen if fact not in pair)]
+        return chosen[: len(LETTERS)]
 
-    def _options(self, fact: Fact, answers: dict[Fact, str]) -> list[str]:
-        """Four options for a fact: all answers of its sort in the article, and invented ones."""
-        options = {answer for other, answer in answers.items() if other.sort == fact.sort}
-        while len(options) < len(LETTERS):
-            options.add(self._words.answer(fact.sort))
-        return self._rng.sample(sorted(options), len(options))
+    def _answers(self, facts: list[Fact]) -> dict[Fact, str]:
+        """Generate a different answer for each fact."""
+        answers = {}
+        for fact in facts:
+            answer = self._words.answer(fact.sort)
+            while answer in answers.values():
+                answer = self._words.answer(fact.sort)
+            answers[fact] = answer
+        return answers
 
     def _question(self, fact: Fact, name: str) -> str:
         """Question about a fact, or its statement with a gap."""

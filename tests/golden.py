@@ -67,7 +67,11 @@ def checkpoint_of(head: str) -> str:
 
 
 def build(
-    head: str, use_einsum: bool = False, is_training: bool = True, inputs: dict | None = None
+    head: str,
+    use_einsum: bool = False,
+    is_training: bool = True,
+    inputs: dict | None = None,
+    compute_padding: bool = True,
 ) -> dict[str, tf.Tensor]:
     """Build the tiny model with a head in the default graph.
 
@@ -78,6 +82,7 @@ def build(
       use_einsum: whether to compute projections with einsum.
       is_training: whether to apply dropout.
       inputs: inputs by name; by default the golden inputs.
+      compute_padding: whether to compute padding, as published.
 
     Returns:
       The tensors in the golden forward file, by name.
@@ -90,6 +95,7 @@ def build(
         input_mask=tf.convert_to_tensor(inputs["input_mask"]),
         token_type_ids=tf.convert_to_tensor(inputs["segment_ids"]),
         use_einsum=use_einsum,
+        compute_padding=compute_padding,
     )
     tensors = ALL_HEADS[head](tiny_config(), model, inputs)
     checkpoint = checkpoint_of(head)

@@ -16,7 +16,9 @@ from albert_tf.squad import task as squad_task
 
 def squad(config, model, inputs):
     """Build the span head: logits of start and end, and the loss."""
-    start_logits, end_logits = squad_task.span_logits(model.get_sequence_output())
+    start_logits, end_logits = squad_task.span_logits(
+        model.get_sequence_output(), model.output_mask
+    )
     loss = squad_task.span_loss(
         start_logits, end_logits, inputs["start_positions"], inputs["end_positions"]
     )

@@ -1,4 +1,4 @@
-"""Tests of the examples: generated data sets, short runs, and training on generated GLUE tasks."""
+"""Tests of the examples: generated data sets, short runs, and training on GLUE tasks and RACE."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from albert_tf.glue.data import TASKS, read_examples
+from albert_tf.race.data import LEVELS, read_articles
 from albert_tf.squad.data import read_squad
-from scripts import ROOT, TINY_CONFIG, run_classifier, succeed
+from scripts import ROOT, TINY_CONFIG, run_classifier, run_race, succeed
 
 EXAMPLES = ROOT / "examples"
 FILES = ("train.json", "heldout.json", "corpus.txt")
@@ -71,10 +72,18 @@ def test_the_corpus_has_the_sentences_of_the_training_paragraphs(made):
     assert all(line.endswith(".") for d in documents for line in d.split("\n"))
 
 
-def test_quickstart_shows_answers_and_both_metrics(tmp_path):
-    command = [sys.executable, str(EXAMPLES / "quickstart.py"), str(tmp_path)]
+@pytest.fixture(scope="module")
+def quickstart(tmp_path_factory):
+    """Directory of a short quickstart, and its output."""
+    directory = tmp_path_factory.mktemp("quickstart")
+    command = [sys.executable, str(EXAMPLES / "quickstart.py"), str(directory)]
     command += ["--paragraphs=100", "--steps=30"]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    result = subprocess.run(command, check=True, capture_output=True, text=True)
+    return directory, result.stdout
+
+
+def test_quickstart_shows_answers_and_both_metrics(quickstart):
+    _, output = quickstart
     assert output.count("python run_squad_v1.py") == 2
     assert len(re.findall(r"  question:  .*\n  predicted: .*\n  true:      .+\n", output)) == 6
     metrics = r"untrained  exact match +\d+\.\d  F1 +\d+\.\d\ntrained    exact match +\d+\.\d  F1 +"
@@ -101,15 +110,22 @@ def test_ctrl_c_ends_quickstart_without_a_traceback(tmp_path):
     assert "Traceback" not in rest
 
 
+def write_small_config(directory, vocab_size):
+    """Write the config of a small model; return its path."""
+    config = json.loads(TINY_CONFIG.read_text())
+    config.update(embedding_size=64, hidden_size=64, intermediate_size=128, num_hidden_layers=2)
+    config.update(initializer_range=0.1, vocab_size=vocab_size)
+    path = directory / "albert_config.json"
+    path.write_text(json.dumps(config))
+    return path
+
+
 @pytest.fixture(scope="module")
 def made_glue(tmp_path_factory):
     """Directory with the generated GLUE tasks and the config of a small model."""
     directory = tmp_path_factory.mktemp("glue")
     make(directory, script="make_glue.py")
-    config = json.loads(TINY_CONFIG.read_text())
-    config.update(embedding_size=64, hidden_size=64, intermediate_size=128, num_hidden_layers=2)
-    config.update(initializer_range=0.1)
-    (directory / "albert_config.json").write_text(json.dumps(config))
+    write_small_config(directory, vocab_size=420)
     return directory
 
 
@@ -193,6 +209,65 @@ def test_run_classifier_learns_the_generated_scores(made_glue, tmp_path):
     assert results["pearson"] > 0.4
     assert len((tmp_path / "test_results.tsv").read_text().splitlines()) == 200
     assert len((tmp_path / "submit_results.tsv").read_text().splitlines()) == 201
+
+
+@pytest.fixture(scope="module")
+def made_race(tmp_path_factory):
+    """Directory with the generated questions."""
+    directory = tmp_path_factory.mktemp("made_race")
+    make(directory / "RACE", script="make_race.py")
+    return directory
+
+
+def test_the_same_seed_makes_the_same_articles(made_race, tmp_path):
+    make(tmp_path / "same", "--seed=1", script="make_race.py")
+    make(tmp_path / "other", "--seed=2", script="make_race.py")
+    for split in ("train", "dev", "test"):
+        for level in LEVELS:
+            file = f"{split}/{level}/all.txt"
+            content = (made_race / "RACE" / file).read_bytes()
+            assert content == (tmp_path / "same" / file).read_bytes()
+            assert content != (tmp_path / "other" / file).read_bytes()
+
+
+@pytest.mark.parametrize(("level", "most"), [("middle", 1), ("high", 2)])
+def test_generated_articles_state_all_options(made_race, level, most):
+    """In a question for high schools, two options are towns or two are years."""
+    path = made_race / "RACE/dev" / level / "all.txt"
+    questions = read_articles(str(path), level, needs_answers=True)
+    assert len(questions) == 100
+    for question in questions:
+        assert len(set(question.options)) == 4
+        assert all(option in question.article for option in question.options)
+        towns = sum(bool(re.fullmatch("[A-Z][a-z]+", option)) for option in question.options)
+        years = sum(option.isdigit() for option in question.options)
+        assert max(towns, years) <= most
+        assert level == "middle" or 2 in (towns, years)
+
+
+def test_run_race_learns_the_generated_questions(made_race, quickstart, tmp_path):
+    """Without reading, the accuracy is 0.25. The beginning of the articles takes least time."""
+    succeed(
+        run_race(
+            tmp_path / "run",
+            albert_config_file=write_small_config(tmp_path, vocab_size=500),
+            spm_model_file=quickstart[0] / "sentencepiece.model",
+            init_checkpoint=None,
+            data_dir=made_race,
+            middle_only=True,
+            max_seq_length=32,
+            train_batch_size=32,
+            train_step=200,
+            warmup_step=20,
+            learning_rate=2e-3,
+            save_checkpoints_steps=100,
+            deterministic_run=True,
+        )
+    )
+    results = json.loads((tmp_path / "run/eval_results.json").read_text())
+    assert results["accuracy"] > 0.45
+    accuracy = json.loads((tmp_path / "run/test_accuracy.json").read_text())
+    assert accuracy["accuracy"] > 0.45
 
 
 def test_text_to_answers_shows_both_metrics(tmp_path):

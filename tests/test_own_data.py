@@ -7,7 +7,10 @@ import json
 
 import numpy as np
 import pytest
+from tensorflow import lite
 
+from albert_tf.classification.features import make_feature
+from albert_tf.runs.task import MODEL_INPUTS
 from golden import checkpoint_of
 from own_data.files import OWN_DATA_FLAGS, write_rows
 from scripts import load, run_script, succeed
@@ -49,6 +52,7 @@ def finished(tmp_path_factory):
             class_weights="balanced",
             all_probabilities=True,
             export_dir=folder / "exported",
+            export_tflite=folder / "model.tflite",
         )
     )
     return folder, log
@@ -103,6 +107,17 @@ def test_the_labels_are_kept(finished):
     (exported,) = (folder / "exported").iterdir()
     assert load(folder / "run/labels.json") == expected
     assert load(exported / "assets.extra/labels.json") == expected
+
+
+def test_the_file_for_tflite_predicts_alike(finished, sample_tokenizer):
+    folder, _ = finished
+    runner = lite.Interpreter(model_path=str(folder / "model.tflite")).get_signature_runner()
+    for row in predictions(folder / "run/predictions.csv"):
+        record = make_feature((row["text"],), 0, sample_tokenizer, 40, True).record(40)
+        inputs = {name: np.array([record[name]], np.int32) for name in MODEL_INPUTS}
+        (probabilities,) = runner(**inputs)["probabilities"]
+        expected = [float(row[f"probability_{label}"]) for label in WORDS]
+        np.testing.assert_allclose(probabilities, expected, rtol=0, atol=1e-4)
 
 
 def test_later_prediction_of_a_gzipped_file(finished, tmp_path):

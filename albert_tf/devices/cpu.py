@@ -36,7 +36,7 @@ class Cpu(Device):
 
     def for_inference(self) -> Device:
         """The portable device: XLA would recompile for every shape in prediction."""
-        return PORTABLE
+        return PORTABLE.for_inference()
 
     def elementwise(self, function: ElementwiseFunction) -> ElementwiseFunction:
         """The function compiled to one op."""

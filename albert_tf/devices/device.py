@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import copy
 from typing import TYPE_CHECKING, Callable, ClassVar, Iterator, Mapping, Sequence
 
 from albert_tf.errors import InputError
@@ -65,8 +66,13 @@ class Device:
         """Prepare this process for training. Called once, before the first graph is built."""
 
     def for_inference(self) -> Device:
-        """Device to build prediction graphs for."""
-        return self
+        """Device to build prediction graphs for: without closed-form gradients.
+
+        They keep intermediate results, which prevents TensorFlow from fusing ops.
+        """
+        device = copy.copy(self)
+        device.closed_form_gradients = False
+        return device
 
     def layer_norm(
         self,

@@ -11,8 +11,8 @@ from albert_tf.devices import device
 from albert_tf.devices.fusion import fused
 from albert_tf.nn import gradients
 
-_GELU_LINEAR = math.sqrt(2 / math.pi)
-_GELU_CUBIC = 0.044715 * _GELU_LINEAR
+_SCALE = math.sqrt(2 / math.pi)
+_CUBIC = 0.044715
 
 
 def gelu(x: tf.Tensor) -> tf.Tensor:
@@ -30,8 +30,9 @@ def gelu(x: tf.Tensor) -> tf.Tensor:
 
 @fused
 def _gelu(x):
-    # Products take a tenth of the time of `tf.pow`.
-    return x * (0.5 + 0.5 * tf.tanh(x * (_GELU_LINEAR + _GELU_CUBIC * tf.square(x))))
+    # Products take a tenth of the time of `tf.pow`. In this form, TensorFlow's remapper recognizes
+    # GELU after a dense layer, and has oneDNN compute both at once.
+    return (0.5 * x) * (1 + tf.tanh(_SCALE * (x + _CUBIC * (x * tf.square(x)))))
 
 
 @gradients.ClosedForm
@@ -42,8 +43,8 @@ def _gelu_gradient(upstream, x):
 @fused
 def _gelu_slope(upstream, x):
     square = tf.square(x)
-    tanh = tf.tanh(x * (_GELU_LINEAR + _GELU_CUBIC * square))
-    argument_slope = _GELU_LINEAR + 3 * _GELU_CUBIC * square
+    tanh = tf.tanh(x * (_SCALE + _SCALE * _CUBIC * square))
+    argument_slope = _SCALE + 3 * _SCALE * _CUBIC * square
     return upstream * (0.5 + 0.5 * tanh + 0.5 * x * (1 - tf.square(tanh)) * argument_slope)
 
 

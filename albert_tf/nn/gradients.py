@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 
 from albert_tf.devices import device
 
-# From the gradient of the output and the inputs to one gradient, or None, per input.
+# From the gradients of the outputs and the inputs to one gradient, or None, per input.
 GradientFunction = Callable[..., "Sequence[tf.Tensor | None]"]
 
 
@@ -26,13 +26,18 @@ class ClosedForm:
           return override(square_gradient, x * x, x)
     """
 
-    def __init__(self, function: GradientFunction):
+    def __init__(self, function: GradientFunction, num_outputs: int = 1):
         """Register the function with TensorFlow.
 
         TensorFlow never replaces a registered gradient, so each registration gets a new name. After
         a module is reloaded, graphs use its new functions.
+
+        Args:
+          function: gradient function. Its first arguments are the gradients of the outputs.
+          num_outputs: number of outputs.
         """
         self.function = function
+        self.num_outputs = num_outputs
         for number in itertools.count():
             self.name = f"{function.__module__}.{function.__qualname__}/{number}"
             try:
@@ -44,8 +49,9 @@ class ClosedForm:
     def __call__(self, *tensors):
         return self.function(*tensors)
 
-    def _of_identity(self, op, upstream, *_):
-        return [None, *self.function(upstream, *op.inputs[1:])]
+    def _of_identity(self, op, *upstreams):
+        number = self.num_outputs
+        return [None] * number + list(self.function(*upstreams[:number], *op.inputs[number:]))
 
 
 def override(gradient: ClosedForm, output: tf.Tensor, *inputs: tf.Tensor) -> tf.Tensor:
@@ -63,7 +69,14 @@ def override(gradient: ClosedForm, output: tf.Tensor, *inputs: tf.Tensor) -> tf.
     Returns:
       Tensor with the value of `output`.
     """
+    return override_all(gradient, [output], *inputs)[0]
+
+
+def override_all(
+    gradient: ClosedForm, outputs: Sequence[tf.Tensor], *inputs: tf.Tensor
+) -> list[tf.Tensor]:
+    """Replace the gradients of a computation with several outputs; see `override`."""
     if not device.current().closed_form_gradients:
-        return output
+        return list(outputs)
     with tf.get_default_graph().gradient_override_map({"IdentityN": gradient.name}):
-        return tf.identity_n([output, *inputs])[0]
+        return tf.identity_n([*outputs, *inputs])[: len(outputs)]

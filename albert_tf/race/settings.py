@@ -14,14 +14,15 @@ from albert_tf.runs.settings import (
     LONGEST_SEQUENCE,
     TEXT,
     TRAINING,
+    TextSettings,
     path_setting,
     setting,
 )
 
 
 @dataclass(frozen=True)
-class ChoiceSettings:
-    """Maximum length of a question with an option."""
+class ChoiceSettings(TextSettings):
+    """Vocabulary, and maximum lengths of the text and of a question with an option."""
 
     HELP_GROUPS: ClassVar = {TEXT: ("max_qa_length",)}
 

@@ -43,6 +43,7 @@ def build_encoder(task: Task, features: Mapping[str, tf.Tensor], is_training: bo
         is_training,
         *(_one_sequence_per_row(features[name]) for name in MODEL_INPUTS),
         use_einsum=task.settings.use_einsum,
+        compute_padding=task.settings.compute_padding,
     )
 
 

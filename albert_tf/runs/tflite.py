@@ -7,6 +7,7 @@ from pathlib import Path
 
 import tensorflow.compat.v1 as tf
 from absl import logging
+from tensorflow import lite  # that of compat.v1 makes no signatures
 
 from albert_tf import files
 from albert_tf.devices.device import PORTABLE
@@ -19,7 +20,8 @@ def export(task: Task, checkpoint: str, path: str, is_float16: bool = False) -> 
     """Write a model of fixed length for one input at a time.
 
     Its signature `serving_default` takes `input_ids`, `input_mask` and `segment_ids`, int32
-    [1, max_seq_length], and returns the outputs of the task's head.
+    [1, max_seq_length], and returns the outputs of the task's head. Where another graph is the
+    default, TensorFlow's converter makes no signature.
 
     Args:
       task: the task.
@@ -31,9 +33,9 @@ def export(task: Task, checkpoint: str, path: str, is_float16: bool = False) -> 
     with tempfile.TemporaryDirectory() as directory:
         saved_model = str(Path(directory) / "saved_model")
         _save(task, checkpoint, saved_model)
-        converter = tf.lite.TFLiteConverter.from_saved_model(saved_model)
+        converter = lite.TFLiteConverter.from_saved_model(saved_model)
         if is_float16:
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.optimizations = [lite.Optimize.DEFAULT]
             converter.target_spec.supported_types = [tf.float16]
         content = converter.convert()
     with files.atomic_file(path) as temporary:

@@ -205,8 +205,8 @@ def checkpoint_scorer(config: AlbertConfig, checkpoint: str) -> Scorer:
     """
     with tf.Graph().as_default():
         inputs = model_inputs()
-        encoder = AlbertModel(config, False, *inputs.values())
-        outputs = span_logits(encoder.get_sequence_output())
+        encoder = AlbertModel(config, False, *inputs.values(), compute_padding=False)
+        outputs = span_logits(encoder.get_sequence_output(), encoder.output_mask)
         variables = tf.trainable_variables()
         shapes = {variable.op.name: variable.shape.as_list() for variable in variables}
         checkpoints.check_fits(checkpoint, shapes, all_needed=True)

@@ -29,14 +29,20 @@ from albert_tf.squad.features import FeatureConverter, FeatureSettings, Window
 from albert_tf.squad.settings import SquadSettings
 from modeling import AlbertModel
 
+_PADDING_LOGIT = -10000.0
+
 _INDEX = Bounds(is_whole=True, lower=0)
 
 
-def span_logits(sequence_output: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def span_logits(
+    sequence_output: tf.Tensor, output_mask: tf.Tensor | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Build the span head: logits of each position as the start and the end of the answer.
 
     Args:
       sequence_output: float tensor [B, S, D], output of the encoder.
+      output_mask: bool tensor [B, S], the encoder's `output_mask`. Positions whose output is not
+        computed get the logit -10000.
 
     Returns:
       Start logits and end logits, float tensors [B, S].
@@ -45,6 +51,8 @@ def span_logits(sequence_output: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     with tf.variable_scope("cls/squad"):
         logits = modeling.output_layer(tf.reshape(sequence_output, [-1, width]), 2)
     logits = tf.reshape(logits, [batch_size, length, 2])
+    if output_mask is not None:
+        logits = tf.where_v2(output_mask[:, :, tf.newaxis], logits, _PADDING_LOGIT)
     start_logits, end_logits = tf.unstack(logits, axis=2)
     return start_logits, end_logits
 
@@ -175,14 +183,14 @@ class SquadTask(Task):
 
     def loss(self, encoder: AlbertModel, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Build the head and its loss for training."""
-        logits = span_logits(encoder.get_sequence_output())
+        logits = span_logits(encoder.get_sequence_output(), encoder.output_mask)
         return span_loss(*logits, features["start_positions"], features["end_positions"])
 
     def outputs(
         self, encoder: AlbertModel, features: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
         """Build the head for prediction: float logits [B, S] of start and end."""
-        start_logits, end_logits = span_logits(encoder.get_sequence_output())
+        start_logits, end_logits = span_logits(encoder.get_sequence_output(), encoder.output_mask)
         return {"start_log_prob": start_logits, "end_log_prob": end_logits}
 
     def answers(

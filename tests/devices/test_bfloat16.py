@@ -54,7 +54,15 @@ def test_losses_are_close_to_float32(head):
     assert not np.allclose(losses, golden, rtol=1e-5)
 
 
-@pytest.mark.parametrize("head", HEADS)
+def test_the_first_loss_of_multiple_choice_is_close_to_float32():
+    losses, _ = trained("race", CONFIG)
+    golden = golden_numbers("forward_race")["loss"]
+    assert losses[0] == pytest.approx(golden, rel=0.02)
+    assert losses[0] != pytest.approx(golden, rel=1e-5)
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("head", [*HEADS, "race"])
 def test_products_outside_of_heads_are_in_bfloat16(head):
     _, nodes = trained(head, CONFIG)
     in_float32 = {name for name, dtype in products(nodes).items() if dtype != "bfloat16"}

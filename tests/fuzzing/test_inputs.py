@@ -25,6 +25,9 @@ from albert_tf.errors import InputError
 from albert_tf.glue import data as glue_data
 from albert_tf.pretraining.instances import read_blocks
 from albert_tf.pretraining.settings import RecordSettings
+from albert_tf.race import data as race_data
+from albert_tf.race.features import make_features
+from albert_tf.race.settings import RaceSettings
 from albert_tf.runs import flags as run_flags
 from albert_tf.runs.settings import wrong_values
 from albert_tf.squad import metrics
@@ -37,6 +40,7 @@ TEXT = "The lamp of 1874 was lit.\nÉdith’s 東京 lamp\u2028was “not”, 3.
 SETTINGS_CLASSES = (
     run_squad_v1.Settings,
     run_classifier.Settings,
+    RaceSettings,
     run_pretraining.Settings,
     RecordSettings,
     ask.Settings,
@@ -121,6 +125,33 @@ def test_glue_tables(tmp_path, sample_tokenizer, task, split):
 
     results, errors = check_reader(
         path, lambda: glue_data.read_examples(str(path), task, split), check
+    )
+    assert results
+    assert errors
+
+
+@pytest.mark.parametrize("needs_answers", [True, False])
+def test_articles(tmp_path, sample_tokenizer, needs_answers):
+    path = tmp_path / "1.txt"
+    questions = {"questions": ["What _ ?", "Why?"], "options": [list("wxyz")] * 2}
+    article = {"id": "high1.txt", "article": TEXT, **questions, "answers": ["B", "D"]}
+    path.write_text(json.dumps(article))
+
+    def check(examples):
+        assert examples
+        for example, feature in zip(
+            examples, make_features(examples, sample_tokenizer, 32, 8, True)
+        ):
+            assert example.label in ((0, 1, 2, 3) if needs_answers else (0, 1, 2, 3, None))
+            record = feature.record(32)
+            assert {len(record[name]) for name in ("input_ids", "input_mask")} == {4 * 32}
+
+    results, errors = check_reader(
+        path,
+        lambda: race_data.read_articles(str(tmp_path), "high", needs_answers),
+        check,
+        mutated_json,
+        MANY,
     )
     assert results
     assert errors

@@ -15,6 +15,7 @@ from scripts import (
     CLASSIFIER_FLAGS,
     PRETRAINING_DATA_FLAGS,
     PRETRAINING_FLAGS,
+    RACE_FLAGS,
     SAMPLE_GLUE,
     SAMPLE_PREDICT,
     SAMPLE_TRAIN,
@@ -177,6 +178,20 @@ def _classifier(inputs, root, **changes):
     }
 
 
+def _race(inputs, root, **changes):
+    return {
+        **RACE_FLAGS,
+        "albert_config_file": inputs / "albert_config.json",
+        "output_dir": root / "output",
+        "export_dir": root / "export",
+        "train_batch_size": 2,
+        "train_step": 5,
+        "save_checkpoints_steps": 2,
+        "deterministic_run": True,
+        **changes,
+    }
+
+
 def _records(output, **changes):
     return {
         **PRETRAINING_DATA_FLAGS,
@@ -247,6 +262,11 @@ SCENARIOS = {
         {"conversion": 6},
         lambda inputs, root: _classifier(inputs, root, data_dir=inputs / "other_glue"),
         earlier=_earlier(_classifier, train_step=2),
+    ),
+    "race": Scenario(
+        "run_race.py",
+        {"conversion": 3, "training": 2, "saving": 2, "judging": 2, "results": 3, "export": 1},
+        _race,
     ),
     "pretraining": Scenario(
         "run_pretraining.py",

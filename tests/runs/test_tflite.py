@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from tensorflow import lite
 
 from albert_tf.devices.device import PORTABLE
 from albert_tf.runs import tflite
@@ -36,7 +37,7 @@ def scores_of_checkpoint(setup, inputs):
 
 def scores_of_interpreter(path, inputs):
     """Outputs of the rows, one after the other."""
-    runner = tf.lite.Interpreter(model_path=str(path)).get_signature_runner("serving_default")
+    runner = lite.Interpreter(model_path=str(path)).get_signature_runner("serving_default")
     rows = [
         runner(**{name: values[row : row + 1] for name, values in inputs.items()})
         for row in range(ROWS)
@@ -46,10 +47,11 @@ def scores_of_interpreter(path, inputs):
 
 @pytest.mark.filterwarnings("ignore:.*Interpreter is deprecated")
 @pytest.mark.parametrize("script", ["squad", "classifier"])
-def test_scores_are_those_of_the_checkpoint(script, tmp_path, graph):
+def test_scores_are_those_of_the_checkpoint(script, tmp_path):
     setup = make_setup(script, tmp_path / "run", do_train=False)
-    inputs = inputs_of(setup)
-    expected = scores_of_checkpoint(setup, inputs)
+    with tf.Graph().as_default():
+        inputs = inputs_of(setup)
+        expected = scores_of_checkpoint(setup, inputs)
     sizes = []
     for is_float16, tolerance in ((False, 1e-4), (True, 1e-2)):
         path = tmp_path / "model.tflite"

@@ -1,0 +1,139 @@
+"""Choice among options for a question about a text, with a checkpoint or an exported model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable, Sequence
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+from absl import logging
+
+import tokenization
+from albert_tf.errors import InputError
+from albert_tf.race.data import LETTERS, Example
+from albert_tf.race.features import Feature, check_room, make_features
+from albert_tf.race.task import option_logits
+from albert_tf.records.record_files import serialize_example
+from albert_tf.runs import asking
+from albert_tf.runs.asking import TrainedModel
+from albert_tf.runs.model import model_inputs
+from modeling import AlbertModel
+
+# From features, each of four options, to the scores of the options: float [features, 4].
+Scorer = Callable[[Sequence[Feature]], np.ndarray]
+
+
+@dataclass(frozen=True)
+class ScoredOption:
+    """An option, and its probability among those given."""
+
+    text: str
+    probability: float
+
+
+def choose(
+    question: str,
+    options: Sequence[str],
+    text: str,
+    tokenizer: tokenization.FullTokenizer,
+    scorer: Scorer,
+    *,
+    max_seq_length: int = 512,
+    max_qa_length: int = 128,
+    do_lower_case: bool = True,
+) -> list[ScoredOption]:
+    """Choose among options for a question about a text.
+
+    Example:
+
+      model = asking.load("race_exported", ChoiceSettings)
+      options = choose(
+          "Who built the tower?",
+          ["Ada", "Bela", "Clara"],
+          text,
+          model.tokenizer,
+          load_scorer(model),
+          **model.arguments(choose),
+      )
+
+    Args:
+      question: text of the question; the option fills its gaps, "_", or follows it.
+      options: two options or more.
+      text: text; what does not fit into `max_seq_length` is cut off at its end, with a warning.
+      tokenizer: tokenizer with a SentencePiece model.
+      scorer: function of the model: see `load_scorer`.
+      max_seq_length: maximum length of the model's input, in pieces.
+      max_qa_length: maximum length of question and option, in pieces, of which the last are kept.
+      do_lower_case: whether to lower-case the text.
+
+    Returns:
+      The options, the most probable first.
+
+    Raises:
+      InputError: if question or options are not text, there is one option only, or
+        `max_seq_length` leaves no room for the text.
+    """
+    asking.check_text("question", question)
+    asking.check_text("options", " ".join(options))
+    if len(options) < 2:
+        raise InputError("--options: give two options or more, separated by commas")
+    check_room(max_seq_length, max_qa_length)
+    chunks = [options[n : n + len(LETTERS)] for n in range(0, len(options), len(LETTERS))]
+    examples = [_example(question, chunk, text) for chunk in chunks]
+    features = list(
+        make_features(examples, tokenizer, max_seq_length, max_qa_length, do_lower_case)
+    )
+    if any(len(ids) == max_seq_length for feature in features for ids, _ in feature.sequences):
+        logging.warning("the text is read up to %d pieces, the rest is cut off", max_seq_length)
+    scores = np.float64(scorer(features)).reshape(-1)[: len(options)]
+    weights = np.exp(scores - scores.max())
+    scored = map(ScoredOption, options, (weights / weights.sum()).tolist())
+    return sorted(scored, key=lambda option: -option.probability)
+
+
+def _example(question, options, text):
+    """Example of up to four options; the last one fills up the others."""
+    filled_up = [*options, *[options[-1]] * len(LETTERS)][: len(LETTERS)]
+    return Example("", "", text, question, tuple(filled_up), None)
+
+
+def load_scorer(model: TrainedModel) -> Scorer:
+    """Load the function that scores the options with a model.
+
+    Raises:
+      InputError: if the model is damaged, or of another task.
+    """
+    return _saved_model_scorer(model) if model.saved_model else _checkpoint_scorer(model)
+
+
+def _saved_model_scorer(model):
+    if "max_qa_length" not in model.exported_settings:
+        raise InputError(
+            f"{model.saved_model}: not a model of multiple choice; give one that run_race.py has "
+            "exported, or leave out --options"
+        )
+    length = model.exported_settings["max_seq_length"]
+    loaded = tf.saved_model.load_v2(model.saved_model)
+
+    def scores(features):
+        records = [serialize_example(feature.record(length)) for feature in features]
+        outputs = loaded.signatures["serving_default"](input=tf.constant(records))
+        return outputs["logits"].numpy()
+
+    return scores
+
+
+def _checkpoint_scorer(model):
+    with tf.Graph().as_default():
+        inputs = model_inputs()
+        encoder = AlbertModel(model.config, False, *inputs.values())
+        logits = option_logits(encoder.get_pooled_output())
+        session = asking.restored_session(model.checkpoint)
+
+    def scores(features):
+        rows = [sequence for feature in features for sequence in feature.sequences]
+        values = asking.padded_rows(rows)
+        return session.run(logits, {inputs[name]: value for name, value in values.items()})
+
+    return scores
