@@ -304,6 +304,7 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
             "deterministic_run",
             "max_train_examples",
             "save_summary_steps",
+            "compute_padding",
             "use_einsum",
         ),
         EVALUATION: (

@@ -152,7 +152,7 @@ def test_changed_settings_and_the_rate_come_first_in_the_log(finished):
     assert not [line for line in told[first:last] if line.startswith("  keep_checkpoint_max")]
     assert told[first - 1].startswith("versions: python 3.")
     model, data = told[last - 2 : last]
-    assert model == "model: 3 layers of width 32, 26,274 parameters with the head"
+    assert model == "model: 3 layers of width 32, 19,042 parameters with the head"
     assert data == f"training data: 5 examples of {CLASSIFIER_FLAGS['data_dir']}/MRPC/train.tsv"
     assert (
         told[last] == "training takes 10 steps of 4 examples, with a learning rate of up to 3e-05"
