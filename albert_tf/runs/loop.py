@@ -215,6 +215,6 @@ def export(setup: Setup, checkpoint: str) -> None:
         model_folder.named_files(
             settings.albert_config_file, settings.spm_model_file, settings.vocab_file
         ),
-        {serving.SETTINGS_FILE: setup.task.exported_settings, **setup.task.kept},
+        {model_folder.SETTINGS_FILE: setup.task.exported_settings, **setup.task.kept},
         dataclasses.asdict(settings),
     )
