@@ -21,10 +21,17 @@ HPU_VENV ?= .venv-hpu
 HPU_PYTHON ?= $(shell for p in python3.10 $(wildcard $(PYENV_ROOT)/versions/3.10.*/bin/python); \
 	do "$$p" -c '' 2>/dev/null && echo "$$p" && break; done)
 
+# What `make compare` compares with; the pinned PyTorch is a CPU build on this Python.
+COMPARE_VENV ?= .venv-compare
+COMPARE_PYTHON ?= $(shell for p in python3.11 $(wildcard $(PYENV_ROOT)/versions/3.11.*/bin/python) \
+	"$(PYTHON)"; do "$$p" -c '' 2>/dev/null && echo "$$p" && break; done)
+COMPARE_FLAGS ?=
+
 MPICXX := $(shell command -v mpicxx)
 PYTEST_FLAGS := --numprocesses=2 --dist=loadgroup --durations=20
 
-.PHONY: setup supported tools quickstart horovod test test-one-process test-tensorflow test-kills hpu test-hpu lint bench clean
+.PHONY: setup supported tools quickstart horovod browser test test-one-process test-tensorflow test-kills hpu test-hpu lint bench \
+	compare clean
 
 setup: $(STAMP)
 
@@ -81,18 +88,25 @@ tools:
 		echo "The tests need a C++ compiler and Open MPI, but there is no$$missing:" \
 			"apt-get install g++ openmpi-bin libopenmpi-dev (or: make test-one-process)" >&2; exit 1; }
 
-test: tools lint horovod
+# Chromium, in which the tests of the report page run.
+browser:
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
+		echo "The tests of the report page need Chromium: apt-get install chromium" \
+			"chromium-driver" >&2; exit 1; }
+
+test: tools browser lint horovod
 	$(VENV)/bin/python -m pytest $(PYTEST_FLAGS)
 	@$(MAKE) test-hpu
 
 # All but the tests that start several processes with Horovod, and those of `tests/hpu`.
-test-one-process: lint
+test-one-process: browser lint
 	$(VENV)/bin/python -m pytest $(PYTEST_FLAGS) -m "not horovod"
 
 # Those of one process that another TensorFlow could change: not text, messages and downloads.
-SAME_WITH_ANY_TENSORFLOW := classification download fuzzing glue kills race squad \
+SAME_WITH_ANY_TENSORFLOW := classification download fuzzing glue kills race report squad \
 	devices/test_distributed.py own_data/test_columns.py own_data/test_rows.py \
-	pretraining/test_instances.py records/test_workers.py runs/test_foreign_flags.py \
+	pretraining/test_instances.py pretraining/test_report.py \
+	records/test_workers.py runs/test_data_summary.py runs/test_foreign_flags.py \
 	test_classifier_bad_input.py test_create_pretraining_data.py test_examples.py \
 	test_tables.py test_tokenization.py test_benchmarks.py test_requirements.py
 
@@ -131,5 +145,17 @@ lint: $(STAMP)-dev
 bench: horovod
 	$(VENV)/bin/python benchmarks/run_all.py
 
+# COMPARE_FLAGS="--squad_file=train-v1.1.json --spm_model_file=30k-clean.model" measures real text.
+compare: setup $(COMPARE_VENV)/installed
+	$(VENV)/bin/python benchmarks/compare.py \
+		--transformers_python="$(COMPARE_VENV)/bin/python" $(COMPARE_FLAGS)
+
+$(COMPARE_VENV)/installed: requirements-compare.txt
+	@echo "Installing requirements-compare.txt into $(COMPARE_VENV) ..."
+	@rm -rf "$(COMPARE_VENV)" && "$(COMPARE_PYTHON)" -m venv "$(COMPARE_VENV)"
+	@$(COMPARE_VENV)/bin/python -m pip --disable-pip-version-check --quiet install \
+		-r requirements-compare.txt
+	@touch $@
+
 clean:
-	rm -rf "$(VENV)" "$(HPU_VENV)" quickstart text_to_answers
+	rm -rf "$(VENV)" "$(HPU_VENV)" "$(COMPARE_VENV)" quickstart text_to_answers

@@ -1,6 +1,8 @@
 """Answers a question about a text file with a model trained or exported by run_squad_v1.py.
 
 python ask.py --model=exported --text_file=page.txt --question="Who built the tower?"
+
+With --options, a model of run_race.py chooses among them.
 """
 
 from __future__ import annotations
@@ -12,15 +14,17 @@ if __name__ == "__main__":
 
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from albert_tf.errors import InputError
+from albert_tf.race.settings import ChoiceSettings
 from albert_tf.runs.launch import launch
 from albert_tf.runs.paths import CHECKPOINT_PATH
 from albert_tf.runs.settings import FILES, path_setting, setting
 from albert_tf.squad.settings import AnswerSettings
 
 if TYPE_CHECKING:
+    from albert_tf.race.choosing import ScoredOption
     from albert_tf.squad.question_answering import FoundAnswer
 
 
@@ -32,14 +36,14 @@ _NEEDED = {
 
 
 @dataclass(frozen=True)
-class Settings(AnswerSettings):
+class Settings(AnswerSettings, ChoiceSettings):
     """Model, text and question.
 
     Settings of text and answers that are None come from the model.
     """
 
     HELP_GROUPS: ClassVar = {
-        FILES: ("model", "text_file", "question", "num_answers", "json", "albert_config_file"),
+        FILES: ("model", "text_file", "question", "options", "num_answers", "json"),
     }
 
     model: str | None = path_setting(
@@ -52,12 +56,18 @@ class Settings(AnswerSettings):
     )
     text_file: str | None = path_setting("Text file, in UTF-8; - for standard input.")
     question: str | None = setting(None, "Question about the text.")
+    options: list[str] | None = setting(
+        None,
+        "Options to choose from with a model of run_race.py, separated by commas. Options with a "
+        "comma stand in double quotes.",
+    )
     num_answers: int = setting(1, "Number of answers to show, best first.", lower=1)
     json: bool = setting(False, "Whether to print the answers as JSON.")
     max_seq_length: int | None = None
     do_lower_case: bool | None = None
     doc_stride: int | None = None
     max_query_length: int | None = None
+    max_qa_length: int | None = None
     n_best_size: int | None = None
     max_answer_length: int | None = None
 
@@ -67,19 +77,40 @@ def main(settings: Settings) -> None:
     missing = [name for name in _NEEDED if not (getattr(settings, name) or "").strip()]
     if missing:
         raise InputError(*(f"--{name} is missing: give {_NEEDED[name]}" for name in missing))
-    from albert_tf.squad import question_answering  # imports TensorFlow
-
-    text = question_answering.read_text(settings.text_file)
     given = {name: value for name, value in asdict(settings).items() if value is not None}
-    model = question_answering.load_model(
-        settings.model, settings.albert_config_file, settings.spm_model_file, given
-    )
-    answers = model.answer(settings.question, text, settings.predict_batch_size)
+    answers = (_chosen if settings.options else _found)(settings, given)
     answers = answers[: settings.num_answers]
     if settings.json:
         print(json.dumps([asdict(answer) for answer in answers], ensure_ascii=False, indent=2))
+    elif settings.options:
+        for option in answers:
+            print(f"{option.text}\n  probability {option.probability:.3f}")
     else:
         _print_answers(answers, settings.text_file)
+
+
+def _found(settings: Settings, given: dict[str, Any]) -> list[FoundAnswer]:
+    """Find answers in the text, best first."""
+    from albert_tf.squad import question_answering  # imports TensorFlow
+
+    text = question_answering.read_text(settings.text_file)
+    model = question_answering.load_model(
+        settings.model, settings.albert_config_file, settings.spm_model_file, given
+    )
+    return model.answer(settings.question, text, settings.predict_batch_size)
+
+
+def _chosen(settings: Settings, given: dict[str, Any]) -> list[ScoredOption]:
+    """Score the options, best first."""
+    from albert_tf.race.choosing import choose, load_scorer
+    from albert_tf.runs import asking
+
+    text = asking.read_text(settings.text_file)
+    model = asking.load(
+        settings.model, ChoiceSettings, settings.albert_config_file, settings.spm_model_file, given
+    )
+    scorer, arguments = load_scorer(model), model.arguments(choose)
+    return choose(settings.question, settings.options, text, model.tokenizer, scorer, **arguments)
 
 
 def _print_answers(answers: list[FoundAnswer], text_file: str) -> None:

@@ -37,6 +37,7 @@ SQUAD_FLAGS = {
     "max_query_length": 24,
     "train_batch_size": 8,
     "save_checkpoints_steps": 4,
+    "write_report": False,
     "device": "cpu",
 }
 
@@ -54,6 +55,7 @@ CLASSIFIER_FLAGS = {
     "train_batch_size": 4,
     "train_step": 10,
     "save_checkpoints_steps": 4,
+    "write_report": False,
     "device": "cpu",
 }
 
@@ -71,6 +73,7 @@ RACE_FLAGS = {
     "warmup_step": 2,
     "save_checkpoints_steps": 4,
     "learning_rate": 1e-3,
+    "write_report": False,
     "device": "cpu",
 }
 
@@ -91,6 +94,7 @@ PRETRAINING_FLAGS = {
     "num_train_steps": 10,
     "num_warmup_steps": 2,
     "save_checkpoints_steps": 4,
+    "write_report": False,
     "device": "cpu",
 }
 

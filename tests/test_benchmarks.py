@@ -15,18 +15,24 @@ SMALL = ("--hidden_size=64", "--layers=1")
 
 def run_benchmark(benchmark, *arguments):
     """Run a benchmark, and parse the line of JSON that it prints."""
+    (values,) = figures_of(benchmark, *arguments)
+    return values
+
+
+def figures_of(benchmark, *arguments):
+    """Run a benchmark, and parse the lines of JSON that it prints."""
     command = [sys.executable, str(ROOT / "benchmarks" / f"{benchmark}.py"), *arguments]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    (line,) = [line for line in result.stdout.splitlines() if line.startswith("{")]
-    values = json.loads(line)
-    assert values.pop("benchmark") == benchmark
-    return values
+    lines = [json.loads(x) for x in result.stdout.splitlines() if x.startswith("{")]
+    assert all(values.pop("benchmark") == benchmark for values in lines)
+    return lines
 
 
 def test_features():
     values = run_benchmark("features")
     assert (values["questions"], values["features"]) == (42, 49)
+    assert values["questions_per_second_of_two"] > 0
     expected = values["questions_per_second"] / values["plain_alignment_questions_per_second"]
     assert values["ratio"] == pytest.approx(expected, rel=0.01)
 
@@ -47,6 +53,21 @@ def test_training_step():
     values = run_benchmark("training_step", "--steps=2", *SMALL)
     assert (values["hidden_size"], values["layers"]) == (64, 1)
     assert 0 < values["lowest_ratio"] <= values["ratio"] <= values["highest_ratio"]
+
+
+def test_compare():
+    """This project alone: `make compare` fetches transformers."""
+    small = ("--turns=1", "--batches=1", "--questions=4", "--dtypes=float32", *SMALL)
+    figures = figures_of("compare", "--transformers_python=", *small)
+    assert [(x["job"], x["program"]) for x in figures] == [
+        ("train", "this project"),
+        ("predict", "this project"),
+        ("memory", "this project"),
+    ]
+    for speed in figures[:2]:
+        assert speed["ratio"] == 1
+        assert 0 < speed["share_of_product_rate"] < 1
+    assert figures[2]["gigabytes"] > 0.1
 
 
 @pytest.mark.horovod

@@ -12,18 +12,25 @@ import tensorflow.compat.v1 as tf
 from albert_tf import estimators
 from albert_tf.devices.device import PORTABLE
 from albert_tf.errors import InputError
+from albert_tf.race.choosing import choose, load_scorer
+from albert_tf.race.data import LEVELS, find_articles, read_articles
+from albert_tf.race.settings import ChoiceSettings
 from albert_tf.records.record_files import read_records, serialize_example
+from albert_tf.runs import asking
 from albert_tf.runs.model import make_model_fn
 from albert_tf.runs.task import MODEL_INPUTS
 from golden import INPUTS, golden_lines, golden_numbers
 from scripts import (
     RACE_FLAGS,
+    SAMPLE_MODEL,
     SAMPLE_RACE,
+    TINY_CONFIG,
     assert_same_run,
     fail,
     files,
     kill_and_resume,
     load,
+    run_script,
     succeed,
 )
 from scripts import run_race as run
@@ -131,6 +138,79 @@ def test_the_exported_model_takes_the_records_that_we_write(finished):
     probabilities, letters, _ = table(finished / "run")
     np.testing.assert_allclose(outputs["probabilities"], probabilities, rtol=0, atol=1e-6)
     assert ["ABCD"[number] for number in outputs["predictions"].numpy()] == letters
+
+
+@pytest.fixture(scope="module")
+def dev_examples():
+    """Questions of the sample's dev set; the test set has the same."""
+    paths = find_articles(str(SAMPLE_RACE), "dev", LEVELS)
+    return [
+        e for level, path in zip(LEVELS, paths.values()) for e in read_articles(path, level, True)
+    ]
+
+
+@pytest.mark.parametrize("kind", ["export", "run"])
+def test_options_are_chosen_as_in_a_run(finished, dev_examples, kind):
+    """An exported model, and a checkpoint with the other files and settings given."""
+    given = {"max_seq_length": 96, "max_qa_length": 24} if kind == "run" else {}
+    files_of_model = (TINY_CONFIG, SAMPLE_MODEL) if kind == "run" else ()
+    model = asking.load(
+        str(finished / kind), ChoiceSettings, *map(str, files_of_model), given=given
+    )
+    scorer = load_scorer(model)
+    expected, letters, _ = table(finished / "run")
+    for example, probabilities, letter in zip(dev_examples, expected, letters):
+        chosen = choose(
+            example.question,
+            example.options,
+            example.article,
+            model.tokenizer,
+            scorer,
+            **model.arguments(choose),
+        )
+        assert chosen[0].text == example.options["ABCD".index(letter)]
+        found = [option.probability for option in chosen]
+        np.testing.assert_allclose(found, sorted(probabilities, reverse=True), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [2, 5, 9])
+def test_any_number_of_options(finished, sample_tokenizer, count):
+    model = asking.load(str(finished / "export"), ChoiceSettings)
+    scorer, options = load_scorer(model), [f"It was lamp {number}." for number in range(count)]
+    settings = model.arguments(choose)
+    chosen = choose("Why?", options, "The lamp.", sample_tokenizer, scorer, **settings)
+    assert sorted(option.text for option in chosen) == sorted(options)
+    assert sum(option.probability for option in chosen) == pytest.approx(1)
+    pair = choose("Why?", options[:2], "The lamp.", sample_tokenizer, scorer, **settings)
+    of_all = {option.text: option.probability for option in chosen}
+    ratio = of_all[pair[0].text] / of_all[pair[1].text]
+    assert ratio == pytest.approx(pair[0].probability / pair[1].probability, rel=1e-4)
+
+
+def test_ask_chooses_among_options(finished, dev_examples, tmp_path):
+    example, probabilities = dev_examples[0], table(finished / "run")[0][0]
+    (tmp_path / "page.txt").write_text(example.article, encoding="utf-8")
+    flags = {"model": finished / "export", "text_file": tmp_path / "page.txt", "num_answers": 4}
+    flags["question"] = example.question
+    result = run_script("ask.py", {**flags, "options": ",".join(f'"{o}"' for o in example.options)})
+    log = succeed(result)
+    assert "the text is read up to 96 pieces, the rest is cut off" in log
+    order = np.argsort(-probabilities)
+    assert result.stdout.splitlines() == [
+        line
+        for number in order
+        for line in (example.options[number], f"  probability {probabilities[number]:.3f}")
+    ]
+
+
+def test_options_that_cannot_be_chosen_from(finished, sample_tokenizer):
+    with pytest.raises(InputError, match="--options: give two options or more"):
+        choose("Why?", ["So."], "The lamp.", sample_tokenizer, None)
+    with pytest.raises(InputError, match="--options is not UTF-8"):
+        choose("Why?", ["\udcff", "So."], "The lamp.", sample_tokenizer, None)
+    squad = asking.TrainedModel(None, None, None, "squad_exported", {"max_seq_length": 96})
+    with pytest.raises(InputError, match="squad_exported: not a model of multiple choice"):
+        load_scorer(squad)
 
 
 def test_record_files_of_the_original_in_another_padding_and_batch(finished, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import collections
 from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -10,12 +11,14 @@ import tensorflow.compat.v1 as tf
 
 import modeling
 from albert_tf import estimators, files
+from albert_tf.classification import report
 from albert_tf.classification.features import make_feature
 from albert_tf.classification.head import example_losses, head_outputs
 from albert_tf.classification.metrics import Metric, compute_metrics, warn_of_one_label
 from albert_tf.classification.settings import ClassificationSettings
 from albert_tf.errors import InputError
 from albert_tf.records.record_files import RecordFields
+from albert_tf.report.blocks import Section
 from albert_tf.runs import serving
 from albert_tf.runs.problems import Problems
 from albert_tf.runs.task import DataSet, Evaluation, Record, Schedule, Task
@@ -104,7 +107,8 @@ class ClassificationTask(Task):
                 settings.max_seq_length,
                 settings.do_lower_case,
             )
-            yield Record(feature.record(settings.max_seq_length))
+            values = feature.record(settings.max_seq_length)
+            yield Record(values, length=feature.whole_length)
 
     def logits(self, pooled_output: tf.Tensor) -> tf.Tensor:
         """Build the logits.
@@ -156,6 +160,31 @@ class ClassificationTask(Task):
             warn_of_one_label(labels, predictions, self.labels)
         values = compute_metrics(self.metrics, labels, predictions)
         return Evaluation({name + data_set.part: value for name, value in values.items()})
+
+    def texts_of(self, example: Any) -> list[tuple[str, str]]:
+        """Names and texts of an example, for the report page; the first is its title."""
+        texts = example.texts
+        names = [f"Text {number}" for number in range(1, len(texts) + 1)]
+        return list(zip(names if len(texts) > 1 else ["Text"], texts))
+
+    def passages(self, data_set: DataSet) -> list[str]:
+        """Text of each example that it shares with others, for the report page; empty for none."""
+        return []
+
+    def report_sections(self, data_set: DataSet, answers: Sequence[dict]) -> list[Section]:
+        """Sections of the report page: errors by label and each example, or scores."""
+        texts = [self.texts_of(example) for example in data_set.examples]
+        truths = [example.label for example in data_set.examples]
+        name = f" ({data_set.part.strip('_')})" if data_set.part else ""
+        if self.labels:
+            passages = self.passages(data_set)
+            return report.label_sections(self.labels, texts, truths, answers, name, passages)
+        return report.score_sections(texts, truths, answers, name)
+
+    def label_counts(self, data_set: DataSet) -> dict[str, int]:
+        """Number of examples with each label, for the report page; empty for a regression."""
+        counts = collections.Counter(example.label for example in data_set.examples)
+        return {label: counts[index] for index, label in enumerate(self.labels)}
 
     def serving_input_receiver(self) -> estimators.ServingInputReceiver:
         """Make the inputs of an exported model: serialized `tf.train.Example`s, like records."""

@@ -28,6 +28,11 @@ class ClassifierTask(ClassificationTask):
     glue: GlueTask | None = None
 
     @property
+    def title(self) -> str:
+        """Name of the task for people."""
+        return f"GLUE {self.glue.name}"
+
+    @property
     def has_head(self) -> bool:
         """Whether the task, and so the number of labels, is known."""
         return self.glue is not None

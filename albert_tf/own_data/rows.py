@@ -55,6 +55,11 @@ class Examples(Sequence):
         self._labels = labels
         self._numbers = numbers
 
+    @property
+    def labels(self) -> np.ndarray:
+        """Labels of the examples [examples], without reading them from the file."""
+        return self._labels[self._numbers]
+
     def __len__(self):
         return len(self._numbers)
 

@@ -32,6 +32,7 @@ class OwnDataTask(ClassificationTask):
     """Prediction of one label or score for one or two texts in users' files."""
 
     settings: OwnDataSettings
+    title = "Own data"
     kept_names = (LABELS_FILE,)
     _labels: Labels | None = None  # None until they are known
 
@@ -253,6 +254,17 @@ class OwnDataTask(ClassificationTask):
             },
         }
         return Evaluation(evaluation.metrics, contents)
+
+    def texts_of(self, example: rows.Example) -> list[tuple[str, str]]:
+        """Names of the text columns, and their texts, for the report page."""
+        return list(zip(self._labels.text_columns, example.texts))
+
+    def label_counts(self, data_set: DataSet) -> dict[str, int]:
+        """Number of examples with each label, for the report page; empty for a regression."""
+        if not self.labels:
+            return {}
+        counts = np.bincount(data_set.examples.labels, minlength=len(self.labels))
+        return dict(zip(self.labels, counts.tolist()))
 
     def predicted_files(
         self, data_set: DataSet, answers: Sequence[dict]

@@ -172,7 +172,10 @@ def pretraining_loss(
 
 
 def example_sums(
-    albert_config: AlbertConfig, model: AlbertModel, features: Mapping[str, tf.Tensor]
+    albert_config: AlbertConfig,
+    model: AlbertModel,
+    features: Mapping[str, tf.Tensor],
+    num_best: int = 0,
 ) -> dict[str, tf.Tensor]:
     """Build the terms of the metrics for each example.
 
@@ -180,11 +183,12 @@ def example_sums(
       albert_config: config of the model.
       model: encoder on the batch.
       features: features of the masked language model, [B, P], and `next_sentence_labels`, [B, 1].
+      num_best: number of the most probable pieces to return for each prediction, N.
 
     Returns:
       Float tensors [B] by name. `masked_lm_*` are weighted sums over the predictions of an example,
       and `masked_lm_weights` the sum of the weights. `sentence_order_*` are the values of the
-      example.
+      example. With `num_best` also `best_ids`, int, and `best_log_probs`, float, [B, P, N].
     """
     labels, weights = features[IDS], features[WEIGHTS]
     _, losses, log_probs = get_masked_lm_output(
@@ -200,7 +204,13 @@ def example_sums(
     _, order_losses, order_log_probs = get_sentence_order_output(
         albert_config, model.get_pooled_output(), order_labels
     )
+    best = {}
+    if num_best:
+        values, ids = tf.math.top_k(log_probs, num_best)
+        shape = [*modeling.get_shape_list(labels), num_best]
+        best = {"best_ids": tf.reshape(ids, shape), "best_log_probs": tf.reshape(values, shape)}
     return {
+        **best,
         "masked_lm_accuracy": _sums(is_correct, weights),
         "masked_lm_loss": _sums(losses, weights),
         "masked_lm_weights": tf.reduce_sum(weights, axis=-1),

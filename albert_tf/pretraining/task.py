@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Sequence
+from typing import Any, Iterable, Mapping, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from albert_tf import files
 from albert_tf.errors import InputError
-from albert_tf.pretraining import heads
+from albert_tf.pretraining import heads, report
 from albert_tf.pretraining.heads import IDS, ORDER, POSITIONS, WEIGHTS
 from albert_tf.pretraining.masking import Masker
 from albert_tf.pretraining.settings import PretrainingSettings
 from albert_tf.records.record_files import RecordFields
+from albert_tf.report.blocks import Section
 from albert_tf.runs.problems import Problems
-from albert_tf.runs.task import MODEL_INPUTS, Evaluation, RecordFiles, Schedule, Task
+from albert_tf.runs.task import (
+    MODEL_INPUTS,
+    Evaluation,
+    Prediction,
+    RecordFiles,
+    Schedule,
+    Task,
+)
 from modeling import AlbertModel
+
+_DETAILS = "details"  # of an answer: the predictions of its record, for the report page
 
 
 def record_fields(max_seq_length: int, num_predictions: int) -> RecordFields:
@@ -44,6 +54,7 @@ class PretrainingTask(Task):
     """
 
     settings: PretrainingSettings
+    title = "Pre-training"
     expects_checkpoint = False
     masker: Masker | None = None
 
@@ -147,13 +158,29 @@ class PretrainingTask(Task):
         self, encoder: AlbertModel, features: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
         """Build both heads for evaluation, or for an exported model; see `heads`."""
-        if POSITIONS in features:
+        if POSITIONS not in features:
+            return heads.log_probabilities(self.config, encoder)
+        if not self.settings.write_report:
             return heads.example_sums(self.config, encoder, features)
-        return heads.log_probabilities(self.config, encoder)
+        num_best = min(report.NUM_BEST, self.config.vocab_size)
+        shown = {name: features[name] for name in ("input_ids", POSITIONS, IDS, ORDER)}
+        return {**heads.example_sums(self.config, encoder, features, num_best), **shown}
+
+    def answers(self, examples: range, predictions: Iterable[Prediction]) -> list[dict[str, Any]]:
+        """Sums of each record, by name; the first records have `details` for the report page."""
+        answers = {}
+        for prediction in predictions:
+            outputs = prediction.outputs
+            answer = {name: x.item() for name, x in outputs.items() if x.ndim == 0}
+            if "best_ids" in outputs and prediction.number < report.SHOWN_RECORDS:
+                answer[_DETAILS] = _details(outputs)
+            answers[prediction.number] = answer
+        return [answers[number] for number in sorted(answers)]
 
     def evaluate(self, data_set: RecordFiles, answers: Sequence[dict]) -> Evaluation:
         """Compute accuracies and losses over all records."""
-        sums = {name: np.sum([answer[name] for answer in answers]) for name in answers[0]}
+        names = [name for name in answers[0] if name != _DETAILS]
+        sums = {name: np.sum([answer[name] for answer in answers]) for name in names}
         num_predictions = sums.pop(WEIGHTS)
         return Evaluation(
             {
@@ -163,3 +190,24 @@ class PretrainingTask(Task):
                 for name, value in sums.items()
             }
         )
+
+    def report_sections(self, data_set: RecordFiles, answers: Sequence[dict]) -> list[Section]:
+        """Sections of the report page: accuracies, losses, and predictions of some records."""
+        details = [answer[_DETAILS] for answer in answers if _DETAILS in answer]
+        metrics = self.evaluate(data_set, answers).metrics
+        return report.sections(metrics, details[: report.SHOWN_RECORDS], self.tokenizer)
+
+
+def _details(outputs):
+    """Predictions of a record, as JSON values; unused predictions and padding are left out."""
+    used = round(float(outputs[WEIGHTS]))
+    length = int(np.max(np.flatnonzero(outputs["input_ids"]), initial=0)) + 1
+    return {
+        "input_ids": outputs["input_ids"][:length].tolist(),
+        "positions": outputs[POSITIONS][:used].tolist(),
+        "true_ids": outputs[IDS][:used].tolist(),
+        "best_ids": outputs["best_ids"][:used].tolist(),
+        "best_log_probs": outputs["best_log_probs"][:used].tolist(),
+        "order": int(outputs[ORDER][0]),
+        "order_is_right": bool(outputs["sentence_order_accuracy"]),
+    }

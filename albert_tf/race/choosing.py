@@ -108,12 +108,12 @@ def load_scorer(model: TrainedModel) -> Scorer:
 
 
 def _saved_model_scorer(model):
-    if "max_qa_length" not in model.exported_settings:
+    if "max_qa_length" not in model.stored_settings:
         raise InputError(
             f"{model.saved_model}: not a model of multiple choice; give one that run_race.py has "
             "exported, or leave out --options"
         )
-    length = model.exported_settings["max_seq_length"]
+    length = model.stored_settings["max_seq_length"]
     loaded = tf.saved_model.load_v2(model.saved_model)
 
     def scores(features):

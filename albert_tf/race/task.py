@@ -41,6 +41,7 @@ class RaceTask(ClassificationTask):
     """
 
     settings: RaceSettings
+    title = "RACE"
     labels = LETTERS
     metrics = (accuracy,)
 
@@ -122,7 +123,7 @@ class RaceTask(ClassificationTask):
             settings.do_lower_case,
         )
         for feature in features:
-            yield Record(feature.record(settings.max_seq_length))
+            yield Record(feature.record(settings.max_seq_length), length=feature.whole_length)
 
     def belong_together(self, first: Example, second: Example) -> bool:
         """Whether two questions have the same article, which is then tokenized once."""
@@ -137,6 +138,14 @@ class RaceTask(ClassificationTask):
         labels = [example.label for example in data_set.examples]
         warn_of_one_label(labels, [answer["predictions"] for answer in answers], LETTERS)
         return Evaluation(accuracies(data_set.examples, answers))
+
+    def texts_of(self, example: Example) -> list[tuple[str, str]]:
+        """The question and its options, with their names, for the report page."""
+        return [("Question", example.question), *zip(LETTERS, example.options)]
+
+    def passages(self, data_set: DataSet) -> list[str]:
+        """Article of each question, for the report page."""
+        return [example.article for example in data_set.examples]
 
     def predicted_files(self, data_set: DataSet, answers: Sequence[dict]) -> dict[str, str]:
         """Contents of the files of the test set, by name.

@@ -11,8 +11,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Iterable, Iterator, Mapping, Sequence
 
@@ -21,6 +22,7 @@ from absl import logging
 from albert_tf import files, json_files, locks
 from albert_tf.bounds import Bounds
 from albert_tf.errors import InputError
+from albert_tf.json_files import shown
 from albert_tf.records.record_files import (
     RECORD_OVERHEAD,
     RecordFields,
@@ -34,6 +36,7 @@ from albert_tf.records.record_files import (
 _DIGEST_LENGTH = 12
 _UNFINISHED = {"unfinished": True}
 _SIZE = Bounds(is_whole=True, lower=0)
+_COUNT = Bounds(is_whole=True, lower=0)
 
 
 @dataclass(frozen=True)
@@ -76,12 +79,14 @@ class Manifest:
       bytes: size of the file in bytes.
       origin: settings and inputs of the records; None for a file written by another program.
       sampled_digest: `files.sampled_digest` of the file; None in manifests of earlier versions.
+      lengths: number of examples of each length in pieces, before they were cut; empty if unknown.
     """
 
     num_records: int
     bytes: int
     origin: Origin | None = None
     sampled_digest: str | None = None
+    lengths: Mapping[int, int] = field(default_factory=dict)
 
     def differences(self, path: str) -> list[str]:
         """Describe how a file differs from the one that the manifest was written for."""
@@ -132,11 +137,10 @@ def record_writers(paths: Sequence[str], origin: Origin) -> Iterator[list[Record
         for temporary, path in zip(temporaries, paths):
             with files.named_in_errors(path):
                 files.flush(temporary)
-        counts = [writer.num_records for writer in writers]
-        _publish(paths, temporaries, counts, origin)
+        _publish(paths, temporaries, writers, origin)
 
 
-def _publish(paths, temporaries, counts, origin):
+def _publish(paths, temporaries, writers, origin):
     """Put finished record files and their manifests in place of older ones."""
     with contextlib.ExitStack() as stack:
         for path in sorted(paths):
@@ -146,8 +150,11 @@ def _publish(paths, temporaries, counts, origin):
         for path in paths:
             stack.enter_context(locks.replacing(Path(path)))
         made = [
-            Manifest(count, temporary.stat().st_size, origin, files.sampled_digest(temporary))
-            for temporary, count in zip(temporaries, counts)
+            Manifest(
+                *(writer.num_records, temporary.stat().st_size, origin),
+                *(files.sampled_digest(temporary), writer.lengths),
+            )
+            for temporary, writer in zip(temporaries, writers)
         ]
         for path in paths:
             files.write_json(manifest_path(path), _UNFINISHED)
@@ -180,6 +187,8 @@ def _write(path, manifest):
         "sampled_digest": manifest.sampled_digest,
         **asdict(manifest.origin),
     }
+    if manifest.lengths:
+        values["lengths"] = {str(n): manifest.lengths[n] for n in sorted(manifest.lengths)}
     files.write_json(manifest_path(path), values)
 
 
@@ -321,7 +330,18 @@ def _read_manifest(path):
     digest = manifest.text("sampled_digest") if "sampled_digest" in manifest else None
     size = manifest.number("bytes", _SIZE)
     num_records = manifest.number("records", Bounds(True, 0, size // RECORD_OVERHEAD))
-    return Manifest(num_records, size, origin, digest)
+    return Manifest(num_records, size, origin, digest, _lengths_in(manifest))
+
+
+def _lengths_in(manifest):
+    """Number of examples of each length, if the manifest tells."""
+    if "lengths" not in manifest:
+        return {}
+    lengths = manifest.object("lengths")
+    wrong = [name for name in lengths.values if not re.fullmatch("[0-9]{1,9}", name)]
+    if wrong:
+        raise lengths.error(f"lengths has {shown(wrong[0])}, which is no length")
+    return {int(name): lengths.number(name, _COUNT) for name in lengths.values}
 
 
 def _manifest_of_foreign_file(path, fields):

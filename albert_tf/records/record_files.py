@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
 import math
 import struct
@@ -27,11 +28,13 @@ class RecordWriter:
 
     Attributes:
       num_records: number of records written so far.
+      lengths: number of examples of each length in pieces, for the manifest; filled by the caller.
     """
 
     def __init__(self, path: str | Path):
         """Open the file."""
         self.num_records = 0
+        self.lengths = collections.Counter()
         self._writer = tf.io.TFRecordWriter(str(path))
 
     def write(self, record: bytes) -> None:

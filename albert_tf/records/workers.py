@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import gc
 import multiprocessing
 import os
 import signal
@@ -86,6 +87,8 @@ def _result(future: Future) -> Result:
 def _start_worker(function, parent):
     global _function
     _function = function
+    # Garbage of the parent stays: a session's end would wait for threads that are not in a fork.
+    gc.freeze()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
 

@@ -12,7 +12,7 @@ import tensorflow.compat.v1 as tf
 
 import tokenization
 from albert_tf.errors import InputError
-from albert_tf.runs import checkpoints, model_files, serving
+from albert_tf.runs import checkpoints, model_files, model_folder, serving
 from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT
 from modeling import AlbertConfig
 
@@ -26,7 +26,7 @@ class TrainedModel:
       tokenizer: tokenizer with a SentencePiece model.
       checkpoint: prefix of the checkpoint; None for an exported model.
       saved_model: path of the exported model; None for a checkpoint.
-      exported_settings: settings of the exported model, by name.
+      stored_settings: settings stored with the model, by name.
       settings: these, and over them the settings that the user gave.
     """
 
@@ -34,7 +34,7 @@ class TrainedModel:
     tokenizer: tokenization.FullTokenizer
     checkpoint: str | None
     saved_model: str | None
-    exported_settings: Mapping[str, Any] = field(default_factory=dict)
+    stored_settings: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def arguments(self, function: Callable) -> dict[str, Any]:
@@ -55,26 +55,26 @@ def load(
 
     Args:
       path: path of a SavedModel or its parent directory, or of a checkpoint or its directory.
-      settings_class: dataclass that declares the settings of an exported model.
+      settings_class: dataclass that declares the settings stored with the model.
       albert_config_file: config of the model; by default the one next to the checkpoint.
       spm_model_file: SentencePiece model; by default the one next to the checkpoint.
-      given: settings that override those of an exported model, by name.
+      given: settings that override those, by name.
 
     Raises:
       InputError: if files are missing or do not belong together.
     """
-    saved_model, checkpoint, exported = serving.find_saved_model(path), None, {}
+    saved_model, checkpoint, remedy = serving.find_saved_model(path), None, None
     if saved_model:
-        exported = serving.settings_of(saved_model, settings_class)
+        beside = str(Path(saved_model) / serving.ASSETS / BEST_CHECKPOINT)
+        remedy = "export the model again with --export_dir"
     else:
-        checkpoint = checkpoints.find_checkpoint(path)
+        beside = checkpoint = checkpoints.find_checkpoint(path)
+    stored = model_folder.read_settings(Path(beside).parent, settings_class, remedy)
     config_file, spm_model_file = model_files.beside_checkpoint(
-        checkpoint or str(Path(saved_model) / serving.ASSETS / BEST_CHECKPOINT),
-        albert_config_file,
-        spm_model_file,
+        beside, albert_config_file, spm_model_file
     )
     config = AlbertConfig.from_json_file(config_file)
-    settings = {**exported, **(given or {})}
+    settings = {**stored, **(given or {})}
     longest = settings.get("max_seq_length", 0)
     if longest > config.max_position_embeddings:
         raise InputError(
@@ -83,7 +83,7 @@ def load(
         )
     tokenizer = tokenization.FullTokenizer(None, spm_model_file=spm_model_file)
     model_files.check_vocabulary(spm_model_file, tokenizer, config_file, config)
-    return TrainedModel(config, tokenizer, checkpoint, saved_model, exported, settings)
+    return TrainedModel(config, tokenizer, checkpoint, saved_model, stored, settings)
 
 
 def restored_session(checkpoint: str) -> tf.Session:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import json
 from dataclasses import dataclass, field
-from typing import Any, Callable, Iterator, Sequence
+from typing import Any, Callable, Counter, Iterator, Sequence
 
 from absl import logging
 from tqdm import tqdm
@@ -26,11 +26,13 @@ class Chunk:
       records: serialized records, without their numbers.
       companions: their companions as JSON.
       skipped: examples that could not be converted.
+      lengths: number of examples of each length in pieces, before they are cut.
     """
 
     records: list[bytes] = field(default_factory=list)
     companions: list[bytes] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
+    lengths: Counter[int] = field(default_factory=collections.Counter)
 
 
 def convert(
@@ -96,4 +98,6 @@ def _converted(task, data_set, examples):
         else:
             chunk.records.append(record_files.serialize_example(record.values))
             chunk.companions.append(json.dumps(record.companion).encode())
+            if record.length is not None:
+                chunk.lengths[record.length] += 1
     return chunk

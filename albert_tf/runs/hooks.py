@@ -6,8 +6,9 @@ import struct
 import sys
 import time
 from datetime import timedelta
-from typing import Any, Mapping
+from typing import Any, Generic, Mapping, TypeVar
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 from absl import logging
 from google.protobuf import struct_pb2
@@ -23,28 +24,34 @@ _SESSION_START_INFO = bytes([3 << 3 | 2])  # a message
 _START_TIME = bytes([5 << 3 | 1])  # a double
 
 
-class Throughput:
-    """Rate in steps per second, over the whole run and since the last report."""
+Count = TypeVar("Count", float, np.ndarray)
 
-    def __init__(self, step: int, now: float):
-        """Start counting at `step`; times are in seconds."""
-        self._start = self._last = (step, now)
 
-    def since_last(self, step: int, now: float) -> float:
+class Throughput(Generic[Count]):
+    """Rate of a count per second, over the whole run and since the last report.
+
+    The count is a number, or an array of several things that are counted.
+    """
+
+    def __init__(self, count: Count, now: float):
+        """Start counting at `count`; times are in seconds."""
+        self._start = self._last = (count, now)
+
+    def since_last(self, count: Count, now: float) -> Count:
         """Rate since the last call."""
-        rate = _rate(self._last, (step, now))
-        self._last = (step, now)
+        rate = _rate(self._last, (count, now))
+        self._last = (count, now)
         return rate
 
     def leave_out(self, seconds: float) -> None:
         """Leave out a pause since the last call."""
         self._start, self._last = (
-            (step, time + seconds) for step, time in (self._start, self._last)
+            (count, time + seconds) for count, time in (self._start, self._last)
         )
 
-    def since_start(self, step: int, now: float) -> float:
+    def since_start(self, count: Count, now: float) -> Count:
         """Rate since the start."""
-        return _rate(self._start, (step, now))
+        return _rate(self._start, (count, now))
 
 
 class ReportTimer:
@@ -73,15 +80,16 @@ class ProgressHook(tf.train.SessionRunHook):
     """Session hook that logs loss, learning rate, throughput and remaining time.
 
     The log gets a line after the first step, after 10 s, then at growing intervals of up to a
-    minute, and after the last step. The first step includes building the graph and is left out of
-    the throughput. A terminal also gets a progress bar. TensorBoard gets the values every
-    `summary_steps` steps.
+    minute, and after the last step. Padding does not count as tokens. The first step includes
+    building the graph and is left out of the throughput. A terminal also gets a progress bar.
+    TensorBoard gets the values every `summary_steps` steps.
     """
 
     def __init__(
         self,
         loss: tf.Tensor,
         learning_rate: tf.Tensor,
+        num_tokens: tf.Tensor,
         num_train_steps: int,
         examples_per_step: int,
         summary_dir: str | None = None,
@@ -93,19 +101,22 @@ class ProgressHook(tf.train.SessionRunHook):
         Args:
           loss: scalar float tensor.
           learning_rate: scalar float tensor.
+          num_tokens: scalar tensor, number of tokens in a session run, over all cards; padding does
+            not count.
           num_train_steps: global step at which training ends.
           examples_per_step: number of examples in a step, over all cards.
           summary_dir: directory of the TensorBoard events; None for none.
           summary_steps: number of steps between events.
           runs_per_step: number of session runs (micro-batches) in a step.
         """
-        self._tensors = [loss, learning_rate]
+        self._tensors = [loss, learning_rate, num_tokens]
         self._num_train_steps = num_train_steps
         self._examples_per_step = examples_per_step
         self._summary_dir = summary_dir
         self._summary_steps = summary_steps
         self._runs_per_step = runs_per_step
         self._losses = []  # of the micro-batches of this step
+        self._num_tokens = 0.0  # since the start
         self._throughput = None
         self._bar = None
 
@@ -120,7 +131,8 @@ class ProgressHook(tf.train.SessionRunHook):
         return tf.train.SessionRunArgs(self._tensors)
 
     def after_run(self, run_context, run_values):
-        loss, learning_rate = run_values.results
+        loss, learning_rate, num_tokens = run_values.results
+        self._num_tokens += num_tokens
         self._losses.append(loss)
         if len(self._losses) < self._runs_per_step:
             return
@@ -149,9 +161,13 @@ class ProgressHook(tf.train.SessionRunHook):
             self._throughput.leave_out(seconds)
             self._summary_throughput.leave_out(seconds)
 
+    def _counts(self):
+        """Steps, examples and tokens so far."""
+        return np.array([self._step, self._step * self._examples_per_step, self._num_tokens])
+
     def _after_first_step(self, loss, learning_rate, now):
-        self._throughput = Throughput(self._step, now)
-        self._summary_throughput = Throughput(self._step, now)
+        self._throughput = Throughput(self._counts(), now)
+        self._summary_throughput = Throughput(self._counts(), now)
         self._timer = ReportTimer(now)
         logging.info(
             "step %d of %d: loss %.4f, learning rate %.3g; the first step took %.1f s",
@@ -162,26 +178,27 @@ class ProgressHook(tf.train.SessionRunHook):
             self._bar = tqdm(initial=self._step, total=self._num_train_steps, unit="step")
 
     def _report(self, loss, learning_rate, now):
-        rate = self._throughput.since_start(self._step, now)
-        remaining_seconds = round((self._num_train_steps - self._step) / rate)
+        steps, *over_the_run = self._throughput.since_start(self._counts(), now)
+        _, *since_last = self._throughput.since_last(self._counts(), now)
+        remaining_seconds = round((self._num_train_steps - self._step) / steps)
         logging.info(
-            "step %d of %d: loss %.4f, learning rate %.3g; %.1f examples/s, %.1f over the run%s",
-            *(self._step, self._num_train_steps, loss, learning_rate),
-            self._throughput.since_last(self._step, now) * self._examples_per_step,
-            rate * self._examples_per_step,
+            "step %d of %d: loss %.4f, learning rate %.3g; %.1f examples/s with %.0f tokens/s, "
+            "%.1f with %.0f over the run%s",
+            *(self._step, self._num_train_steps, loss, learning_rate, *since_last, *over_the_run),
             f"; {timedelta(seconds=remaining_seconds)} remaining" if remaining_seconds else "",
         )
         self._timer.restart(now)
 
     def _summarize(self, loss, learning_rate, now):
-        rate = self._summary_throughput.since_last(self._step, now)
+        _, examples, tokens = self._summary_throughput.since_last(self._counts(), now)
         write_summary(
             self._summary_dir,
             self._step,
             {
                 "train/loss": loss,
                 "train/learning_rate": learning_rate,
-                "train/examples_per_second": rate * self._examples_per_step,
+                "train/examples_per_second": examples,
+                "train/tokens_per_second": tokens,
             },
         )
 

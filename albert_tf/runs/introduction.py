@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Iterator, Mapping, Sequence
 
@@ -11,6 +10,7 @@ from absl import logging
 from albert_tf.devices import distributed
 from albert_tf.runs import run_record
 from albert_tf.runs.model import peak_learning_rate
+from albert_tf.runs.settings import changed_values
 from albert_tf.runs.setup import Setup
 from albert_tf.runs.task import DataSet, RecordFiles
 
@@ -26,10 +26,8 @@ def log(setup: Setup, shapes: Mapping[str, Sequence[int]]) -> None:
     versions = run_record.versions(settings, setup.device.name).items()
     logging.info("versions: %s", ", ".join(" ".join(pair) for pair in versions))
     logging.info("settings other than the defaults:")
-    for field in dataclasses.fields(settings):
-        value = getattr(settings, field.name)
-        if value != field.default:
-            logging.info("  %s=%s", field.name, value)
+    for name, value in changed_values(settings).items():
+        logging.info("  %s=%s", name, value)
     if shapes:
         logging.info(
             "model: %d layers of width %d, %s parameters with the head",

@@ -20,6 +20,7 @@ from albert_tf.runs import (
     kept_files,
     model_files,
     model_folder,
+    reporting,
     run_record,
     serving,
     startup,
@@ -69,12 +70,14 @@ def train_and_evaluate(setup: Setup) -> Evaluator:
     Returns:
       The evaluator, which knows the results.
     """
-    predictor = Predictor(setup)
+    start_time, predictor = time.time(), Predictor(setup)
     try:
         evaluator = Evaluator(setup, predictor)
         if setup.settings.do_train:
             train(setup, evaluator)
         else:
+            for shard in setup.eval_shards:
+                shard.prepare()
             run_record.begin(setup)
         if setup.eval_shards:
             evaluator.finish()
@@ -82,6 +85,9 @@ def train_and_evaluate(setup: Setup) -> Evaluator:
         predict(setup, predictor, checkpoint)
         if distributed.is_chief():
             export(setup, checkpoint)
+            run_record.end(setup, start_time)
+            if setup.settings.write_report:
+                reporting.write_after_run(setup.settings.output_dir)
         distributed.wait_for_all()
         return evaluator
     except record_files.READING_ERRORS:

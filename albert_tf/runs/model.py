@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Callable, Mapping
 
 import tensorflow.compat.v1 as tf
@@ -12,6 +13,7 @@ from albert_tf import estimators
 from albert_tf.devices import bfloat16, device, distributed, reductions
 from albert_tf.devices.device import Device
 from albert_tf.nn import dropout
+from albert_tf.nn.config import AlbertConfig
 from albert_tf.records.static_batches import IS_FILLER
 from albert_tf.runs import checkpoint_files, checkpoints
 from albert_tf.runs.hooks import ProgressHook
@@ -29,7 +31,12 @@ _STEP_PRIME, _RANK_PRIME = 1_000_003, 15_485_863
 ModelFn = Callable[..., estimators.EstimatorSpec]
 
 
-def build_encoder(task: Task, features: Mapping[str, tf.Tensor], is_training: bool) -> AlbertModel:
+def build_encoder(
+    task: Task,
+    features: Mapping[str, tf.Tensor],
+    is_training: bool,
+    config: AlbertConfig | None = None,
+) -> AlbertModel:
     """Build the encoder on a batch.
 
     Args:
@@ -37,9 +44,10 @@ def build_encoder(task: Task, features: Mapping[str, tf.Tensor], is_training: bo
       features: tensors by field, among them int32 [B, S] for each of `MODEL_INPUTS`; or [B, N, S]
         for records with N sequences, which the encoder reads as [B * N, S].
       is_training: whether to apply dropout.
+      config: config of the model; by default the task's.
     """
     return AlbertModel(
-        task.config,
+        config or task.config,
         is_training,
         *(_one_sequence_per_row(features[name]) for name in MODEL_INPUTS),
         use_einsum=task.settings.use_einsum,
@@ -123,6 +131,7 @@ def _training_spec(setup, kind, features, on_saved):
     progress = ProgressHook(
         loss,
         step.learning_rate,
+        _num_tokens(features),
         schedule.steps,
         settings.train_batch_size * distributed.size(),
         settings.output_dir if distributed.is_chief() else None,
@@ -151,6 +160,13 @@ def _training_spec(setup, kind, features, on_saved):
         training_hooks=hooks,
         scaffold=tf.train.Scaffold(saver=saver),
     )
+
+
+def _num_tokens(features):
+    """Number of tokens in the batches of all processes, without padding: scalar float tensor."""
+    own = tf.cast(tf.reduce_sum(features["input_mask"]), tf.float32)
+    (mean,) = reductions.average([own], "num_tokens")
+    return tf.multiply(mean, distributed.size(), name="num_tokens")
 
 
 def build_predictions(
@@ -214,10 +230,15 @@ def _prediction_spec(task, features):
 
 
 def model_shapes(task: Task) -> dict[str, list[int]]:
-    """Shapes of the variables of the encoder and the head, by name."""
+    """Shapes of the variables of the encoder and the head, by name.
+
+    Only one layer of each group is built, as the layers of a group share their variables.
+    """
+    config = copy.copy(task.config)
+    config.num_hidden_layers = min(config.num_hidden_layers, config.num_hidden_groups)
     with tf.Graph().as_default():
         inputs = model_inputs()
-        task.outputs(build_encoder(task, inputs, is_training=False), inputs)
+        task.outputs(build_encoder(task, inputs, is_training=False, config=config), inputs)
         return {v.op.name: v.shape.as_list() for v in tf.trainable_variables()}
 
 

@@ -21,10 +21,10 @@ from absl import logging
 
 from albert_tf import files
 from albert_tf.devices import distributed
-from albert_tf.runs import checkpoint_files
+from albert_tf.runs import checkpoint_files, data_summary
 from albert_tf.runs.hooks import write_hparams
 from albert_tf.runs.model import peak_learning_rate
-from albert_tf.runs.settings import RunSettings, without_influence
+from albert_tf.runs.settings import RunSettings, changed_values, without_influence
 from albert_tf.runs.setup import Setup
 
 NAME = "run.json"
@@ -51,12 +51,14 @@ def begin(setup: Setup, resumed_from: str | None = None) -> None:
       resumed_from: prefix of the checkpoint that training resumes from, if any.
     """
     servers = distributed.servers()
+    data_sets = data_summary.summaries(setup)
     if not distributed.is_chief():
         return
     path = Path(setup.settings.output_dir) / NAME
-    entries = _read(path)
+    entries = read(path)
     start_step = checkpoint_files.step_of(resumed_from) or 0 if resumed_from else 0
     entry = _entry(setup, servers, resumed_from, start_step)
+    entry["data_sets"] = data_sets
     trained = _trained_by(entries, start_step) if resumed_from else None
     if trained:
         changes = changes_since(trained, entry, setup.settings)
@@ -87,8 +89,26 @@ def _entries(path):
     return entries
 
 
-def _read(path):
-    """Entries of a file. A damaged file is set aside."""
+def end(setup: Setup, start_time: float) -> None:
+    """Add the time spent to the entry of this start, if it has one; called at the end of the run.
+
+    Args:
+      setup: setup of the run.
+      start_time: time at which the run began, in seconds.
+    """
+    path = Path(setup.settings.output_dir) / NAME
+    entries = read(path)
+    if not entries:
+        return
+    entry = entries[-1]
+    is_own = entry.get("processes", {}).get("id") == os.getpid()
+    if is_own and entry.get("started", "") >= _time_text(start_time):
+        entry["seconds"] = round(time.time() - start_time, 1)
+        files.write_json(path, {"starts": entries})
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Read the entries of a file, in the order of the starts. A damaged file is set aside."""
     try:
         return _entries(path)
     except FileNotFoundError:
@@ -151,11 +171,13 @@ def _entry(setup, servers, resumed_from, start_step):
     schedule = setup.schedule
     starting_checkpoint = resumed_from or setup.init_checkpoint
     return {
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "started": _time_text(time.time()),
         "command": [sys.executable, *sys.argv],
         "directory": os.getcwd(),
         "environment": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
+        "task": setup.task.title or type(setup.task).__name__,
         "settings": dataclasses.asdict(settings),
+        "changed_settings": changed_values(settings),
         "schedule": {
             "steps": schedule.steps,
             "warmup_steps": schedule.warmup_steps,
@@ -175,6 +197,10 @@ def _entry(setup, servers, resumed_from, start_step):
         "project": _project(),
         "system": platform.platform(),
     }
+
+
+def _time_text(seconds):
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(seconds))
 
 
 def _inputs(setup):

@@ -137,6 +137,15 @@ def is_valid(settings_class: type, field: dataclasses.Field, value: Any) -> bool
     return bounds is None or bounds.allow(value)
 
 
+def changed_values(settings: Any) -> dict[str, Any]:
+    """Values of the settings that are not the script's defaults, by name."""
+    return {
+        field.name: getattr(settings, field.name)
+        for field in dataclasses.fields(settings)
+        if getattr(settings, field.name) != field.default
+    }
+
+
 def wrong_values(settings: Any) -> list[str]:
     """Describe the values of a settings object that are out of bounds, for error messages."""
     return [
@@ -280,6 +289,7 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
         "use_einsum",
         "length_buckets",
         "export_dir",
+        "write_report",
         "export_tflite",
         "tflite_float16",
     )
@@ -393,6 +403,9 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
         None,
         "Lengths to pad inputs to in prediction. Default: multiples of 32 (128 on an HPU) up to "
         "max_seq_length, which is always included. max_seq_length alone pads to full length.",
+    )
+    write_report: bool = setting(
+        True, "Whether to write the page report.html about the run and its predictions."
     )
     export_dir: str | None = path_setting(
         "Directory to export the best checkpoint to, as a SavedModel.", kind=CHECKPOINT_PATH

@@ -54,6 +54,8 @@ class ExampleShard:
       data_set: the whole data set.
       examples: examples of the shard.
       num_records: number of records of the shard; known after `prepare`.
+      lengths: number of examples of each length in pieces, before they are cut; known after
+        `prepare`, and empty for files of other programs.
     """
 
     def __init__(self, task: Task, data_set: DataSet):
@@ -61,6 +63,7 @@ class ExampleShard:
         self.task = task
         self.data_set = data_set
         self.num_records = 0
+        self.lengths: Mapping[int, int] = {}
         span = distributed.own_shard(len(data_set.examples))
         self.examples = data_set.examples[span.start : span.stop]
         self._readers = []  # keep the files from being replaced by other runs
@@ -161,6 +164,7 @@ class ExampleShard:
         first_number = self._first_number(manifest if is_complete else None)
         if is_complete or (manifest and not manifest.origin):  # another program wrote the file
             self.num_records = manifest.num_records
+            self.lengths = manifest.lengths
             if self._companion_path:
                 num_companions = companion.num_records if companion else self._write_companions()
                 self._check_belong_together(num_companions)
@@ -222,10 +226,12 @@ class ExampleShard:
                         number = first + first_number + writer.num_records
                         record = record_files.with_number(record, name, number)
                     writer.write(record)
+                writer.lengths.update(chunk.lengths)
                 for companion_writer in companion_writers:
                     for companion in chunk.companions:
                         companion_writer.write(companion)
         self.num_records = writer.num_records
+        self.lengths = writer.lengths
         logging.info(
             "%s: wrote %d records in %.1f s", self._path, self.num_records, time.time() - start
         )
@@ -298,7 +304,10 @@ class FileShard:
       data_set: the record files.
       paths: paths of all files.
       counts: number of records in each file, by path.
+      lengths: empty, as the lengths of the examples are unknown.
     """
+
+    lengths: Mapping[int, int] = {}
 
     def __init__(self, task: Task, data_set: RecordFiles, known_counts: dict[str, int]):
         """Count the records.

@@ -23,6 +23,7 @@ from albert_tf import estimators
 from albert_tf.json_files import JsonObject
 from albert_tf.nn.config import AlbertConfig
 from albert_tf.records.record_files import RecordFields, RecordValues
+from albert_tf.report.blocks import Section
 from albert_tf.runs import serving
 from albert_tf.runs.problems import Problems
 from albert_tf.runs.settings import RunSettings
@@ -106,10 +107,13 @@ class Record:
       values: values of the record, by field.
       companion: JSON object for the companion file, with the data that the answer needs in addition
         to the model's outputs.
+      length: length of the whole example in pieces, before it is cut or split, for the report page;
+        None for further records of the same example.
     """
 
     values: RecordValues
     companion: Any = None
+    length: int | None = None
 
 
 @dataclass(frozen=True)
@@ -203,6 +207,9 @@ class Task(abc.ABC):
     """Base class of tasks.
 
     Attributes:
+      title: name of the task for people; "" for the name of the class.
+      fate_of_long_examples: participle that says what becomes of an example that is longer than
+        `max_seq_length`, for the report page.
       settings: settings of the run and the task.
       config: config of the model; None if it could not be read.
       tokenizer: the tokenizer; None if it could not be read or is not needed.
@@ -221,6 +228,8 @@ class Task(abc.ABC):
         of earlier versions made again.
     """
 
+    title = ""
+    fate_of_long_examples = "cut"
     expects_checkpoint = True
     shares_group_0 = False
     kept_names: tuple[str, ...] = ()
@@ -383,6 +392,20 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def evaluate(self, data_set: DataSet | RecordFiles, answers: Sequence[Any]) -> Evaluation:
         """Compare the answers to all examples of a data set with the true answers."""
+
+    def report_sections(
+        self, data_set: DataSet | RecordFiles, answers: Sequence[Any]
+    ) -> list[Section]:
+        """Sections of the report page about the answers to all examples of a data set.
+
+        Returns:
+          The sections in order; none if the true answers are unknown.
+        """
+        return []
+
+    def label_counts(self, data_set: DataSet) -> dict[str, int]:
+        """Number of examples with each label, for the report page; empty without labels."""
+        return {}
 
     def predicted_files(
         self, data_set: DataSet, answers: Sequence[Any]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import tempfile
 from pathlib import Path
 
@@ -45,6 +47,8 @@ def export(task: Task, checkpoint: str, path: str, is_float16: bool = False) -> 
 
 def _save(task, checkpoint, directory):
     """Write a SavedModel whose inputs have the fixed length and a batch of one."""
+    task = copy.copy(task)  # the published graph has shapes that do not depend on the padding
+    task.settings = dataclasses.replace(task.settings, compute_padding=True)
     with tf.Graph().as_default():
         inputs = {
             name: tf.placeholder(tf.int32, [1, *field.shape], name)

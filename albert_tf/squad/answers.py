@@ -54,6 +54,7 @@ class AnswerCollector:
         self.n_best_size = n_best_size
         self.max_answer_length = max_answer_length
         self._ranked = collections.defaultdict(list)  # question → (rank, candidate), best first
+        self._num_windows = collections.Counter()  # by question
 
     def add(
         self, window: Window, paragraph: str, start_scores: np.ndarray, end_scores: np.ndarray
@@ -70,6 +71,7 @@ class AnswerCollector:
         candidates = window_candidates(
             window, paragraph, start_scores, end_scores, self.n_best_size, self.max_answer_length
         )
+        self._num_windows[window.question] += 1
         # Ties go to the earlier window, then to the earlier candidate in it.
         ranked = self._ranked[window.question] + [
             ((-candidate.score, window.index, index), candidate)
@@ -83,6 +85,10 @@ class AnswerCollector:
     def n_best(self, question: int) -> list[Candidate]:
         """N-best answers to a question, best first, with distinct texts; never empty."""
         return [candidate for _, candidate in self._ranked.get(question, ())] or [NO_ANSWER]
+
+    def num_windows(self, question: int) -> int:
+        """Number of windows of a question added so far."""
+        return self._num_windows[question]
 
     def n_best_entries(self, question: int) -> list[dict]:
         """N-best answers to a question, as entries of `nbest_predictions.json`.

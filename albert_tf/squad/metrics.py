@@ -34,12 +34,17 @@ def squad_metrics(
         count += 1
         prediction = predictions.get(question.id)
         if prediction is not None and question.answers:
-            truths = [answer.text for answer in question.answers]
-            exact_match += max(
-                normalize_answer(prediction) == normalize_answer(truth) for truth in truths
-            )
-            f1 += max(f1_score(prediction, truth) for truth in truths)
+            scores = question_scores(question, prediction)
+            exact_match += scores[0]
+            f1 += scores[1]
     return {"f1": 100.0 * f1 / count, "exact_match": 100.0 * exact_match / count}
+
+
+def question_scores(question: Question, prediction: str) -> tuple[int, float]:
+    """Exact match (0 or 1) and F1 (0 to 1) of one answer: the maximum over the true answers."""
+    truths = [answer.text for answer in question.answers]
+    exact_match = max(normalize_answer(prediction) == normalize_answer(truth) for truth in truths)
+    return int(exact_match), max(f1_score(prediction, truth) for truth in truths)
 
 
 def normalize_answer(text: str) -> str:

@@ -11,6 +11,7 @@ import modeling
 from albert_tf.bounds import Bounds
 from albert_tf.errors import InputError
 from albert_tf.records.record_files import RecordFields
+from albert_tf.report.blocks import Section
 from albert_tf.runs.problems import Problems
 from albert_tf.runs.task import (
     DataSet,
@@ -22,8 +23,8 @@ from albert_tf.runs.task import (
     Task,
 )
 from albert_tf.squad import features as squad_features
-from albert_tf.squad import metrics
-from albert_tf.squad.answers import AnswerCollector
+from albert_tf.squad import metrics, report
+from albert_tf.squad.answers import NO_ANSWER, AnswerCollector
 from albert_tf.squad.data import Question, read_squad
 from albert_tf.squad.features import FeatureConverter, FeatureSettings, Window
 from albert_tf.squad.settings import SquadSettings
@@ -89,6 +90,8 @@ class SquadTask(Task):
     """SQuAD v1.1: prediction of the span of a paragraph that answers a question."""
 
     settings: SquadSettings
+    title = "SQuAD v1.1"
+    fate_of_long_examples = "read in several windows"
     counter = ("unique_ids", squad_features.FIRST_UNIQUE_ID)
 
     def read_inputs(self, problems: Problems) -> None:
@@ -173,7 +176,7 @@ class SquadTask(Task):
         converter = FeatureConverter(self.tokenizer, self._feature_settings)
         for feature in converter.features(examples.values(), for_training, min(examples)):
             values = feature.record(self.settings.max_seq_length, for_training)
-            yield Record(values, dataclasses.asdict(feature.window))
+            yield Record(values, dataclasses.asdict(feature.window), feature.whole_length)
         for name in converter.dropped:
             yield Skipped(name, "normalization leaves nothing of their paragraph")
 
@@ -195,8 +198,14 @@ class SquadTask(Task):
 
     def answers(
         self, examples: Sequence[Question], predictions: Iterable[Prediction]
-    ) -> list[list[dict]]:
-        """Find the n-best list of each question, as in `nbest_predictions.json`."""
+    ) -> list[dict[str, Any]]:
+        """Find the n best answers to each question.
+
+        Returns:
+          A dictionary per question: `n_best`, its entries as in `nbest_predictions.json`; `starts`,
+          the offsets of these answers in the paragraph, None for one that is not a span; and
+          `num_windows`.
+        """
         settings = self.settings
         collector = AnswerCollector(settings.n_best_size, settings.max_answer_length)
         for prediction in predictions:
@@ -208,17 +217,33 @@ class SquadTask(Task):
                 prediction.outputs["start_log_prob"][:length],
                 prediction.outputs["end_log_prob"][:length],
             )
-        return [collector.n_best_entries(number) for number in range(len(examples))]
+        return [
+            {
+                "n_best": collector.n_best_entries(number),
+                "starts": [
+                    None if candidate is NO_ANSWER else candidate.start
+                    for candidate in collector.n_best(number)
+                ],
+                "num_windows": collector.num_windows(number),
+            }
+            for number in range(len(examples))
+        ]
 
-    def evaluate(self, data_set: DataSet, answers: Sequence[list[dict]]) -> Evaluation:
+    def evaluate(self, data_set: DataSet, answers: Sequence[dict[str, Any]]) -> Evaluation:
         """Compute exact match and F1 of the best answers, if the true answers are known."""
         questions = data_set.examples
-        n_best = {question.id: entries for question, entries in zip(questions, answers)}
+        n_best = {question.id: answer["n_best"] for question, answer in zip(questions, answers)}
         predictions = {question_id: entries[0]["text"] for question_id, entries in n_best.items()}
         files = {"predictions.json": predictions, "nbest_predictions.json": n_best}
         if not any(question.answers for question in questions):
             return Evaluation({}, files)
         return Evaluation(metrics.squad_metrics(questions, predictions), files)
+
+    def report_sections(
+        self, data_set: DataSet, answers: Sequence[dict[str, Any]]
+    ) -> list[Section]:
+        """Sections of the report page: scores by kind of question, calibration, the questions."""
+        return report.sections(report.outcomes(data_set.examples, answers))
 
 
 def _window(companion, examples, max_seq_length) -> Window:

@@ -26,7 +26,7 @@ prepare_environment()  # before the import of TensorFlow
 
 from albert_tf.classification.features import make_feature
 from albert_tf.records.record_files import serialize_example
-from albert_tf.runs import model_files, serving
+from albert_tf.runs import model_files, model_folder, serving
 from tokenization import FullTokenizer
 
 _MODEL_INPUTS = ("input_ids", "input_mask", "segment_ids")
@@ -48,7 +48,9 @@ class TextClient:
             sys.exit(f"error: {model}: no SavedModel; give the --export_dir of a training")
         assets = Path(directory) / serving.ASSETS
         self._url = url
-        self._settings = json.loads((assets / serving.SETTINGS_FILE).read_text(encoding="utf-8"))
+        self._settings = json.loads(
+            (assets / model_folder.SETTINGS_FILE).read_text(encoding="utf-8")
+        )
         labels = assets / "labels.json"
         self._labels = json.loads(labels.read_text())["labels"] if labels.exists() else []
         self._tokenizer = FullTokenizer(

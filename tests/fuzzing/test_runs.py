@@ -184,8 +184,9 @@ def test_companions(setups, mutate):
 
     def check(answers):
         assert len(answers) == len(texts)
-        for entries, text in zip(answers, texts.values()):
-            assert all(entry["text"] in text or entry["text"] == "empty" for entry in entries)
+        for answer, text in zip(answers, texts.values()):
+            found = [entry["text"] for entry in answer["n_best"]]
+            assert all(entry in text or entry == "empty" for entry in found)
 
     results, errors = check_reader(Path(path), read, check, mutate)
     assert results or mutate is mutated_bytes

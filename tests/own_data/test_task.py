@@ -71,6 +71,18 @@ def test_records_of_glue_files_are_golden(tmp_path, sample_tokenizer, name, suff
             assert record["label_ids"] == [line["label_id"]]
 
 
+def test_the_report_page_gets_label_counts_and_the_columns_of_the_texts(tmp_path, sample_tokenizer):
+    task = read_task(sample_tokenizer, **own_files(tmp_path, "mrpc", "csv"))
+    labels = [example.label for example in task.train_set.examples]
+    assert task.label_counts(task.train_set) == {
+        name: labels.count(number) for number, name in enumerate(task.labels)
+    }
+    example = task.train_set.examples[0]
+    assert task.texts_of(example) == [
+        *(("sentence1", example.texts[0]), ("sentence2", example.texts[1])),
+    ]
+
+
 @pytest.mark.parametrize("name", ["mrpc", "sts-b"])
 def test_metrics_are_those_of_glue(tmp_path, sample_tokenizer, name):
     chosen = {"metric": "f1"} if name == "mrpc" else {}

@@ -78,6 +78,8 @@ SHARED = {
     "length_buckets": None,
     "export_dir": None,
     "export_tflite": None,
+    "write_report": True,
+    "compute_padding": False,
     "tflite_float16": False,
     "gradient_accumulation_steps": 1,
     "max_train_examples": None,

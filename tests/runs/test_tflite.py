@@ -48,7 +48,7 @@ def scores_of_interpreter(path, inputs):
 @pytest.mark.filterwarnings("ignore:.*Interpreter is deprecated")
 @pytest.mark.parametrize("script", ["squad", "classifier"])
 def test_scores_are_those_of_the_checkpoint(script, tmp_path):
-    setup = make_setup(script, tmp_path / "run", do_train=False)
+    setup = make_setup(script, tmp_path / "run", do_train=False, compute_padding=True)
     with tf.Graph().as_default():
         inputs = inputs_of(setup)
         expected = scores_of_checkpoint(setup, inputs)

@@ -35,6 +35,7 @@ FLAGS = {
     "save_checkpoints_steps": 4,
     "deterministic_run": True,
     "do_train": True,
+    "write_report": False,
     "device": "cpu",
 }
 

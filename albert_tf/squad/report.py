@@ -1,0 +1,254 @@
+"""SQuAD: sections of the report page, from the answers of a checkpoint.
+
+This file does not import TensorFlow.
+"""
+
+from __future__ import annotations
+
+import collections
+from dataclasses import dataclass
+from typing import Any, Callable, Iterable, Sequence
+
+from albert_tf.report.blocks import (
+    PARTLY_RIGHT,
+    RIGHT,
+    TRUE_SPAN,
+    WRONG,
+    Bars,
+    Block,
+    Lines,
+    Section,
+    example,
+    fitting_examples,
+)
+from albert_tf.squad import metrics
+from albert_tf.squad.data import Question
+
+QUESTION_WORDS = ("what", "which", "who", "when", "where", "why", "how many", "how", "other")
+
+_FORMS = {"whom": "who", "whose": "who"}
+_AMOUNTS = ("many", "much", "long", "old", "far", "often", "large", "big", "tall", "high")
+_ANSWER_WORDS = (2, 3, 4, 6, 11)  # starts of the bins of lengths after the first, in words
+_PASSAGE_WORDS = (75, 125, 175, 250, 400)
+_WINDOWS = (2, 3, 4, 6)
+_CALIBRATION_BINS = 10
+_SHOWN_ANSWERS = 3
+_EXAMPLES_BYTES = 16_000_000  # there is one list in a page
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A question with its best answers, and their scores against the true answers.
+
+    Attributes:
+      question: the question.
+      entries: n-best answers, best first, with `text` and `probability`.
+      starts: offsets of the first answers in the paragraph, in characters; None for an answer that
+        is not a span.
+      num_windows: number of windows of the paragraph.
+      exact_match: exact match of the best answer, 0 or 1.
+      f1: F1 of the best answer, 0 to 1.
+    """
+
+    question: Question
+    entries: Sequence[dict[str, Any]]
+    starts: Sequence[int | None]
+    num_windows: int
+    exact_match: float
+    f1: float
+
+
+def outcomes(questions: Sequence[Question], answers: Sequence[dict]) -> list[Outcome]:
+    """Score the answers to the questions that have true answers.
+
+    Args:
+      questions: all questions.
+      answers: `SquadTask.answers` of them, in the same order.
+    """
+    found = []
+    for question, answer in zip(questions, answers):
+        if question.answers:
+            entries = answer["n_best"]
+            scores = metrics.question_scores(question, entries[0]["text"])
+            found.append(
+                Outcome(question, entries, answer["starts"], answer["num_windows"], *scores)
+            )
+    return found
+
+
+def sections(found: Sequence[Outcome]) -> list[Section]:
+    """Sections of the report page; none without true answers."""
+    if not found:
+        return []
+    return [
+        Section("F1 and exact match by kind of question", breakdowns(found)),
+        Section("Probabilities", [calibration(found)]),
+        Section("Questions", [listing(found)]),
+    ]
+
+
+def question_word(text: str) -> str:
+    """Question word of a question, one of `QUESTION_WORDS`; the first if there are several."""
+    words = [word.strip("?,.;:!\"'()").split("'")[0] for word in text.lower().split()]
+    for number, word in enumerate(words):
+        word = _FORMS.get(word, word)
+        if word == "how" and words[number + 1 : number + 2] and words[number + 1] in _AMOUNTS:
+            return "how many"
+        if word in QUESTION_WORDS and word != "other":
+            return word
+    return "other"
+
+
+def breakdowns(found: Sequence[Outcome]) -> list[Block]:
+    """Charts of F1 and exact match by properties of the questions."""
+
+    def lengths(text):
+        return len(text.split())
+
+    return [
+        _bars(
+            *("By question word", "question word", found),
+            lambda o: question_word(o.question.text),
+            QUESTION_WORDS,
+        ),
+        _binned(
+            *("By length of the answer", "words in the true answer", found),
+            lambda o: lengths(o.question.answers[0].text),
+            _ANSWER_WORDS,
+        ),
+        _binned(
+            *("By length of the passage", "words in the passage", found),
+            lambda o: lengths(o.question.paragraph),
+            _PASSAGE_WORDS,
+        ),
+        _binned(
+            *("By number of windows", "windows of the passage", found),
+            lambda o: max(o.num_windows, 1),
+            _WINDOWS,
+        ),
+    ]
+
+
+def _binned(caption, axis, found, value_of, starts):
+    """Chart by a number, in bins that begin at 1 and at `starts`."""
+    names = [_bin_name(*pair) for pair in zip((1, *starts), (*starts, None))]
+
+    def group_of(outcome):
+        value = value_of(outcome)
+        return names[sum(value >= start for start in starts)]
+
+    return _bars(caption, axis, found, group_of, names)
+
+
+def _bin_name(first, following):
+    if following is None:
+        return f"{first} or more"
+    return str(first) if following == first + 1 else f"{first} to {following - 1}"
+
+
+def _bars(
+    caption: str,
+    axis: str,
+    found: Iterable[Outcome],
+    group_of: Callable[[Outcome], str],
+    groups: Sequence[str],
+) -> Bars:
+    """Chart of the mean scores of each group that has questions."""
+    members = collections.defaultdict(list)
+    for outcome in found:
+        members[group_of(outcome)].append(outcome)
+    groups = [group for group in groups if group in members]
+    return Bars(
+        caption,
+        axis,
+        groups,
+        {
+            "F1": [_percent(o.f1 for o in members[group]) for group in groups],
+            "exact match": [_percent(o.exact_match for o in members[group]) for group in groups],
+        },
+        counts=[len(members[group]) for group in groups],
+        unit="percent",
+        top=100,
+    )
+
+
+def _percent(values):
+    values = list(values)
+    return 100.0 * sum(values) / len(values)
+
+
+def calibration(found: Sequence[Outcome]) -> Block:
+    """Exact match against the probability of the best answer, in bins of equal width."""
+    bins = collections.defaultdict(list)
+    for outcome in found:
+        probability = outcome.entries[0]["probability"]
+        index = min(int(probability * _CALIBRATION_BINS), _CALIBRATION_BINS - 1)
+        bins[index].append((probability, outcome.exact_match))
+    points = [
+        [sum(column) / len(members) for column in zip(*members)]
+        for _, members in sorted(bins.items())
+    ]
+    return Lines(
+        "Calibration: probability of the best answer against exact match",
+        "probability among the n best",
+        "share of exact matches",
+        {"answers": points},
+        has_diagonal=True,
+        has_dots=True,
+    )
+
+
+def listing(found: Sequence[Outcome]) -> Block:
+    """The questions, worst first; among equally wrong ones those with the surest answer first."""
+    worst_first = sorted(
+        found, key=lambda o: (max(o.f1, o.exact_match), -o.entries[0]["probability"])
+    )
+    words = {question_word(outcome.question.text) for outcome in found}
+    return fitting_examples(
+        "Questions, worst first",
+        [_example(outcome) for outcome in worst_first],
+        _EXAMPLES_BYTES,
+        filters={"Question word": [word for word in QUESTION_WORDS if word in words]},
+        columns=("", "answer", "probability"),
+        legend={
+            TRUE_SPAN: "✓ true answers",
+            "1": "1 best answer",
+            "2": "2, 3 next answers",
+        },
+    )
+
+
+def _example(outcome):
+    question, best = outcome.question, outcome.entries[:_SHOWN_ANSWERS]
+    state = RIGHT if outcome.exact_match else PARTLY_RIGHT if outcome.f1 > 0 else WRONG
+    truths = list(dict.fromkeys(answer.text for answer in question.answers))
+    marked = [[*span, TRUE_SPAN] for span in sorted(_true_spans(question))]
+    for number, (entry, start) in enumerate(zip(best, outcome.starts), 1):
+        if start is not None:
+            marked.append([start, start + len(entry["text"]), str(number)])
+    answers = [
+        [str(number), entry["text"], f"{100 * entry['probability']:.1f}%"]
+        for number, entry in enumerate(best, 1)
+    ]
+    return example(
+        question.text,
+        state=state,
+        facts=[
+            f"F1 {100 * outcome.f1:.0f}",
+            f"“{best[0]['text']}”",
+            f"{100 * best[0]['probability']:.0f}%",
+        ],
+        groups=[question_word(question.text)],
+        passage=question.paragraph,
+        spans=marked,
+        rows=[*answers, *(["✓", text, ""] for text in truths), ["id", question.id, ""]],
+    )
+
+
+def _true_spans(question):
+    """Start and end of the true answers that are at their offsets, without duplicates."""
+    return {
+        (answer.start, answer.start + len(answer.text))
+        for answer in question.answers
+        if answer.start >= 0 and question.paragraph.startswith(answer.text, answer.start)
+    }

@@ -1,0 +1,35 @@
+"""Makes the report page of a run again, report.html in its output directory."""
+
+from __future__ import annotations
+
+if __name__ == "__main__":
+    from albert_tf import stopping
+
+    stopping.end_quietly()  # a signal while the modules below load
+
+from dataclasses import dataclass
+
+from albert_tf.errors import InputError
+from albert_tf.runs.launch import launch
+from albert_tf.runs.paths import CHECKPOINT_PATH
+from albert_tf.runs.settings import path_setting
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The run."""
+
+    output_dir: str | None = path_setting("Output directory of the run.", kind=CHECKPOINT_PATH)
+
+
+def main(settings: Settings) -> None:
+    """Make the page, and print its path."""
+    if not settings.output_dir:
+        raise InputError("--output_dir is missing: give the output directory of a run")
+    from albert_tf.runs import reporting  # imports TensorFlow, so only after parsing the flags
+
+    print(reporting.write(settings.output_dir))
+
+
+if __name__ == "__main__":
+    launch(main, Settings)
