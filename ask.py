@@ -1,4 +1,4 @@
-"""Answers a question about a text file with a model trained or exported by run_squad_v1.py.
+"""Answers a question about a text file with a model of run_squad_v1.py or run_squad_v2.py.
 
 python ask.py --model=exported --text_file=page.txt --question="Who built the tower?"
 
@@ -21,7 +21,7 @@ from albert_tf.race.settings import ChoiceSettings
 from albert_tf.runs.launch import launch
 from albert_tf.runs.paths import CHECKPOINT_PATH
 from albert_tf.runs.settings import FILES, path_setting, setting
-from albert_tf.squad.settings import AnswerSettings
+from albert_tf.squad.settings import NullAnswerSettings
 
 if TYPE_CHECKING:
     from albert_tf.race.choosing import ScoredOption
@@ -36,7 +36,7 @@ _NEEDED = {
 
 
 @dataclass(frozen=True)
-class Settings(AnswerSettings, ChoiceSettings):
+class Settings(NullAnswerSettings, ChoiceSettings):
     """Model, text and question.
 
     Settings of text and answers that are None come from the model.
@@ -116,6 +116,9 @@ def _chosen(settings: Settings, given: dict[str, Any]) -> list[ScoredOption]:
 def _print_answers(answers: list[FoundAnswer], text_file: str) -> None:
     text_file = "standard input" if text_file == "-" else text_file
     for answer in answers:
+        if answer.is_none:
+            print(f"no answer\n  probability {answer.probability:.3f}")
+            continue
         print(answer.text)
         print(
             f"  probability {answer.probability:.3f}; {text_file}, line {answer.line}, column "

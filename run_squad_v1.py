@@ -26,9 +26,9 @@ class Settings(SquadSettings):
 def main(settings: Settings) -> None:
     """Train, evaluate each checkpoint and export the best, as the settings say."""
     from albert_tf.runs.loop import run  # imports TensorFlow, so only after parsing the flags
-    from albert_tf.squad.task import SquadTask
+    from albert_tf.squad.v1 import SquadV1Task
 
-    run(SquadTask, settings)
+    run(SquadV1Task, settings)
 
 
 if __name__ == "__main__":

@@ -106,6 +106,7 @@ _SENTENCE_ORDER = _output("cls/seq_relationship/", "sop_classifier.classifier")
 _SPAN = _output("cls/squad/", "qa_outputs")
 _CLASSIFIER = _output("", "classifier")
 HEADS = (_SPAN, _CLASSIFIER, _MASKED_LM, _SENTENCE_ORDER)
+_SQUAD_V2_SCOPES = ("start_logits/", "end_logits/", "answer_class/")  # has no class there
 _TIED_WORDS = "predictions.decoder.weight"
 _TIED_BIAS = "predictions.decoder.bias"
 _ARCHITECTURES = (
@@ -249,6 +250,14 @@ def _to_tensors(values: Arrays, config: AlbertConfig, place: str) -> dict[str, n
             tensors[weight.theirs] = weight.converted(values.pop(weight.ours))
     if _MASKED_LM[-1].theirs in tensors:  # read by transformers' TensorFlow models
         tensors[_TIED_BIAS] = tensors[_MASKED_LM[-1].theirs]
+    of_squad_v2 = [name for name in sorted(values) if name.startswith(_SQUAD_V2_SCOPES)]
+    if of_squad_v2:
+        logging.warning(
+            "%s: transformers has no class for the head of SQuAD v2.0: only the encoder is "
+            "converted, without %s",
+            *(place, listed(of_squad_v2)),
+        )
+        values = {name: value for name, value in values.items() if name not in of_squad_v2}
     if values:
         logging.warning(
             "%s: variables left out of the conversion: %s", place, listed(sorted(values))

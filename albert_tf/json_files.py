@@ -55,6 +55,13 @@ class JsonObject:
             raise self._unlike(key, value, str(bounds))
         return value
 
+    def boolean(self, key: str) -> bool:
+        """True or false; `InputError` if it is missing or another value."""
+        value = self._value(key)
+        if not isinstance(value, bool):
+            raise self._unlike(key, value, "true or false")
+        return value
+
     def object(self, key: str) -> JsonObject:
         """An object; `InputError` if it is missing or another value."""
         return self._child(self._value(key), f"{self._prefix}{key}")

@@ -23,7 +23,7 @@ from albert_tf.runs import model_files
 from albert_tf.runs.problems import Problems
 from albert_tf.runs.shards import ExampleShard
 from albert_tf.squad.data import read_squad
-from albert_tf.squad.task import SquadTask
+from albert_tf.squad.v1 import SquadV1Task
 from run_squad_v1 import Settings
 
 PLAIN_QUESTIONS = 200  # approximate number of questions for the plain alignment
@@ -65,7 +65,7 @@ def measure_conversion(squad_file, spm_model_file, num_workers):
             output_dir=directory,
             num_workers=num_workers,
         )
-        task = SquadTask(settings, None, model_files.load_tokenizer(settings))
+        task = SquadV1Task(settings, None, model_files.load_tokenizer(settings))
         task.read_inputs(problems)
         problems.raise_all()
         shard = ExampleShard(task, task.train_set)

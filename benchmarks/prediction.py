@@ -22,7 +22,7 @@ from common import add_size_arguments, report, squad_arguments
 
 import modeling
 import tokenization
-from albert_tf.squad.task import span_logits
+from albert_tf.squad.v1 import span_logits
 
 MAX_SEQ_LENGTH = 384
 

@@ -26,7 +26,7 @@ import modeling
 import optimization
 from albert_tf.devices.choice import find_device
 from albert_tf.devices.device import building_for
-from albert_tf.squad.task import span_logits, span_loss
+from albert_tf.squad.v1 import span_logits, span_loss
 
 BATCH_SIZE, LENGTH = 4, 384
 SQUAD_LENGTHS = {"mean": 5.1, "sigma": 0.445}  # of the logarithm

@@ -1,4 +1,4 @@
-"""Downloads and checks SQuAD v1.1, the GLUE tasks and RACE.
+"""Downloads and checks SQuAD v1.1 and v2.0, the GLUE tasks and RACE.
 
 python download/download_dataset.py squad mrpc sts-b
 """

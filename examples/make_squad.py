@@ -1,9 +1,12 @@
-"""Generates a small reading-comprehension data set in SQuAD v1.1 format.
+"""Generates a small reading-comprehension data set in the format of SQuAD v1.1 or v2.0.
 
 Each paragraph describes an invented woman, town or ship. The order of the facts varies, and so does
 the wording of facts and questions. Some facts have answers of the same kind (place of birth, later
 home), so the model has to match the question with the right sentence. No name in the held-out set
 appears in the training set.
+
+With `--v2`, half of the questions have no answer: they ask for a fact about the subject that its
+paragraph leaves out.
 
 The files are `train.json`, `heldout.json` and `corpus.txt`. The latter has the sentences of the
 training paragraphs, one per line, with an empty line after each paragraph. The same seed generates
@@ -21,6 +24,7 @@ from pathlib import Path
 from typing import Sequence
 
 FACTS_PER_PARAGRAPH = 5
+FACTS_PER_V2_PARAGRAPH = 4  # leaves two for questions without an answer
 QUESTIONS_PER_PARAGRAPH = 4
 
 
@@ -173,15 +177,17 @@ def name_stems() -> list[str]:
 class Writer:
     """Generator of random names, answers and paragraphs."""
 
-    def __init__(self, rng: random.Random, stems: Sequence[str]):
+    def __init__(self, rng: random.Random, stems: Sequence[str], is_v2: bool = False):
         """Make a generator.
 
         Args:
           rng: source of randomness.
           stems: stems of the names of people, towns and ships.
+          is_v2: whether half of the questions have no answer.
         """
         self._rng = rng
         self._stems = stems
+        self._is_v2 = is_v2
 
     def name(self, sort: str) -> str:
         """Generate the name of a person, town or ship."""
@@ -211,7 +217,8 @@ class Writer:
         subject, name = SUBJECTS[kind], self.name(kind)
         pronoun = rng.choice(subject.pronouns)
         text, sentences, answers = "", [], []
-        for fact in rng.sample(subject.facts, FACTS_PER_PARAGRAPH):
+        num_facts = FACTS_PER_V2_PARAGRAPH if self._is_v2 else FACTS_PER_PARAGRAPH
+        for fact in rng.sample(subject.facts, num_facts):
             before, after = rng.choice(fact.sentences).split("{a}")
             may_use_pronoun = sentences and before.startswith("{s}")
             mention = pronoun if may_use_pronoun and rng.random() < 0.7 else name
@@ -220,18 +227,33 @@ class Writer:
             answers.append((fact, {"text": answer, "answer_start": len(text + before)}))
             sentences.append(f"{before[0].upper()}{before[1:]}{answer}{after}.")
             text += sentences[-1] + " "
+        asked = self._asked(subject, answers)
         questions = [
             {
                 "id": f"{kind}-{number}-{index}",
                 "question": rng.choice(fact.questions).format(s=name),
-                "answers": [answer],
+                "answers": [answer] if answer else [],
+                **({"is_impossible": not answer} if self._is_v2 else {}),
             }
-            for index, (fact, answer) in enumerate(rng.sample(answers, QUESTIONS_PER_PARAGRAPH))
+            for index, (fact, answer) in enumerate(asked)
         ]
         return name, sentences, {"context": text.strip(), "qas": questions}
 
+    def _asked(self, subject, answers):
+        """Choose the facts to ask for, each with its answer, or None if it is left out."""
+        if not self._is_v2:
+            return self._rng.sample(answers, QUESTIONS_PER_PARAGRAPH)
+        told = [fact for fact, _ in answers]
+        left_out = [(fact, None) for fact in subject.facts if fact not in told]
+        half = QUESTIONS_PER_PARAGRAPH // 2
+        asked = self._rng.sample(answers, half) + self._rng.sample(left_out, half)
+        self._rng.shuffle(asked)
+        return asked
 
-def make_files(directory: str | Path, paragraphs: int, heldout: int, seed: int) -> None:
+
+def make_files(
+    directory: str | Path, paragraphs: int, heldout: int, seed: int, is_v2: bool = False
+) -> None:
     """Write `train.json`, `heldout.json` and `corpus.txt`.
 
     Args:
@@ -239,19 +261,24 @@ def make_files(directory: str | Path, paragraphs: int, heldout: int, seed: int) 
       paragraphs: number of training paragraphs, with four questions each.
       heldout: number of held-out paragraphs.
       seed: seed of all random choices.
+      is_v2: whether to write SQuAD v2.0, in which half of the questions have no answer.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     rng = random.Random(seed)
     stems = name_stems()
     rng.shuffle(stems)
+    writers = {
+        "train": (Writer(rng, stems[HELDOUT_STEMS:], is_v2), paragraphs),
+        "heldout": (Writer(rng, stems[:HELDOUT_STEMS], is_v2), heldout),
+    }
     splits = {
-        "train": [Writer(rng, stems[HELDOUT_STEMS:]).paragraph(n) for n in range(paragraphs)],
-        "heldout": [Writer(rng, stems[:HELDOUT_STEMS]).paragraph(n) for n in range(heldout)],
+        split: [writer.paragraph(number) for number in range(count)]
+        for split, (writer, count) in writers.items()
     }
     for split, entries in splits.items():
         data = [{"title": name, "paragraphs": [paragraph]} for name, _, paragraph in entries]
-        text = json.dumps({"version": "1.1", "data": data}, indent=1)
+        text = json.dumps({"version": "v2.0" if is_v2 else "1.1", "data": data}, indent=1)
         (directory / f"{split}.json").write_text(text, encoding="utf-8")
     documents = ("\n".join(sentences) + "\n" for _, sentences, _ in splits["train"])
     (directory / "corpus.txt").write_text("\n".join(documents), encoding="utf-8")
@@ -266,8 +293,9 @@ def main() -> None:
     )
     parser.add_argument("--heldout", type=int, default=100, help="number of held-out paragraphs")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--v2", action="store_true", help="SQuAD v2.0: half have no answer")
     args = parser.parse_args()
-    make_files(args.directory, args.paragraphs, args.heldout, args.seed)
+    make_files(args.directory, args.paragraphs, args.heldout, args.seed, args.v2)
 
 
 if __name__ == "__main__":

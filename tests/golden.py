@@ -16,6 +16,7 @@ from heads import ALL_HEADS
 
 GOLDEN = Path(__file__).parent / "golden"
 INPUTS = dict(np.load(GOLDEN / "tiny_model_inputs.npz"))
+SQUAD_V2_INPUTS = dict(np.load(GOLDEN / "squad_v2_inputs.npz"))
 
 
 def golden_numbers(name: str) -> dict[str, np.ndarray]:
@@ -87,7 +88,7 @@ def build(
     Returns:
       The tensors in the golden forward file, by name.
     """
-    inputs = inputs or INPUTS
+    inputs = inputs or (SQUAD_V2_INPUTS if head == "squad_v2" else INPUTS)
     model = modeling.AlbertModel(
         tiny_config(),
         is_training=is_training,

@@ -11,18 +11,31 @@ import modeling
 from albert_tf.classification.head import example_losses, head_outputs
 from albert_tf.pretraining import heads as pretraining_heads
 from albert_tf.race import task as race_task
-from albert_tf.squad import task as squad_task
+from albert_tf.squad import v1, v2
 
 
 def squad(config, model, inputs):
     """Build the span head: logits of start and end, and the loss."""
-    start_logits, end_logits = squad_task.span_logits(
-        model.get_sequence_output(), model.output_mask
-    )
-    loss = squad_task.span_loss(
+    start_logits, end_logits = v1.span_logits(model.get_sequence_output(), model.output_mask)
+    loss = v1.span_loss(
         start_logits, end_logits, inputs["start_positions"], inputs["end_positions"]
     )
     return {"start_logits": start_logits, "end_logits": end_logits, "loss": loss}
+
+
+def squad_v2(config, model, inputs):
+    """Build the head of SQuAD v2.0: outputs of prediction, and in training those of each loss."""
+    inputs = {name: tf.convert_to_tensor(values) for name, values in inputs.items()}
+    head = v2.Head(config, model.get_sequence_output(), v2.answer_mask(inputs))
+    names = ("start_positions", "end_positions", "is_impossible")
+    starts, ends, is_impossible = (inputs[name] for name in names)
+    end_logits = head.end_logits(starts[:, tf.newaxis])[:, 0]
+    return {
+        **head.losses(starts, ends, is_impossible),
+        **head.outputs(start_n_top=5, end_n_top=5),
+        "start_log_probs": tf.nn.log_softmax(head.start_logits),
+        "end_log_probs": tf.nn.log_softmax(end_logits),
+    }
 
 
 def classifier(config, model, inputs):
@@ -89,4 +102,4 @@ HEADS = {
     "regression": regression,
     "pretraining": pretraining,
 }
-ALL_HEADS = {**HEADS, "race": race}
+ALL_HEADS = {**HEADS, "squad_v2": squad_v2, "race": race}

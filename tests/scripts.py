@@ -24,6 +24,8 @@ TINY_CONFIG = GOLDEN / "tiny_model/albert_config.json"
 SAMPLE_MODEL = GOLDEN / "sample/sample.model"
 SAMPLE_TRAIN = GOLDEN / "sample/sample_squad_train.json"
 SAMPLE_PREDICT = GOLDEN / "sample/sample_squad.json"
+SAMPLE_V2_TRAIN = GOLDEN / "sample/sample_squad_v2_train.json"
+SAMPLE_V2_PREDICT = GOLDEN / "sample/sample_squad_v2.json"
 SQUAD_CHECKPOINT = GOLDEN / "tiny_model/squad/model.ckpt-best"
 
 SQUAD_FLAGS = {
@@ -39,6 +41,16 @@ SQUAD_FLAGS = {
     "save_checkpoints_steps": 4,
     "write_report": False,
     "device": "cpu",
+}
+
+SQUAD_V2_FLAGS = {
+    **SQUAD_FLAGS,
+    "init_checkpoint": GOLDEN / "tiny_model/squad_v2/model.ckpt-best",
+    "train_file": SAMPLE_V2_TRAIN,
+    "predict_file": SAMPLE_V2_PREDICT,
+    "do_train": True,
+    "do_predict": True,
+    "train_steps": 10,
 }
 
 SAMPLE_GLUE = GOLDEN / "sample/glue"
@@ -123,6 +135,11 @@ def run_squad(output_dir, env=None, **flags) -> subprocess.CompletedProcess:
     """Run run_squad_v1.py on the sample; `flags` override `SQUAD_FLAGS`."""
     flags = {**SQUAD_FLAGS, "output_dir": output_dir, **flags}
     return run_script("run_squad_v1.py", flags, env=env or {})
+
+
+def run_squad_v2(output_dir, **flags) -> subprocess.CompletedProcess:
+    """Run run_squad_v2.py on the sample; `flags` override `SQUAD_V2_FLAGS`."""
+    return run_script("run_squad_v2.py", {**SQUAD_V2_FLAGS, "output_dir": output_dir, **flags})
 
 
 def run_classifier(output_dir, **flags) -> subprocess.CompletedProcess:

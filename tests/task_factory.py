@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 import run_classifier
 import run_pretraining
 import run_squad_v1
+import run_squad_v2
 from albert_tf.devices.device import Device
 from albert_tf.glue.task import ClassifierTask
 from albert_tf.pretraining.heads import DENOMINATOR
@@ -19,11 +20,19 @@ from albert_tf.race.task import RaceTask
 from albert_tf.runs import startup
 from albert_tf.runs.setup import Setup
 from albert_tf.runs.shards import RUN_NUMBER
-from albert_tf.squad.task import SquadTask
-from scripts import CLASSIFIER_FLAGS, PRETRAINING_FLAGS, RACE_FLAGS, SQUAD_FLAGS
+from albert_tf.squad.v1 import SquadV1Task
+from albert_tf.squad.v2 import SquadV2Task
+from scripts import (
+    CLASSIFIER_FLAGS,
+    PRETRAINING_FLAGS,
+    RACE_FLAGS,
+    SQUAD_FLAGS,
+    SQUAD_V2_FLAGS,
+)
 
 _SCRIPTS = {
-    "squad": (SQUAD_FLAGS, SquadTask, run_squad_v1.Settings),
+    "squad": (SQUAD_FLAGS, SquadV1Task, run_squad_v1.Settings),
+    "squad_v2": (SQUAD_V2_FLAGS, SquadV2Task, run_squad_v2.Settings),
     "classifier": (CLASSIFIER_FLAGS, ClassifierTask, run_classifier.Settings),
     "race": (RACE_FLAGS, RaceTask, RaceSettings),
     "pretraining": (PRETRAINING_FLAGS, PretrainingTask, run_pretraining.Settings),

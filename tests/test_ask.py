@@ -6,28 +6,39 @@ import gc
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
 from albert_tf.errors import InputError
-from albert_tf.squad.data import read_squad
+from albert_tf.squad.data import V2, read_squad
 from albert_tf.squad.features import Feature
-from albert_tf.squad.question_answering import answer_question, checkpoint_scorer, read_text
+from albert_tf.squad.question_answering import (
+    answer_question,
+    checkpoint_scorer,
+    load_model,
+    read_text,
+)
+from albert_tf.squad.v2 import THRESHOLD
 from golden import checkpoint_of, tiny_config
 from scripts import (
     ROOT,
     SAMPLE_MODEL,
     SAMPLE_PREDICT,
+    SAMPLE_V2_PREDICT,
     SQUAD_CHECKPOINT,
+    SQUAD_V2_FLAGS,
     TINY_CONFIG,
     fail,
     run_script,
     run_squad,
+    run_squad_v2,
     succeed,
 )
 
 SETTINGS = {"max_seq_length": 96, "doc_stride": 32, "max_query_length": 24}
+SQUAD_V2_CHECKPOINT = SQUAD_V2_FLAGS["init_checkpoint"]
 MODEL = {"albert_config_file": TINY_CONFIG, "spm_model_file": SAMPLE_MODEL}
 
 
@@ -132,6 +143,64 @@ def test_texts_that_cannot_be_read(path, message):
         read_text(path)
 
 
+@pytest.fixture(scope="module")
+def answered(tmp_path_factory):
+    """Output directory of run_squad_v2.py for the sample, and its exported model."""
+    directory = tmp_path_factory.mktemp("answered")
+    succeed(run_squad_v2(directory / "run", do_train=False, export_dir=directory / "export"))
+    return directory / "run", directory / "export"
+
+
+def test_a_model_of_squad_v2_may_find_no_answer(answered, page, tmp_path):
+    """The threshold is that of the exported model, or of calibration.json beside a checkpoint."""
+    directory, export = answered
+    n_best, null_odds = (
+        json.loads((directory / name).read_text())
+        for name in ("nbest_predictions.json", "null_odds.json")
+    )
+    found = json.loads((directory / "calibration.json").read_text())[THRESHOLD]
+    assert load_model(str(export)).settings[THRESHOLD] == found
+    questions = read_squad(str(SAMPLE_V2_PREDICT), False, V2)
+    asked = {question.paragraph: question for question in questions}
+    *_, below, above = sorted(null_odds[question.id] for question in asked.values())[:6]
+    model = load_model(str(export), settings={THRESHOLD: (below + above) / 2})
+    counts = [0, 0]
+    for paragraph, question in asked.items():
+        answers, score = model.answer(question.text, paragraph), null_odds[question.id]
+        has_none = bool(answers) and answers[0].is_none
+        assert has_none == (score >= above)
+        counts[has_none] += 1
+        if has_none:
+            none = answers.pop(0)
+            assert none.probability == pytest.approx(1 / (1 + np.exp(-score)), abs=1e-5)
+        expected = [entry for entry in n_best[question.id] if entry["start_log_prob"] > -1e6]
+        assert [answer.text for answer in answers] == [entry["text"] for entry in expected]
+        assert [answer.probability for answer in answers] == pytest.approx(
+            [entry["probability"] for entry in expected], abs=1e-4
+        )
+    assert min(counts) > 3
+
+    for path in SQUAD_V2_CHECKPOINT.parent.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "calibration.json").write_bytes((directory / "calibration.json").read_bytes())
+    flags = {"model": tmp_path, **MODEL, **SETTINGS, "num_answers": 2}
+    result = ask_by_command(page, **flags, json=True)
+    succeed(result)
+    path, question = page
+    expected = load_model(str(export)).answer(question, read_text(str(path)))[:2]
+    assert expected[0].is_none
+    assert json.loads(result.stdout) == [
+        {**asdict(answer), "probability": pytest.approx(answer.probability, abs=1e-4)}
+        for answer in expected
+    ]
+    shown = ask_by_command(page, **flags, null_score_diff_threshold=-1000)
+    succeed(shown)
+    assert shown.stdout.splitlines()[:2] == [
+        "no answer",
+        f"  probability {expected[0].probability:.3f}",
+    ]
+
+
 def test_a_checkpoint_of_another_task():
     with pytest.raises(InputError, match=r"classifier/model\.ckpt-best.* cls/squad/output_weights"):
         checkpoint_scorer(tiny_config(), checkpoint_of("classifier"))
@@ -147,7 +216,7 @@ def test_no_answer(sample_tokenizer):
 
     def scorer(inputs):
         scores = np.arange(inputs["input_ids"].size, 0.0, -1.0).reshape([1, -1])
-        return scores, scores
+        return {"start_log_prob": scores, "end_log_prob": scores}
 
     question = "who built the tower on the hill by the sea"
     assert answer_question(question, "he", sample_tokenizer, scorer, n_best_size=3) == []
@@ -173,7 +242,7 @@ def test_any_text_has_an_answer(sample_tokenizer, name):
             for place in range(len(ids)):
                 if ids[place : place + len(gold)] == gold:
                     starts[row, place] = ends[row, place + len(gold) - 1] = 1
-        return starts, ends
+        return {"start_log_prob": starts, "end_log_prob": ends}
 
     text = TEXTS_OF_ANY_KIND[name]
     answers = answer_question("where?", text, sample_tokenizer, scorer, **SETTINGS)
@@ -192,7 +261,8 @@ def test_windows_are_scored_as_they_are_made(sample_tokenizer):
 
     def scorer(inputs):
         counts.append(sum(isinstance(thing, Feature) for thing in gc.get_objects()))
-        return np.zeros([2, *inputs["input_ids"].shape])
+        zeros = np.zeros(inputs["input_ids"].shape)
+        return {"start_log_prob": zeros, "end_log_prob": zeros}
 
     answer_question("where?", "the lamp was lit " * 300, sample_tokenizer, scorer, 4, **SETTINGS)
     assert len(counts) > 10

@@ -26,6 +26,7 @@ from scripts import (
     SAMPLE_PREDICT,
     SAMPLE_TRAIN,
     SQUAD_FLAGS,
+    SQUAD_V2_FLAGS,
     assert_same_answers,
     assert_same_run,
     assert_same_variables,
@@ -37,6 +38,7 @@ from scripts import (
     run_pretraining,
     run_race,
     run_squad,
+    run_squad_v2,
     succeed,
 )
 
@@ -317,6 +319,21 @@ def test_servers_with_different_inputs(tmp_path):
     result = finish(start(["mpirun", *mpi_flags(), *commands]))
     (error,) = fail(result)
     assert error.startswith("error: rank 1: train_file, num_train_steps: different from rank 0")
+
+
+def test_squad_v2_on_two_ranks(tmp_path):
+    """Rank 0 finds the threshold in the scores of all questions."""
+    flags = {**SQUAD_V2_FLAGS, "train_batch_size": 4, "train_steps": 4}
+    run_flags = {"output_dir": tmp_path / "run", "use_horovod": True}
+    log = succeed(launch("gloo", 2, command("run_squad_v2.py", {**flags, **run_flags})))
+    assert "all 2 processes end with the same weights" in log
+    run, one = tmp_path / "run", tmp_path / "one"
+    succeed(run_squad_v2(one, **{**flags, "do_train": False, "init_checkpoint": run}))
+    assert_same_answers(run, one, tolerance=2e-5)
+    ours, theirs = (load(path / "null_odds.json") for path in (run, one))
+    assert ours == pytest.approx(theirs, abs=1e-5)
+    ours, theirs = (load(path / "eval_results.json")["best_f1"] for path in (run, one))
+    assert ours == theirs
 
 
 def test_glue_on_three_ranks(tmp_path):

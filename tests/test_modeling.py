@@ -74,7 +74,7 @@ def test_variable_names_and_shapes_match_the_published_ones(graph, size, head):
     assert names == golden_json("variable_names")[size][head]
 
 
-@pytest.mark.parametrize("head", ["race"])
+@pytest.mark.parametrize("head", ["squad_v2", "race"])
 def test_variable_names_and_shapes_of_the_tiny_model(graph, head):
     build(head)
     names = {v.op.name: v.shape.as_list() for v in tf.trainable_variables()}

@@ -1,4 +1,4 @@
-"""Download, assembly and checks of SQuAD v1.1, the GLUE tasks and RACE."""
+"""Download, assembly and checks of SQuAD v1.1 and v2.0, the GLUE tasks and RACE."""
 
 from __future__ import annotations
 
@@ -17,12 +17,18 @@ from albert_tf.errors import InputError
 from albert_tf.glue.data import TASKS, GlueTask, find_task, read_examples
 from albert_tf.locks import file_lock
 from albert_tf.race.data import LEVELS, find_articles, read_articles
-from albert_tf.squad.data import read_squad
+from albert_tf.squad.data import V1, V2, read_squad
 
 # SHA-256 digests, as published in the loaders of Hugging Face and TensorFlow Datasets.
 _SQUAD_FILES = {
-    "train-v1.1.json": "3527663986b8295af4f7fcdff1ba1ff3f72d07d61a20f487cb238a6ef92fd955",
-    "dev-v1.1.json": "95aa6a52d5d6a735563366753ca50492a658031da74f301ac5238b03966972c9",
+    V1: {
+        "train-v1.1.json": "3527663986b8295af4f7fcdff1ba1ff3f72d07d61a20f487cb238a6ef92fd955",
+        "dev-v1.1.json": "95aa6a52d5d6a735563366753ca50492a658031da74f301ac5238b03966972c9",
+    },
+    V2: {
+        "train-v2.0.json": "68dcfbb971bd3e96d5b46c7177b16c1a4e7d4bdef19fb204502738552dede002",
+        "dev-v2.0.json": "80a5225e94905956a6446d296ca1093975c4d3b3260f1d6c8f68bc2ab77182d8",
+    },
 }
 _SQUAD_EVALUATION = "evaluate-v1.1.py"
 _RACE_ARCHIVE = "RACE.tar.gz"
@@ -102,7 +108,8 @@ def download_data_sets(names: Sequence[str], output_dir: str, source: Source) ->
 def _names(arguments):
     """Expand the command's arguments to names of data sets."""
     if not arguments:
-        known = ", ".join(["squad", "squad-evaluation", "race", *_glue_names()])
+        own = ["squad", "squad-v2", "squad-evaluation", "race"]
+        known = ", ".join([*own, *_glue_names()])
         raise InputError(f"name the data sets to download: {known}; or glue for all of its tasks")
     return [
         name
@@ -118,7 +125,9 @@ def _glue_names():
 def _data_set(name) -> tuple[str, Callable[[Path, Path, Source], None]]:
     """Folder name of a data set, and the function that fills the folder."""
     if name.lower() == "squad":
-        return "SQuAD", make_squad
+        return "SQuAD", functools.partial(make_squad, version=V1)
+    if name.lower() == "squad-v2":
+        return "SQuAD-v2", functools.partial(make_squad, version=V2)
     if name.lower() == "squad-evaluation":
         return "SQuAD-evaluation", make_squad_evaluation
     if name.lower() == "race":
@@ -163,12 +172,12 @@ def _keep_parts(downloads):
         downloads.rmdir()
 
 
-def make_squad(folder: Path, downloads: Path, source: Source) -> None:
-    """Download SQuAD v1.1: training and dev questions."""
-    for name, sha256 in _SQUAD_FILES.items():
+def make_squad(folder: Path, downloads: Path, source: Source, version: str) -> None:
+    """Download SQuAD v1.1 or v2.0: training and dev questions."""
+    for name, sha256 in _SQUAD_FILES[version].items():
         path = source.fetch(f"{source.squad_url}/{name}", downloads / name, sha256)
-        read_squad(str(path), for_training=False)
-    for name in _SQUAD_FILES:
+        read_squad(str(path), for_training=False, version=version)
+    for name in _SQUAD_FILES[version]:
         (downloads / name).rename(folder / name)
 
 

@@ -12,7 +12,7 @@ from albert_tf import files
 from albert_tf.devices import distributed
 from albert_tf.records import manifests
 from albert_tf.records.manifests import Origin
-from albert_tf.runs import checkpoint_files, checkpoints, reporting
+from albert_tf.runs import calibration, checkpoint_files, checkpoints, reporting
 from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT, step_of
 from albert_tf.runs.prediction import Predictor
 from albert_tf.runs.results import Results
@@ -147,17 +147,20 @@ class Evaluator:
 
     def _evaluation(self, checkpoint):
         """Metrics and files of a checkpoint on all evaluation sets; empty on ranks other than 0."""
-        metrics, kept_files, sections = {}, {}, []
+        task, metrics, kept_files, found = self._setup.task, {}, {}, {}
+        sections = []
         for shard in self._setup.eval_shards:
             answers = self._predictor.answers(checkpoint, shard)
             if distributed.is_chief():
-                evaluation = self._setup.task.evaluate(shard.data_set, answers)
+                task.calibration = calibration.read(checkpoint, self._directory)
+                evaluation = task.evaluate(shard.data_set, answers)
                 metrics.update(evaluation.metrics)
                 kept_files.update(evaluation.files)
-                sections += reporting.sections(self._setup.task, shard.data_set, answers)
+                found.update(evaluation.calibration)
+                sections += reporting.sections(task, shard.data_set, answers)
         if sections:
             kept_files[reporting.SECTIONS_FILE] = reporting.as_file(sections)
-        return Evaluation(metrics, kept_files)
+        return Evaluation(metrics, kept_files, found)
 
     def _tidy(self):
         """Remove old checkpoints. None is removed before it has been evaluated."""

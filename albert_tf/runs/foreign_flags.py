@@ -9,7 +9,7 @@ _MODEL_FILES = (
     "download/download_pretrained_model.py, and give the flags that it prints (--init_checkpoint, "
     "--albert_config_file, --spm_model_file)"
 )
-_SQUAD_2 = "a flag for SQuAD 2.0, without meaning for SQuAD 1.1; leave it out"
+_SQUAD_2 = "a flag of run_squad_v2.py, for questions that may have no answer; leave it out"
 _RACE = "a flag of run_race.py, which trains on RACE; leave it out"
 _OPTIONAL = "not needed; leave it out"
 
@@ -69,7 +69,10 @@ _REMEDIES: dict[str, tuple[tuple[str | None, str], ...]] = {
     ),
     "use_one_hot_embeddings": ((None, _OPTIONAL),),
     "verbose_logging": ((None, "use --verbosity=1"),),
-    "version_2_with_negative": ((None, _SQUAD_2),),
+    "version_2_with_negative": (
+        ("start_n_top", "this script is for SQuAD v2.0 alone; leave it out"),
+        (None, _SQUAD_2),
+    ),
     "warmup_proportion": (("num_warmup_steps", "use --num_warmup_steps, the number of steps"),),
     "warmup_step": (
         ("warmup_proportion", "use --warmup_proportion, the share of the steps"),

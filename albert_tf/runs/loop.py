@@ -15,6 +15,7 @@ from albert_tf.devices.device import PORTABLE, Device
 from albert_tf.records import record_files
 from albert_tf.runs import (
     best,
+    calibration,
     checkpoint_files,
     checkpoints,
     kept_files,
@@ -221,6 +222,12 @@ def export(setup: Setup, checkpoint: str) -> None:
         model_folder.named_files(
             settings.albert_config_file, settings.spm_model_file, settings.vocab_file
         ),
-        {model_folder.SETTINGS_FILE: setup.task.exported_settings, **setup.task.kept},
+        {
+            model_folder.SETTINGS_FILE: {
+                **calibration.read(checkpoint, settings.output_dir),
+                **setup.task.exported_settings,
+            },
+            **setup.task.kept,
+        },
         dataclasses.asdict(settings),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Mapping, Sequence
@@ -26,6 +27,7 @@ PAGE = "report.html"
 SECTIONS_FILE = "report_sections.json"
 
 _SIZES = ("num_hidden_layers", "hidden_size", "embedding_size", "num_attention_heads", "vocab_size")
+_NO_CURVE = re.compile("thresh|total")  # metrics that are no measure of quality
 _MOST_LABELS = 40  # of a chart
 
 
@@ -203,6 +205,7 @@ def _metric_curves(results):
     }
     best_step = checkpoint_files.step_of(results.get("best_checkpoint") or "")
     names = list(dict.fromkeys(name for metrics in by_step.values() for name in metrics))
+    names = [name for name in names if not _NO_CURVE.search(name)]
     groups = {
         "Metrics": [name for name in names if "loss" not in name],
         "Losses": [name for name in names if "loss" in name],

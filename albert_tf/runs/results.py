@@ -12,7 +12,7 @@ from absl import logging
 
 from albert_tf import files
 from albert_tf.bounds import Bounds
-from albert_tf.runs import best, checkpoint_files, curves
+from albert_tf.runs import best, calibration, checkpoint_files, curves
 from albert_tf.runs.best import NO_BEST, RESULTS_FILE, Source
 from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT, step_of
 from albert_tf.runs.task import Evaluation
@@ -99,7 +99,12 @@ class Results:
         name = self.name_of(checkpoint)
         self._metrics[name] = dict(evaluation.metrics)
         self._digests[name] = checkpoint_files.digest(checkpoint)
-        texts = {file: _as_file(content) for file, content in evaluation.files.items()}
+        contents = dict(evaluation.files)
+        if evaluation.calibration:
+            contents[calibration.FILE] = calibration.contents(
+                self._digests[name], evaluation.calibration
+            )
+        texts = {file: _as_file(content) for file, content in contents.items()}
         self._choose_best()
         if self.best == name:
             self._files = {file: _digest(text) for file, text in texts.items()}

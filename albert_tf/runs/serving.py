@@ -99,6 +99,7 @@ def export(
         "checkpoint": checkpoint_files.digest(checkpoint),
         "assets": {name: files.digest(path) for name, path in assets.items()},
         "settings": dict(run_settings),
+        "contents": dict(contents),
     }
     latest = find_saved_model(export_dir)
     if latest and _read_json(Path(latest) / ASSETS / ORIGIN_FILE) == origin:

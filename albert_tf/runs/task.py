@@ -153,10 +153,13 @@ class Evaluation:
         answers are unknown.
       files: contents of the files to write if the checkpoint is the best, by file name: text, or
         values to write as JSON.
+      calibration: numbers that the true answers have shown to be best for the checkpoint, by name.
+        The run keeps them for predictions without true answers, and for the exported model.
     """
 
     metrics: Mapping[str, float]
     files: Mapping[str, Any] = field(default_factory=dict)
+    calibration: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -216,6 +219,8 @@ class Task(abc.ABC):
       train_set: training set; None without training.
       eval_sets: sets to evaluate the checkpoints on.
       test_sets: sets to predict with the final checkpoint, without evaluation.
+      calibration: numbers by name that an earlier `evaluate` has found for the same checkpoint; set
+        by the run before it calls `evaluate`.
       expects_checkpoint: whether to warn when training starts from random weights.
       shares_group_0: whether groups missing in the checkpoint start from its group 0.
       kept_names: names of the JSON files that the task keeps with its model.
@@ -249,6 +254,7 @@ class Task(abc.ABC):
         self.train_set: DataSet | RecordFiles | None = None
         self.eval_sets: list[DataSet | RecordFiles] = []
         self.test_sets: list[DataSet] = []
+        self.calibration: Mapping[str, float] = {}
         self.kept_before: Mapping[str, Any] = {}
         self.kept_in = ""
 

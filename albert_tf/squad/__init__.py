@@ -1,4 +1,4 @@
-"""SQuAD v1.1: features, span head and loss, answers and metrics.
+"""SQuAD v1.1 and v2.0: features, heads and losses, answers and metrics.
 
-Imported by `run_squad_v1.py` and `ask.py`.
+Imported by `run_squad_v1.py`, `run_squad_v2.py` and `ask.py`.
 """

@@ -173,7 +173,8 @@ class FeatureConverter:
         query = query[: settings.max_query_length]
         window_length = settings.max_seq_length - len(query) - _SPECIAL_TOKENS
         spans = doc_spans(len(aligned.ids), window_length, settings.doc_stride)
-        answer = aligned.answer_pieces(question.answers[0]) if for_training else None
+        has_answer = for_training and not question.is_impossible
+        answer = aligned.answer_pieces(question.answers[0]) if has_answer else None
         prefix = [self._cls_id, *query, self._sep_id]
         for index, span in enumerate(spans):
             pieces = slice(span.start, span.stop)
@@ -192,12 +193,22 @@ class FeatureConverter:
                 p_mask=[0] + [1] * (len(prefix) - 1) + [0] * len(span) + [1],
             )
             if for_training:
-                start, end = answer
-                feature.is_impossible = not (span.start <= start and end < span.stop)
-                if not feature.is_impossible:
-                    feature.start_position = start - span.start + len(prefix)
-                    feature.end_position = end - span.start + len(prefix)
+                _add_answer(feature, span, answer)
             yield feature
+
+
+def _add_answer(feature, span, answer):
+    """Add the positions of an answer to the feature of a window, or that it is not there.
+
+    Args:
+      feature: the feature.
+      span: pieces of the paragraph in the window.
+      answer: first and last piece of the answer in the paragraph; None without an answer.
+    """
+    feature.is_impossible = not (answer and span.start <= answer[0] and answer[1] < span.stop)
+    if not feature.is_impossible:
+        offset = feature.window.first_position - span.start
+        feature.start_position, feature.end_position = (piece + offset for piece in answer)
 
 
 def doc_spans(num_pieces: int, window_length: int, doc_stride: int) -> list[range]:

@@ -1,4 +1,7 @@
-"""SQuAD v1.1: exact match and F1 of answers (Rajpurkar et al. 2016, section 6.1).
+"""SQuAD: exact match and F1 of answers.
+
+Those of v1.1 are defined by Rajpurkar et al. 2016, section 6.1, those of v2.0 by Rajpurkar et al.
+2018 and the official script.
 
 This file does not import TensorFlow.
 """
@@ -8,7 +11,7 @@ from __future__ import annotations
 import collections
 import re
 import string
-from typing import Iterable, Mapping
+from typing import Iterable, Mapping, Sequence
 
 from albert_tf.squad.data import Question
 
@@ -63,3 +66,91 @@ def f1_score(prediction: str, truth: str) -> float:
         return 0.0
     precision, recall = shared / len(predicted_words), shared / len(true_words)
     return 2 * precision * recall / (precision + recall)
+
+
+def squad_v2_metrics(
+    questions: Sequence[Question], predictions: Mapping[str, str]
+) -> dict[str, float]:
+    """Compute the figures of the official script of SQuAD v2.0 for predictions, in percent.
+
+    Args:
+      questions: questions with their true answers.
+      predictions: predicted answers by question id, "" for "no answer".
+
+    Returns:
+      "f1", "exact" and "total", and with the prefixes "HasAns_" and "NoAns_" those of the questions
+      with and without an answer, where there are any.
+    """
+    figures = {}
+    groups = {
+        "": questions,
+        "HasAns_": [question for question in questions if not question.is_impossible],
+        "NoAns_": [question for question in questions if question.is_impossible],
+    }
+    for prefix, group in groups.items():
+        if group:
+            scores = [v2_scores(question, predictions[question.id]) for question in group]
+            for name in ("f1", "exact"):
+                mean = 100.0 * sum(score[name] for score in scores) / len(group)
+                figures[f"{prefix}{name}"] = mean
+            figures[f"{prefix}total"] = len(group)
+    return figures
+
+
+def best_thresholds(
+    questions: Sequence[Question],
+    spans: Mapping[str, str],
+    null_scores: Mapping[str, float],
+) -> dict[str, float]:
+    """Find the highest figures that a threshold of the scores reaches, as the official script does.
+
+    Args:
+      questions: questions with their true answers.
+      spans: best span of each question by its id.
+      null_scores: scores of "no answer" by question id.
+
+    Returns:
+      "best_f1" and "best_exact" in percent, and their thresholds: "best_f1_thresh" and
+      "best_exact_thresh".
+    """
+    figures = {}
+    span_scores = {question.id: v2_scores(question, spans[question.id]) for question in questions}
+    for name in ("f1", "exact"):
+        scores = {question_id: both[name] for question_id, both in span_scores.items()}
+        best, threshold = _best_threshold(questions, spans, scores, null_scores)
+        figures.update({f"best_{name}": best, f"best_{name}_thresh": threshold})
+    return figures
+
+
+def v2_scores(question: Question, prediction: str) -> dict[str, float]:
+    """Compute "f1" and "exact" of one prediction, "" for "no answer": 0 to 1."""
+    truths = [answer.text for answer in question.answers if normalize_answer(answer.text)] or [""]
+    exact = (normalize_answer(prediction) == normalize_answer(truth) for truth in truths)
+    return {
+        "f1": max(_f1_or_both_empty(prediction, truth) for truth in truths),
+        "exact": max(map(int, exact)),
+    }
+
+
+def _f1_or_both_empty(prediction, truth):
+    if normalize_answer(prediction) and normalize_answer(truth):
+        return f1_score(prediction, truth)
+    return float(normalize_answer(prediction) == normalize_answer(truth))
+
+
+def _best_threshold(questions, spans, scores, null_scores):
+    """Highest mean score in percent that a threshold reaches, and the threshold.
+
+    Questions with a higher score of "no answer" than the threshold have no answer. Thresholds are
+    tried in ascending order, starting with one below all scores, which is called 0.
+    """
+    score = best = sum(question.is_impossible for question in questions)
+    threshold = 0.0
+    for question in sorted(questions, key=lambda question: null_scores[question.id]):
+        if not question.is_impossible:
+            score += scores[question.id]
+        elif spans[question.id]:
+            score -= 1
+        if score > best:
+            best, threshold = score, null_scores[question.id]
+    return 100.0 * best / len(questions), threshold

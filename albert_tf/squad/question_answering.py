@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import math
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Mapping
+from typing import Any, Callable, Mapping
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -16,29 +17,30 @@ from absl import logging
 
 import tokenization
 from albert_tf.errors import InputError
-from albert_tf.runs import checkpoints, model_files, model_folder, serving
+from albert_tf.runs import calibration, checkpoints, model_files, model_folder, serving
 from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT
 from albert_tf.runs.model import model_inputs
 from albert_tf.squad import features as squad_features
-from albert_tf.squad.answers import NO_ANSWER, AnswerCollector, softmax
+from albert_tf.squad import v1, v2
+from albert_tf.squad.answers import SpanCollector, TopListCollector, softmax
 from albert_tf.squad.data import Question
 from albert_tf.squad.features import FeatureConverter, FeatureSettings
-from albert_tf.squad.settings import AnswerSettings
-from albert_tf.squad.task import span_logits
+from albert_tf.squad.settings import NullAnswerSettings, SquadV2Settings
 from modeling import AlbertConfig, AlbertModel
 
 Inputs = Mapping[str, np.ndarray]
-Scorer = Callable[[Inputs], "tuple[np.ndarray, np.ndarray]"]
+Outputs = Mapping[str, np.ndarray]
+Scorer = Callable[[Inputs], Outputs]
 
 
 @dataclass(frozen=True)
 class FoundAnswer:
-    """An answer and its location in the text.
+    """An answer and its location in the text, or that the text has no answer.
 
     Attributes:
-      text: text of the answer, a span of the whole text.
-      probability: probability among the n best.
-      line: line of the answer, from 1.
+      text: text of the answer, a span of the whole text; "" for "no answer".
+      probability: probability among the n best; of "no answer", its probability.
+      line: line of the answer, from 1; None without an answer, as all that follow.
       column: column of the answer's first character, from 1.
       start: offset of the answer's start in the text, in characters.
       end: offset of the answer's end (exclusive), in characters.
@@ -46,10 +48,15 @@ class FoundAnswer:
 
     text: str
     probability: float
-    line: int
-    column: int
-    start: int
-    end: int
+    line: int | None = None
+    column: int | None = None
+    start: int | None = None
+    end: int | None = None
+
+    @property
+    def is_none(self) -> bool:
+        """Whether this says that the text has no answer."""
+        return self.start is None
 
 
 @dataclass(frozen=True)
@@ -58,13 +65,14 @@ class Model:
 
     Attributes:
       tokenizer: tokenizer with a SentencePiece model.
-      scorer: function from the inputs of a batch of windows to scores: see `saved_model_scorer`.
+      scorer: function from the inputs of a batch of windows to the outputs of the head: see
+        `saved_model_scorer`.
       settings: keyword arguments for `answer_question`.
     """
 
     tokenizer: tokenization.FullTokenizer
     scorer: Scorer
-    settings: Mapping[str, int | bool]
+    settings: Mapping[str, Any]
 
     def answer(self, question: str, text: str, batch_size: int = 8) -> list[FoundAnswer]:
         """Find the answers to a question in a text; see `answer_question`."""
@@ -77,7 +85,7 @@ def load_model(
     path: str,
     albert_config_file: str | None = None,
     spm_model_file: str | None = None,
-    settings: Mapping[str, int | bool] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Model:
     """Load a question-answering model.
 
@@ -99,10 +107,12 @@ def load_model(
     saved_model = serving.find_saved_model(path)
     if saved_model:
         checkpoint = str(Path(saved_model) / serving.ASSETS / BEST_CHECKPOINT)
-        remedy = "export the model again with --export_dir"
+        remedy, saved = "export the model again with --export_dir", {}
     else:
         checkpoint, remedy = checkpoints.find_checkpoint(path), None
-    saved = model_folder.read_settings(Path(checkpoint).parent, AnswerSettings, remedy)
+        saved = calibration.read(checkpoint)
+    folder = Path(checkpoint).parent
+    saved = {**saved, **model_folder.read_settings(folder, NullAnswerSettings, remedy)}
     config_file, spm_model_file = model_files.beside_checkpoint(
         checkpoint, albert_config_file, spm_model_file
     )
@@ -164,8 +174,8 @@ def saved_model_scorer(path: str) -> Scorer:
     """Load an exported model.
 
     Returns:
-      A function from the model's inputs, int32 [B, S] by name, to the logits of starts and of ends,
-      float [B, S] each.
+      A function from the model's inputs, int32 [B, S] by name, to the outputs of its head, [B, ...]
+      by name: see `v1.span_outputs` and `v2.Head.outputs`.
     """
     with _without_fingerprint_lines():
         model = tf.saved_model.load_v2(path)
@@ -174,7 +184,7 @@ def saved_model_scorer(path: str) -> Scorer:
     def scores(inputs):
         outputs = signature(**{name: tf.constant(values) for name, values in inputs.items()})
         _ = model  # a reference, to keep the variables alive
-        return outputs["start_log_prob"].numpy(), outputs["end_log_prob"].numpy()
+        return {name: values.numpy() for name, values in outputs.items()}
 
     return scores
 
@@ -206,7 +216,12 @@ def checkpoint_scorer(config: AlbertConfig, checkpoint: str) -> Scorer:
     with tf.Graph().as_default():
         inputs = model_inputs()
         encoder = AlbertModel(config, False, *inputs.values(), compute_padding=False)
-        outputs = span_logits(encoder.get_sequence_output(), encoder.output_mask)
+        hidden = encoder.get_sequence_output()
+        if v2.ANSWERABILITY_KERNEL in checkpoints.shapes_in(checkpoint):
+            head = v2.Head(config, hidden, v2.answer_mask(inputs))
+            outputs = head.outputs(SquadV2Settings.start_n_top, SquadV2Settings.end_n_top)
+        else:
+            outputs = v1.span_outputs(hidden, encoder.output_mask)
         variables = tf.trainable_variables()
         shapes = {variable.op.name: variable.shape.as_list() for variable in variables}
         checkpoints.check_fits(checkpoint, shapes, all_needed=True)
@@ -233,8 +248,12 @@ def answer_question(
     do_lower_case: bool = True,
     n_best_size: int = 20,
     max_answer_length: int = 30,
+    null_score_diff_threshold: float = v2.DEFAULT_THRESHOLD,
 ) -> list[FoundAnswer]:
     """Find the answers to a question in a text.
+
+    A model of SQuAD v2.0 may find that there is none; then that comes first, before the spans that
+    would be the best otherwise.
 
     Args:
       question: text of the question.
@@ -248,6 +267,7 @@ def answer_question(
       do_lower_case: whether to lower-case the text.
       n_best_size: maximum number of answers.
       max_answer_length: maximum length of an answer, in pieces.
+      null_score_diff_threshold: score (logit) from which on a question has no answer.
 
     Returns:
       The answers, best first; empty if no span is valid.
@@ -260,18 +280,28 @@ def answer_question(
     settings = FeatureSettings(max_seq_length, doc_stride, max_query_length, do_lower_case)
     converter = FeatureConverter(tokenizer, settings)
     features = converter.features([Question("question", question, text)], for_training=False)
-    collector = AnswerCollector(n_best_size, max_answer_length)
+    collector = None
     # In batches as they are made: a long text has thousands of windows.
     for batch in iter(lambda: list(itertools.islice(features, batch_size)), []):
-        scores = scorer(_padded(batch))
-        for feature, start_scores, end_scores in zip(batch, *scores):
-            length = feature.window.num_positions
-            collector.add(feature.window, text, start_scores[:length], end_scores[:length])
-    candidates = collector.n_best(0)
-    if candidates == [NO_ANSWER]:
-        return []
-    probabilities = softmax([candidate.score for candidate in candidates])
-    return [_found(text, *pair) for pair in zip(candidates, probabilities)]
+        outputs = scorer(_padded(batch))
+        if collector is None:
+            kind = TopListCollector if "cls_logits" in outputs else SpanCollector
+            collector = kind(n_best_size, max_answer_length)
+        for row, feature in enumerate(batch):
+            row_outputs = {name: values[row] for name, values in outputs.items()}
+            collector.add(feature.window, text, row_outputs)
+    return _found_answers(text, collector, null_score_diff_threshold) if collector else []
+
+
+def _found_answers(text, collector, threshold):
+    """The n-best answers of the only question, and before them "no answer" if it has none."""
+    found, candidates = [], collector.n_best(0)
+    if isinstance(collector, TopListCollector) and collector.null_score(0) >= threshold:
+        found.append(FoundAnswer("", (1 + math.tanh(collector.null_score(0) / 2)) / 2))
+    if candidates != [collector.no_span]:
+        probabilities = softmax([candidate.score for candidate in candidates])
+        found += [_found(text, *pair) for pair in zip(candidates, probabilities)]
+    return found
 
 
 def _padded(features):

@@ -9,6 +9,8 @@ import collections
 from dataclasses import dataclass
 from typing import Any, Callable, Iterable, Sequence
 
+import numpy as np
+
 from albert_tf.report.blocks import (
     PARTLY_RIGHT,
     RIGHT,
@@ -16,6 +18,7 @@ from albert_tf.report.blocks import (
     WRONG,
     Bars,
     Block,
+    Histogram,
     Lines,
     Section,
     example,
@@ -32,6 +35,9 @@ _ANSWER_WORDS = (2, 3, 4, 6, 11)  # starts of the bins of lengths after the firs
 _PASSAGE_WORDS = (75, 125, 175, 250, 400)
 _WINDOWS = (2, 3, 4, 6)
 _CALIBRATION_BINS = 10
+_SCORE_BINS = 40
+_ANSWERABILITIES = ("has an answer", "has no answer")
+_NO_ANSWER = "no answer"
 _SHOWN_ANSWERS = 3
 _EXAMPLES_BYTES = 16_000_000  # there is one list in a page
 
@@ -46,8 +52,10 @@ class Outcome:
       starts: offsets of the first answers in the paragraph, in characters; None for an answer that
         is not a span.
       num_windows: number of windows of the paragraph.
-      exact_match: exact match of the best answer, 0 or 1.
-      f1: F1 of the best answer, 0 to 1.
+      exact_match: exact match of the prediction, 0 or 1.
+      f1: F1 of the prediction, 0 to 1.
+      null_score: score of "no answer" in v2.0, a logit; None in v1.1.
+      has_prediction: whether the best answer is the prediction, and not "no answer".
     """
 
     question: Question
@@ -56,6 +64,13 @@ class Outcome:
     num_windows: int
     exact_match: float
     f1: float
+    null_score: float | None = None
+    has_prediction: bool = True
+
+    @property
+    def probability(self) -> float:
+        """Probability of the best answer among the n best."""
+        return self.entries[0]["probability"]
 
 
 def outcomes(questions: Sequence[Question], answers: Sequence[dict]) -> list[Outcome]:
@@ -74,6 +89,98 @@ def outcomes(questions: Sequence[Question], answers: Sequence[dict]) -> list[Out
                 Outcome(question, entries, answer["starts"], answer["num_windows"], *scores)
             )
     return found
+
+
+def outcomes_with_threshold(
+    questions: Sequence[Question], answers: Sequence[dict], threshold: float
+) -> list[Outcome]:
+    """Score the predictions of SQuAD v2.0.
+
+    Args:
+      questions: all questions; it is known which of them have an answer.
+      answers: `SquadTask.answers` of them, in the same order.
+      threshold: score of "no answer" from which on this is the prediction.
+    """
+    found = []
+    for question, answer in zip(questions, answers):
+        entries, null_score = answer["n_best"], answer["null_score"]
+        has_prediction = null_score < threshold
+        prediction = entries[0]["text"] if has_prediction else ""
+        scores = metrics.v2_scores(question, prediction)
+        found.append(
+            Outcome(
+                *(question, entries, answer["starts"], answer["num_windows"]),
+                *(scores["exact"], scores["f1"], null_score, has_prediction),
+            )
+        )
+    return found
+
+
+def sections_with_threshold(found: Sequence[Outcome], threshold: float) -> list[Section]:
+    """Sections of the report page for SQuAD v2.0.
+
+    Args:
+      found: outcomes of `outcomes_with_threshold`.
+      threshold: score of "no answer" from which on this is the prediction.
+    """
+    answerable = [outcome for outcome in found if not outcome.question.is_impossible]
+    by_answer = _bars(
+        *("By whether there is an answer", "the passage", found), _answerability, _ANSWERABILITIES
+    )
+    blocks = [by_answer, *breakdowns(found, answerable)]
+    return [
+        Section("F1 and exact match by kind of question", blocks),
+        Section("Questions without an answer", threshold_charts(found, threshold)),
+        Section("Probabilities", [calibration(answerable)] if answerable else []),
+        Section("Questions", [listing(found)]),
+    ]
+
+
+def threshold_charts(found: Sequence[Outcome], threshold: float) -> list[Block]:
+    """Scores of "no answer", and F1 and exact match that each threshold would give."""
+    scores = np.array([outcome.null_score for outcome in found])
+    low, high = np.percentile(scores, (1, 99))
+    edges = np.linspace(low, max(high, low + 1e-3), _SCORE_BINS + 1)
+    clipped = np.clip(scores, edges[0], edges[-1])
+    groups = np.array([_answerability(outcome) for outcome in found])
+    series = {
+        name: np.histogram(clipped[groups == name], edges)[0].tolist() for name in _ANSWERABILITIES
+    }
+    line = {f"threshold {threshold:.3g}": threshold}
+    order = np.argsort(scores, kind="stable")
+    curves = {}
+    for name, number in (("F1", 0), ("exact match", 1)):
+        of_spans = np.array([_span_scores(outcome)[number] for outcome in found])[order]
+        of_none = np.array([float(outcome.question.is_impossible) for outcome in found])[order]
+        # With a threshold just above the n-th score, the first n questions have their span.
+        sums = of_none.sum() + np.cumsum(of_spans - of_none)
+        curves[name] = [
+            [float(x), float(100 * y / len(found))]
+            for x, y in zip(scores[order], sums)
+            if edges[0] <= x <= edges[-1]
+        ]
+    return [
+        Histogram(
+            *("Scores of “no answer”", "score (logit)", float(edges[0])),
+            *(float(edges[1] - edges[0]), series, line),
+            "From the threshold on the prediction is “no answer”. Scores beyond the ends count in "
+            "the first and the last bin.",
+        ),
+        Lines(
+            *("F1 and exact match against the threshold", "threshold", "percent", curves),
+            vertical=line,
+        ),
+    ]
+
+
+def _span_scores(outcome):
+    """F1 and exact match of the best answer, whatever the threshold."""
+    scores = metrics.v2_scores(outcome.question, outcome.entries[0]["text"])
+    return scores["f1"], scores["exact"]
+
+
+def _answerability(outcome):
+    return _ANSWERABILITIES[bool(outcome.question.is_impossible)]
 
 
 def sections(found: Sequence[Outcome]) -> list[Section]:
@@ -99,8 +206,13 @@ def question_word(text: str) -> str:
     return "other"
 
 
-def breakdowns(found: Sequence[Outcome]) -> list[Block]:
-    """Charts of F1 and exact match by properties of the questions."""
+def breakdowns(found: Sequence[Outcome], answerable: Sequence[Outcome] = ()) -> list[Block]:
+    """Charts of F1 and exact match by properties of the questions.
+
+    Args:
+      found: all questions.
+      answerable: those that have an answer; by default all.
+    """
 
     def lengths(text):
         return len(text.split())
@@ -112,8 +224,8 @@ def breakdowns(found: Sequence[Outcome]) -> list[Block]:
             QUESTION_WORDS,
         ),
         _binned(
-            *("By length of the answer", "words in the true answer", found),
-            lambda o: lengths(o.question.answers[0].text),
+            *("By length of the answer", "words in the true answer", answerable or found),
+            lambda o: lengths(o.question.answers[0].text) if o.question.answers else 1,
             _ANSWER_WORDS,
         ),
         _binned(
@@ -181,9 +293,8 @@ def calibration(found: Sequence[Outcome]) -> Block:
     """Exact match against the probability of the best answer, in bins of equal width."""
     bins = collections.defaultdict(list)
     for outcome in found:
-        probability = outcome.entries[0]["probability"]
-        index = min(int(probability * _CALIBRATION_BINS), _CALIBRATION_BINS - 1)
-        bins[index].append((probability, outcome.exact_match))
+        index = min(int(outcome.probability * _CALIBRATION_BINS), _CALIBRATION_BINS - 1)
+        bins[index].append((outcome.probability, outcome.exact_match))
     points = [
         [sum(column) / len(members) for column in zip(*members)]
         for _, members in sorted(bins.items())
@@ -200,15 +311,16 @@ def calibration(found: Sequence[Outcome]) -> Block:
 
 def listing(found: Sequence[Outcome]) -> Block:
     """The questions, worst first; among equally wrong ones those with the surest answer first."""
-    worst_first = sorted(
-        found, key=lambda o: (max(o.f1, o.exact_match), -o.entries[0]["probability"])
-    )
+    worst_first = sorted(found, key=lambda o: (max(o.f1, o.exact_match), -o.probability))
     words = {question_word(outcome.question.text) for outcome in found}
+    filters = {"Question word": [word for word in QUESTION_WORDS if word in words]}
+    if found[0].null_score is not None:
+        filters["The passage"] = _ANSWERABILITIES
     return fitting_examples(
         "Questions, worst first",
         [_example(outcome) for outcome in worst_first],
         _EXAMPLES_BYTES,
-        filters={"Question word": [word for word in QUESTION_WORDS if word in words]},
+        filters=filters,
         columns=("", "answer", "probability"),
         legend={
             TRUE_SPAN: "✓ true answers",
@@ -221,7 +333,12 @@ def listing(found: Sequence[Outcome]) -> Block:
 def _example(outcome):
     question, best = outcome.question, outcome.entries[:_SHOWN_ANSWERS]
     state = RIGHT if outcome.exact_match else PARTLY_RIGHT if outcome.f1 > 0 else WRONG
-    truths = list(dict.fromkeys(answer.text for answer in question.answers))
+    truths = list(dict.fromkeys(answer.text for answer in question.answers)) or [_NO_ANSWER]
+    scores = [] if outcome.null_score is None else [["", _NO_ANSWER, f"{outcome.null_score:.3g}"]]
+    groups = [question_word(question.text)]
+    if outcome.null_score is not None:
+        groups.append(_answerability(outcome))
+    prediction = f"“{best[0]['text']}”" if outcome.has_prediction else _NO_ANSWER
     marked = [[*span, TRUE_SPAN] for span in sorted(_true_spans(question))]
     for number, (entry, start) in enumerate(zip(best, outcome.starts), 1):
         if start is not None:
@@ -235,13 +352,13 @@ def _example(outcome):
         state=state,
         facts=[
             f"F1 {100 * outcome.f1:.0f}",
-            f"“{best[0]['text']}”",
-            f"{100 * best[0]['probability']:.0f}%",
+            prediction,
+            *([f"{100 * outcome.probability:.0f}%"] if outcome.has_prediction else []),
         ],
-        groups=[question_word(question.text)],
+        groups=groups,
         passage=question.paragraph,
         spans=marked,
-        rows=[*answers, *(["✓", text, ""] for text in truths), ["id", question.id, ""]],
+        rows=[*answers, *scores, *(["✓", text, ""] for text in truths), ["id", question.id, ""]],
     )
 
 

@@ -17,6 +17,9 @@ from albert_tf.runs.settings import (
     setting,
 )
 
+_LARGEST_SCORE = 1e30  # well within float32
+_LONGEST_LIST = 1000
+
 
 @dataclass(frozen=True)
 class AnswerSettings(TextSettings):
@@ -42,6 +45,21 @@ class AnswerSettings(TextSettings):
 
 
 @dataclass(frozen=True)
+class NullAnswerSettings(AnswerSettings):
+    """Answers that may be "no answer", as in SQuAD v2.0."""
+
+    WITHOUT_INFLUENCE: ClassVar = ("null_score_diff_threshold",)
+
+    null_score_diff_threshold: float | None = setting(
+        None,
+        "Score (logit) from which on a question has no answer. Default: that of the best F1, found "
+        "when the model is evaluated.",
+        lower=-_LARGEST_SCORE,
+        upper=_LARGEST_SCORE,
+    )
+
+
+@dataclass(frozen=True)
 class SquadSettings(AnswerSettings, RunSettings):
     """Question files, feature files and length of training."""
 
@@ -61,8 +79,8 @@ class SquadSettings(AnswerSettings, RunSettings):
 
     scale_learning_rate: bool = False
     do_predict: bool = setting(True, "Whether to predict and evaluate.")
-    train_file: str | None = path_setting("SQuAD v1.1 JSON to train on, such as train-v1.1.json.")
-    predict_file: str | None = path_setting("SQuAD v1.1 JSON to predict, such as dev-v1.1.json.")
+    train_file: str | None = path_setting("SQuAD JSON to train on, such as train-v1.1.json.")
+    predict_file: str | None = path_setting("SQuAD JSON to predict, such as dev-v1.1.json.")
     train_feature_file: str | None = path_setting(
         "TFRecord file of the training features. Default: in output_dir."
     )
@@ -80,4 +98,22 @@ class SquadSettings(AnswerSettings, RunSettings):
     )
     warmup_proportion: float = setting(
         0.1, "Fraction of the steps used to warm up the learning rate.", upper=1
+    )
+
+
+@dataclass(frozen=True)
+class SquadV2Settings(NullAnswerSettings, SquadSettings):
+    """Settings of SQuAD v2.0 beside those of v1.1."""
+
+    WITHOUT_INFLUENCE: ClassVar = ("start_n_top", "end_n_top")
+
+    start_n_top: int = setting(
+        5, "Number of best starts to combine with ends.", lower=1, upper=_LONGEST_LIST
+    )
+    end_n_top: int = setting(5, "Number of best ends for each start.", lower=1, upper=_LONGEST_LIST)
+    dropout_prob: float = setting(
+        0.1,
+        "Dropout in the part of the head that says whether there is an answer, in training.",
+        upper=1,
+        excludes_upper=True,
     )

@@ -1,97 +1,40 @@
-"""SQuAD v1.1 task: span head and loss, answers, exact match and F1."""
+"""What the tasks of SQuAD v1.1 and v2.0 share: questions, records, and answers from outputs."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Iterable, Iterator, Mapping, Sequence
 
 import tensorflow.compat.v1 as tf
 
-import modeling
 from albert_tf.bounds import Bounds
 from albert_tf.errors import InputError
 from albert_tf.records.record_files import RecordFields
 from albert_tf.report.blocks import Section
 from albert_tf.runs.problems import Problems
-from albert_tf.runs.task import (
-    DataSet,
-    Evaluation,
-    Prediction,
-    Record,
-    Schedule,
-    Skipped,
-    Task,
-)
+from albert_tf.runs.task import DataSet, Prediction, Record, Schedule, Skipped, Task
 from albert_tf.squad import features as squad_features
-from albert_tf.squad import metrics, report
-from albert_tf.squad.answers import NO_ANSWER, AnswerCollector
+from albert_tf.squad import report
+from albert_tf.squad.answers import AnswerCollector
 from albert_tf.squad.data import Question, read_squad
 from albert_tf.squad.features import FeatureConverter, FeatureSettings, Window
 from albert_tf.squad.settings import SquadSettings
-from modeling import AlbertModel
-
-_PADDING_LOGIT = -10000.0
 
 _INDEX = Bounds(is_whole=True, lower=0)
 
 
-def span_logits(
-    sequence_output: tf.Tensor, output_mask: tf.Tensor | None = None
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Build the span head: logits of each position as the start and the end of the answer.
-
-    Args:
-      sequence_output: float tensor [B, S, D], output of the encoder.
-      output_mask: bool tensor [B, S], the encoder's `output_mask`. Positions whose output is not
-        computed get the logit -10000.
-
-    Returns:
-      Start logits and end logits, float tensors [B, S].
-    """
-    batch_size, length, width = modeling.get_shape_list(sequence_output)
-    with tf.variable_scope("cls/squad"):
-        logits = modeling.output_layer(tf.reshape(sequence_output, [-1, width]), 2)
-    logits = tf.reshape(logits, [batch_size, length, 2])
-    if output_mask is not None:
-        logits = tf.where_v2(output_mask[:, :, tf.newaxis], logits, _PADDING_LOGIT)
-    start_logits, end_logits = tf.unstack(logits, axis=2)
-    return start_logits, end_logits
-
-
-def span_loss(
-    start_logits: tf.Tensor,
-    end_logits: tf.Tensor,
-    start_positions: tf.Tensor,
-    end_positions: tf.Tensor,
-) -> tf.Tensor:
-    """Mean of the cross-entropies of start and end positions (BERT, section 4.2).
-
-    Args:
-      start_logits: float tensor [B, S].
-      end_logits: float tensor [B, S].
-      start_positions: int tensor [B].
-      end_positions: int tensor [B].
-
-    Returns:
-      Scalar float tensor.
-    """
-
-    def cross_entropy(logits, positions):
-        return tf.reduce_mean(
-            tf.nn.sparse_softmax_cross_entropy_with_logits(labels=positions, logits=logits)
-        )
-
-    start_loss = cross_entropy(start_logits, start_positions)
-    end_loss = cross_entropy(end_logits, end_positions)
-    return (start_loss + end_loss) / 2.0
-
-
 class SquadTask(Task):
-    """SQuAD v1.1: prediction of the span of a paragraph that answers a question."""
+    """Prediction of the span of a paragraph that answers a question: base class.
+
+    Attributes:
+      version: version of SQuAD; see `data`.
+      collector_class: class that makes the answers from the outputs of the head.
+    """
 
     settings: SquadSettings
-    title = "SQuAD v1.1"
     fate_of_long_examples = "read in several windows"
+    version: ClassVar[str]
+    collector_class: ClassVar[type[AnswerCollector]]
     counter = ("unique_ids", squad_features.FIRST_UNIQUE_ID)
 
     def read_inputs(self, problems: Problems) -> None:
@@ -112,7 +55,7 @@ class SquadTask(Task):
                     record_name="train_features.tfrecord",
                     record_file=settings.train_feature_file,
                     inputs={"train_file": settings.train_file},
-                    examples=_read_examples("train_file", settings.train_file, True),
+                    examples=self._read_examples("train_file", settings.train_file, True),
                 )
         with problems.collected():
             if settings.do_predict:
@@ -122,10 +65,16 @@ class SquadTask(Task):
                     companion_name="predict_windows.tfrecord",
                     companion_file=settings.predict_feature_left_file,
                     inputs={"predict_file": settings.predict_file},
-                    examples=_read_examples("predict_file", settings.predict_file, False),
+                    examples=self._read_examples("predict_file", settings.predict_file, False),
                     batch_size=settings.predict_batch_size,
                 )
                 self.eval_sets = [predict_set]
+
+    def _read_examples(self, flag, path, for_training):
+        """Read the SQuAD file given by a flag."""
+        if not path:
+            raise InputError(f"--{flag} is missing: give a SQuAD {self.version} file")
+        return read_squad(path, for_training, self.version)
 
     @property
     def schedule(self) -> Schedule:
@@ -184,65 +133,19 @@ class SquadTask(Task):
         """Whether two questions have the same paragraph, which is then tokenized once."""
         return first.paragraph == second.paragraph
 
-    def loss(self, encoder: AlbertModel, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Build the head and its loss for training."""
-        logits = span_logits(encoder.get_sequence_output(), encoder.output_mask)
-        return span_loss(*logits, features["start_positions"], features["end_positions"])
-
-    def outputs(
-        self, encoder: AlbertModel, features: Mapping[str, tf.Tensor]
-    ) -> dict[str, tf.Tensor]:
-        """Build the head for prediction: float logits [B, S] of start and end."""
-        start_logits, end_logits = span_logits(encoder.get_sequence_output(), encoder.output_mask)
-        return {"start_log_prob": start_logits, "end_log_prob": end_logits}
-
-    def answers(
-        self, examples: Sequence[Question], predictions: Iterable[Prediction]
-    ) -> list[dict[str, Any]]:
-        """Find the n best answers to each question.
-
-        Returns:
-          A dictionary per question: `n_best`, its entries as in `nbest_predictions.json`; `starts`,
-          the offsets of these answers in the paragraph, None for one that is not a span; and
-          `num_windows`.
-        """
+    def answers(self, examples: Sequence[Question], predictions: Iterable[Prediction]) -> list[Any]:
+        """Find the answers to each question; see `AnswerCollector.answer`."""
         settings = self.settings
-        collector = AnswerCollector(settings.n_best_size, settings.max_answer_length)
+        collector = self.collector_class(settings.n_best_size, settings.max_answer_length)
         for prediction in predictions:
             window = _window(prediction.companion, examples, settings.max_seq_length)
-            length = window.num_positions  # excludes padding from the ranking
-            collector.add(
-                window,
-                examples[window.question].paragraph,
-                prediction.outputs["start_log_prob"][:length],
-                prediction.outputs["end_log_prob"][:length],
-            )
-        return [
-            {
-                "n_best": collector.n_best_entries(number),
-                "starts": [
-                    None if candidate is NO_ANSWER else candidate.start
-                    for candidate in collector.n_best(number)
-                ],
-                "num_windows": collector.num_windows(number),
-            }
-            for number in range(len(examples))
-        ]
-
-    def evaluate(self, data_set: DataSet, answers: Sequence[dict[str, Any]]) -> Evaluation:
-        """Compute exact match and F1 of the best answers, if the true answers are known."""
-        questions = data_set.examples
-        n_best = {question.id: answer["n_best"] for question, answer in zip(questions, answers)}
-        predictions = {question_id: entries[0]["text"] for question_id, entries in n_best.items()}
-        files = {"predictions.json": predictions, "nbest_predictions.json": n_best}
-        if not any(question.answers for question in questions):
-            return Evaluation({}, files)
-        return Evaluation(metrics.squad_metrics(questions, predictions), files)
+            collector.add(window, examples[window.question].paragraph, prediction.outputs)
+        return [collector.answer(number) for number in range(len(examples))]
 
     def report_sections(
         self, data_set: DataSet, answers: Sequence[dict[str, Any]]
     ) -> list[Section]:
-        """Sections of the report page: scores by kind of question, calibration, the questions."""
+        """Sections of the report page; none without true answers."""
         return report.sections(report.outcomes(data_set.examples, answers))
 
 
@@ -266,10 +169,3 @@ def _window(companion, examples, max_seq_length) -> Window:
     ):
         raise companion.error("the window does not fit its question")
     return window
-
-
-def _read_examples(flag, path, for_training):
-    """Read the SQuAD file given by a flag."""
-    if not path:
-        raise InputError(f"--{flag} is missing: give a SQuAD v1.1 file")
-    return read_squad(path, for_training)

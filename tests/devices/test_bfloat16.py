@@ -14,7 +14,7 @@ import pytest
 from albert_tf.devices import bfloat16
 from albert_tf.errors import InputError
 from golden import golden_numbers
-from heads import HEADS
+from heads import ALL_HEADS, HEADS
 from scripts import ROOT, assert_same_variables, fail, run_squad, succeed
 
 CONFIG = ROOT / "bf16_config/albert.json"
@@ -62,20 +62,27 @@ def test_the_first_loss_of_multiple_choice_is_close_to_float32():
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.parametrize("head", [*HEADS, "race"])
+@pytest.mark.parametrize("head", ALL_HEADS)
 def test_products_outside_of_heads_are_in_bfloat16(head):
     _, nodes = trained(head, CONFIG)
     in_float32 = {name for name, dtype in products(nodes).items() if dtype != "bfloat16"}
     # The golden pre-training graph has its heads twice; the second copy computes the loss.
-    scope = {"squad": "cls/squad/", "pretraining": "cls/seq_relationship_1/"}.get(head, "")
-    dense = [scope] if head == "squad" else [scope, "bert/pooler/"]
+    # The golden graphs have some heads twice; the copies marked by a number compute the loss.
+    products_of_heads = {
+        "squad": ["cls/squad/MatMul"],
+        "squad_v2": [
+            *("start_logits/MatMul", "end_logits_1/dense_1/MatMul"),
+            *(f"answer_class/MatMul{number}" for number in ("", "_1", "_2")),
+        ],
+        "pretraining": ["cls/seq_relationship_1/MatMul", "bert/pooler/MatMul"],
+    }.get(head, ["MatMul", "bert/pooler/MatMul"])
     assert in_float32 == {
         name
-        for layer in dense
+        for product in products_of_heads
         for name in (
-            f"{layer}MatMul",
-            f"gradients/{layer}MatMul_grad/MatMul",
-            f"gradients/{layer}MatMul_grad/MatMul_1",
+            product,
+            f"gradients/{product}_grad/MatMul",
+            f"gradients/{product}_grad/MatMul_1",
         )
     }
     layers = [name for name in products(nodes) if "/inner_group_0/" in name]

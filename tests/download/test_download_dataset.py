@@ -11,7 +11,17 @@ import zipfile
 import pytest
 
 from file_server import Fault, FileServer
-from scripts import SAMPLE_GLUE, SAMPLE_PREDICT, SAMPLE_RACE, SAMPLE_TRAIN, command, fail, succeed
+from scripts import (
+    SAMPLE_GLUE,
+    SAMPLE_PREDICT,
+    SAMPLE_RACE,
+    SAMPLE_TRAIN,
+    SAMPLE_V2_PREDICT,
+    SAMPLE_V2_TRAIN,
+    command,
+    fail,
+    succeed,
+)
 
 BOM = b"\xef\xbb\xbf"
 TRAIN_HEADER = BOM + b"Quality\t#1 ID\t#2 ID\t#1 String\t#2 String"
@@ -68,6 +78,8 @@ FILES = {
     "/data/RACE.tar.gz": tar_of("RACE", RACE),
     "/squad/train-v1.1.json": SAMPLE_TRAIN.read_bytes(),
     "/squad/dev-v1.1.json": SAMPLE_PREDICT.read_bytes(),
+    "/squad/train-v2.0.json": SAMPLE_V2_TRAIN.read_bytes(),
+    "/squad/dev-v2.0.json": SAMPLE_V2_PREDICT.read_bytes(),
     "/evaluate/blob/": b"print('evaluation')\n",
     "/glue/CoLA.zip": zip_of("CoLA", sample_task("CoLA")),
     "/glue/STS-B.zip": zip_of("STS-B", sample_task("STS-B")),
@@ -110,16 +122,30 @@ def contents(folder):
 
 def test_data_sets(server, tmp_path):
     server.faults = [Fault(cut_after=1000)]
-    names = ["squad", "squad-evaluation", "mrpc", "STS_B", "cola", "sst-2", "qnli", "ax"]
+    names = [
+        "squad",
+        "squad-v2",
+        "squad-evaluation",
+        "mrpc",
+        "STS_B",
+        "cola",
+        "sst-2",
+        "qnli",
+        "ax",
+    ]
     result = download(server, tmp_path, *names)
     succeed(result)
-    folders = ["SQuAD", "SQuAD-evaluation", "MRPC", "STS-B", "CoLA", "SST-2", "QNLI", "AX"]
+    folders = ["SQuAD", "SQuAD-v2", "SQuAD-evaluation"]
+    folders += ["MRPC", "STS-B", "CoLA", "SST-2", "QNLI", "AX"]
     assert result.stdout.splitlines() == [str(tmp_path / folder) for folder in folders]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(folders)
 
     assert contents(tmp_path / "SQuAD") == {
         "train-v1.1.json": FILES["/squad/train-v1.1.json"],
         "dev-v1.1.json": FILES["/squad/dev-v1.1.json"],
+    }
+    assert contents(tmp_path / "SQuAD-v2") == {
+        name: FILES[f"/squad/{name}"] for name in ("train-v2.0.json", "dev-v2.0.json")
     }
     evaluation = contents(tmp_path / "SQuAD-evaluation")
     assert evaluation == {"evaluate-v1.1.py": FILES["/evaluate/blob/"]}
@@ -173,6 +199,12 @@ def test_published_digests_are_checked(server, tmp_path):
         ("sst-2", "/glue/SST-2.zip", FILES["/glue/CoLA.zip"], "the header has no column"),
         ("squad", "/squad/dev-v1.1.json", b"{}", "data is missing"),
         (
+            "squad-v2",
+            "/squad/dev-v2.0.json",
+            FILES["/squad/dev-v1.1.json"],
+            "dev-v2.0.json: the questions are of SQuAD v1.1",
+        ),
+        (
             "race",
             "/data/RACE.tar.gz",
             tar_of("RACE", dict(list(RACE.items())[1:])),
@@ -192,4 +224,4 @@ def test_unusable_sources_are_refused(server, tmp_path, name, path, content, mes
 
 def test_names_are_needed(server, tmp_path):
     (line,) = fail(download(server, tmp_path))
-    assert "name the data sets to download: squad, squad-evaluation, race, cola, mnli, mrpc" in line
+    assert "name the data sets to download: squad, squad-v2, squad-evaluation, race, cola, " in line

@@ -21,6 +21,8 @@ from task_factory import SCRIPTS, make_setup, training_shapes
 
 PREDICT, TRAIN = estimators.ModeKeys.PREDICT, estimators.ModeKeys.TRAIN
 LAYERS = tiny_config().num_hidden_layers
+WITH_LAYER_NORM = ("squad_v2", "pretraining")  # in the head
+POOLER_UNUSED = ("squad", "squad_v2")
 NUMBERS = (tf.float32, tf.bfloat16, tf.int32)
 
 
@@ -51,9 +53,10 @@ def counts(graph):
 
 @pytest.mark.parametrize(
     ("script", "layer_norms"),
-    # One after the embeddings, two per layer, and one in the masked language model's head.
+    # One after the embeddings, two per layer, and one in the heads of SQuAD v2.0 and masked LM.
     [
         ("squad", 1 + 2 * LAYERS),
+        ("squad_v2", 2 + 2 * LAYERS),
         ("classifier", 1 + 2 * LAYERS),
         ("race", 1 + 2 * LAYERS),
         ("pretraining", 2 + 2 * LAYERS),
@@ -79,7 +82,7 @@ def test_training_graphs(graph, setup_of, script, layer_norms):
 def expected_gradients(script, gradients, variables):
     """All gradients, except for the pooler in SQuAD, whose loss does not depend on it."""
     for gradient, variable in zip(gradients, variables):
-        if script == "squad" and "bert/pooler/" in variable.op.name:
+        if script in POOLER_UNUSED and "bert/pooler/" in variable.op.name:
             assert gradient is None
         else:
             yield gradient
@@ -93,7 +96,7 @@ def test_checkpoints_have_the_same_names(graph, setup_of, script):
     assert trained == {name: list(shape) for name, shape in published.items() if name in trained}
     slots = {f"{name}/{slot}" for name in trained for slot in ("adam_m", "adam_v")}
     others = {v.op.name for v in tf.global_variables()} - trained.keys()
-    unused = {name for name in slots if script == "squad" and "bert/pooler/" in name}
+    unused = {name for name in slots if script in POOLER_UNUSED and "bert/pooler/" in name}
     assert others == slots - unused | {"global_step"}
 
 
@@ -124,7 +127,7 @@ def test_no_dynamic_dimension_in_prediction(graph, setup_of, script, length):
     }
     features = placeholders(specs)
     predictions = make_model_fn(setup, setup.device)(features, None, PREDICT, None).predictions
-    assert counts(graph)["HabanaLayerNorm"] == 1 + 2 * LAYERS + (script == "pretraining")
+    assert counts(graph)["HabanaLayerNorm"] == 1 + 2 * LAYERS + (script in WITH_LAYER_NORM)
     assert predictions
     assert dynamic_tensors([tensor.op for tensor in predictions.values()]) == []
 

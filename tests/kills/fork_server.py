@@ -25,7 +25,8 @@ _LOADED = (
     "albert_tf.pretraining.task",
     "albert_tf.pretraining.writing",
     "albert_tf.runs.loop",
-    "albert_tf.squad.task",
+    "albert_tf.squad.v1",
+    "albert_tf.squad.v2",
     "sklearn.metrics",
     "scipy.stats",
 )

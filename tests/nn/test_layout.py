@@ -11,8 +11,8 @@ import optimization
 from albert_tf.devices.cpu import Cpu
 from albert_tf.devices.device import PORTABLE, Device, building_for
 from albert_tf.nn.layout import Tokens
-from albert_tf.squad import task as squad_task
-from golden import INPUTS, build, tiny_config
+from albert_tf.squad import v1
+from golden import INPUTS, SQUAD_V2_INPUTS, build, tiny_config
 from heads import HEADS
 
 MASK = INPUTS["input_mask"] == 1
@@ -34,9 +34,9 @@ class StaticDevice(Device):
 @pytest.fixture
 def over_pieces(monkeypatch):
     """Take SQuAD's loss over the pieces in padded graphs too."""
-    span_logits = squad_task.span_logits
+    span_logits = v1.span_logits
     monkeypatch.setattr(
-        squad_task, "span_logits", lambda sequence, _: span_logits(sequence, tf.constant(MASK))
+        v1, "span_logits", lambda sequence, _: span_logits(sequence, tf.constant(MASK))
     )
 
 
@@ -74,7 +74,8 @@ def assert_equal(padded, tokens, tolerance=2e-6):
 
 
 @pytest.mark.parametrize(
-    ("head", "device"), [("pretraining", PORTABLE), *((head, Cpu()) for head in HEADS)]
+    ("head", "device"),
+    [("pretraining", PORTABLE), *((head, Cpu()) for head in [*HEADS, "squad_v2"])],
 )
 def test_outputs_and_gradients_are_those_of_the_padded_graph(over_pieces, head, device):
     def compute(inputs, compute_padding):
@@ -90,7 +91,7 @@ def test_outputs_and_gradients_are_those_of_the_padded_graph(over_pieces, head, 
         return outputs
 
     with building_for(device):
-        assert_equal(*run_both(compute))
+        assert_equal(*run_both(compute, SQUAD_V2_INPUTS if head == "squad_v2" else INPUTS))
 
 
 @pytest.mark.parametrize(("head", "optimizer"), [("squad", "adamw"), ("pretraining", "lamb")])

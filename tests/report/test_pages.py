@@ -22,7 +22,8 @@ from albert_tf.report import page
 from albert_tf.runs import loop, reporting
 from albert_tf.squad import report as squad_report
 from albert_tf.squad.data import Answer, Question
-from albert_tf.squad.task import SquadTask
+from albert_tf.squad.v1 import SquadV1Task
+from albert_tf.squad.v2 import SquadV2Task
 from browser import console, open_browser, requests_of
 from golden import checkpoint_of
 from own_data.files import write_rows
@@ -36,6 +37,10 @@ PAGES = {
     "squad": [
         *("Run", "Curves", "Data", "F1 and exact match by kind of question", "Probabilities"),
         "Questions",
+    ],
+    "squad_v2": [
+        *("Run", "Curves", "Data", "F1 and exact match by kind of question"),
+        *("Questions without an answer", "Probabilities", "Questions"),
     ],
     "race": ["Run", "Curves", "Data", "Labels", "Examples"],
     "classifier": ["Run", "Curves", "Data", "Labels", "Examples"],
@@ -77,7 +82,8 @@ def runs(tmp_path_factory, questions, pretraining_records):
         "init_checkpoint": checkpoint_of("regression"),
     }
     tasks = {
-        "squad": ("squad", SquadTask, {"train_steps": 4, "predict_file": questions}),
+        "squad": ("squad", SquadV1Task, {"train_steps": 4, "predict_file": questions}),
+        "squad_v2": ("squad_v2", SquadV2Task, {"train_steps": 4}),
         "race": ("race", RaceTask, {"train_step": 4}),
         "classifier": ("classifier", ClassifierTask, {"train_step": 4}),
         "regression": ("classifier", OwnDataTask, {"train_step": 4, **own_scores}),

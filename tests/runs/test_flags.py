@@ -17,6 +17,7 @@ import ask
 import run_classifier
 import run_pretraining
 import run_squad_v1
+import run_squad_v2
 from albert_tf.downloads.settings import DataSetSettings, ModelDownloadSettings
 from albert_tf.errors import InputError
 from albert_tf.pretraining.settings import RecordSettings
@@ -24,11 +25,12 @@ from albert_tf.runs import flags as run_flags
 from albert_tf.runs import startup
 from albert_tf.runs.help_text import help_text
 from albert_tf.runs.settings import TpuSettings, bounds_of, setting
-from albert_tf.squad.task import SquadTask
+from albert_tf.squad.v1 import SquadV1Task
 from scripts import ROOT, fail, run_script
 
 SCRIPTS_WITH_HELP = (
     "run_squad_v1.py",
+    "run_squad_v2.py",
     "run_classifier.py",
     "run_pretraining.py",
     "create_pretraining_data.py",
@@ -40,6 +42,7 @@ SCRIPTS_WITH_HELP = (
 
 SETTINGS_CLASSES = (
     run_squad_v1.Settings,
+    run_squad_v2.Settings,
     run_classifier.Settings,
     run_pretraining.Settings,
     RecordSettings,
@@ -108,7 +111,17 @@ SQUAD = {
     "n_best_size": 20,
     "max_answer_length": 30,
 }
-
+SQUAD_V2 = {
+    **SQUAD,
+    "do_train": False,
+    "do_predict": False,
+    "num_train_epochs": 3.0,
+    "save_checkpoints_steps": 1000,
+    "start_n_top": 5,
+    "end_n_top": 5,
+    "dropout_prob": 0.1,
+    "null_score_diff_threshold": None,
+}
 
 CLASSIFICATION = {
     "data_dir": None,
@@ -234,6 +247,7 @@ def flags_of(script, settings="Settings"):
     ("script", "settings", "own"),
     [
         ("run_squad_v1", "Settings", SQUAD),
+        ("run_squad_v2", "Settings", SQUAD_V2),
         ("run_classifier", "Settings", CLASSIFIER),
         ("run_race", "RaceSettings", RACE),
         ("run_pretraining", "Settings", PRETRAINING),
@@ -332,6 +346,7 @@ def test_every_numeric_flag_refuses_absurd_values(value):
         "max_unpacked_size": ("2147483648",),
         "random_seed": ("-1000000",),
         "threshold_to_export": ("-1000000", "2147483648"),
+        "null_score_diff_threshold": ("-1000000", "2147483648"),
     }
     for settings_class in SETTINGS_CLASSES:
         names = [
@@ -351,7 +366,7 @@ def test_every_numeric_flag_refuses_absurd_values(value):
 def test_a_run_without_flags_checks_its_settings_too():
     settings = run_squad_v1.Settings(predict_batch_size=2**31, num_train_epochs=-1.0)
     with pytest.raises(InputError) as error:
-        startup.check(SquadTask, settings)
+        startup.check(SquadV1Task, settings)
     assert str(error.value).splitlines() == [
         "--predict_batch_size=2147483648: give a whole number from 1 to 1048576",
         "--num_train_epochs=-1: give a number greater than 0 and of at most 1000000",

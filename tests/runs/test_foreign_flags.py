@@ -17,7 +17,9 @@ from scripts import run_script
         ("run_classifier.py", "noverbose_logging", "use --verbosity=1"),
         ("run_race.py", "num_keep_checkpoint=3", "use --keep_checkpoint_max"),
         ("run_classifier.py", "max_qa_length=3", "run_race.py"),
-        ("run_squad_v1.py", "version_2_with_negative=true", "SQuAD 2.0"),
+        ("run_squad_v1.py", "version_2_with_negative=true", "run_squad_v2.py"),
+        ("run_squad_v2.py", "version_2_with_negative=true", "for SQuAD v2.0 alone; leave it out"),
+        ("run_squad_v1.py", "start_n_top=5", "run_squad_v2.py"),
     ],
 )
 def test_what_to_use_is_told(script, flag, remedy):

@@ -56,8 +56,8 @@ def test_both_signatures_give_the_scores_of_the_checkpoint(
     rows = rows_of(batch_size, length)
     inputs = padded(rows)
     assert inputs["input_ids"].shape == (batch_size, length)
-    start_scores, end_scores = scores_of_checkpoint(inputs)
-    assert np.ptp(start_scores) > 0.1
+    expected = scores_of_checkpoint(inputs)
+    assert np.ptp(expected["start_log_prob"]) > 0.1
 
     by_ids = model.signatures["serving_default"]
     from_ids = by_ids(**{name: tf.constant(value) for name, value in inputs.items()})
@@ -65,9 +65,9 @@ def test_both_signatures_give_the_scores_of_the_checkpoint(
     serialized = [serialize_example(row) for row in rows]
     from_examples = by_examples(input=tf.constant(serialized))
     for outputs in (from_ids, from_examples):
-        assert set(outputs) == {"start_log_prob", "end_log_prob"}
-        np.testing.assert_allclose(outputs["start_log_prob"], start_scores, rtol=0, atol=1e-5)
-        np.testing.assert_allclose(outputs["end_log_prob"], end_scores, rtol=0, atol=1e-5)
+        assert set(outputs) == set(expected) == {"start_log_prob", "end_log_prob"}
+        for name, scores in expected.items():
+            np.testing.assert_allclose(outputs[name], scores, rtol=0, atol=1e-5, err_msg=name)
 
 
 def test_signatures(model):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 
 from albert_tf.errors import InputError
-from albert_tf.squad.data import Answer, Question, read_squad
+from albert_tf.squad.data import V1, V2, Answer, Question, read_squad
 
 
 def squad_file(tmp_path, *questions, context="The lamp was lit."):
@@ -112,3 +113,70 @@ def test_prediction_does_not_need_answers_at_their_place(tmp_path):
 def test_duplicate_ids_are_refused_in_prediction_too(tmp_path):
     with pytest.raises(InputError, match="q1: duplicate id"):
         read_squad(squad_file(tmp_path, question(), question()), for_training=False)
+
+
+def impossible(question_id="q2", **others):
+    return {"id": question_id, "question": "What?", "answers": [], "is_impossible": True, **others}
+
+
+ANSWERABLE = question(is_impossible=False)
+
+
+@pytest.mark.parametrize("for_training", [True, False])
+def test_reads_a_file_of_v2(tmp_path, for_training):
+    answers = [{"text": "The", "answer_start": 5}]
+    path = squad_file(tmp_path, ANSWERABLE, impossible(plausible_answers=answers))
+    context = "The lamp was lit."
+    assert read_squad(path, for_training, V2) == [
+        Question("q1", "What?", context, (Answer("lamp", 4),), is_impossible=False),
+        Question("q2", "What?", context, is_impossible=True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("questions", "found", "script"),
+    [
+        ([ANSWERABLE, impossible()], V2, "run_squad_v2.py"),
+        ([question(), impossible()], V2, "run_squad_v2.py"),
+        ([question()], V1, "run_squad_v1.py"),
+    ],
+)
+@pytest.mark.parametrize("for_training", [True, False])
+def test_files_of_the_other_version_are_refused(tmp_path, questions, found, script, for_training):
+    path = squad_file(tmp_path, *questions)
+    expected = V1 if found == V2 else V2
+    message = f"questions are of SQuAD {found}, but this script reads {expected}; use {script}"
+    with pytest.raises(InputError, match=message):
+        read_squad(path, for_training, expected)
+
+
+@pytest.mark.parametrize(("written", "version"), [("1.1", V1), ("v2.0", V2)])
+def test_questions_without_answers_are_of_the_version_that_the_file_names(
+    tmp_path, written, version
+):
+    path = squad_file(tmp_path, question(answers=[]))
+    value = json.loads(Path(path).read_text())
+    assert read_squad(path, False, V1) == read_squad(path, False, V2)
+    Path(path).write_text(json.dumps({**value, "version": written}))
+    assert len(read_squad(path, False, version)) == 1
+    with pytest.raises(InputError, match=f"are of SQuAD {version}"):
+        read_squad(path, False, V1 if version == V2 else V2)
+
+
+@pytest.mark.parametrize(
+    ("questions", "for_training", "message"),
+    [
+        ([impossible(answers=ANSWERABLE["answers"])], False, "question q2: .* is true, but there"),
+        ([ANSWERABLE, question("q2", answers=[], is_impossible=False)], True,
+         "question q2: is_impossible is false, but there is no answer"),
+        ([ANSWERABLE, question("q2")], False, "question q2: is_impossible is missing"),
+        ([question(answers=[])], True, "question q1: is_impossible is missing"),
+        ([question(start=3, is_impossible=False)], True, "question q1: the answer 'lamp' is not"),
+        ([question(is_impossible="no")], False, "is_impossible is \"no\", not true or false"),
+    ],
+)  # fmt: skip
+def test_unusable_questions_of_v2_are_refused(tmp_path, questions, for_training, message):
+    path = squad_file(tmp_path, *questions)
+    with pytest.raises(InputError, match=message) as error:
+        read_squad(path, for_training, V2)
+    assert str(error.value).startswith(f"{path}: ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from albert_tf.squad.data import Question, read_squad
+from albert_tf.squad.data import V2, Question, read_squad
 from albert_tf.squad.features import (
     FIRST_UNIQUE_ID,
     FeatureConverter,
@@ -56,6 +56,30 @@ def test_features_are_golden(sample_tokenizer, name, split):
             ours["end_position"] = feature.end_position
             ours["is_impossible"] = feature.is_impossible
         assert ours == golden
+
+
+@pytest.mark.parametrize(
+    ("sample", "golden"),
+    [("sample_squad_v2_train", "squad_v2_train_s96"), ("sample_squad_v2", "squad_v2_s96_predict")],
+)
+def test_features_of_v2_are_golden(sample_tokenizer, sample, golden):
+    """The windows of an unanswerable question in training have no answer, as those without it."""
+    for_training = sample.endswith("train")
+    questions = read_squad(str(GOLDEN / f"sample/{sample}.json"), for_training, V2)
+    converter = FeatureConverter(sample_tokenizer, SETTINGS["s96"])
+    features = list(converter.features(questions, for_training))
+    expected = golden_lines(golden)
+    assert len(features) == len(expected) == 217
+    labels = ("start_position", "end_position", "is_impossible") if for_training else ()
+    for number, (feature, line) in enumerate(zip(features, expected), FIRST_UNIQUE_ID):
+        ours = {
+            "unique_id": number,
+            "example_index": None if for_training else feature.window.question,
+            "doc_span_index": feature.window.index,
+            **{name: getattr(feature, name) for name in ("input_ids", "segment_ids", "p_mask")},
+            **{name: getattr(feature, name) for name in labels},
+        }
+        assert ours == line
 
 
 def test_records_are_padded(sample_tokenizer):

@@ -111,3 +111,36 @@ def test_a_list_that_is_too_large_keeps_its_first_examples():
     assert listing.passages == passages[: len(listing.passages)]
     size = len(json.dumps(listing.as_json()).replace("<", "\\u003c").replace(">", "\\u003e"))
     assert size < 5 * 1400
+
+
+def test_questions_without_an_answer():
+    questions = [
+        Question("has", "Who built it?", PASSAGE, QUESTIONS[1].answers, is_impossible=False),
+        Question("none", "Who sold it?", PASSAGE, is_impossible=True),
+        Question("missed", "Where is it?", PASSAGE, QUESTIONS[0].answers, is_impossible=False),
+        Question("invented", "Where was it?", PASSAGE, is_impossible=True),
+    ]
+    answers = [
+        {**answer((text, 0.5)), "null_score": score}
+        for text, score in (("Gustave Eiffel", -3.0), ("1889", 4.0), ("Paris", 2.0), ("1889", -1.0))
+    ]
+    found = report.outcomes_with_threshold(questions, answers, threshold=1.0)
+    assert [(o.f1, o.exact_match) for o in found] == [(1, 1), (1, 1), (0, 0), (0, 0)]
+    kinds, without, _, listing = report.sections_with_threshold(found, 1.0)
+    assert kinds.blocks[0].groups == ["has an answer", "has no answer"]
+    assert kinds.blocks[0].series["F1"] == [50, 50]
+    assert kinds.blocks[2].counts == [1, 1]  # by length of the answer: only where there is one
+    histogram, curves = without.blocks
+    assert sum(histogram.series["has an answer"]) == 2
+    assert histogram.vertical == {"threshold 1": 1.0}
+    inner = dict(map(tuple, curves.series["F1"]))  # the lowest and the highest 1% are left out
+    assert inner == {-1.0: 50.0, 2.0: 75.0}
+    items = listing.blocks[0].items
+    assert {item["rows"][-1][1]: item["state"] for item in items} == {
+        **{"has": blocks.RIGHT, "none": blocks.RIGHT},
+        **{"missed": blocks.WRONG, "invented": blocks.WRONG},
+    }
+    missed = next(item for item in items if item["rows"][-1][1] == "missed")
+    assert missed["facts"] == ["F1 0", "no answer"]
+    assert missed["groups"] == ["where", "has an answer"]
+    assert ["", "no answer", "2"] in missed["rows"]

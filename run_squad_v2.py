@@ -1,0 +1,37 @@
+"""Fine-tunes ALBERT on SQuAD v2.0, predicts answers, or that there is none, and evaluates them."""
+
+from __future__ import annotations
+
+if __name__ == "__main__":
+    from albert_tf import stopping
+
+    stopping.end_quietly()  # a signal while the modules below load
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from albert_tf.runs.launch import launch
+from albert_tf.squad.settings import SquadV2Settings
+
+
+@dataclass(frozen=True)
+class Settings(SquadV2Settings):
+    """Settings of a SQuAD v2.0 run, with the defaults of this script."""
+
+    do_predict: bool = False
+    output_dir: str | None = str(Path.home() / "tmp")
+    max_seq_length: int = 384
+    num_train_epochs: float = 3.0
+    save_checkpoints_steps: int = 1000
+
+
+def main(settings: Settings) -> None:
+    """Train, evaluate each checkpoint and export the best, as the settings say."""
+    from albert_tf.runs.loop import run  # imports TensorFlow, so only after parsing the flags
+    from albert_tf.squad.v2 import SquadV2Task
+
+    run(SquadV2Task, settings)
+
+
+if __name__ == "__main__":
+    launch(main, Settings)
