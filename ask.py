@@ -1,6 +1,8 @@
-"""Answers a question about a text file with a model of run_squad_v1.py or run_squad_v2.py.
+"""Answers questions about texts with a model of run_squad_v1.py or run_squad_v2.py.
 
 python ask.py --model=exported --text_file=page.txt --question="Who built the tower?"
+python ask.py --model=exported --questions_file=questions.csv --answers_file=answers.csv
+python ask.py --model=exported --text_dir=pages --question="Who built the tower?"
 
 With --options, a model of run_race.py chooses among them.
 """
@@ -16,11 +18,16 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from absl import logging
+from tqdm import tqdm
+
+from albert_tf import files, tables
 from albert_tf.errors import InputError
 from albert_tf.race.settings import ChoiceSettings
 from albert_tf.runs.launch import launch
 from albert_tf.runs.paths import CHECKPOINT_PATH
 from albert_tf.runs.settings import FILES, path_setting, setting
+from albert_tf.squad import many_questions
 from albert_tf.squad.settings import NullAnswerSettings
 
 if TYPE_CHECKING:
@@ -37,13 +44,23 @@ _NEEDED = {
 
 @dataclass(frozen=True)
 class Settings(NullAnswerSettings, ChoiceSettings):
-    """Model, text and question.
+    """Model, texts and questions.
 
     Settings of text and answers that are None come from the model.
     """
 
     HELP_GROUPS: ClassVar = {
-        FILES: ("model", "text_file", "question", "options", "num_answers", "json"),
+        FILES: (
+            "model",
+            "text_file",
+            "question",
+            "questions_file",
+            "text_dir",
+            "answers_file",
+            "options",
+            "num_answers",
+            "json",
+        ),
     }
 
     model: str | None = path_setting(
@@ -56,6 +73,16 @@ class Settings(NullAnswerSettings, ChoiceSettings):
     )
     text_file: str | None = path_setting("Text file, in UTF-8; - for standard input.")
     question: str | None = setting(None, "Question about the text.")
+    questions_file: str | None = path_setting(
+        "Many questions: CSV, TSV or JSON Lines with question, text or text_file, and perhaps id."
+    )
+    text_dir: str | None = path_setting(
+        "Directory with text files to ask the question of; the answers are ranked."
+    )
+    answers_file: str | None = path_setting(
+        "File for the answers to many questions: CSV, TSV or JSON Lines, by its name. Default: "
+        "JSON Lines on the standard output."
+    )
     options: list[str] | None = setting(
         None,
         "Options to choose from with a model of run_race.py, separated by commas. Options with a "
@@ -74,11 +101,13 @@ class Settings(NullAnswerSettings, ChoiceSettings):
 
 def main(settings: Settings) -> None:
     """Answer the question, and print the answers with their locations."""
+    if settings.questions_file or settings.text_dir:
+        _ask_many(settings)
+        return
     missing = [name for name in _NEEDED if not (getattr(settings, name) or "").strip()]
     if missing:
         raise InputError(*(f"--{name} is missing: give {_NEEDED[name]}" for name in missing))
-    given = {name: value for name, value in asdict(settings).items() if value is not None}
-    answers = (_chosen if settings.options else _found)(settings, given)
+    answers = (_chosen if settings.options else _found)(settings, _given(settings))
     answers = answers[: settings.num_answers]
     if settings.json:
         print(json.dumps([asdict(answer) for answer in answers], ensure_ascii=False, indent=2))
@@ -89,11 +118,17 @@ def main(settings: Settings) -> None:
         _print_answers(answers, settings.text_file)
 
 
+def _given(settings):
+    """Values of the settings that are given, by name."""
+    return {name: value for name, value in asdict(settings).items() if value is not None}
+
+
 def _found(settings: Settings, given: dict[str, Any]) -> list[FoundAnswer]:
     """Find answers in the text, best first."""
-    from albert_tf.squad import question_answering  # imports TensorFlow
+    from albert_tf.runs import asking  # imports TensorFlow
+    from albert_tf.squad import question_answering
 
-    text = question_answering.read_text(settings.text_file)
+    text = asking.read_text(settings.text_file)
     model = question_answering.load_model(
         settings.model, settings.albert_config_file, settings.spm_model_file, given
     )
@@ -111,6 +146,52 @@ def _chosen(settings: Settings, given: dict[str, Any]) -> list[ScoredOption]:
     )
     scorer, arguments = load_scorer(model), model.arguments(choose)
     return choose(settings.question, settings.options, text, model.tokenizer, scorer, **arguments)
+
+
+def _ask_many(settings):
+    """Answer the questions of a file, or one question about each file of a directory."""
+    if not settings.model:
+        raise InputError("--model is missing: give the model to ask")
+    if bool(settings.questions_file) == bool(settings.text_dir) or settings.text_file:
+        raise InputError("give one of --text_file, --questions_file and --text_dir")
+    if bool(settings.question) != bool(settings.text_dir):
+        raise InputError(
+            "--question: give it with --text_dir; the questions of --questions_file are in the file"
+        )
+    if settings.answers_file:
+        file_format = tables.format_of(settings.answers_file)
+        files.check_can_be_written(settings.answers_file)
+    else:
+        file_format = "jsonl"
+    if settings.text_dir:
+        asked = many_questions.questions_of_files(settings.text_dir, settings.question)
+    else:
+        asked = many_questions.read_questions(settings.questions_file)
+    from albert_tf.runs.asking import read_text
+    from albert_tf.squad.question_answering import load_model
+
+    for _ in many_questions.with_texts(asked, read_text):
+        pass  # reads all texts, so that a missing one is known before the model is loaded
+    questions = many_questions.with_texts(asked, read_text)
+    model = load_model(
+        settings.model, settings.albert_config_file, settings.spm_model_file, _given(settings)
+    )
+    found = model.answer_all(questions, settings.predict_batch_size)
+    found = tqdm(found, "answering", len(asked), unit=" questions", disable=None)
+    rows = (
+        row
+        for question, answers in zip(asked, found)
+        for row in many_questions.answer_rows(question, answers[: settings.num_answers])
+    )
+    if settings.text_dir:
+        rows = many_questions.ranked(rows)
+    lines = tables.as_text(file_format, many_questions.ANSWER_COLUMNS, rows)
+    if settings.answers_file:
+        files.write_text(settings.answers_file, lines)
+        logging.info("%s: answers to %d questions", settings.answers_file, len(asked))
+    else:
+        for line in lines:
+            print(line, end="")
 
 
 def _print_answers(answers: list[FoundAnswer], text_file: str) -> None:

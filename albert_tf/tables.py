@@ -384,10 +384,18 @@ def format_of(path: str) -> str:
     Raises:
       InputError: if the name does not tell it.
     """
-    name = path[: -len(".gz")] if path.endswith(".gz") else path
-    suffix = Path(name).suffix.lower()
-    if suffix not in _FORMAT_OF_SUFFIX:
+    if not has_known_name(path):
         raise InputError(
-            f"{path}: the name does not tell the format; give --file_format: {', '.join(FORMATS)}"
+            f"{path}: the name does not tell the format: it should end in .csv, .tsv or .jsonl"
         )
-    return _FORMAT_OF_SUFFIX[suffix]
+    return _FORMAT_OF_SUFFIX[_suffix(path)]
+
+
+def has_known_name(path: str) -> bool:
+    """Whether the name of a file tells its format."""
+    return _suffix(path) in _FORMAT_OF_SUFFIX
+
+
+def _suffix(path):
+    name = path[: -len(".gz")] if path.endswith(".gz") else path
+    return Path(name).suffix.lower()

@@ -29,7 +29,7 @@ from turns import Worker
 
 FOLDER = Path(__file__).parent
 TRANSFORMERS_PYTHON = ROOT / ".venv-compare/bin/python"
-THIS = "this project"
+THIS, PADDED_THIS = "this project", "this project, with --compute_padding"
 ARRANGEMENTS = {  # of `compare_transformers.py`, by job and in words
     "train": {
         "padded": "padded to 384",
@@ -93,7 +93,7 @@ class Bench:
         self._questions = directory / "questions.json"
         write_questions(args.squad_file, args.questions, self._questions)
 
-    def _this(self, job, dtype, batch_size):
+    def _this(self, job, dtype, batch_size, compute_padding=False):
         """Worker of this project."""
         is_training = job == "train"
         flags = {
@@ -102,12 +102,13 @@ class Bench:
             "spm_model_file": self._args.spm_model_file,
             "train_file": self._args.squad_file,
             "predict_file": self._questions,
-            "output_dir": self._directory / f"{job}-{dtype}",
+            "output_dir": self._directory / f"{job}-{dtype}-{compute_padding}",
             "max_seq_length": MAX_SEQ_LENGTH,
             "do_train": is_training,
             "do_predict": not is_training,
             "train_batch_size": batch_size,
             "predict_batch_size": batch_size,
+            "compute_padding": compute_padding,
             "num_train_epochs": 1000,  # more than all turns
         }
         command = [sys.executable, str(FOLDER / "compare_this.py")]
@@ -129,16 +130,20 @@ class Bench:
           dtype: "float32" or "bfloat16".
 
         Returns:
-          Figures of this project and of each arrangement of `transformers`.
+          Figures of this project, in training also of its padded graph, and of each arrangement of
+          `transformers`.
         """
         args = self._args
         batch_size = args.train_batch_size if job == "train" else args.predict_batch_size
         workers = [self._this(job, dtype, batch_size)]
         features = workers[0].call(do="features")
         programs = {THIS: workers[0]}
+        if job == "train":
+            workers.append(self._this(job, dtype, batch_size, compute_padding=True))
+            programs[PADDED_THIS] = workers[-1]
         if args.transformers_python:
             workers.append(self._transformers(job, dtype, features["path"]))
-            programs.update(dict.fromkeys(ARRANGEMENTS[job], workers[1]))
+            programs.update(dict.fromkeys(ARRANGEMENTS[job], workers[-1]))
         turn = {"do": "turn", "batch_size": batch_size, "batches": args.batches}
         turn["tokens"] = sum(features["lengths"])
         results, products = {name: [] for name in programs}, []

@@ -25,7 +25,7 @@ from albert_tf.records import record_files
 from albert_tf.runs import startup
 from albert_tf.runs.loop import make_estimator
 from albert_tf.runs.prediction import Predictor
-from albert_tf.squad.task import SquadTask
+from albert_tf.squad.v1 import SquadV1Task
 from run_squad_v1 import Settings
 
 FEATURES = "features.npz"  # in the output directory, for the other worker
@@ -122,7 +122,7 @@ def predict(setup):
 
 def main(settings: Settings) -> None:
     """Check the settings like a run, and take turns."""
-    setup = startup.check(SquadTask, settings)
+    setup = startup.check(SquadV1Task, settings)
     (train if settings.do_train else predict)(setup)
 
 

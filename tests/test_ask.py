@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gc
 import json
 import subprocess
@@ -11,14 +12,16 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
+import ask
 from albert_tf.errors import InputError
-from albert_tf.squad.data import V2, read_squad
+from albert_tf.runs.asking import read_text
+from albert_tf.squad.data import V2, Question, read_squad
 from albert_tf.squad.features import Feature
 from albert_tf.squad.question_answering import (
     answer_question,
+    answer_questions,
     checkpoint_scorer,
     load_model,
-    read_text,
 )
 from albert_tf.squad.v2 import THRESHOLD
 from golden import checkpoint_of, tiny_config
@@ -275,3 +278,76 @@ def test_importing_the_script_defines_no_flags():
         [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
     )
     assert shown.stdout == "False\n"
+
+
+def test_many_questions_are_answered_like_each_alone(sample_tokenizer):
+    """Batches have windows of several questions, also of one whose text has no pieces."""
+    scorer = checkpoint_scorer(tiny_config(), str(SQUAD_CHECKPOINT))
+    questions = read_squad(str(SAMPLE_PREDICT), False)[:5]
+    questions.insert(2, Question("none", "Where?", "\u0301" * 9))
+    found = answer_questions(questions, sample_tokenizer, scorer, 7, **SETTINGS)
+    for question, answers in zip(questions, found):
+        alone = answer_question(
+            question.text, question.paragraph, sample_tokenizer, scorer, **SETTINGS
+        )
+        assert [(x.text, x.start) for x in answers] == [(x.text, x.start) for x in alone]
+        for name in ("probability", "score"):
+            values = [[getattr(answer, name) for answer in x] for x in (answers, alone)]
+            assert values[0] == pytest.approx(values[1], abs=1e-4)
+        assert bool(answers) == (question.id != "none")
+
+
+def test_questions_of_a_file_and_of_a_directory(tmp_path, exported):
+    questions = read_squad(str(SAMPLE_PREDICT), False)
+    first, last = questions[0], questions[-1]
+    (tmp_path / "pages").mkdir()
+    for question, name in ((first, "first.txt"), (last, "last.txt")):
+        (tmp_path / "pages" / name).write_text(question.paragraph, encoding="utf-8")
+    lines = [
+        {"id": "a", "question": first.text, "text": first.paragraph},
+        {"id": "b", "question": last.text, "text_file": "pages/last.txt"},
+    ]
+    path = tmp_path / "questions.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    model = load_model(str(exported))
+
+    settings = {"model": str(exported), "answers_file": str(tmp_path / "answers.csv")}
+    ask.main(ask.Settings(questions_file=str(path), num_answers=2, **settings))
+    with (tmp_path / "answers.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["id"], row["rank"]) for row in rows] == [
+        (name, rank) for name in "ab" for rank in "12"
+    ]
+    for question, pair in ((first, rows[:2]), (last, rows[2:])):
+        expected = model.answer(question.text, question.paragraph)
+        for row, answer in zip(pair, expected):
+            assert (row["answer"], row["start"]) == (answer.text, str(answer.start))
+            assert float(row["probability"]) == pytest.approx(answer.probability, abs=1e-4)
+
+    settings["answers_file"] = str(tmp_path / "ranked.jsonl")
+    ask.main(ask.Settings(text_dir=str(tmp_path / "pages"), question=first.text, **settings))
+    lines = (tmp_path / "ranked.jsonl").read_text(encoding="utf-8").splitlines()
+    ranked = [json.loads(line) for line in lines]
+    assert {row["id"] for row in ranked} == {"first.txt", "last.txt"}
+    assert [row["rank"] for row in ranked] == [1, 2]
+    assert ranked[0]["score"] > ranked[1]["score"]
+    for row in ranked:
+        text = (tmp_path / "pages" / row["id"]).read_text(encoding="utf-8")
+        assert text[row["start"] : row["end"]] == row["answer"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"text_file": "x"}, "give one of --text_file, --questions_file and --text_dir"),
+        ({"text_dir": "x"}, "give one of --text_file, --questions_file and --text_dir"),
+        ({"question": "Who?"}, "--question: give it with --text_dir"),
+        ({"model": None}, "--model is missing"),
+        ({"answers_file": "x.doc"}, r"x\.doc: the name does not tell the format"),
+    ],
+)
+def test_flags_of_many_questions(tmp_path, flags, message):
+    (tmp_path / "x.csv").write_text("question,text\nWho?,He.\n")
+    given = {"model": "none", "questions_file": str(tmp_path / "x.csv"), **flags}
+    with pytest.raises(InputError, match=message):
+        ask.main(ask.Settings(**given))

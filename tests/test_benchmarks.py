@@ -61,13 +61,14 @@ def test_compare():
     figures = figures_of("compare", "--transformers_python=", *small)
     assert [(x["job"], x["program"]) for x in figures] == [
         ("train", "this project"),
+        ("train", "this project, with --compute_padding"),
         ("predict", "this project"),
         ("memory", "this project"),
     ]
-    for speed in figures[:2]:
-        assert speed["ratio"] == 1
+    assert figures[0]["ratio"] == figures[2]["ratio"] == 1
+    for speed in figures[:3]:
         assert 0 < speed["share_of_product_rate"] < 1
-    assert figures[2]["gigabytes"] > 0.1
+    assert figures[3]["gigabytes"] > 0.1
 
 
 @pytest.mark.horovod

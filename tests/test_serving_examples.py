@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -11,13 +12,17 @@ import sys
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from http.server import ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from scripts import ROOT, SAMPLE_MODEL, TINY_CONFIG, load
+from albert_tf.squad import question_answering
+from albert_tf.squad.data import read_squad
+from scripts import ROOT, SAMPLE_MODEL, SAMPLE_PREDICT, TINY_CONFIG, load
 
 TOUR = "### A tour: from a CSV file to a served answer"
 
@@ -44,6 +49,14 @@ def started(command, folder):
     finally:
         process.terminate()
         process.wait()
+
+
+def loaded(name):
+    """Module of a file in examples/serving."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"examples/serving/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def environment():
@@ -86,12 +99,8 @@ def test_the_tour_ends_with_an_answer(tour):
 
 def test_requests_fit_the_exported_signature(tour):
     """The client's request, read as TensorFlow Serving does, gives the predictions of the run."""
-    import importlib.util
-
     folder, _ = tour
-    spec = importlib.util.spec_from_file_location("client", ROOT / "examples/serving/client.py")
-    client = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(client)
+    client = loaded("client")
     asked = client.TextClient(str(folder / "quickstart/exported"), "http://unused")
     lines = (folder / "quickstart/facts/predictions.csv").read_text().splitlines()[1:]
     rows = [line.rsplit(",", 2) for line in lines]
@@ -110,6 +119,26 @@ def test_requests_fit_the_exported_signature(tour):
         outputs["probabilities"].numpy().max(axis=1),
         [float(probability) for _, _, probability in rows],
         atol=1e-5,
+    )
+
+
+def test_questions_to_a_server(exported):
+    """The client has the answers of the exported model without its weights."""
+    server = loaded("server")
+    handler = server.make_handler(server.ServedModel(str(exported)))
+    question = read_squad(str(SAMPLE_PREDICT), False)[0]
+    with ThreadingHTTPServer(("localhost", 0), handler) as listening:
+        Thread(target=listening.serve_forever, daemon=True).start()
+        url = f"http://localhost:{listening.server_port}/v1/models/squad"
+        client = loaded("client").QuestionClient(str(exported), url)
+        found = client.answer(question.text, question.paragraph)
+        listening.shutdown()
+    expected = question_answering.load_model(str(exported)).answer(
+        question.text, question.paragraph
+    )
+    assert [(x.text, x.start) for x in found] == [(x.text, x.start) for x in expected]
+    assert [x.probability for x in found] == pytest.approx(
+        [x.probability for x in expected], abs=1e-5
     )
 
 

@@ -122,7 +122,7 @@ def test_broken_rows_do_not_hide_the_others(tmp_path, name, line, problem):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("x.txt", "a", ": the name does not tell the format; give --file_format: csv, tsv, jsonl"),
+        ("x.txt", "a", ": the name does not tell the format: it should end in"),
         ("x.csv", "a,b,a\n", ", line 1: the header has a more than once"),
         ("x.csv", b"a,\xff\n", ", line 1: not UTF-8; correct the header"),
         ("x.csv", 'a,"b', ", line 1: broken CSV: a quote is not closed"),

@@ -109,7 +109,13 @@ class OwnDataTask(ClassificationTask):
     def _checked(self, split, is_regression, known: Labels | None) -> CheckedRows:
         """Read and check the file of a split."""
         settings = self.settings
-        table = Table(getattr(settings, _FLAGS[split]), settings.file_format)
+        path = getattr(settings, _FLAGS[split])
+        if not settings.file_format and not tables.has_known_name(path):
+            raise InputError(
+                f"{path}: the name does not tell the format; give --file_format: "
+                f"{', '.join(tables.FORMATS)}"
+            )
+        table = Table(path, settings.file_format)
         is_labelled = split != "test"
         columns = find_columns(
             table, settings, is_regression, is_labelled, known.text_columns if known else ()

@@ -108,13 +108,13 @@ def load_scorer(model: TrainedModel) -> Scorer:
 
 
 def _saved_model_scorer(model):
-    if "max_qa_length" not in model.stored_settings:
+    if "max_qa_length" not in model.found_settings:
         raise InputError(
             f"{model.saved_model}: not a model of multiple choice; give one that run_race.py has "
             "exported, or leave out --options"
         )
-    length = model.stored_settings["max_seq_length"]
-    loaded = tf.saved_model.load_v2(model.saved_model)
+    length = model.found_settings["max_seq_length"]
+    loaded = asking.load_saved_model(model.saved_model)
 
     def scores(features):
         records = [serialize_example(feature.record(length)) for feature in features]
@@ -127,7 +127,7 @@ def _saved_model_scorer(model):
 def _checkpoint_scorer(model):
     with tf.Graph().as_default():
         inputs = model_inputs()
-        encoder = AlbertModel(model.config, False, *inputs.values())
+        encoder = AlbertModel(model.config, False, *inputs.values(), compute_padding=False)
         logits = option_logits(encoder.get_pooled_output())
         session = asking.restored_session(model.checkpoint)
 

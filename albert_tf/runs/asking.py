@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
+from absl import logging
 
 import tokenization
 from albert_tf.errors import InputError
-from albert_tf.runs import checkpoints, model_files, model_folder, serving
+from albert_tf.runs import calibration, checkpoints, model_files, model_folder, serving
 from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT
 from modeling import AlbertConfig
+
+_EXPORT_AGAIN = "export the model again with --export_dir"
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,8 @@ class TrainedModel:
       tokenizer: tokenizer with a SentencePiece model.
       checkpoint: prefix of the checkpoint; None for an exported model.
       saved_model: path of the exported model; None for a checkpoint.
-      stored_settings: settings stored with the model, by name.
+      found_settings: settings stored with the model, and numbers that an evaluation has found to
+        be best for a checkpoint, by name.
       settings: these, and over them the settings that the user gave.
     """
 
@@ -34,7 +39,7 @@ class TrainedModel:
     tokenizer: tokenization.FullTokenizer
     checkpoint: str | None
     saved_model: str | None
-    stored_settings: Mapping[str, Any] = field(default_factory=dict)
+    found_settings: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def arguments(self, function: Callable) -> dict[str, Any]:
@@ -55,26 +60,28 @@ def load(
 
     Args:
       path: path of a SavedModel or its parent directory, or of a checkpoint or its directory.
-      settings_class: dataclass that declares the settings stored with the model.
+      settings_class: dataclass that declares the settings stored with a model.
       albert_config_file: config of the model; by default the one next to the checkpoint.
       spm_model_file: SentencePiece model; by default the one next to the checkpoint.
-      given: settings that override those, by name.
+      given: settings that override those of an exported model, by name.
 
     Raises:
       InputError: if files are missing or do not belong together.
     """
-    saved_model, checkpoint, remedy = serving.find_saved_model(path), None, None
+    saved_model, checkpoint = serving.find_saved_model(path), None
     if saved_model:
-        beside = str(Path(saved_model) / serving.ASSETS / BEST_CHECKPOINT)
-        remedy = "export the model again with --export_dir"
+        beside, remedy = str(Path(saved_model) / serving.ASSETS / BEST_CHECKPOINT), _EXPORT_AGAIN
+        found = {}
     else:
-        beside = checkpoint = checkpoints.find_checkpoint(path)
-    stored = model_folder.read_settings(Path(beside).parent, settings_class, remedy)
+        beside, remedy = checkpoints.find_checkpoint(path), None
+        checkpoint, found = beside, calibration.read(beside)
+    folder = Path(beside).parent
+    found = {**found, **model_folder.read_settings(folder, settings_class, remedy)}
     config_file, spm_model_file = model_files.beside_checkpoint(
         beside, albert_config_file, spm_model_file
     )
     config = AlbertConfig.from_json_file(config_file)
-    settings = {**stored, **(given or {})}
+    settings = {**found, **(given or {})}
     longest = settings.get("max_seq_length", 0)
     if longest > config.max_position_embeddings:
         raise InputError(
@@ -83,7 +90,21 @@ def load(
         )
     tokenizer = tokenization.FullTokenizer(None, spm_model_file=spm_model_file)
     model_files.check_vocabulary(spm_model_file, tokenizer, config_file, config)
-    return TrainedModel(config, tokenizer, checkpoint, saved_model, stored, settings)
+    return TrainedModel(config, tokenizer, checkpoint, saved_model, found, settings)
+
+
+def load_saved_model(path: str) -> Any:
+    """Load an exported model; the log does not tell that an Estimator's has no fingerprint."""
+
+    def is_other(record):
+        return not record.getMessage().startswith("Fingerprint not found")
+
+    logger = logging.get_absl_logger()
+    logger.addFilter(is_other)
+    try:
+        return tf.saved_model.load_v2(path)
+    finally:
+        logger.removeFilter(is_other)
 
 
 def restored_session(checkpoint: str) -> tf.Session:
@@ -123,11 +144,15 @@ def check_text(flag: str, value: str) -> None:
 def read_text(path: str) -> str:
     """Read a text file.
 
+    Args:
+      path: path of the file; "-" for standard input.
+
     Raises:
       InputError: if the file cannot be read, is not UTF-8, or has no text.
     """
     try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
+        content = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        text = content.decode("utf-8-sig")
     except OSError as error:
         raise InputError(
             f"{path}: cannot read the text: {error.strerror}; correct the path"

@@ -142,10 +142,11 @@ def _best_threshold(questions, spans, scores, null_scores):
     """Highest mean score in percent that a threshold reaches, and the threshold.
 
     Questions with a higher score of "no answer" than the threshold have no answer. Thresholds are
-    tried in ascending order, starting with one below all scores, which is called 0.
+    tried in ascending order. The first answers nothing: 0 in the official script, whose scores are
+    probabilities; logits may be lower.
     """
     score = best = sum(question.is_impossible for question in questions)
-    threshold = 0.0
+    threshold = min(0.0, min(null_scores[question.id] for question in questions) - 1.0)
     for question in sorted(questions, key=lambda question: null_scores[question.id]):
         if not question.is_impossible:
             score += scores[question.id]

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
+import collections
 import itertools
 import math
-import sys
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Callable, Mapping
+from typing import Any, Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-from absl import logging
 
 import tokenization
-from albert_tf.errors import InputError
-from albert_tf.runs import calibration, checkpoints, model_files, model_folder, serving
-from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT
+from albert_tf.runs import asking, checkpoints
 from albert_tf.runs.model import model_inputs
 from albert_tf.squad import features as squad_features
 from albert_tf.squad import v1, v2
@@ -44,6 +38,7 @@ class FoundAnswer:
       column: column of the answer's first character, from 1.
       start: offset of the answer's start in the text, in characters.
       end: offset of the answer's end (exclusive), in characters.
+      score: sum of the scores of its start and its end, to compare answers from several texts.
     """
 
     text: str
@@ -52,6 +47,7 @@ class FoundAnswer:
     column: int | None = None
     start: int | None = None
     end: int | None = None
+    score: float | None = None
 
     @property
     def is_none(self) -> bool:
@@ -67,7 +63,7 @@ class Model:
       tokenizer: tokenizer with a SentencePiece model.
       scorer: function from the inputs of a batch of windows to the outputs of the head: see
         `saved_model_scorer`.
-      settings: keyword arguments for `answer_question`.
+      settings: keyword arguments for `answer_questions`.
     """
 
     tokenizer: tokenization.FullTokenizer
@@ -75,10 +71,16 @@ class Model:
     settings: Mapping[str, Any]
 
     def answer(self, question: str, text: str, batch_size: int = 8) -> list[FoundAnswer]:
-        """Find the answers to a question in a text; see `answer_question`."""
+        """Find the answers to a question in a text; see `answer_questions`."""
         return answer_question(
             question, text, self.tokenizer, self.scorer, batch_size, **self.settings
         )
+
+    def answer_all(
+        self, questions: Iterable[Question], batch_size: int = 8
+    ) -> Iterator[list[FoundAnswer]]:
+        """Find the answers to many questions; see `answer_questions`."""
+        return answer_questions(questions, self.tokenizer, self.scorer, batch_size, **self.settings)
 
 
 def load_model(
@@ -98,76 +100,20 @@ def load_model(
       path: path of a SavedModel or its parent directory, or of a checkpoint or its directory.
       albert_config_file: config of the model; by default the one next to the checkpoint.
       spm_model_file: SentencePiece model; by default the one next to the checkpoint.
-      settings: keyword arguments for `answer_question`, to override the settings stored with the
+      settings: keyword arguments for `answer_questions`, to override the settings stored with the
         model. Unknown names are ignored.
 
     Raises:
       InputError: if files are missing or do not belong together.
     """
-    saved_model = serving.find_saved_model(path)
-    if saved_model:
-        checkpoint = str(Path(saved_model) / serving.ASSETS / BEST_CHECKPOINT)
-        remedy, saved = "export the model again with --export_dir", {}
-    else:
-        checkpoint, remedy = checkpoints.find_checkpoint(path), None
-        saved = calibration.read(checkpoint)
-    folder = Path(checkpoint).parent
-    saved = {**saved, **model_folder.read_settings(folder, NullAnswerSettings, remedy)}
-    config_file, spm_model_file = model_files.beside_checkpoint(
-        checkpoint, albert_config_file, spm_model_file
+    model = asking.load(
+        path, NullAnswerSettings, albert_config_file, spm_model_file, given=settings
     )
-    config = AlbertConfig.from_json_file(config_file)
-    merged = {**saved, **(settings or {})}
-    longest = merged.get("max_seq_length", 0)
-    if longest > config.max_position_embeddings:
-        raise InputError(
-            f"--max_seq_length is {longest}, but the model of {config_file} reads at most "
-            f"{config.max_position_embeddings} pieces (max_position_embeddings): lower it"
-        )
-    tokenizer = tokenization.FullTokenizer(None, spm_model_file=spm_model_file)
-    model_files.check_vocabulary(spm_model_file, tokenizer, config_file, config)
-    if saved_model:
-        scorer = saved_model_scorer(saved_model)
+    if model.saved_model:
+        scorer = saved_model_scorer(model.saved_model)
     else:
-        scorer = checkpoint_scorer(config, checkpoint)
-    known = inspect.signature(answer_question).parameters
-    arguments = {
-        name: merged[name]
-        for name, parameter in known.items()
-        if parameter.kind == parameter.KEYWORD_ONLY and name in merged
-    }
-    return Model(tokenizer, scorer, arguments)
-
-
-def _check_question(question: str) -> None:
-    """Check that a question is text; its bytes on a command line may be anything."""
-    try:
-        question.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InputError(f"--question is not UTF-8: {error}; correct its encoding") from error
-
-
-def read_text(path: str) -> str:
-    """Read a text file.
-
-    Args:
-      path: path of the file; "-" for standard input.
-
-    Raises:
-      InputError: if the file cannot be read, is not UTF-8, or has no text.
-    """
-    try:
-        content = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-        text = content.decode("utf-8-sig")
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot read the text: {error.strerror}; correct the path"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: the text is not UTF-8: {error}; convert the file") from error
-    if not text.strip():
-        raise InputError(f"{path}: the file has no text; give another")
-    return text
+        scorer = checkpoint_scorer(model.config, model.checkpoint)
+    return Model(model.tokenizer, scorer, model.arguments(answer_questions))
 
 
 def saved_model_scorer(path: str) -> Scorer:
@@ -177,8 +123,7 @@ def saved_model_scorer(path: str) -> Scorer:
       A function from the model's inputs, int32 [B, S] by name, to the outputs of its head, [B, ...]
       by name: see `v1.span_outputs` and `v2.Head.outputs`.
     """
-    with _without_fingerprint_lines():
-        model = tf.saved_model.load_v2(path)
+    model = asking.load_saved_model(path)
     signature = model.signatures["serving_default"]
 
     def scores(inputs):
@@ -187,21 +132,6 @@ def saved_model_scorer(path: str) -> Scorer:
         return {name: values.numpy() for name, values in outputs.items()}
 
     return scores
-
-
-@contextmanager
-def _without_fingerprint_lines():
-    """Keep TensorFlow from telling that an Estimator's export has no fingerprint."""
-
-    def is_other(record):
-        return not record.getMessage().startswith("Fingerprint not found")
-
-    logger = logging.get_absl_logger()
-    logger.addFilter(is_other)
-    try:
-        yield
-    finally:
-        logger.removeFilter(is_other)
 
 
 def checkpoint_scorer(config: AlbertConfig, checkpoint: str) -> Scorer:
@@ -222,12 +152,7 @@ def checkpoint_scorer(config: AlbertConfig, checkpoint: str) -> Scorer:
             outputs = head.outputs(SquadV2Settings.start_n_top, SquadV2Settings.end_n_top)
         else:
             outputs = v1.span_outputs(hidden, encoder.output_mask)
-        variables = tf.trainable_variables()
-        shapes = {variable.op.name: variable.shape.as_list() for variable in variables}
-        checkpoints.check_fits(checkpoint, shapes, all_needed=True)
-        session = tf.Session()
-        with checkpoints.named_if_damaged(checkpoint):
-            tf.train.Saver(variables).restore(session, checkpoint)
+        session = asking.restored_session(checkpoint)
 
     def scores(values):
         return session.run(outputs, {inputs[name]: value for name, value in values.items()})
@@ -235,9 +160,8 @@ def checkpoint_scorer(config: AlbertConfig, checkpoint: str) -> Scorer:
     return scores
 
 
-def answer_question(
-    question: str,
-    text: str,
+def answer_questions(
+    questions: Iterable[Question],
     tokenizer: tokenization.FullTokenizer,
     scorer: Scorer,
     batch_size: int = 8,
@@ -249,69 +173,91 @@ def answer_question(
     n_best_size: int = 20,
     max_answer_length: int = 30,
     null_score_diff_threshold: float = v2.DEFAULT_THRESHOLD,
-) -> list[FoundAnswer]:
-    """Find the answers to a question in a text.
+) -> Iterator[list[FoundAnswer]]:
+    """Find the answers to questions in texts. Batches are filled with windows of several questions.
 
     A model of SQuAD v2.0 may find that there is none; then that comes first, before the spans that
     would be the best otherwise.
 
     Args:
-      question: text of the question.
-      text: text of any length.
+      questions: questions with texts of any length; those about one text should be consecutive.
       tokenizer: tokenizer with a SentencePiece model.
       scorer: function of the model: see `saved_model_scorer`.
       batch_size: number of windows in a batch.
       max_seq_length: maximum length of the model's input, in pieces.
       doc_stride: distance between the starts of consecutive windows, in pieces.
-      max_query_length: maximum length of the question, in pieces; a longer one is truncated.
+      max_query_length: maximum length of a question, in pieces; a longer one is truncated.
       do_lower_case: whether to lower-case the text.
       n_best_size: maximum number of answers.
       max_answer_length: maximum length of an answer, in pieces.
       null_score_diff_threshold: score (logit) from which on a question has no answer.
 
-    Returns:
-      The answers, best first; empty if no span is valid.
+    Yields:
+      The answers to each question, best first; empty if no span is valid.
 
     Raises:
-      InputError: if the question is not text, or `max_seq_length` leaves no room for the text.
+      InputError: if a question is not text, or `max_seq_length` leaves no room for the text.
     """
-    _check_question(question)
     squad_features.check_room(max_seq_length, max_query_length)
     settings = FeatureSettings(max_seq_length, doc_stride, max_query_length, do_lower_case)
     converter = FeatureConverter(tokenizer, settings)
-    features = converter.features([Question("question", question, text)], for_training=False)
+    waiting = collections.deque()  # number and text of each question that has no answers yet
     collector = None
+
+    def asked():
+        for number, question in enumerate(questions):
+            asking.check_text("question", question.text)
+            waiting.append((number, question.paragraph))
+            yield question
+
+    def found():
+        number, text = waiting.popleft()
+        if collector is None:
+            return []
+        return _found_answers(number, text, collector, null_score_diff_threshold)
+
+    features = converter.features(asked(), for_training=False)
     # In batches as they are made: a long text has thousands of windows.
     for batch in iter(lambda: list(itertools.islice(features, batch_size)), []):
-        outputs = scorer(_padded(batch))
+        outputs = scorer(
+            asking.padded_rows([(feature.input_ids, feature.segment_ids) for feature in batch])
+        )
         if collector is None:
             kind = TopListCollector if "cls_logits" in outputs else SpanCollector
             collector = kind(n_best_size, max_answer_length)
+        texts = dict(waiting)
         for row, feature in enumerate(batch):
             row_outputs = {name: values[row] for name, values in outputs.items()}
-            collector.add(feature.window, text, row_outputs)
-    return _found_answers(text, collector, null_score_diff_threshold) if collector else []
+            collector.add(feature.window, texts[feature.window.question], row_outputs)
+        while waiting[0][0] < batch[-1].window.question:
+            yield found()
+    while waiting:
+        yield found()
 
 
-def _found_answers(text, collector, threshold):
-    """The n-best answers of the only question, and before them "no answer" if it has none."""
-    found, candidates = [], collector.n_best(0)
-    if isinstance(collector, TopListCollector) and collector.null_score(0) >= threshold:
-        found.append(FoundAnswer("", (1 + math.tanh(collector.null_score(0) / 2)) / 2))
+def answer_question(
+    question: str,
+    text: str,
+    tokenizer: tokenization.FullTokenizer,
+    scorer: Scorer,
+    batch_size: int = 8,
+    **settings: Any,
+) -> list[FoundAnswer]:
+    """Find the answers to one question in a text; see `answer_questions`."""
+    asked = [Question("question", question, text)]
+    (answers,) = answer_questions(asked, tokenizer, scorer, batch_size, **settings)
+    return answers
+
+
+def _found_answers(number, text, collector, threshold):
+    """The n-best answers of a question, and before them "no answer" if it has none."""
+    found, candidates = [], collector.n_best(number)
+    if isinstance(collector, TopListCollector) and collector.null_score(number) >= threshold:
+        found.append(FoundAnswer("", (1 + math.tanh(collector.null_score(number) / 2)) / 2))
     if candidates != [collector.no_span]:
         probabilities = softmax([candidate.score for candidate in candidates])
         found += [_found(text, *pair) for pair in zip(candidates, probabilities)]
     return found
-
-
-def _padded(features):
-    """Model inputs of a batch, padded to the longest feature: int32 [B, S] by name."""
-    length = max(len(feature.input_ids) for feature in features)
-    rows = [
-        tokenization.padded_inputs(feature.input_ids, feature.segment_ids, length)
-        for feature in features
-    ]
-    return {name: np.array([row[name] for row in rows], np.int32) for name in rows[0]}
 
 
 def _found(text, candidate, probability):
@@ -323,4 +269,5 @@ def _found(text, candidate, probability):
         column=len(before) - before.rfind("\n"),
         start=candidate.start,
         end=candidate.start + len(candidate.text),
+        score=float(candidate.score),
     )

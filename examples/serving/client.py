@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import argparse
 import base64
+import inspect
 import json
 import sys
 import urllib.error
 import urllib.request
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Sequence
 
@@ -24,17 +26,27 @@ from albert_tf.runs.launch import prepare_environment
 
 prepare_environment()  # before the import of TensorFlow
 
+import numpy as np
+
 from albert_tf.classification.features import make_feature
 from albert_tf.records.record_files import serialize_example
-from albert_tf.runs import model_files, model_folder, serving
+from albert_tf.runs import serving
+from albert_tf.squad import question_answering
 from tokenization import FullTokenizer
 
 _MODEL_INPUTS = ("input_ids", "input_mask", "segment_ids")
 _TIMEOUT_SECONDS = 60
 
 
-class TextClient:
-    """Client for a model that labels or scores texts."""
+class Client:
+    """Client for a model on a server.
+
+    Attributes:
+      url: address of the model on the server.
+      assets: folder of the exported model's extra files.
+      settings: settings that turn a text into model inputs, by name.
+      tokenizer: the model's tokenizer.
+    """
 
     def __init__(self, model: str, url: str):
         """Read what the model needs to know of texts.
@@ -46,16 +58,14 @@ class TextClient:
         directory = serving.find_saved_model(model)
         if not directory:
             sys.exit(f"error: {model}: no SavedModel; give the --export_dir of a training")
-        assets = Path(directory) / serving.ASSETS
-        self._url = url
-        self._settings = json.loads(
-            (assets / model_folder.SETTINGS_FILE).read_text(encoding="utf-8")
-        )
-        labels = assets / "labels.json"
-        self._labels = json.loads(labels.read_text())["labels"] if labels.exists() else []
-        self._tokenizer = FullTokenizer(
-            None, spm_model_file=str(assets / model_files.SPM_MODEL_FILE)
-        )
+        self.url = url
+        self.assets = Path(directory) / serving.ASSETS
+        self.settings = json.loads((self.assets / "settings.json").read_text(encoding="utf-8"))
+        self.tokenizer = FullTokenizer(None, spm_model_file=str(self.assets / "30k-clean.model"))
+
+
+class TextClient(Client):
+    """Client for a model that labels or scores texts."""
 
     def request(self, rows: Sequence[Sequence[str]]) -> dict[str, Any]:
         """Make the request about some rows of one or two texts."""
@@ -63,9 +73,9 @@ class TextClient:
 
     def _record(self, texts):
         """Serialized `tf.train.Example` of one or two texts."""
-        length = self._settings["max_seq_length"]
-        lower = self._settings["do_lower_case"]
-        record = make_feature(texts, 0, self._tokenizer, length, lower).record(length)
+        length = self.settings["max_seq_length"]
+        lower = self.settings["do_lower_case"]
+        record = make_feature(texts, 0, self.tokenizer, length, lower).record(length)
         return serialize_example({name: record[name] for name in _MODEL_INPUTS})
 
     def predict(self, rows: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
@@ -74,18 +84,39 @@ class TextClient:
         Returns:
           For each row the `label` and the `probabilities` by label, or the `score`.
         """
-        response = post(f"{self._url}:predict", self.request(rows))
+        response = post(f"{self.url}:predict", self.request(rows))
         return [self._shown(outputs) for outputs in response["predictions"]]
 
     def _shown(self, outputs):
         if "probabilities" not in outputs:
             return {"score": outputs["predictions"]}
-        values = outputs["probabilities"]
-        labels = self._labels or [str(number) for number in range(len(values))]
+        values, path = outputs["probabilities"], self.assets / "labels.json"
+        labels = [str(number) for number in range(len(values))]
+        if path.exists():
+            labels = json.loads(path.read_text(encoding="utf-8"))["labels"]
         return {
             "label": labels[outputs["predictions"]],
             "probabilities": dict(zip(labels, values)),
         }
+
+
+class QuestionClient(Client):
+    """Client for a model that answers questions about texts."""
+
+    def answer(self, question: str, text: str) -> list[question_answering.FoundAnswer]:
+        """Ask about a text of any length; see `question_answering.answer_question`."""
+        parameters = inspect.signature(question_answering.answer_questions).parameters
+        settings = {name: x for name, x in self.settings.items() if name in parameters}
+        return question_answering.answer_question(
+            question, text, self.tokenizer, self._scores, **settings
+        )
+
+    def _scores(self, inputs):
+        """Outputs of the model for a batch of inputs, arrays [B, ...] by name."""
+        columns = {name: values.tolist() for name, values in inputs.items()}
+        instances = [dict(zip(columns, values)) for values in zip(*columns.values())]
+        rows = post(f"{self.url}:predict", {"instances": instances})["predictions"]
+        return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
 def post(url: str, value: Any) -> Any:
@@ -101,15 +132,20 @@ def post(url: str, value: Any) -> Any:
 
 
 def main() -> None:
-    """Ask about one row from the command line."""
+    """Ask about a text, or a question about it, from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True, help="SavedModel, or the --export_dir with it")
     parser.add_argument("--url", required=True, help="address of the model on the server")
     parser.add_argument("--text", required=True, help="the text, or the first of two")
     parser.add_argument("--second_text", help="the second text of a pair")
+    parser.add_argument("--question", help="question about the text, for a model of SQuAD")
     args = parser.parse_args()
-    texts = [args.text, *([args.second_text] if args.second_text is not None else [])]
-    (answer,) = TextClient(args.model, args.url).predict([texts])
+    if args.question:
+        answers = QuestionClient(args.model, args.url).answer(args.question, args.text)
+        answer = asdict(answers[0]) if answers else None
+    else:
+        texts = [args.text, *([args.second_text] if args.second_text is not None else [])]
+        (answer,) = TextClient(args.model, args.url).predict([texts])
     print(json.dumps(answer, ensure_ascii=False))
 
 

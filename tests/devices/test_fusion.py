@@ -36,6 +36,13 @@ def test_prediction_compiles_nothing(graph):
     assert compiled_calls(graph) == []
 
 
+def test_prediction_keeps_nothing_for_gradients(graph):
+    """TensorFlow fuses GELU with its dense layer only if nothing else reads what is in between."""
+    with building_for(Cpu().for_inference()):
+        modeling.AlbertModel(tiny_config(), False, tf.zeros([1, 8], tf.int32))
+    assert not [op.name for op in graph.get_operations() if op.type == "IdentityN"]
+
+
 def test_a_model_in_a_notebook_has_no_effect_outside_its_graph(graph, monkeypatch):
     """Without a script, no session, no redirected stderr and no compilation."""
     before = dict(os.environ)

@@ -29,11 +29,11 @@ from albert_tf.race import data as race_data
 from albert_tf.race.features import make_features
 from albert_tf.race.settings import RaceSettings
 from albert_tf.runs import flags as run_flags
+from albert_tf.runs.asking import read_text
 from albert_tf.runs.settings import wrong_values
 from albert_tf.squad import metrics
 from albert_tf.squad.data import read_squad
 from albert_tf.squad.features import FeatureConverter, FeatureSettings
-from albert_tf.squad.question_answering import read_text
 from mutations import COUNT, MANY, check_reader, mutated_bytes, mutated_json
 
 TEXT = "The lamp of 1874 was lit.\nÉdith’s 東京 lamp\u2028was “not”, 3.5 m high.\n\n\nA fox.\n"

@@ -96,4 +96,6 @@ def test_best_thresholds_of_v2():
         **{"best_exact": 75.0, "best_exact_thresh": -2.0},
     }
     spans = dict.fromkeys(spans, "y")  # nothing is better than no answer at all
-    assert best_thresholds(V2_QUESTIONS, spans, null_scores)["best_f1_thresh"] == 0.0
+    assert best_thresholds(V2_QUESTIONS, spans, null_scores)["best_f1_thresh"] == -3.0
+    probabilities = {"a": 0.5, "b": 1.25, "c": 2.0, "d": 3.0}
+    assert best_thresholds(V2_QUESTIONS, spans, probabilities)["best_f1_thresh"] == -0.5
