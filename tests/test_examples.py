@@ -1,4 +1,4 @@
-"""Tests of the examples: generated data sets, short runs, and training on GLUE tasks and RACE."""
+"""Tests of the examples: generated data sets, short runs, and training on the generated data."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 
 from albert_tf.glue.data import TASKS, read_examples
 from albert_tf.race.data import LEVELS, read_articles
-from albert_tf.squad.data import read_squad
-from scripts import ROOT, TINY_CONFIG, run_classifier, run_race, succeed
+from albert_tf.squad.data import V2, read_squad
+from scripts import ROOT, TINY_CONFIG, run_classifier, run_race, run_squad_v2, succeed
 
 EXAMPLES = ROOT / "examples"
 FILES = ("train.json", "heldout.json", "corpus.txt")
@@ -268,6 +268,46 @@ def test_run_race_learns_the_generated_questions(made_race, quickstart, tmp_path
     assert results["accuracy"] > 0.45
     accuracy = json.loads((tmp_path / "run/test_accuracy.json").read_text())
     assert accuracy["accuracy"] > 0.45
+
+
+@pytest.fixture(scope="module")
+def made_v2(tmp_path_factory):
+    """Directory with the generated files of SQuAD v2.0."""
+    directory = tmp_path_factory.mktemp("v2")
+    make(directory, "--v2")
+    return directory
+
+
+def test_half_of_the_generated_questions_of_v2_have_no_answer(made_v2):
+    for file, count in (("train.json", 8000), ("heldout.json", 400)):
+        questions = read_squad(str(made_v2 / file), for_training=True, version=V2)
+        assert len(questions) == count
+        assert sum(question.is_impossible for question in questions) == count / 2
+        assert len({question.paragraph for question in questions}) == count / 4
+
+
+def test_run_squad_v2_learns_the_generated_questions(made_v2, quickstart, tmp_path):
+    """Without reading, F1 is 50: no answer to half of the questions."""
+    succeed(
+        run_squad_v2(
+            tmp_path / "run",
+            albert_config_file=write_small_config(tmp_path, vocab_size=500),
+            spm_model_file=quickstart[0] / "sentencepiece.model",
+            init_checkpoint=None,
+            train_file=made_v2 / "train.json",
+            predict_file=made_v2 / "heldout.json",
+            max_answer_length=8,
+            train_batch_size=16,
+            train_steps=700,
+            learning_rate=3e-3,
+            save_checkpoints_steps=350,
+            deterministic_run=True,
+        )
+    )
+    results = json.loads((tmp_path / "run/eval_results.json").read_text())
+    assert results["best_f1"] > 62
+    assert results["NoAns_f1"] > 55
+    assert results["HasAns_f1"] > 40
 
 
 def test_text_to_answers_shows_both_metrics(tmp_path):

@@ -25,6 +25,7 @@ from scripts import (
 STEPS = 150
 SCRIPTS = (
     "run_squad_v1.py",
+    "run_squad_v2.py",
     "run_classifier.py",
     "run_pretraining.py",
     "create_pretraining_data.py",
