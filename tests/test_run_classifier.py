@@ -424,7 +424,8 @@ def test_prediction_alone_takes_the_best_checkpoint(finished, tmp_path):
     for file in directory.glob("model.ckpt-best*"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     succeed(run(tmp_path, do_train=False, do_eval=False, init_checkpoint=None))
-    np.testing.assert_allclose(probabilities(tmp_path), probabilities(directory), atol=1e-6)
+    found = probabilities(tmp_path / "predictions/test")
+    np.testing.assert_allclose(found, probabilities(directory), atol=1e-6)
 
 
 def test_a_tokenizer_with_a_vocabulary_only(tmp_path):
