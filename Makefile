@@ -30,7 +30,7 @@ COMPARE_FLAGS ?=
 MPICXX := $(shell command -v mpicxx)
 PYTEST_FLAGS := --numprocesses=2 --dist=loadgroup --durations=20
 
-.PHONY: setup supported quickstart horovod browser test test-one-process test-tensorflow test-kills hpu test-hpu lint bench \
+.PHONY: setup supported tools quickstart horovod browser test test-one-process test-tensorflow test-kills hpu test-hpu lint bench \
 	compare clean
 
 setup: $(STAMP)
@@ -79,13 +79,22 @@ $(STAMP)-horovod: $(STAMP) requirements-horovod.txt requirements-horovod-build.t
 quickstart: setup
 	$(VENV)/bin/python examples/quickstart.py
 
+# Before the packages, which take minutes.
+tools:
+	@missing=""; \
+	for tool in c++ mpicxx mpirun; do \
+		command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	[ -z "$$missing" ] || { \
+		echo "The tests need a C++ compiler and Open MPI, but there is no$$missing:" \
+			"apt-get install g++ openmpi-bin libopenmpi-dev (or: make test-one-process)" >&2; exit 1; }
+
 # Chromium, in which the tests of the report page run.
 browser:
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
 		echo "The tests of the report page need Chromium: apt-get install chromium" \
 			"chromium-driver" >&2; exit 1; }
 
-test: browser lint horovod
+test: tools browser lint horovod
 	$(VENV)/bin/python -m pytest $(PYTEST_FLAGS)
 	@$(MAKE) test-hpu
 
@@ -99,7 +108,7 @@ SAME_WITH_ANY_TENSORFLOW := classification download fuzzing glue kills race repo
 	pretraining/test_instances.py pretraining/test_report.py \
 	records/test_workers.py runs/test_data_summary.py runs/test_foreign_flags.py \
 	test_classifier_bad_input.py test_create_pretraining_data.py test_examples.py \
-	test_tables.py test_tokenization.py test_benchmarks.py
+	test_tables.py test_tokenization.py test_benchmarks.py test_requirements.py
 
 test-tensorflow: lint
 	$(VENV)/bin/python -m pytest $(PYTEST_FLAGS) -m "not horovod" \

@@ -16,7 +16,7 @@ if __name__ == "__main__":
 
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from absl import logging
 from tqdm import tqdm
@@ -26,7 +26,7 @@ from albert_tf.errors import InputError
 from albert_tf.race.settings import ChoiceSettings
 from albert_tf.runs.launch import launch
 from albert_tf.runs.paths import CHECKPOINT_PATH
-from albert_tf.runs.settings import path_setting, setting
+from albert_tf.runs.settings import FILES, path_setting, setting
 from albert_tf.squad import many_questions
 from albert_tf.squad.settings import NullAnswerSettings
 
@@ -35,12 +35,33 @@ if TYPE_CHECKING:
     from albert_tf.squad.question_answering import FoundAnswer
 
 
+_NEEDED = {
+    "model": "the output directory of a run, or an exported model",
+    "text_file": "the text, or - for standard input",
+    "question": "a question about the text",
+}
+
+
 @dataclass(frozen=True)
 class Settings(NullAnswerSettings, ChoiceSettings):
     """Model, texts and questions.
 
-    Settings of text and answers that are None come from the exported model.
+    Settings of text and answers that are None come from the model.
     """
+
+    HELP_GROUPS: ClassVar = {
+        FILES: (
+            "model",
+            "text_file",
+            "question",
+            "questions_file",
+            "text_dir",
+            "answers_file",
+            "options",
+            "num_answers",
+            "json",
+        ),
+    }
 
     model: str | None = path_setting(
         "SavedModel, the --export_dir that contains it, a checkpoint, or the output directory of a "
@@ -50,7 +71,7 @@ class Settings(NullAnswerSettings, ChoiceSettings):
     albert_config_file: str | None = path_setting(
         "Config of a checkpoint. Default: albert_config.json next to the checkpoint."
     )
-    text_file: str | None = path_setting("Text file, in UTF-8.")
+    text_file: str | None = path_setting("Text file, in UTF-8; - for standard input.")
     question: str | None = setting(None, "Question about the text.")
     questions_file: str | None = path_setting(
         "Many questions: CSV, TSV or JSON Lines with question, text or text_file, and perhaps id."
@@ -83,9 +104,9 @@ def main(settings: Settings) -> None:
     if settings.questions_file or settings.text_dir:
         _ask_many(settings)
         return
-    for name in ("model", "text_file", "question"):
-        if not (getattr(settings, name) or "").strip():
-            raise InputError(f"--{name} is missing: give --model, --text_file and --question")
+    missing = [name for name in _NEEDED if not (getattr(settings, name) or "").strip()]
+    if missing:
+        raise InputError(*(f"--{name} is missing: give {_NEEDED[name]}" for name in missing))
     answers = (_chosen if settings.options else _found)(settings, _given(settings))
     answers = answers[: settings.num_answers]
     if settings.json:
@@ -174,6 +195,7 @@ def _ask_many(settings):
 
 
 def _print_answers(answers: list[FoundAnswer], text_file: str) -> None:
+    text_file = "standard input" if text_file == "-" else text_file
     for answer in answers:
         if answer.is_none:
             print(f"no answer\n  probability {answer.probability:.3f}")

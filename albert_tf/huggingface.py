@@ -1,7 +1,8 @@
 """Lossless conversion of checkpoints to and from Hugging Face's transformers.
 
-A folder in the format of transformers holds `config.json`, `model.safetensors` and `spiece.model`.
-Its weights are the same numbers under other names, with the kernels of dense layers transposed.
+A folder in the format of transformers holds `config.json`, `model.safetensors`, `tokenizer.json`
+and `spiece.model`. Its weights are the same numbers under other names, with the kernels of dense
+layers transposed.
 """
 
 from __future__ import annotations
@@ -15,11 +16,10 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 import safetensors
 import safetensors.numpy
-import tensorflow.compat.v1 as tf
 from absl import logging
 
 import tokenization
-from albert_tf import files, json_files
+from albert_tf import fast_tokenizer, files, json_files, model_card
 from albert_tf.bounds import Bounds
 from albert_tf.errors import InputError, listed
 from albert_tf.json_files import shown
@@ -30,7 +30,6 @@ from modeling import AlbertConfig
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 SPM_MODEL_FILE = "spiece.model"
-TOKENIZER_FILE = "tokenizer_config.json"
 _LAYER_NORM_EPSILON = 1e-12
 _EPSILON = Bounds(is_whole=False, lower=0)
 _CLASSIFIER_DROPOUT = 0.1
@@ -200,19 +199,31 @@ def write_huggingface(
             "checkpoint of run_race.py, or another --task_name"
         )
     their_config = _their_config(config, tensors, tokenizer, labels, is_multiple_choice)
+    (architecture,) = their_config["architectures"]
+    card = model_card.model_card(
+        Path(folder).name,
+        architecture,
+        checkpoint,
+        sum(value.size for value in values.values()),
+        labels,
+    )
     with files.atomic_directory(folder) as temporary:
-        safetensors.numpy.save_file(tensors, temporary / WEIGHTS_FILE, metadata={"format": "pt"})
         files.write_json(temporary / CONFIG_FILE, their_config, indent=2)
-        settings = {
-            "tokenizer_class": "AlbertTokenizer",
-            "do_lower_case": do_lower_case,
-            "keep_accents": False,
-            "remove_space": True,
-            "model_max_length": config.max_position_embeddings,
-        }
-        files.write_json(temporary / TOKENIZER_FILE, settings, indent=2)
+        _write_weights(temporary / WEIGHTS_FILE, tensors)
         shutil.copyfile(spm_model_file, temporary / SPM_MODEL_FILE)
-    return their_config["architectures"][0]
+        fast_tokenizer.write(
+            temporary, temporary / SPM_MODEL_FILE, do_lower_case, config.max_position_embeddings
+        )
+        files.write_text(temporary / model_card.NAME, card)
+    return architecture
+
+
+def _write_weights(path, tensors):
+    """Write the weights, for the readers that other files have: safetensors admits its own user."""
+    path.touch()
+    mode = path.stat().st_mode
+    safetensors.numpy.save_file(tensors, path, metadata={"format": "pt"})
+    path.chmod(mode)
 
 
 def _check_groups(config):
@@ -342,11 +353,12 @@ def read_huggingface(huggingface_dir: str, folder: str) -> model_files.ModelFile
     )
     values = _to_values(read_tensors(source / WEIGHTS_FILE), config, str(source / WEIGHTS_FILE))
     with files.atomic_directory(folder) as temporary:
-        write_checkpoint(str(temporary / BEST_CHECKPOINT), values)
+        checkpoints.write_values(str(temporary / BEST_CHECKPOINT), values)
         text = config.to_json_string()
         (temporary / model_files.CONFIG_FILE).write_text(text, encoding="utf-8")
         shutil.copyfile(source / SPM_MODEL_FILE, temporary / model_files.SPM_MODEL_FILE)
-        model_files.write_vocab(temporary / model_files.VOCAB_FILE, tokenizer.sp_model)
+        vocabulary = model_files.vocabulary_text(tokenizer.sp_model)
+        (temporary / model_files.VOCAB_FILE).write_text(vocabulary, encoding="utf-8")
     return model_files.find_model(folder)
 
 
@@ -500,22 +512,3 @@ def _check_shapes(values, config, place):
     ]
     if differing:
         raise InputError(f"{place}: the weights do not match {CONFIG_FILE}: {listed(differing)}")
-
-
-def write_checkpoint(prefix: str, values: Arrays) -> None:
-    """Write a TensorFlow checkpoint.
-
-    Args:
-      prefix: prefix of the checkpoint's files.
-      values: values of the variables, by name.
-    """
-    names = sorted(values)
-    with tf.Graph().as_default(), tf.Session() as session:
-        placeholders = [tf.placeholder(values[name].dtype, values[name].shape) for name in names]
-        save = tf.raw_ops.SaveV2(
-            prefix=prefix,
-            tensor_names=names,
-            shape_and_slices=[""] * len(names),
-            tensors=placeholders,
-        )
-        session.run(save, dict(zip(placeholders, (values[name] for name in names))))

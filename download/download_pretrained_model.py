@@ -22,7 +22,7 @@ from albert_tf.runs.launch import launch
 
 def main(settings: ModelDownloadSettings, arguments: list[str]) -> None:
     """Download the model named by the arguments, and print the flags for its files."""
-    from albert_tf.downloads.models import get_model  # imports TensorFlow, to check the checkpoint
+    from albert_tf.downloads.models import get_model
 
     model = get_model(
         arguments, settings.output_dir, settings.policy, settings.sha256, settings.size

@@ -12,7 +12,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Mapping
+from typing import Callable, Mapping
 
 import sentencepiece
 from make_squad import make_files
@@ -66,6 +66,14 @@ def main() -> None:
     show_metrics(directory, "untrained", "trained")
 
 
+def run_main(main: Callable[[], None]) -> None:
+    """Run a program that Ctrl-C ends in one line."""
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("stopped by Ctrl-C; the same command starts again")
+
+
 def make_inputs(directory: Path, paragraphs: int) -> None:
     """Generate the data, the vocabulary and the config of a tiny model."""
     make_files(directory, paragraphs, heldout=100, seed=1)
@@ -113,9 +121,13 @@ def run_script(script: str, flags: Mapping[str, object]) -> None:
     command = [sys.executable, str(ROOT / script)]
     command += [f"--{name}={value}" for name, value in flags.items()]
     print("\n" + " \\\n  ".join([f"python {script}", *command[2:]]), flush=True)
-    finished = subprocess.run(command, check=False)
-    if finished.returncode:
-        sys.exit(finished.returncode)
+    with subprocess.Popen(command) as process:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:  # the script has got it too, saves and tells
+            code = process.wait()
+    if code:
+        sys.exit(code)
 
 
 def show_answers(directory: Path) -> None:
@@ -140,4 +152,4 @@ def show_metrics(directory: Path, *outputs: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

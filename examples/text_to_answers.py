@@ -16,6 +16,7 @@ from quickstart import (
     TINY_CONFIG,
     TRAINING_FLAGS,
     make_inputs,
+    run_main,
     run_script,
     run_squad,
     show_metrics,
@@ -92,4 +93,4 @@ def pretrain(directory: Path, steps: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

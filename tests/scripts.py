@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -237,6 +238,13 @@ def succeed(result: subprocess.CompletedProcess) -> str:
     assert result.returncode == 0, result.stderr
     assert "Traceback" not in result.stderr
     return result.stderr
+
+
+def message_of(line: str) -> str:
+    """Message of a line of the log, which has the level's letter and the time in front."""
+    match = re.fullmatch(r"[DIWE] \d\d:\d\d:\d\d (.*)", line)
+    assert match, line
+    return match[1]
 
 
 def fail(result: subprocess.CompletedProcess) -> list[str]:

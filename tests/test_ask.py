@@ -99,16 +99,26 @@ def test_a_checkpoint_and_an_exported_model_answer_alike(page, exported):
     assert len(answers) == 3
     for answer, same in zip(answers, same_answers):
         assert text[answer["start"] : answer["end"]] == answer["text"]
-        assert answer == {**same, "probability": pytest.approx(same["probability"], abs=1e-4)}
+        rounded = {x: pytest.approx(same[x], abs=1e-4) for x in ("probability", "score")}
+        assert answer == {**same, **rounded}
 
-    shown = ask_by_command(page, model=exported)
-    succeed(shown)
+    shown = run_script(
+        "ask.py",
+        {"model": exported, "text_file": "-", "question": page[1]},
+        input=page[0].read_bytes().decode(),
+    )
+    assert succeed(shown) == ""
     best = answers[0]
     assert shown.stdout.splitlines() == [
         *best["text"].splitlines(),
-        f"  probability {best['probability']:.3f}; {page[0]}, line {best['line']}, column "
+        f"  probability {best['probability']:.3f}; standard input, line {best['line']}, column "
         f"{best['column']} (characters {best['start']} to {best['end']})",
     ]
+
+
+def test_all_missing_flags_are_told_at_once():
+    lines = fail(run_script("ask.py", {"model": " "}))
+    assert [line.split()[1] for line in lines] == ["--model", "--text_file", "--question"]
 
 
 @pytest.mark.parametrize(

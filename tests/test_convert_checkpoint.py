@@ -115,12 +115,17 @@ def test_round_trip_is_exact(tmp_path, head):
     assert to_huggingface(tmp_path / "theirs", head) == ARCHITECTURES[head]
     model = huggingface.read_huggingface(str(tmp_path / "theirs"), str(tmp_path / "ours"))
     assert_same_variables(model.checkpoint, checkpoint_of(head))
-    assert sorted(path.name for path in (tmp_path / "theirs").iterdir()) == [
+    files = sorted((tmp_path / "theirs").iterdir())
+    assert [path.name for path in files] == [
+        "README.md",
         "config.json",
         "model.safetensors",
         "spiece.model",
+        "tokenizer.json",
         "tokenizer_config.json",
     ]
+    (tmp_path / "any").touch()
+    assert {path.stat().st_mode for path in files} == {(tmp_path / "any").stat().st_mode}
 
 
 def test_the_head_of_squad_v2_has_no_class(tmp_path, caplog):
@@ -164,7 +169,7 @@ def random_checkpoint(tmp_path, **sizes):
     }
     values["global_step"] = np.array(7, np.int64)
     values["bert/pooler/dense/bias/adam_m"] = values["bert/pooler/dense/bias"]
-    huggingface.write_checkpoint(str(tmp_path / "model.ckpt-7"), values)
+    checkpoints.write_values(str(tmp_path / "model.ckpt-7"), values)
     return config_file, str(tmp_path / "model.ckpt-7")
 
 

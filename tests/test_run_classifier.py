@@ -23,6 +23,7 @@ from scripts import (
     files,
     kill_and_resume,
     load,
+    run_script,
     succeed,
     times_of_results,
 )
@@ -32,6 +33,7 @@ from task_factory import make_setup
 RUN_FILES = {
     *("checkpoint", "graph.pbtxt", "eval", "eval_results.json", "eval_results.txt"),
     *("run.json", "log.txt"),
+    *("albert_config.json", "settings.json", "30k-clean.model", "30k-clean.vocab"),
     *("mrpc_train.tf_record", "mrpc_train.tf_record.manifest.json"),
     *("mrpc_eval.tf_record", "mrpc_eval.tf_record.manifest.json"),
     *("mrpc_predict.tf_record", "mrpc_predict.tf_record.manifest.json"),
@@ -105,6 +107,41 @@ def test_a_finished_run_does_nothing(finished):
     assert log.count(": already evaluated") == 3
     assert "test_results.tsv: reusing 5 records" in log
     assert "predicted 5 records" not in log
+
+
+def test_the_output_directory_is_a_model(finished, tmp_path):
+    """Prediction and conversion need no file and no setting but the directory."""
+    directory, _ = finished
+    flags = {"init_checkpoint": directory, "data_dir": SAMPLE_GLUE, "do_predict": True}
+    succeed(run_script("run_classifier.py", {**flags, "output_dir": tmp_path / "predicted"}))
+    np.testing.assert_array_equal(probabilities(tmp_path / "predicted"), probabilities(directory))
+
+    folder = tmp_path / "mrpc_hf"
+    succeed(
+        run_script("convert_checkpoint.py", {"init_checkpoint": directory, "output_dir": folder})
+    )
+    assert load(folder / "config.json")["id2label"] == {"0": "0", "1": "1"}
+    card = (folder / "README.md").read_text()
+    results, entry = (
+        load(directory / "eval_results.json"),
+        load(directory / "run.json")["starts"][0],
+    )
+    for line in (
+        "pipeline_tag: text-classification",
+        'model = AutoModelForSequenceClassification.from_pretrained("mrpc_hf")',
+        "Labels: 0, 1.",
+        f"| f1 | {results['f1']:.4f} |",
+        f"| accuracy | {results['accuracy']:.4f} |",
+        f"| train.tsv | {entry['inputs']['train.tsv'][:12]} |",
+        "| steps | 10 |",
+        f"| peak_learning_rate | {entry['schedule']['peak_learning_rate']} |",
+        f"| tensorflow | {entry['versions']['tensorflow']} |",
+        "| task_name | mrpc |",
+        "| max_seq_length | 40 |",
+    ):
+        assert line in card.splitlines(), line
+    assert str(directory) not in card
+    assert str(SAMPLE_GLUE) not in card
 
 
 def test_a_second_start_converts_nothing(finished, tmp_path):
@@ -387,7 +424,8 @@ def test_prediction_alone_takes_the_best_checkpoint(finished, tmp_path):
     for file in directory.glob("model.ckpt-best*"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     succeed(run(tmp_path, do_train=False, do_eval=False, init_checkpoint=None))
-    np.testing.assert_allclose(probabilities(tmp_path), probabilities(directory), atol=1e-6)
+    found = probabilities(tmp_path / "predictions/test")
+    np.testing.assert_allclose(found, probabilities(directory), atol=1e-6)
 
 
 def test_a_tokenizer_with_a_vocabulary_only(tmp_path):
@@ -425,3 +463,12 @@ def test_a_model_learns_the_sample(tmp_path):
         )
     )
     assert load(tmp_path / "eval_results.json")["accuracy"] == 1.0
+
+
+def test_length_of_training_in_epochs(tmp_path):
+    """The sample has 5 rows, in batches of 4."""
+    flags = {"num_train_epochs": 6.0, "warmup_proportion": 0.5}
+    schedule = make_setup("classifier", tmp_path, **flags).schedule
+    assert (schedule.steps, schedule.warmup_steps) == (7, 3)
+    schedule = make_setup("classifier", tmp_path, warmup_step=2).schedule
+    assert (schedule.steps, schedule.warmup_steps) == (10, 2)

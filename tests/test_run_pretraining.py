@@ -46,6 +46,7 @@ METRICS = {
 RUN_FILES = {
     *("checkpoint", "graph.pbtxt", "eval", "eval_results.json", "eval_results.txt"),
     *("run.json", "log.txt"),
+    *("albert_config.json", "settings.json"),
     *(
         f"model.ckpt-{step}.{suffix}"
         for step in (4, 8, 10, "best")

@@ -39,6 +39,7 @@ from task_factory import make_setup
 RUN_FILES = {
     *("checkpoint", "graph.pbtxt", "eval", "eval_results.json", "eval_results.txt"),
     *("run.json", "log.txt"),
+    *("albert_config.json", "settings.json", "30k-clean.model", "30k-clean.vocab"),
     *("race_train.tf_record", "race_train.tf_record.manifest.json"),
     *("race_eval.tf_record", "race_eval.tf_record.manifest.json"),
     *("race_predict.tf_record", "race_predict.tf_record.manifest.json"),
@@ -128,7 +129,8 @@ def test_records_are_those_of_the_original(finished):
 def test_the_exported_model_takes_the_records_that_we_write(finished):
     (path,) = (finished / "export").iterdir()
     settings = load(path / "assets.extra/settings.json")
-    assert settings == {"max_qa_length": 24, "max_seq_length": 96, "do_lower_case": True}
+    expected = {"max_qa_length": 24, "max_seq_length": 96, "do_lower_case": True}
+    assert settings == {"task_name": "race", **expected}
     signature = tf.saved_model.load_v2(str(path)).signatures["serving_default"]
     records = list(read_records(str(finished / "run/race_predict.tf_record")))
     outputs = signature(input=tf.constant(records))

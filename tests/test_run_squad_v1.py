@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ import tensorflow.compat.v1 as tf
 
 from albert_tf.records.record_files import read_records
 from albert_tf.runs import checkpoints
+from albert_tf.squad.data import read_squad
+from albert_tf.squad.question_answering import load_model
 from golden import GOLDEN, checkpoint_of, golden_json, golden_lines, golden_records
 from scripts import (
     SAMPLE_PREDICT,
@@ -21,6 +24,7 @@ from scripts import (
     files,
     kill_and_resume,
     load,
+    run_script,
     run_squad,
     succeed,
     times_of_results,
@@ -29,6 +33,7 @@ from scripts import (
 RUN_FILES = {
     *("checkpoint", "graph.pbtxt", "eval", "eval_results.json", "eval_results.txt"),
     *("run.json", "log.txt"),
+    *("albert_config.json", "settings.json", "30k-clean.model", "30k-clean.vocab"),
     *("predictions.json", "nbest_predictions.json"),
     *("train_features.tfrecord", "train_features.tfrecord.manifest.json"),
     *("predict_features.tfrecord", "predict_features.tfrecord.manifest.json"),
@@ -154,14 +159,50 @@ def test_prediction_alone_leaves_its_files(predicted):
     }
 
 
-def test_prediction_alone_takes_the_best_checkpoint(finished, tmp_path):
+def test_prediction_leaves_the_results_of_training_alone(finished, tmp_path):
+    """Answers to other questions go to a folder below, and come from the best checkpoint."""
+    run_dir = tmp_path / "run"
+    shutil.copytree(finished[0], run_dir)
+    (run_dir / "model.ckpt-10.index").unlink()  # the best is left
+    questions = load(SAMPLE_PREDICT)
+    del questions["data"][1:]
+    (tmp_path / "others.json").write_text(json.dumps(questions))
+    before = {path: path.read_bytes() for path in run_dir.iterdir() if path.is_file()}
+    others = {"predict_file": tmp_path / "others.json", "init_checkpoint": None}
+    log = succeed(run_squad(run_dir, do_train=False, **others))
+    assert f"{run_dir}/model.ckpt-best: predicted " in log
+    for path, content in before.items():
+        if path.name not in ("run.json", "log.txt"):
+            assert path.read_bytes() == content, path
+    assert set(run_dir.iterdir()) - set(before) == {run_dir / "eval", run_dir / "predictions"}
+    folder = run_dir / "predictions/others"
+    assert files(folder) == {
+        name for name in RUN_FILES if name.startswith(("predict", "nbest", "eval_results"))
+    }
+    answers = load(folder / "predictions.json")
+    ids = {qa["id"] for p in questions["data"][0]["paragraphs"] for qa in p["qas"]}
+    assert set(answers) == ids
+    assert answers.items() <= load(run_dir / "predictions.json").items()
+
+
+def test_the_output_directory_is_a_model(finished, tmp_path):
+    """No file and no setting is given but the directory."""
     directory, _ = finished
-    for file in directory.glob("model.ckpt-best*"):
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    log = succeed(run_squad(tmp_path, do_train=False, init_checkpoint=None))
-    assert f"{tmp_path}/model.ckpt-best: predicted 171 records" in log
-    for name in ("predictions.json", "nbest_predictions.json"):
-        assert load(tmp_path / name) == load(directory / name)
+    flags = {
+        "init_checkpoint": directory,
+        "predict_file": SAMPLE_PREDICT,
+        "do_train": False,
+        "output_dir": tmp_path,
+        "device": "cpu",
+    }
+    log = succeed(run_script("run_squad_v1.py", flags))
+    assert "  max_seq_length=96" in log
+    assert f"  albert_config_file={directory}/albert_config.json" in log
+    assert_same_answers(directory, tmp_path, tolerance=0)
+    n_best = load(directory / "nbest_predictions.json")
+    question = read_squad(str(SAMPLE_PREDICT), False)[-1]
+    answers = load_model(str(directory)).answer(question.text, question.paragraph)
+    assert [answer.text for answer in answers] == [entry["text"] for entry in n_best[question.id]]
 
 
 def test_prediction_without_answers(tmp_path):

@@ -18,6 +18,7 @@ from scripts import (
     assert_same_variables,
     command,
     load,
+    message_of,
     succeed,
 )
 
@@ -95,7 +96,7 @@ def stopped(request, tmp_path_factory):
     process.send_signal(number)
     code, line = end(process)
     assert code == 128 + number
-    message = line.partition("] ")[2]
+    message = message_of(line)
     step = int(message.partition(" at step ")[2].partition(";")[0])
     told = f"stopped by {request.param} at step {step}"
     assert message == f"{told}; the same command resumes from there"
@@ -132,7 +133,7 @@ def test_a_stop_while_a_checkpoint_is_judged(tmp_path):
     process.send_signal(signal.SIGTERM)
     code, line = end(process)
     assert code == 143
-    assert line.endswith("] stopped by SIGTERM; the same command goes on where it can")
+    assert message_of(line) == "stopped by SIGTERM; the same command goes on where it can"
     assert not (tmp_path / "judged/eval_results.json").exists()
     assert f"resuming training from {tmp_path}/judged/model.ckpt-4" in run(judged)
     run(plain)
@@ -225,6 +226,6 @@ def test_workers_and_temporary_files_end_with_the_script(tmp_path):
     time.sleep(1)
     process.send_signal(signal.SIGTERM)
     code, line = end(process)
-    assert (code, line.partition("] ")[2].partition(";")[0]) == (143, "stopped by SIGTERM")
+    assert (code, message_of(line).partition(";")[0]) == (143, "stopped by SIGTERM")
     assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
     assert [path.name for path in tmp_path.iterdir()] == ["corpus.txt"]

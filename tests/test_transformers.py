@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import transformers
 
-from golden import INPUTS, golden_json, golden_numbers
+from golden import GOLDEN, INPUTS, golden_json, golden_numbers
 from test_convert_checkpoint import to_huggingface
+from tokenization import encode_ids, preprocess_text
 
 # The pinned PyTorch is a CPU build on this version of Python alone: see requirements-dev.txt.
 WITH_TORCH = sys.version_info[:2] == (3, 11)
+TRANSFORMERS = int(transformers.__version__.partition(".")[0])
 FEATURES = {
     "input_ids": INPUTS["input_ids"].astype(np.int64),
     "attention_mask": INPUTS["input_mask"].astype(np.int64),
@@ -89,18 +91,35 @@ def test_pretraining(outputs):
 
 
 @pytest.mark.parametrize("do_lower_case", [True, False])
-def test_pieces(tmp_path, do_lower_case):
+def test_pieces(tmp_path, do_lower_case, sample_model):
     to_huggingface(tmp_path / "theirs", do_lower_case=do_lower_case)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "theirs", use_fast=False)
-    texts = [entry for entry in golden_json("encode") if entry["lower"] == do_lower_case]
-    assert texts
-    for entry in texts:
-        assert tokenizer.encode(entry["text"], add_special_tokens=False) == entry["ids"]
-    with_special_tokens = tokenizer.encode("a", "b")
-    assert tokenizer.convert_ids_to_tokens(with_special_tokens) == [
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "theirs")
+    assert tokenizer.is_fast  # from `tokenizer.json`
+    golden = [entry for entry in golden_json("encode") if entry["lower"] == do_lower_case]
+    expected = {entry["text"]: entry["ids"] for entry in golden}
+    for line in (GOLDEN / "sample/sample_corpus.txt").read_text(encoding="utf-8").splitlines():
+        expected[line] = encode_ids(sample_model, preprocess_text(line, lower=do_lower_case))
+    assert len(expected) > 80
+    for text, ids in expected.items():
+        assert tokenizer.encode(text, add_special_tokens=False) == ids, text
+    inputs = tokenizer("a", "b")
+    assert inputs["token_type_ids"] == [0, 0, 0, 1, 1]
+    assert tokenizer.convert_ids_to_tokens(inputs["input_ids"]) == [
         "[CLS]",
         "▁a",
         "[SEP]",
         "▁b",
         "[SEP]",
     ]
+    assert tokenizer.model_max_length == 128
+    assert len(tokenizer) == 420  # no token is added
+
+
+@pytest.mark.skipif(TRANSFORMERS >= 5, reason="its AlbertTokenizer splits words differently")
+@pytest.mark.parametrize("do_lower_case", [True, False])
+def test_pieces_of_the_sentencepiece_model(tmp_path, do_lower_case):
+    to_huggingface(tmp_path / "theirs", do_lower_case=do_lower_case)
+    tokenizer = transformers.AlbertTokenizer.from_pretrained(tmp_path / "theirs")
+    for entry in golden_json("encode"):
+        if entry["lower"] == do_lower_case:
+            assert tokenizer.encode(entry["text"], add_special_tokens=False) == entry["ids"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Callable, Sequence
 
 import numpy as np
+from absl import logging
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
 
@@ -28,6 +29,24 @@ def compute_metrics(
       The metrics by name.
     """
     return {metric.__name__: float(metric(labels, predictions)) for metric in metrics}
+
+
+def warn_of_one_label(
+    labels: Sequence[int], predictions: Sequence[int], names: Sequence[str]
+) -> None:
+    """Warn if all predictions are the same label, but not all rows have it.
+
+    Args:
+      labels: true labels [rows].
+      predictions: predicted labels [rows].
+      names: names of the labels.
+    """
+    if len(set(predictions)) == 1 and set(labels) != set(predictions):
+        logging.warning(
+            "all %d predictions are %r: this checkpoint has learned nothing; train longer, or with "
+            "another --learning_rate",
+            *(len(predictions), names[predictions[0]]),
+        )
 
 
 def accuracy(labels: np.ndarray, predictions: np.ndarray) -> float:

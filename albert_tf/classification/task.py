@@ -14,7 +14,7 @@ from albert_tf import estimators, files
 from albert_tf.classification import report
 from albert_tf.classification.features import make_feature
 from albert_tf.classification.head import example_losses, head_outputs
-from albert_tf.classification.metrics import Metric, compute_metrics
+from albert_tf.classification.metrics import Metric, compute_metrics, warn_of_one_label
 from albert_tf.classification.settings import ClassificationSettings
 from albert_tf.errors import InputError
 from albert_tf.records.record_files import RecordFields
@@ -78,9 +78,13 @@ class ClassificationTask(Task):
     def schedule(self) -> Schedule:
         """Length of training, optimizer and learning-rate schedule."""
         settings = self.settings
+        by_epochs = settings.num_train_epochs is not None
+        by_proportion = settings.warmup_proportion is not None
         return Schedule(
-            steps=settings.train_step,
-            warmup_steps=settings.warmup_step,
+            steps=None if by_epochs else settings.train_step,
+            epochs=settings.num_train_epochs or 0.0,
+            warmup_steps=None if by_proportion else settings.warmup_step,
+            warmup_proportion=settings.warmup_proportion or 0.0,
             optimizer=settings.optimizer,
         )
 
@@ -152,6 +156,8 @@ class ClassificationTask(Task):
         """Compute the task's metrics, with the data set's `part` as suffix of their names."""
         labels = np.array([example.label for example in data_set.examples])
         predictions = np.array([answer["predictions"] for answer in answers])
+        if self.labels:
+            warn_of_one_label(labels, predictions, self.labels)
         values = compute_metrics(self.metrics, labels, predictions)
         return Evaluation({name + data_set.part: value for name, value in values.items()})
 

@@ -28,6 +28,7 @@ from absl import logging
 
 from albert_tf.devices.watchdog import Watchdog
 from albert_tf.errors import InputError
+from albert_tf.log_lines import LineFormatter
 
 # Set by launchers to the number of processes.
 _LAUNCHED_SIZES = ("OMPI_COMM_WORLD_SIZE", "HOROVOD_SIZE", "PMI_SIZE")
@@ -306,8 +307,8 @@ def _warn_only():
     python_logging.captureWarnings(True)
 
 
-class _RankFormatter(logging.PythonFormatter):
-    """Formatter of absl log lines, each prefixed with the rank."""
+class _RankFormatter(LineFormatter):
+    """Formatter of log lines, each prefixed with the rank."""
 
     def format(self, record):
         return with_rank(super().format(record))

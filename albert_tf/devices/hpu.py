@@ -49,7 +49,8 @@ class Hpu(Device):
         """
         if importlib.util.find_spec("habana_frameworks") is None:
             raise MissingDeviceError(
-                "habana-tensorflow is not installed (requirements-hpu.txt, on Python 3.10)"
+                "habana-tensorflow is not installed (requirements-hpu.txt, on Python 3.10)",
+                is_logged=bool(card_type()),
             )
         if not card_type():
             raise MissingDeviceError(

@@ -13,8 +13,8 @@ from albert_tf.downloads import archives, fetching
 from albert_tf.downloads.fetching import DownloadPolicy
 from albert_tf.errors import InputError
 from albert_tf.locks import file_lock
-from albert_tf.runs import model_files
-from albert_tf.runs.model_files import ModelFiles
+from albert_tf.runs import model_folder
+from albert_tf.runs.model_folder import ModelFiles
 
 _USAGE = (
     "give two arguments, the URL of the models and a name: "
@@ -61,7 +61,8 @@ def get_model(
                 archive_url = f"{url.rstrip('/')}/{name}.tar.gz"
                 download_model(archive_url, folder, policy, sha256, size)
     check_source(folder, sha256)
-    return model_files.find_model(folder)
+    model_files = _module_of_checks()
+    return model_files.find_model(folder) if model_files else _unchecked(folder)
 
 
 def download_model(
@@ -90,7 +91,16 @@ def download_model(
         with files.atomic_directory(folder) as temporary:
             logging.info("%s: unpacking and checking", archive)
             archives.unpack(archive, temporary, policy.max_unpacked_size)
-            model_files.check_model(model_files.find_model(temporary))
+            model_files = _module_of_checks()
+            if model_files:
+                model_files.check_model(model_files.find_model(temporary))
+            else:
+                _unchecked(temporary)
+                logging.warning(
+                    "%s: TensorFlow is not installed, so the checkpoint has not been read; a run "
+                    "will check it",
+                    folder,
+                )
             source = {"url": url, "sha256": files.digest(str(archive))}
             files.write_json(temporary / _SOURCE_FILE, source)
     except InputError as error:
@@ -98,6 +108,26 @@ def download_model(
         raise InputError(f"{url}: {message}; the download was removed") from error
     finally:
         archive.unlink()
+
+
+def _module_of_checks():
+    """The module that reads and checks models; None without TensorFlow."""
+    try:
+        from albert_tf.runs import model_files
+    except ModuleNotFoundError as error:
+        if error.name != "tensorflow":
+            raise
+        return None
+    return model_files
+
+
+def _unchecked(folder: Path) -> ModelFiles:
+    """Files of a model, which are there; `InputError` if one is missing."""
+    checkpoint = folder / model_folder.BEST_CHECKPOINT
+    paths = model_folder.needed_files(folder)
+    if not checkpoint.with_name(f"{checkpoint.name}.index").is_file():
+        raise InputError(f"{checkpoint}.index is missing; give the folder of a complete model")
+    return ModelFiles(*paths, str(checkpoint))
 
 
 def check_source(folder: Path, sha256: str | None) -> None:

@@ -98,11 +98,6 @@ class ClassifierTask(ClassificationTask):
         """Settings that the records depend on; JSON values by name."""
         return {"task_name": self.glue.name, **super().feature_settings}
 
-    @property
-    def exported_settings(self) -> dict[str, Any]:
-        """Settings to store in an exported model; JSON values by name."""
-        return super().feature_settings
-
     def predicted_files(self, data_set: DataSet, answers: Sequence[dict]) -> dict[str, str]:
         """Contents of the prediction files of a test set, by name; one line per row in each.
 

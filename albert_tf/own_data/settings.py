@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from albert_tf.classification.metrics import METRICS
 from albert_tf.classification.settings import ClassificationSettings
-from albert_tf.runs.settings import path_setting, setting
+from albert_tf.runs.settings import EVALUATION, FILES, TRAINING, path_setting, setting
 from albert_tf.tables import FORMATS
 
 TASK_NAME = "custom"
@@ -25,6 +25,20 @@ class OwnDataSettings(ClassificationSettings):
         "metric",
         "all_probabilities",
     )
+
+    HELP_GROUPS: ClassVar = {
+        FILES: (
+            "train_file",
+            "dev_file",
+            "test_file",
+            "file_format",
+            "text_column",
+            "second_text_column",
+            "label_column",
+        ),
+        TRAINING: ("regression", "dev_share", "class_weights"),
+        EVALUATION: ("metric", "all_probabilities"),
+    }
 
     train_file: str | None = path_setting("Own rows to train on: CSV, TSV or JSON Lines.")
     dev_file: str | None = path_setting("Own rows to evaluate the checkpoints on.")

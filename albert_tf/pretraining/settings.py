@@ -10,8 +10,12 @@ from albert_tf.bounds import LARGEST_INT
 from albert_tf.pretraining.instances import InstanceSettings
 from albert_tf.runs.paths import PATHS
 from albert_tf.runs.settings import (
+    EVALUATION,
+    FILES,
     LARGEST_BATCH,
     LONGEST_SEQUENCE,
+    TEXT,
+    TRAINING,
     RunSettings,
     TextSettings,
     WorkerSettings,
@@ -32,6 +36,20 @@ class PretrainingSettings(RunSettings):
         "max_eval_steps",
         "init_from_group0",
     )
+    HELP_GROUPS: ClassVar = {
+        FILES: ("input_file", "eval_file"),
+        TRAINING: (
+            "num_train_steps",
+            "num_warmup_steps",
+            "optimizer",
+            "masked_lm_budget",
+            "start_warmup_step",
+            "poly_power",
+            "init_from_group0",
+        ),
+        TEXT: ("max_predictions_per_seq",),
+        EVALUATION: ("do_eval", "eval_batch_size", "max_eval_steps"),
+    }
 
     input_file: str | None = path_setting(
         "TFRecord files to train on: paths or *-patterns, separated by commas.", kind=PATHS

@@ -131,7 +131,7 @@ class PretrainingTask(Task):
 
     @property
     def exported_settings(self) -> dict[str, Any]:
-        """Settings to store in an exported model; JSON values by name."""
+        """Settings to store with a model, for its later use; JSON values by name."""
         return self.feature_settings
 
     def fields(self, data_set: RecordFiles) -> RecordFields:

@@ -114,7 +114,7 @@ def _saved_model_scorer(model):
             "exported, or leave out --options"
         )
     length = model.found_settings["max_seq_length"]
-    loaded = tf.saved_model.load_v2(model.saved_model)
+    loaded = asking.load_saved_model(model.saved_model)
 
     def scores(features):
         records = [serialize_example(feature.record(length)) for feature in features]

@@ -7,12 +7,24 @@ from typing import ClassVar
 
 from albert_tf.classification.settings import ClassificationSettings
 from albert_tf.race.data import LEVELS
-from albert_tf.runs.settings import LONGEST_SEQUENCE, TextSettings, path_setting, setting
+from albert_tf.runs.settings import (
+    EVALUATION,
+    FILES,
+    HIDDEN,
+    LONGEST_SEQUENCE,
+    TEXT,
+    TRAINING,
+    TextSettings,
+    path_setting,
+    setting,
+)
 
 
 @dataclass(frozen=True)
 class ChoiceSettings(TextSettings):
     """Vocabulary, and maximum lengths of the text and of a question with an option."""
+
+    HELP_GROUPS: ClassVar = {TEXT: ("max_qa_length",)}
 
     max_qa_length: int = setting(
         128,
@@ -34,6 +46,12 @@ class RaceSettings(ChoiceSettings, ClassificationSettings):
         "eval_file",
         "predict_file",
     )
+    HELP_GROUPS: ClassVar = {
+        HIDDEN: ("task_name",),
+        FILES: ("data_dir", "high_only", "middle_only"),
+        TRAINING: ("train_file", "dropout_prob"),
+        EVALUATION: ("eval_file", "predict_file"),
+    }
 
     data_dir: str | None = path_setting("Folder RACE, or its parent folder.")
     task_name: str = setting(

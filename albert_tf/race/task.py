@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import modeling
-from albert_tf.classification.metrics import accuracy
+from albert_tf.classification.metrics import accuracy, warn_of_one_label
 from albert_tf.classification.task import ClassificationTask
 from albert_tf.race.data import LETTERS, LEVELS, Example, find_articles, read_articles
 from albert_tf.race.features import check_room, make_features
@@ -102,6 +102,11 @@ class RaceTask(ClassificationTask):
         return {"max_qa_length": self.settings.max_qa_length, **super().feature_settings}
 
     @property
+    def exported_settings(self) -> dict[str, Any]:
+        """Settings to store with a model: `convert_checkpoint.py` tells its head by the task."""
+        return {"task_name": "race", **super().exported_settings}
+
+    @property
     def sequence_fields(self) -> RecordFields:
         """Fields of the encoder's inputs: a sequence per option."""
         shape = [len(LETTERS), self.settings.max_seq_length]
@@ -130,6 +135,8 @@ class RaceTask(ClassificationTask):
 
     def evaluate(self, data_set: DataSet, answers: Sequence[dict]) -> Evaluation:
         """Compute the accuracy of all questions, and of those of each level."""
+        labels = [example.label for example in data_set.examples]
+        warn_of_one_label(labels, [answer["predictions"] for answer in answers], LETTERS)
         return Evaluation(accuracies(data_set.examples, answers))
 
     def texts_of(self, example: Example) -> list[tuple[str, str]]:

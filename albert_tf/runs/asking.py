@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
+from absl import logging
 
 import tokenization
 from albert_tf.errors import InputError
-from albert_tf.runs import calibration, checkpoints, model_files, serving
+from albert_tf.runs import calibration, checkpoints, model_files, model_folder, serving
 from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT
 from modeling import AlbertConfig
+
+_EXPORT_AGAIN = "export the model again with --export_dir"
 
 
 @dataclass(frozen=True)
@@ -26,8 +30,8 @@ class TrainedModel:
       tokenizer: tokenizer with a SentencePiece model.
       checkpoint: prefix of the checkpoint; None for an exported model.
       saved_model: path of the exported model; None for a checkpoint.
-      found_settings: settings of the exported model, or numbers that an evaluation has found to be
-        best for the checkpoint, by name.
+      found_settings: settings stored with the model, and numbers that an evaluation has found to
+        be best for a checkpoint, by name.
       settings: these, and over them the settings that the user gave.
     """
 
@@ -56,7 +60,7 @@ def load(
 
     Args:
       path: path of a SavedModel or its parent directory, or of a checkpoint or its directory.
-      settings_class: dataclass that declares the settings of an exported model.
+      settings_class: dataclass that declares the settings stored with a model.
       albert_config_file: config of the model; by default the one next to the checkpoint.
       spm_model_file: SentencePiece model; by default the one next to the checkpoint.
       given: settings that override those of an exported model, by name.
@@ -66,14 +70,15 @@ def load(
     """
     saved_model, checkpoint = serving.find_saved_model(path), None
     if saved_model:
-        found = serving.settings_of(saved_model, settings_class)
+        beside, remedy = str(Path(saved_model) / serving.ASSETS / BEST_CHECKPOINT), _EXPORT_AGAIN
+        found = {}
     else:
-        checkpoint = checkpoints.find_checkpoint(path)
-        found = calibration.read(checkpoint)
+        beside, remedy = checkpoints.find_checkpoint(path), None
+        checkpoint, found = beside, calibration.read(beside)
+    folder = Path(beside).parent
+    found = {**found, **model_folder.read_settings(folder, settings_class, remedy)}
     config_file, spm_model_file = model_files.beside_checkpoint(
-        checkpoint or str(Path(saved_model) / serving.ASSETS / BEST_CHECKPOINT),
-        albert_config_file,
-        spm_model_file,
+        beside, albert_config_file, spm_model_file
     )
     config = AlbertConfig.from_json_file(config_file)
     settings = {**found, **(given or {})}
@@ -86,6 +91,20 @@ def load(
     tokenizer = tokenization.FullTokenizer(None, spm_model_file=spm_model_file)
     model_files.check_vocabulary(spm_model_file, tokenizer, config_file, config)
     return TrainedModel(config, tokenizer, checkpoint, saved_model, found, settings)
+
+
+def load_saved_model(path: str) -> Any:
+    """Load an exported model; the log does not tell that an Estimator's has no fingerprint."""
+
+    def is_other(record):
+        return not record.getMessage().startswith("Fingerprint not found")
+
+    logger = logging.get_absl_logger()
+    logger.addFilter(is_other)
+    try:
+        return tf.saved_model.load_v2(path)
+    finally:
+        logger.removeFilter(is_other)
 
 
 def restored_session(checkpoint: str) -> tf.Session:
@@ -125,11 +144,15 @@ def check_text(flag: str, value: str) -> None:
 def read_text(path: str) -> str:
     """Read a text file.
 
+    Args:
+      path: path of the file; "-" for standard input.
+
     Raises:
       InputError: if the file cannot be read, is not UTF-8, or has no text.
     """
     try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
+        content = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        text = content.decode("utf-8-sig")
     except OSError as error:
         raise InputError(
             f"{path}: cannot read the text: {error.strerror}; correct the path"

@@ -18,8 +18,8 @@ import tensorflow.compat.v1 as tf
 from absl import logging
 
 from albert_tf import files
+from albert_tf.runs.model_folder import BEST_CHECKPOINT
 
-BEST_CHECKPOINT = "model.ckpt-best"
 STATE_FILE = "checkpoint"
 FILE_SUFFIX = r"\.(index|meta|data-\d{5}-of-\d{5})$"
 # Errors of TensorFlow's reader on damaged files.

@@ -161,6 +161,25 @@ def read_values(prefix: str, names: Iterable[str]) -> dict[str, np.ndarray]:
         raise InputError(f"{prefix}: the checkpoint is damaged: {error}; copy it again") from error
 
 
+def write_values(prefix: str, values: Mapping[str, np.ndarray]) -> None:
+    """Write a TensorFlow checkpoint.
+
+    Args:
+      prefix: prefix of the checkpoint's files.
+      values: values of the variables, by name.
+    """
+    names = sorted(values)
+    with tf.Graph().as_default(), tf.Session() as session:
+        placeholders = [tf.placeholder(values[name].dtype, values[name].shape) for name in names]
+        save = tf.raw_ops.SaveV2(
+            prefix=prefix,
+            tensor_names=names,
+            shape_and_slices=[""] * len(names),
+            tensors=placeholders,
+        )
+        session.run(save, dict(zip(placeholders, (values[name] for name in names))))
+
+
 def check_fits(prefix: str, model: Shapes, all_needed: bool) -> None:
     """Check that a checkpoint has a model's variables in the right shapes.
 

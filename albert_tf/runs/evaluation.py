@@ -36,7 +36,7 @@ class Evaluator:
         self._results: Results | None = None
         self._is_resumed = True  # until the checkpoints found at the start have been listed
         if setup.eval_shards and distributed.is_chief():
-            self._results = Results(self._directory, _evaluated_on(setup))
+            self._results = Results(setup.results_dir, _evaluated_on(setup))
 
     def begin_training(self, start_step: int) -> None:
         """Bring the results and the checkpoints of a resumed training up to date.
@@ -91,6 +91,10 @@ class Evaluator:
             self._tidy()
         if self._results:
             self._results.log()
+
+    def summary(self) -> str:
+        """Best metric and its checkpoint, for the last line of the log; empty if there is none."""
+        return self._results.summary() if self._results else ""
 
     def _single_checkpoint(self):
         """Checkpoint to evaluate if the run does not train."""
@@ -192,18 +196,19 @@ class PredictedFiles:
     A manifest next to the first file records its origin, so that nothing is predicted twice.
     """
 
-    def __init__(self, task: Task, shard: ExampleShard, checkpoint: str):
+    def __init__(self, task: Task, directory: str, shard: ExampleShard, checkpoint: str):
         """Make the object; nothing is read or written yet.
 
         Args:
           task: the task.
+          directory: directory of the files.
           shard: this process's shard of the test set.
           checkpoint: prefix of the checkpoint.
         """
         self._task = task
         self._shard = shard
         self._checkpoint = checkpoint
-        self._directory = Path(task.settings.output_dir)
+        self._directory = Path(directory)
         self._names = shard.data_set.predicted_names
 
     @property

@@ -14,7 +14,7 @@ from typing import TypeVar
 from absl import flags
 
 from albert_tf.errors import InputError
-from albert_tf.runs import paths, settings
+from albert_tf.runs import model_folder, paths, settings
 
 Settings = TypeVar("Settings")
 
@@ -88,7 +88,8 @@ def _define_flag(settings_class, field, flag_values):
 def read(settings_class: type[Settings], flag_values: flags.FlagValues = flags.FLAGS) -> Settings:
     """Make a settings object from the flag values.
 
-    A flag that was not given takes the default of its field, not its own: another script may have
+    A flag that was not given takes its value from the folder of the model that the flags name (see
+    `model_folder.defaults`), or else the default of its field, not its own: another script may have
     defined the flag with another default.
 
     Raises:
@@ -111,7 +112,12 @@ def read(settings_class: type[Settings], flag_values: flags.FlagValues = flags.F
                 given[field.name] = paths.resolved(field.name, flag.value, path_kind)
             except InputError as error:
                 problems.append(str(error))
-    values = settings_class(**given)
+    defaults = {}
+    try:
+        defaults = model_folder.defaults(settings_class, given)
+    except InputError as error:
+        problems.append(str(error))
+    values = settings_class(**{**defaults, **given})
     problems += settings.wrong_values(values)
     if problems:
         raise InputError(*problems)

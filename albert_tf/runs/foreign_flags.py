@@ -42,7 +42,6 @@ _REMEDIES: dict[str, tuple[tuple[str | None, str], ...]] = {
     "null_score_diff_threshold": ((None, _SQUAD_2),),
     "num_keep_checkpoint": (("keep_checkpoint_max", "use --keep_checkpoint_max"),),
     "num_train_epochs": (
-        ("train_step", "use --train_step: epochs x examples / --train_batch_size"),
         ("num_train_steps", "use --num_train_steps: epochs x records / --train_batch_size"),
     ),
     "num_train_steps": (
@@ -74,10 +73,7 @@ _REMEDIES: dict[str, tuple[tuple[str | None, str], ...]] = {
         ("start_n_top", "this script is for SQuAD v2.0 alone; leave it out"),
         (None, _SQUAD_2),
     ),
-    "warmup_proportion": (
-        ("warmup_step", "use --warmup_step, the number of steps"),
-        ("num_warmup_steps", "use --num_warmup_steps, the number of steps"),
-    ),
+    "warmup_proportion": (("num_warmup_steps", "use --num_warmup_steps, the number of steps"),),
     "warmup_step": (
         ("warmup_proportion", "use --warmup_proportion, the share of the steps"),
         ("num_warmup_steps", "use --num_warmup_steps"),

@@ -19,7 +19,11 @@ from absl import flags as absl_flags
 from albert_tf import native_log, stopping
 from albert_tf.devices import distributed
 from albert_tf.errors import InputError, SharedInputError
-from albert_tf.runs import flags, foreign_flags, log_file
+from albert_tf.log_lines import LineFormatter
+from albert_tf.runs import flags, foreign_flags, help_text, log_file
+
+_HELP_FLAGS = ("--help", "-help", "-h", "-?", "--helpshort", "-helpshort")
+_HELP_CODE = 1  # absl's exit code after help
 
 
 def launch(main: Callable[..., None], settings_class: type, takes_arguments: bool = False) -> None:
@@ -36,6 +40,7 @@ def launch(main: Callable[..., None], settings_class: type, takes_arguments: boo
     stopping.end_quietly()
     prepare_environment()
     logging.set_verbosity(logging.INFO)
+    logging.get_absl_handler().setFormatter(LineFormatter())
     log_file.keep_lines()
     flags.define(settings_class)
 
@@ -70,7 +75,18 @@ def launch(main: Callable[..., None], settings_class: type, takes_arguments: boo
         finally:
             stopping.end_quietly()
 
-    app.run(main_with_messages, flags_parser=_parse_flags)
+    def parse(arguments):
+        if _asks_for_help(arguments):
+            print(help_text.help_text(settings_class, sys.modules["__main__"].__doc__))
+            sys.exit(_HELP_CODE)
+        return _parse_flags(arguments)
+
+    app.run(main_with_messages, flags_parser=parse)
+
+
+def _asks_for_help(arguments):
+    before_words = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return not set(before_words).isdisjoint(_HELP_FLAGS)
 
 
 def _parse_flags(arguments):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from datetime import timedelta
 from pathlib import Path
 
 from absl import logging
@@ -18,6 +19,8 @@ from albert_tf.runs import (
     checkpoint_files,
     checkpoints,
     kept_files,
+    model_files,
+    model_folder,
     reporting,
     run_record,
     serving,
@@ -48,12 +51,26 @@ def run(task_class: type[Task], settings: RunSettings) -> None:
       InputError: all problems with the settings and with the files they name, or that another run
         is working in the output directory.
     """
+    start = time.monotonic()
     with startup.only_run(settings):
-        train_and_evaluate(startup.check(task_class, settings))
+        setup = startup.check(task_class, settings)
+        evaluator = train_and_evaluate(setup)
+        seconds = round(time.monotonic() - start)
+        logging.info(
+            "finished in %s; %sall is in %s%s",
+            timedelta(seconds=seconds),
+            evaluator.summary(),
+            setup.results_dir,
+            f", the exported model in {settings.export_dir}" if settings.export_dir else "",
+        )
 
 
-def train_and_evaluate(setup: Setup) -> None:
-    """Train, evaluate the checkpoints, predict the test sets and export the final checkpoint."""
+def train_and_evaluate(setup: Setup) -> Evaluator:
+    """Train, evaluate the checkpoints, predict the test sets and export the final checkpoint.
+
+    Returns:
+      The evaluator, which knows the results.
+    """
     start_time, predictor = time.time(), Predictor(setup)
     try:
         evaluator = Evaluator(setup, predictor)
@@ -73,6 +90,7 @@ def train_and_evaluate(setup: Setup) -> None:
             if setup.settings.write_report:
                 reporting.write_after_run(setup.settings.output_dir)
         distributed.wait_for_all()
+        return evaluator
     except record_files.READING_ERRORS:
         record_files.check_readable([p for p in setup.record_paths if Path(p).exists()])
         for shard in setup.shards:
@@ -108,6 +126,7 @@ def train(setup: Setup, evaluator: Evaluator) -> None:
     """Train to the end of the schedule, starting from the last checkpoint if one exists."""
     settings, num_train_steps, latest = setup.settings, setup.schedule.steps, None
     if distributed.is_chief():
+        _write_model_folder(setup)
         kept_files.write(settings.output_dir, setup.task.kept)
         checkpoint_files.remove_unfinished(settings.output_dir)
         saved = checkpoint_files.saved_checkpoints(settings.output_dir)
@@ -139,6 +158,19 @@ def train(setup: Setup, evaluator: Evaluator) -> None:
             _end_stopped(setup, stop.signal)
 
 
+def _write_model_folder(setup):
+    """Put the files of the model beside its checkpoints, so that the directory is complete."""
+    settings = setup.settings
+    model_files.write_folder(
+        settings.output_dir,
+        settings.albert_config_file,
+        setup.task.tokenizer,
+        settings.spm_model_file,
+        settings.vocab_file,
+        setup.task.exported_settings,
+    )
+
+
 def _end_stopped(setup, signal):
     """Raise `Stopped` in all processes, after rank 0 has saved and logged the checkpoint."""
     saved = checkpoints.latest_checkpoint(setup.settings.output_dir)
@@ -168,7 +200,7 @@ def _final_checkpoint(setup):
 def predict(setup: Setup, predictor: Predictor, checkpoint: str) -> None:
     """Write a checkpoint's predictions for the test sets, unless they exist already."""
     for shard in setup.test_shards:
-        predicted = PredictedFiles(setup.task, shard, checkpoint)
+        predicted = PredictedFiles(setup.task, setup.results_dir, shard, checkpoint)
         if not distributed.broadcast(distributed.is_chief() and predicted.are_there()):
             answers = predictor.answers(checkpoint, shard)
             if distributed.is_chief():
@@ -187,11 +219,11 @@ def export(setup: Setup, checkpoint: str) -> None:
         settings.export_dir,
         setup.task.serving_input_receiver,
         checkpoint,
-        serving.assets_of_model(
+        model_folder.named_files(
             settings.albert_config_file, settings.spm_model_file, settings.vocab_file
         ),
         {
-            serving.SETTINGS_FILE: {
+            model_folder.SETTINGS_FILE: {
                 **calibration.read(checkpoint, settings.output_dir),
                 **setup.task.exported_settings,
             },

@@ -2,49 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
 from pathlib import Path
-from typing import Sequence
+from typing import Any, Mapping, Sequence
 
 import sentencepiece
 import tensorflow.compat.v1 as tf
 
 import tokenization
+from albert_tf import files
 from albert_tf.errors import InputError
 from albert_tf.nn.config import AlbertConfig
-from albert_tf.runs import checkpoints
+from albert_tf.runs import checkpoints, model_folder
+from albert_tf.runs.model_folder import (
+    CONFIG_FILE,
+    SETTINGS_FILE,
+    SPM_MODEL_FILE,
+    VOCAB_FILE,
+    ModelFiles,
+    named_files,
+)
 from albert_tf.runs.settings import TextSettings
 from modeling import AlbertModel
-
-CONFIG_FILE = "albert_config.json"
-SPM_MODEL_FILE = "30k-clean.model"
-VOCAB_FILE = "30k-clean.vocab"
-
-
-@dataclass(frozen=True)
-class ModelFiles:
-    """Paths of the files of a model.
-
-    Attributes:
-      albert_config_file: path of the JSON config.
-      vocab_file: path of the vocabulary: one piece and its score per line.
-      spm_model_file: path of the SentencePiece model.
-      checkpoint: prefix of the checkpoint.
-    """
-
-    albert_config_file: str
-    vocab_file: str
-    spm_model_file: str
-    checkpoint: str
-
-    def as_flags(self) -> list[str]:
-        """Flags for a script to start from the model."""
-        return [
-            f"--albert_config_file={self.albert_config_file}",
-            f"--vocab_file={self.vocab_file}",
-            f"--spm_model_file={self.spm_model_file}",
-            f"--init_checkpoint={self.checkpoint}",
-        ]
 
 
 def find_model(directory: str | Path) -> ModelFiles:
@@ -53,13 +32,8 @@ def find_model(directory: str | Path) -> ModelFiles:
     Raises:
       InputError: if a file is missing.
     """
-    paths = [Path(directory) / name for name in (CONFIG_FILE, VOCAB_FILE, SPM_MODEL_FILE)]
-    missing = [path.name for path in paths if not path.is_file()]
-    if missing:
-        raise InputError(
-            f"{directory}: {', '.join(missing)} is missing; give the folder of a complete model"
-        )
-    return ModelFiles(*(str(path) for path in paths), checkpoints.find_checkpoint(str(directory)))
+    paths = model_folder.needed_files(directory)
+    return ModelFiles(*paths, checkpoints.find_checkpoint(str(directory)))
 
 
 def beside_checkpoint(
@@ -143,11 +117,42 @@ def check_vocabulary(
         )
 
 
-def write_vocab(path: Path, sp_model: sentencepiece.SentencePieceProcessor) -> None:
-    """Write the pieces of a SentencePiece model with their scores, one per line."""
+def vocabulary_text(sp_model: sentencepiece.SentencePieceProcessor) -> str:
+    """Pieces of a SentencePiece model with their scores, one per line."""
     pieces = range(sp_model.get_piece_size())
-    lines = [f"{sp_model.id_to_piece(i)}\t{sp_model.get_score(i):g}\n" for i in pieces]
-    path.write_text("".join(lines), encoding="utf-8")
+    return "".join(f"{sp_model.id_to_piece(i)}\t{sp_model.get_score(i):g}\n" for i in pieces)
+
+
+def write_folder(
+    directory: str,
+    albert_config_file: str,
+    tokenizer: tokenization.FullTokenizer | None,
+    spm_model_file: str | None,
+    vocab_file: str | None,
+    settings: Mapping[str, Any],
+) -> None:
+    """Make a directory with checkpoints the folder of a model.
+
+    Files that have the right content stay as they are.
+
+    Args:
+      directory: an existing directory.
+      albert_config_file: path of the model's config.
+      tokenizer: tokenizer of the model; None without a vocabulary.
+      spm_model_file: path of the SentencePiece model, if any.
+      vocab_file: path of the vocabulary, for a model without a SentencePiece model.
+      settings: settings of the text and the task, JSON values by name.
+    """
+    paths = named_files(albert_config_file, spm_model_file, vocab_file)
+    contents = {name: Path(path).read_bytes() for name, path in paths.items()}
+    if tokenizer and tokenizer.sp_model:
+        contents[VOCAB_FILE] = vocabulary_text(tokenizer.sp_model).encode()
+    contents[SETTINGS_FILE] = (json.dumps(settings, indent=4) + "\n").encode()
+    for name, content in contents.items():
+        path = Path(directory) / name
+        if not path.is_file() or path.read_bytes() != content:
+            with files.atomic_file(path) as temporary:
+                temporary.write_bytes(content)
 
 
 def check_model(model: ModelFiles) -> None:

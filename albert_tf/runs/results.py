@@ -35,14 +35,14 @@ class Results:
       is_continued: whether there was a results file.
     """
 
-    def __init__(self, output_dir: str, evaluated_on: Mapping[str, Any]):
+    def __init__(self, directory: str, evaluated_on: Mapping[str, Any]):
         """Read the results of earlier runs; those on other data are discarded.
 
         Args:
-          output_dir: output directory of the run.
+          directory: output directory of the run, or that of a prediction.
           evaluated_on: inputs and settings that the metrics depend on, as JSON values by name.
         """
-        self._directory = Path(output_dir)
+        self._directory = Path(directory)
         self._evaluated_on = dict(evaluated_on)
         self._metrics: dict[str, dict[str, float]] = {}
         self._digests: dict[str, str] = {}
@@ -199,6 +199,11 @@ class Results:
         written = ", ".join([*(self._files or ()), _TEXT_FILE, RESULTS_FILE])
         logging.info("results in %s: %s", self._directory, written)
 
+    def summary(self) -> str:
+        """Clause with the first metric of the best checkpoint; empty if it is unknown."""
+        metrics = self._metrics[self.best] if self.best else {}
+        return "".join(f"{name} {x:.4f} at {self.best}; " for name, x in [*metrics.items()][:1])
+
     def _names(self):
         """Names of the evaluated checkpoints, by step."""
         return sorted(self._metrics, key=lambda name: step_of(name) or 0)
@@ -274,6 +279,16 @@ class Results:
             if step is not None and metrics
         }
         curves.write(self._directory / "eval", curve)
+
+
+def metrics_of(checkpoint: str) -> dict[str, float]:
+    """Metrics of a checkpoint in the results beside it; empty if they do not tell."""
+    saved = best.read_results(str(Path(checkpoint).parent))
+    if not _is_valid(saved):
+        return {}
+    digest = checkpoint_files.digest(checkpoint)
+    names = [name for name, value in saved["digests"].items() if value == digest]
+    return saved["checkpoints"][names[0]] if names else {}
 
 
 def _is_valid(saved):

@@ -35,6 +35,7 @@ _WITH_HPU = ("habana-tensorflow",)
 # Environment variables that change what a run computes, or how it is spread out.
 _VARIABLES = ("TF_BF16_CONVERSION", "TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTRAOP_THREADS")
 _COMPARED_PARTS = ("schedule", "processes")  # which entries of older versions may lack
+_DAMAGED = (KeyError, TypeError, ValueError, RecursionError)  # errors from a damaged file
 _GIT_SECONDS = 10
 _PROJECT = Path(__file__).resolve().parents[2]
 
@@ -71,6 +72,23 @@ def begin(setup: Setup, resumed_from: str | None = None) -> None:
         write_hparams(setup.settings.output_dir, entry["settings"])
 
 
+def last_training(directory: str) -> dict[str, Any] | None:
+    """Entry of the last start that trained in an output directory; None if there is no record."""
+    try:
+        entries = _entries(Path(directory) / NAME)
+    except (OSError, *_DAMAGED):
+        return None
+    trained = [entry for entry in entries if entry["settings"].get("do_train")]
+    return trained[-1] if trained else None
+
+
+def _entries(path):
+    entries = json.loads(path.read_text(encoding="utf-8"))["starts"]
+    if not (isinstance(entries, list) and all(map(_is_entry, entries))):
+        raise TypeError
+    return entries
+
+
 def end(setup: Setup, start_time: float) -> None:
     """Add the time spent to the entry of this start, if it has one; called at the end of the run.
 
@@ -92,13 +110,10 @@ def end(setup: Setup, start_time: float) -> None:
 def read(path: Path) -> list[dict[str, Any]]:
     """Read the entries of a file, in the order of the starts. A damaged file is set aside."""
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["starts"]
-        if not (isinstance(entries, list) and all(map(_is_entry, entries))):
-            raise TypeError
-        return entries
+        return _entries(path)
     except FileNotFoundError:
         return []
-    except (KeyError, TypeError, ValueError, RecursionError):
+    except _DAMAGED:
         aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
         path.replace(aside)
         logging.warning("%s is damaged: moved to %s; a new one begins", path, aside.name)
@@ -178,7 +193,7 @@ def _entry(setup, servers, resumed_from, start_step):
         "inputs": _inputs(setup),
         "device": setup.device.description,
         "processes": {"number": len(servers), "servers": list(servers), "id": os.getpid()},
-        "versions": _versions(settings, setup.device.name),
+        "versions": versions(settings, setup.device.name),
         "project": _project(),
         "system": platform.platform(),
     }
@@ -196,17 +211,23 @@ def _inputs(setup):
     return inputs
 
 
-def _versions(settings, device):
+def versions(settings: RunSettings, device: str) -> dict[str, str]:
+    """Versions of Python and of the packages that a run depends on, by name.
+
+    Args:
+      settings: settings of the run.
+      device: name of its device.
+    """
     names = [*_PACKAGES]
     names += _WITH_HOROVOD if settings.use_horovod else ()
     names += _WITH_HPU if device == "hpu" else ()
-    versions = {"python": platform.python_version()}
+    found = {"python": platform.python_version()}
     for name in names:
         try:
-            versions[name] = metadata.version(name)
+            found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return versions
+    return found
 
 
 def _project():

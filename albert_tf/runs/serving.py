@@ -6,7 +6,6 @@ config, the vocabulary and the settings of training.
 
 from __future__ import annotations
 
-import dataclasses
 import fcntl
 import json
 import os
@@ -20,14 +19,12 @@ from typing import Any, Callable, Mapping, Sequence
 import tensorflow.compat.v1 as tf
 from absl import logging
 
-from albert_tf import estimators, files, json_files
+from albert_tf import estimators, files
 from albert_tf.records import datasets
 from albert_tf.records.record_files import RecordFields
-from albert_tf.runs import checkpoint_files, model_files
-from albert_tf.runs.settings import is_valid, valid_values
+from albert_tf.runs import checkpoint_files
 
 ASSETS = "assets.extra"
-SETTINGS_FILE = "settings.json"
 ORIGIN_FILE = "origin.json"  # checkpoint and settings of the export
 EXAMPLES = "examples"  # Estimators name the signature after it: "examples:serving_default"
 _TEMPORARY = "export.tmp-"
@@ -178,42 +175,3 @@ def find_saved_model(directory: str) -> str | None:
 def is_saved_model(directory: str | Path) -> bool:
     """Whether a directory is a SavedModel."""
     return (Path(directory) / "saved_model.pb").is_file()
-
-
-def settings_of(saved_model: str, settings_class: type) -> dict[str, Any]:
-    """Read the settings in a SavedModel, and check them like flags.
-
-    Args:
-      saved_model: path of the SavedModel.
-      settings_class: dataclass that declares the settings; others are ignored.
-
-    Raises:
-      InputError: if the settings are missing, not a JSON object, or out of bounds.
-    """
-    path = Path(saved_model) / ASSETS / SETTINGS_FILE
-    remedy = "export the model again with --export_dir"
-    exported = json_files.read(path, "the model's settings", remedy)
-    known = {
-        field.name: field
-        for field in dataclasses.fields(settings_class)
-        if field.name in exported.values
-    }
-    for name, field in known.items():
-        value = exported.values[name]
-        if not is_valid(settings_class, field, value):
-            raise exported.error(
-                f"{name} is {json_files.shown(value)}, not {valid_values(settings_class, field)}"
-            )
-    return {name: exported.values[name] for name in known}
-
-
-def assets_of_model(
-    albert_config_file: str, spm_model_file: str | None, vocab_file: str | None
-) -> dict[str, str]:
-    """Paths of a model's files for `assets.extra/`, by their names there."""
-    files = {model_files.CONFIG_FILE: albert_config_file}
-    if spm_model_file:
-        files[model_files.SPM_MODEL_FILE] = spm_model_file
-    elif vocab_file:
-        files[model_files.VOCAB_FILE] = vocab_file
-    return files

@@ -22,6 +22,15 @@ LARGEST_BATCH = 1 << 20
 LONGEST_SEQUENCE = 1 << 16  # pieces
 _MOST_WORKERS = 1024
 
+# Groups of `--help`: see `help_text`.
+FILES = "Files"
+TEXT = "Model and text"
+TRAINING = "Training"
+EVALUATION = "Evaluation and prediction"
+DEVICES = "Devices"
+MANY_CARDS = "Many cards"
+HIDDEN = "Without effect"
+
 
 def setting(
     default: Any,
@@ -115,13 +124,15 @@ def valid_values(settings_class: type, field: dataclasses.Field) -> str:
 
 def is_valid(settings_class: type, field: dataclasses.Field, value: Any) -> bool:
     """Whether a value has the type of a field and is within its bounds; paths are not checked."""
-    if value is None:
-        return field.type.endswith("| None")
-    choices, bounds = metadata_of(settings_class, field.name)["choices"], None
+    metadata = metadata_of(settings_class, field.name)
+    choices = metadata["choices"]
+    if value is None or "path" in metadata:
+        return value is not None or field.type.endswith("| None")
     if choices:
         return value in choices
-    if kind_of(field) == "bool":
-        return isinstance(value, bool)
+    types = {"bool": bool, "str": str, "list[str]": list}
+    if kind_of(field) in types:
+        return isinstance(value, types[kind_of(field)])
     bounds = bounds_of(settings_class, field)
     return bounds is None or bounds.allow(value)
 
@@ -158,9 +169,15 @@ class TextSettings:
     """Vocabulary, maximum length and case of the text."""
 
     WITHOUT_INFLUENCE: ClassVar = ("vocab_file", "spm_model_file")
+    HELP_GROUPS: ClassVar = {
+        FILES: ("spm_model_file", "vocab_file"),
+        TEXT: ("max_seq_length", "do_lower_case"),
+    }
 
-    vocab_file: str | None = path_setting("Vocabulary file of the model.")
-    spm_model_file: str | None = path_setting("SentencePiece model file of the model.")
+    vocab_file: str | None = path_setting("Vocabulary file of the model. Default: in its folder.")
+    spm_model_file: str | None = path_setting(
+        "SentencePiece model file of the model. Default: in its folder."
+    )
     max_seq_length: int = setting(
         512, "Maximum length of the model's input, in pieces.", lower=1, upper=LONGEST_SEQUENCE
     )
@@ -187,6 +204,7 @@ class TpuSettings:
         "gcp_project",
         "master",
     )
+    HELP_GROUPS: ClassVar = {HIDDEN: WITHOUT_INFLUENCE}
 
     use_tpu: bool = setting(False, "Must be false: TPUs are not supported.")
     iterations_per_loop: int = setting(1000, "TPU flag without effect.")
@@ -206,6 +224,15 @@ class DeviceSettings:
         "enable_scoped_allocator",
         "synapse_logger_start",
     )
+    HELP_GROUPS: ClassVar = {
+        DEVICES: ("device", "synapse_logger_start"),
+        MANY_CARDS: (
+            "use_horovod",
+            "scale_learning_rate",
+            "horovod_compression",
+            "enable_scoped_allocator",
+        ),
+    }
 
     device: str = setting(
         "auto", "Device to run on; auto picks the best available.", choices=choice.NAMES
@@ -233,6 +260,7 @@ class WorkerSettings:
     """Processes that make records."""
 
     WITHOUT_INFLUENCE: ClassVar = ("num_workers",)
+    HELP_GROUPS: ClassVar = {DEVICES: ("num_workers",)}
 
     num_workers: int = setting(
         0,
@@ -249,6 +277,7 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
     WITHOUT_INFLUENCE: ClassVar = (
         "albert_config_file",
         "output_dir",
+        "prediction_dir",
         "init_checkpoint",
         "do_train",
         "max_eval_examples",
@@ -264,14 +293,52 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
         "export_tflite",
         "tflite_float16",
     )
+    HELP_GROUPS: ClassVar = {
+        FILES: (
+            "init_checkpoint",
+            "output_dir",
+            "prediction_dir",
+            "export_dir",
+            "export_tflite",
+            "tflite_float16",
+            "albert_config_file",
+        ),
+        TRAINING: (
+            "do_train",
+            "learning_rate",
+            "train_batch_size",
+            "gradient_accumulation_steps",
+            "save_checkpoints_steps",
+            "keep_checkpoint_max",
+            "seed",
+            "deterministic_run",
+            "max_train_examples",
+            "save_summary_steps",
+            "compute_padding",
+            "use_einsum",
+        ),
+        EVALUATION: (
+            "evaluate_after_training",
+            "early_stopping_evaluations",
+            "max_eval_examples",
+            "length_buckets",
+        ),
+    }
 
-    albert_config_file: str | None = path_setting("Model config, a JSON file.")
+    albert_config_file: str | None = path_setting(
+        "Model config, a JSON file. Default: in the folder of the model."
+    )
     output_dir: str | None = path_setting(
         "Directory for all outputs: checkpoints, features, results.", kind=CHECKPOINT_PATH
     )
+    prediction_dir: str | None = path_setting(
+        "Directory for the results of a run without training. Default: predictions/<name of the "
+        "file> in output_dir if that has the checkpoints of a training run, else output_dir."
+    )
     init_checkpoint: str | None = path_setting(
-        "Checkpoint to start from: a prefix, one of its files, or a directory (model.ckpt-best in "
-        "it, or else the latest). Ignored when the run resumes from its own checkpoint.",
+        "Model to start from: its folder (model.ckpt-best in it, or else the latest checkpoint), "
+        "or a checkpoint, as a prefix or one of its files. Ignored when the run resumes from its "
+        "own checkpoint.",
         kind=CHECKPOINT_PATH,
     )
     do_train: bool = setting(False, "Whether to train.")

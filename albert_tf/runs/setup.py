@@ -21,6 +21,7 @@ class Setup:
       bfloat16: op types to run in bfloat16; None for none.
       init_checkpoint: prefix of the checkpoint to start from, or None; only rank 0 reads it.
       length_buckets: lengths to pad to in prediction, ascending.
+      results_dir: directory of this process for the results and predictions.
       schedule: the task's schedule, in steps of this run.
       train_shards: this process's shard of the training set; empty without training.
       eval_shards: this process's shards of the evaluation sets.
@@ -32,6 +33,7 @@ class Setup:
     bfloat16: ConversionConfig | None
     init_checkpoint: str | None
     length_buckets: list[int]
+    results_dir: str
     schedule: Schedule
     train_shards: list[ExampleShard | FileShard]
     eval_shards: list[ExampleShard | FileShard]

@@ -89,7 +89,7 @@ class ExampleShard:
         return self._own_path(data_set.companion_file, data_set.companion_name)
 
     def _own_path(self, given, name):
-        directory = self.task.settings.output_dir or ""
+        directory = self.data_set.directory or self.task.settings.output_dir or ""
         return distributed.own_file(given or str(Path(directory) / name))
 
     def _cached_path(self, directory, name):

@@ -14,14 +14,22 @@ from albert_tf.devices import bfloat16, choice, distributed
 from albert_tf.devices.device import PORTABLE, Device
 from albert_tf.errors import InputError
 from albert_tf.nn.config import AlbertConfig
-from albert_tf.runs import checkpoints, kept_files, log_file, model_files, serving
+from albert_tf.runs import (
+    checkpoints,
+    introduction,
+    kept_files,
+    log_file,
+    model_files,
+    model_folder,
+    serving,
+)
 from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT
-from albert_tf.runs.model import model_shapes, peak_learning_rate
+from albert_tf.runs.model import model_shapes
 from albert_tf.runs.problems import Problems
-from albert_tf.runs.settings import RunSettings, changed_values, wrong_values
+from albert_tf.runs.settings import RunSettings, wrong_values
 from albert_tf.runs.setup import Setup
 from albert_tf.runs.shards import open_shard
-from albert_tf.runs.task import DataSet, Task
+from albert_tf.runs.task import DataSet, RecordFiles, Task
 
 _LOCK_FILE = "run.lock"
 
@@ -106,6 +114,7 @@ def check(task_class: type[Task], settings: RunSettings, device: Device | None =
     task.kept_in, task.kept_before = _kept_before(task, init_checkpoint, problems)
     task.read_inputs(problems)
     _limit_examples(task)
+    results_dir = _results_dir(task, problems)
     _check_evaluation(task, problems)
     schedule = None
     with problems.collected():
@@ -117,42 +126,25 @@ def check(task_class: type[Task], settings: RunSettings, device: Device | None =
         bfloat16=conversion,
         init_checkpoint=init_checkpoint,
         length_buckets=length_buckets,
+        results_dir=results_dir,
         schedule=schedule,
         train_shards=_open_shards(task, train_sets, known_counts, problems),
         eval_shards=_open_shards(task, task.eval_sets, known_counts, problems),
         test_shards=_open_shards(task, task.test_sets, known_counts, problems),
     )
+    shapes = {}
     if config and task.has_head and settings.output_dir and distributed.is_chief():
         with problems.collected():
-            _check_first_weights(setup)
+            shapes = model_shapes(task)
+            _check_first_weights(setup, shapes)
     problems.raise_all()
     with problems.collected():
         log_file.open_in(log_directory)  # not before: a wrong start leaves a new directory empty
     problems.raise_all()
     distributed.log_processes()
     _check_same_inputs(setup, problems)
-    _log_settings(setup)
+    introduction.log(setup, shapes)
     return setup
-
-
-def _log_settings(setup):
-    """Log the settings that are not the script's defaults, and what training does with them."""
-    settings, schedule = setup.settings, setup.schedule
-    logging.info("settings other than the defaults:")
-    for name, value in changed_values(settings).items():
-        logging.info("  %s=%s", name, value)
-    if settings.do_train:
-        cards = distributed.size()
-        rate = peak_learning_rate(settings)
-        logging.info(
-            "training takes %d steps of %d examples%s, with a learning rate of up to %.4g%s",
-            *(schedule.steps, settings.train_batch_size * cards),
-            f" ({settings.train_batch_size} per card)" if cards > 1 else "",
-            rate,
-            f" ({settings.learning_rate:.4g} times {cards} cards)"
-            if rate != settings.learning_rate
-            else "",
-        )
 
 
 def _check_device(settings, device, problems):
@@ -226,7 +218,10 @@ def _check_evaluation(task, problems):
 def _read_config(settings, problems):
     with problems.collected():
         if not settings.albert_config_file:
-            raise InputError("--albert_config_file is missing: give the model's JSON config")
+            raise InputError(
+                "--albert_config_file is missing: give the model's JSON config, or its folder as "
+                "--init_checkpoint"
+            )
         config = AlbertConfig.from_json_file(settings.albert_config_file)
         if settings.max_seq_length > config.max_position_embeddings:
             raise InputError(
@@ -284,6 +279,40 @@ def _check_output_dir(settings):
         )
 
 
+def _results_dir(task, problems):
+    """Directory of this process for results, and for the records of what they are about.
+
+    Prediction leaves the results of a training run alone: those of other questions go below.
+    """
+    settings, data_sets = task.settings, [*task.eval_sets, *task.test_sets]
+    output_dir, directory = settings.output_dir or "", settings.prediction_dir
+    has_run = distributed.broadcast(model_folder.has_checkpoints(output_dir))
+    if settings.do_train:
+        if directory:
+            problems.add(
+                "--prediction_dir: results of training go to --output_dir; give it with "
+                "--do_train=false"
+            )
+        return output_dir
+    if directory:
+        directory = distributed.own_directory(directory)
+    elif has_run and data_sets:
+        directory = str(Path(output_dir) / "predictions" / _name_of(data_sets[0]))
+    else:
+        return output_dir
+    with problems.collected():
+        files.check_writable("prediction_dir", directory)
+    for data_set in data_sets:
+        data_set.directory = directory
+    return directory
+
+
+def _name_of(data_set):
+    """Name of the first file of a data set, without its extension."""
+    paths = data_set.paths if isinstance(data_set, RecordFiles) else data_set.inputs.values()
+    return Path(next(iter(paths))).stem
+
+
 def _check_export_dir(settings):
     """Check that the model can be exported, and found there."""
     directory = settings.export_dir
@@ -325,10 +354,9 @@ def _resolved_schedule(task):
     return schedule
 
 
-def _check_first_weights(setup):
-    """Check that the checkpoint to start from exists and fits the model."""
+def _check_first_weights(setup, shapes):
+    """Check that the checkpoint to start from exists and fits the model's variables."""
     settings, init_checkpoint = setup.settings, setup.init_checkpoint
-    shapes = model_shapes(setup.task)
     own = checkpoints.own_checkpoint(settings.output_dir, settings.do_train)
     if settings.do_train and not own and init_checkpoint:
         _check_init_stays(settings.output_dir, init_checkpoint)

@@ -43,7 +43,8 @@ class DataSet:
       examples: examples in the order of their file.
       batch_size: number of records in a prediction batch.
       record_file: path of the record file, if given by the user.
-      record_dir: directory of the record file; by default the run's output directory.
+      record_dir: directory of the record file that several runs may share; by default `directory`.
+      directory: directory of files that are not given otherwise; None for the output directory.
       companion_name: file name of the companion file, with the data that answers need in addition
         to the model's outputs; None if they need none.
       companion_file: path of the companion file, if given by the user.
@@ -58,6 +59,7 @@ class DataSet:
     batch_size: int = 0
     record_file: str | None = None
     record_dir: str | None = None
+    directory: str | None = None
     companion_name: str | None = None
     companion_file: str | None = None
     predicted_names: tuple[str, ...] = ()
@@ -82,6 +84,7 @@ class RecordFiles:
       batch_size: number of records in a prediction batch.
       max_records: maximum number of records to use; None for all.
       id_fields: fields with ids of pieces, to be checked against the size of the vocabulary.
+      directory: as in `DataSet`; nothing is written for record files.
     """
 
     flag: str
@@ -89,6 +92,7 @@ class RecordFiles:
     batch_size: int = 0
     max_records: int | None = None
     id_fields: tuple[str, ...] = ("input_ids",)
+    directory: str | None = None
 
     def limit(self, most: int) -> None:
         """Keep at most so many records, the first."""
@@ -288,7 +292,7 @@ class Task(abc.ABC):
 
     @property
     def exported_settings(self) -> dict[str, Any]:
-        """Settings to store in an exported model; JSON values by name."""
+        """Settings to store with a model, for its later use; JSON values by name."""
         return {**self.feature_settings, **self.answer_settings}
 
     @property

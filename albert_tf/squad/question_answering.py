@@ -100,7 +100,7 @@ def load_model(
       path: path of a SavedModel or its parent directory, or of a checkpoint or its directory.
       albert_config_file: config of the model; by default the one next to the checkpoint.
       spm_model_file: SentencePiece model; by default the one next to the checkpoint.
-      settings: keyword arguments for `answer_questions`, to override the settings of an exported
+      settings: keyword arguments for `answer_questions`, to override the settings stored with the
         model. Unknown names are ignored.
 
     Raises:
@@ -123,7 +123,7 @@ def saved_model_scorer(path: str) -> Scorer:
       A function from the model's inputs, int32 [B, S] by name, to the outputs of its head, [B, ...]
       by name: see `v1.span_outputs` and `v2.Head.outputs`.
     """
-    model = tf.saved_model.load_v2(path)
+    model = asking.load_saved_model(path)
     signature = model.signatures["serving_default"]
 
     def scores(inputs):

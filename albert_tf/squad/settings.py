@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from albert_tf.runs.settings import (
+    EVALUATION,
+    FILES,
     LARGEST_BATCH,
+    TEXT,
+    TRAINING,
     RunSettings,
     TextSettings,
     path_setting,
@@ -22,6 +26,10 @@ class AnswerSettings(TextSettings):
     """Windows of a text, and number and length of the answers."""
 
     WITHOUT_INFLUENCE: ClassVar = ("predict_batch_size", "n_best_size", "max_answer_length")
+    HELP_GROUPS: ClassVar = {
+        TEXT: ("doc_stride", "max_query_length"),
+        EVALUATION: ("predict_batch_size", "n_best_size", "max_answer_length"),
+    }
 
     doc_stride: int = setting(
         128, "Distance between the starts of consecutive windows, in pieces.", lower=1
@@ -63,6 +71,11 @@ class SquadSettings(AnswerSettings, RunSettings):
         "predict_feature_file",
         "predict_feature_left_file",
     )
+    HELP_GROUPS: ClassVar = {
+        FILES: ("train_file", "predict_file"),
+        TRAINING: ("num_train_epochs", "train_steps", "warmup_proportion", "train_feature_file"),
+        EVALUATION: ("do_predict", "predict_feature_file", "predict_feature_left_file"),
+    }
 
     scale_learning_rate: bool = False
     do_predict: bool = setting(True, "Whether to predict and evaluate.")

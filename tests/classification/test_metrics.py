@@ -14,6 +14,7 @@ from albert_tf.classification.metrics import (
     matthews_correlation,
     pearson,
     spearman,
+    warn_of_one_label,
 )
 
 # 3 true positives, 1 false positive, 2 false negatives, 2 true negatives.
@@ -78,3 +79,16 @@ def test_one_label_for_all():
     }
     assert compute_metrics(metrics, labels, zeros) == {"f1": 0.0, "matthews_correlation": 0.0}
     assert compute_metrics((f1,), zeros, zeros) == {"f1": 0.0}
+
+
+def test_one_label_for_all_is_told(caplog):
+    warn_of_one_label([0, 1, 0], [1, 1, 1], ["no", "yes"])
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage().startswith("all 3 predictions are 'yes': ")
+
+
+@pytest.mark.parametrize("predictions", [[0, 0, 0], [0, 1, 0], []])
+def test_labels_as_they_should_be_are_no_warning(caplog, predictions):
+    warn_of_one_label([0, 0, 0][: len(predictions)], predictions, ["no", "yes"])
+    assert not caplog.records

@@ -16,7 +16,7 @@ NOT_INSTALLED = "habana-tensorflow is not installed (requirements-hpu.txt, on Py
 
 def test_no_package_under_auto(tmp_path):
     log = succeed(run_squad(tmp_path, device="auto", train_steps=2, do_predict=False))
-    assert f"no HPU: {NOT_INSTALLED}\n" in log
+    assert "HPU" not in log  # none was asked for, and none is there
     assert "running on CPU: " in log or "running on GPU: " in log
 
 

@@ -77,6 +77,23 @@ def assert_downloaded(directory):
     assert files == MEMBERS
 
 
+def test_without_tensorflow_all_but_the_checkpoint_is_checked(server, tmp_path):
+    module = tmp_path / "modules/tensorflow/__init__.py"
+    module.parent.mkdir(parents=True)
+    module.write_text("raise ModuleNotFoundError('none', name='tensorflow')")
+    result = subprocess.run(
+        download_command(server, tmp_path / "models"),
+        env={**os.environ, "PYTHONPATH": str(module.parent.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "TensorFlow is not installed, so the checkpoint has not been read" in succeed(result)
+    assert_downloaded(tmp_path / "models")
+    prefix = f"{tmp_path}/models/{NAME}"
+    assert f"--init_checkpoint={prefix}/model.ckpt-best" in result.stdout.splitlines()
+
+
 def test_download_prints_the_flags_to_pass_on(server, tmp_path):
     result = download(server, tmp_path, sha256=hashlib.sha256(ARCHIVE).hexdigest())
     succeed(result)

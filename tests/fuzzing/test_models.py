@@ -13,7 +13,7 @@ import tokenization
 from albert_tf import huggingface
 from albert_tf.devices import bfloat16
 from albert_tf.nn.config import AlbertConfig
-from albert_tf.runs import checkpoint_files, checkpoints, model_files, serving
+from albert_tf.runs import checkpoint_files, checkpoints, model_files, model_folder
 from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT, STATE_FILE
 from albert_tf.runs.settings import TextSettings
 from albert_tf.squad.settings import AnswerSettings
@@ -33,7 +33,8 @@ def model(tmp_path_factory):
     shutil.copyfile(TINY_CONFIG, directory / model_files.CONFIG_FILE)
     shutil.copyfile(SAMPLE_MODEL, directory / model_files.SPM_MODEL_FILE)
     sp_model = tokenization.load_sentencepiece_model(str(SAMPLE_MODEL))
-    model_files.write_vocab(directory / model_files.VOCAB_FILE, sp_model)
+    vocabulary = model_files.vocabulary_text(sp_model)
+    (directory / model_files.VOCAB_FILE).write_text(vocabulary, encoding="utf-8")
     for suffix in (".index", DATA_SUFFIX):
         source = f"{checkpoint_of('squad')}{suffix}"
         shutil.copyfile(source, directory / f"{BEST_CHECKPOINT}{suffix}")
@@ -171,9 +172,8 @@ def test_bfloat16_files(tmp_path):
     assert errors
 
 
-def test_settings_of_exported_models(tmp_path):
-    path = tmp_path / serving.ASSETS / serving.SETTINGS_FILE
-    path.parent.mkdir()
+def test_settings_of_models(tmp_path):
+    path = tmp_path / model_folder.SETTINGS_FILE
     settings = {"max_seq_length": 96, "do_lower_case": True, "doc_stride": 32, "n_best_size": 20}
     path.write_text(json.dumps(settings))
 
@@ -183,7 +183,7 @@ def test_settings_of_exported_models(tmp_path):
 
     results, errors = check_reader(
         path,
-        lambda: serving.settings_of(str(tmp_path), AnswerSettings),
+        lambda: model_folder.read_settings(tmp_path, AnswerSettings),
         check,
         mutated_json,
         MANY,

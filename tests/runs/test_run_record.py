@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+import re
 import shutil
 import time
 
@@ -18,7 +19,14 @@ from albert_tf import files
 from albert_tf.runs import run_record
 from albert_tf.runs.loop import train_and_evaluate
 from run_classifier import Settings as ClassifierSettings
-from scripts import CLASSIFIER_FLAGS, PRETRAINING_FLAGS, load, run_classifier, succeed
+from scripts import (
+    CLASSIFIER_FLAGS,
+    PRETRAINING_FLAGS,
+    load,
+    message_of,
+    run_classifier,
+    succeed,
+)
 from task_factory import make_setup
 
 ONLY_TRAIN = {"do_eval": False, "do_predict": False}
@@ -125,7 +133,7 @@ def finished(tmp_path_factory):
 
 
 def messages(log):
-    return [line.partition("] ")[2] for line in log.splitlines() if "] " in line]
+    return [message_of(line) for line in log.splitlines()]
 
 
 def test_the_log_is_also_a_file(finished):
@@ -142,9 +150,19 @@ def test_changed_settings_and_the_rate_come_first_in_the_log(finished):
     assert first < 3
     assert "  learning_rate=3e-05" in told[first:last]
     assert not [line for line in told[first:last] if line.startswith("  keep_checkpoint_max")]
+    assert told[first - 1].startswith("versions: python 3.")
+    model, data = told[last - 2 : last]
+    assert model == "model: 3 layers of width 32, 19,042 parameters with the head"
+    assert data == f"training data: 5 examples of {CLASSIFIER_FLAGS['data_dir']}/MRPC/train.tsv"
     assert (
         told[last] == "training takes 10 steps of 4 examples, with a learning rate of up to 3e-05"
     )
+
+
+def test_the_last_line_tells_time_and_place(finished):
+    directory, log = finished
+    last = messages(log)[-1]
+    assert re.fullmatch(rf"finished in 0:\d\d:\d\d; all is in {directory}", last)
 
 
 def test_errors_are_in_the_file_too(finished):
