@@ -75,7 +75,7 @@ def mutated_tree(rng: random.Random, value: Any) -> Any:
         elif kind == 3 and isinstance(holder, dict):
             holder[rng.choice(_ODD_KEYS)] = 1
         else:
-            holder[key] = rng.choice(ODD_VALUES)
+            holder[key] = copy.deepcopy(rng.choice(ODD_VALUES))
     return value
 
 
