@@ -105,13 +105,15 @@ def read(settings_class: type[Settings], flag_values: flags.FlagValues = flags.F
             text = flag.value.text[:_LONGEST_SHOWN]
             problems.append(settings.wrong_value(settings_class, field, text))
             continue
-        given[field.name] = flag.value
         path_kind = settings.metadata_of(settings_class, field.name).get("path")
-        if path_kind and flag.value:
-            try:
-                given[field.name] = paths.resolved(field.name, flag.value, path_kind)
-            except InputError as error:
-                problems.append(str(error))
+        try:
+            given[field.name] = (
+                paths.resolved(field.name, flag.value, path_kind)
+                if path_kind and flag.value
+                else flag.value
+            )
+        except InputError as error:  # a path that nothing can be read from
+            problems.append(str(error))
     defaults = {}
     try:
         defaults = model_folder.defaults(settings_class, given)
