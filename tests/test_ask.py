@@ -194,7 +194,11 @@ def test_a_model_of_squad_v2_may_find_no_answer(answered, page, tmp_path):
     expected = load_model(str(export)).answer(question, read_text(str(path)))[:2]
     assert expected[0].is_none
     assert json.loads(result.stdout) == [
-        {**asdict(answer), "probability": pytest.approx(answer.probability, abs=1e-4)}
+        {
+            **asdict(answer),
+            "probability": pytest.approx(answer.probability, abs=1e-4),
+            "score": pytest.approx(answer.score, abs=1e-4),
+        }
         for answer in expected
     ]
     shown = ask_by_command(page, **flags, null_score_diff_threshold=-1000)

@@ -97,7 +97,8 @@ def load_saved_model(path: str) -> Any:
     """Load an exported model; the log does not tell that an Estimator's has no fingerprint."""
 
     def is_other(record):
-        return not record.getMessage().startswith("Fingerprint not found")
+        # "Fingerprint not found.", and that the metric of path and fingerprint is not logged.
+        return not record.getMessage().endswith("Saved model loading will continue.")
 
     logger = logging.get_absl_logger()
     logger.addFilter(is_other)
