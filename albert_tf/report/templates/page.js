@@ -84,10 +84,14 @@ class ExampleList {
       clearTimeout(timer);
       this.filter();
     });
-    this.form.addEventListener("input", (event) => {
+    this.form.addEventListener("change", () => {
       clearTimeout(timer);
-      if (event.target.type === "search") timer = setTimeout(() => this.filter(), SEARCH_PAUSE);
-      else this.filter();
+      this.filter();
+    });
+    this.form.addEventListener("input", (event) => {
+      if (event.target.type !== "search") return;
+      clearTimeout(timer);
+      timer = setTimeout(() => this.filter(), SEARCH_PAUSE);
     });
     this.previous.addEventListener("click", () => this.show(this.page - 1));
     this.next.addEventListener("click", () => this.show(this.page + 1));
