@@ -91,7 +91,7 @@ def test_quickstart_shows_answers_and_both_metrics(quickstart):
 
 
 def test_ctrl_c_ends_quickstart_without_a_traceback(tmp_path):
-    """The signal goes to the whole foreground group, as from a terminal, which does not ignore it."""
+    """The signal goes to the whole foreground group, as from a terminal."""
     command = [sys.executable, str(EXAMPLES / "quickstart.py"), str(tmp_path), "--paragraphs=100"]
     process = subprocess.Popen(
         command,
