@@ -14,6 +14,7 @@ import json
 import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Sequence
 
 import tensorflow.compat.v1 as tf
@@ -137,6 +138,27 @@ def _tensorflow_ops():
     return frozenset(name for name in dir(tf.raw_ops) if not name.startswith("_"))
 
 
+_NEW_REWRITE, _OLD_REWRITE = "auto_mixed_precision_onednn_bfloat16", "auto_mixed_precision_mkl"
+_PROCESSOR_FILE = Path("/proc/cpuinfo")
+_NEEDED_BY_OLD_ONEDNN = "avx512bw"
+
+
+def _rewrite_name():
+    """Name of the rewrite in this TensorFlow's session configuration."""
+    fields = rewriter_config_pb2.RewriterConfig.DESCRIPTOR.fields_by_name
+    return _NEW_REWRITE if _NEW_REWRITE in fields else _OLD_REWRITE
+
+
+def is_computable() -> bool:
+    """Whether this TensorFlow's oneDNN computes bfloat16 on this processor.
+
+    That of TensorFlow 2.8 ends the process on processors without AVX-512.
+    """
+    if _rewrite_name() == _NEW_REWRITE or not _PROCESSOR_FILE.exists():
+        return True
+    return _NEEDED_BY_OLD_ONEDNN in _PROCESSOR_FILE.read_text(encoding="utf-8").split()
+
+
 def enable_rewrite(session_config: tf.ConfigProto) -> None:
     """Enable TensorFlow's bfloat16 graph rewrite, which uses the lists set by `ConversionHook`.
 
@@ -146,17 +168,20 @@ def enable_rewrite(session_config: tf.ConfigProto) -> None:
       session_config: session configuration, changed in place.
 
     Raises:
-      InputError: if oneDNN is switched off.
+      InputError: if oneDNN is switched off, or does not compute bfloat16 on this processor.
     """
     if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0":
         raise InputError(
             f"TF_ENABLE_ONEDNN_OPTS=0 disables TensorFlow's bfloat16 rewrite: unset it, or unset "
             f"{VARIABLE}"
         )
-    rewriter = rewriter_config_pb2.RewriterConfig
-    new_name, old_name = "auto_mixed_precision_onednn_bfloat16", "auto_mixed_precision_mkl"
-    name = new_name if new_name in rewriter.DESCRIPTOR.fields_by_name else old_name
-    setattr(session_config.graph_options.rewrite_options, name, rewriter.ON)
+    if not is_computable():
+        raise InputError(
+            f"TensorFlow {tf.__version__} computes bfloat16 only on processors with AVX-512, and "
+            f"this one has none: unset {VARIABLE}, or install a newer TensorFlow"
+        )
+    rewrite_options = session_config.graph_options.rewrite_options
+    setattr(rewrite_options, _rewrite_name(), rewriter_config_pb2.RewriterConfig.ON)
 
 
 def with_conversion(

@@ -18,6 +18,10 @@ from heads import ALL_HEADS, HEADS
 from scripts import ROOT, assert_same_variables, fail, run_squad, succeed
 
 CONFIG = ROOT / "bf16_config/albert.json"
+computable = pytest.mark.skipif(
+    not bfloat16.is_computable(),
+    reason="TensorFlow 2.8 computes no bfloat16 on a processor without AVX-512",
+)
 
 
 @functools.lru_cache(maxsize=None)
@@ -46,6 +50,7 @@ def products(nodes):
     return {name: dtype for name, (op, dtype) in nodes.items() if "MatMul" in op}
 
 
+@computable
 @pytest.mark.parametrize("head", HEADS)
 def test_losses_are_close_to_float32(head):
     losses, _ = trained(head, CONFIG)
@@ -54,6 +59,7 @@ def test_losses_are_close_to_float32(head):
     assert not np.allclose(losses, golden, rtol=1e-5)
 
 
+@computable
 def test_the_first_loss_of_multiple_choice_is_close_to_float32():
     losses, _ = trained("race", CONFIG)
     golden = golden_numbers("forward_race")["loss"]
@@ -62,6 +68,7 @@ def test_the_first_loss_of_multiple_choice_is_close_to_float32():
     assert losses[-1] < losses[0]
 
 
+@computable
 @pytest.mark.parametrize("head", ALL_HEADS)
 def test_products_outside_of_heads_are_in_bfloat16(head):
     _, nodes = trained(head, CONFIG)
@@ -88,6 +95,7 @@ def test_products_outside_of_heads_are_in_bfloat16(head):
     assert len(layers) == 3 * 6 * 3  # layers, products per layer, product and its two gradients
 
 
+@computable
 @pytest.mark.parametrize(("head", "optimizer"), [("squad", "adamw"), ("pretraining", "lamb")])
 def test_losses_and_optimizer_are_in_float32(head, optimizer):
     _, nodes = trained(head, CONFIG, optimizer)
@@ -111,6 +119,7 @@ def test_no_cast_without_a_config():
     np.testing.assert_allclose(losses, golden_numbers("training_squad_adamw")["losses"], rtol=1e-4)
 
 
+@computable
 def test_exceptions_by_name(tmp_path):
     """Keep one op in float32 by name, and convert an op of an unlisted type by name."""
     config = write_config(
@@ -129,6 +138,7 @@ def test_exceptions_by_name(tmp_path):
     ]
 
 
+@computable
 def test_conditional_and_strict_conditional_ops(tmp_path):
     """Sum at the end of a layer norm, before a product; softmax, after a sum of scores."""
     path = write_config(
@@ -200,6 +210,7 @@ def test_a_run_with_a_broken_config(tmp_path):
     assert line.startswith(f"error: {path}: not valid JSON: ")
 
 
+@computable
 def test_a_run_uses_the_config(tmp_path):
     """With the file, the script trains in bfloat16 and logs the lists; with 0, in float32."""
 
@@ -225,3 +236,15 @@ def test_a_run_without_onednn(tmp_path):
     env = {"TF_BF16_CONVERSION": str(CONFIG), "TF_ENABLE_ONEDNN_OPTS": "0"}
     (line,) = fail(run_squad(tmp_path / "run", env=env))
     assert line.startswith("error: TF_ENABLE_ONEDNN_OPTS=0 disables TensorFlow's bfloat16 rewrite")
+
+
+def test_a_processor_without_bfloat16(tmp_path):
+    """The run says so; it does not end in oneDNN, without a word."""
+    result = run_squad(
+        tmp_path, do_predict=False, train_steps=2, env={"TF_BF16_CONVERSION": str(CONFIG)}
+    )
+    if bfloat16.is_computable():
+        succeed(result)
+    else:
+        (line,) = fail(result)
+        assert "computes bfloat16 only on processors with AVX-512" in line
