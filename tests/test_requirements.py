@@ -28,4 +28,4 @@ def test_the_lock_file_fulfills_the_requirements():
 
 def test_the_lock_file_names_no_server():
     text = (ROOT / "requirements.lock").read_text()
-    assert not re.search(r"://|--index-url|--find-links", text)
+    assert not re.search(r"://|--(extra|index|find)-", text)

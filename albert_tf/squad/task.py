@@ -1,4 +1,4 @@
-"""What the tasks of SQuAD v1.1 and v2.0 share: questions, records, and answers from outputs."""
+"""Base of the tasks of SQuAD v1.1 and v2.0: questions, records, and answers from outputs."""
 
 from __future__ import annotations
 
