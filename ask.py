@@ -10,9 +10,9 @@ With --options, a model of run_race.py chooses among them.
 from __future__ import annotations
 
 if __name__ == "__main__":
-    from albert_tf import stopping
+    from albert_tf import loading
 
-    stopping.end_quietly()  # a signal while the modules below load
+    loading.end_quietly()  # a signal while the modules below load
 
 import json
 from dataclasses import asdict, dataclass

@@ -6,9 +6,9 @@ The text has one sentence per line and an empty line between documents.
 from __future__ import annotations
 
 if __name__ == "__main__":
-    from albert_tf import stopping
+    from albert_tf import loading
 
-    stopping.end_quietly()  # a signal while the modules below load
+    loading.end_quietly()  # a signal while the modules below load
 
 from albert_tf.pretraining.settings import RecordSettings
 from albert_tf.runs.launch import launch

@@ -7,9 +7,9 @@ Lan et al. 2019 (https://arxiv.org/abs/1909.11942), section 3. The records come 
 from __future__ import annotations
 
 if __name__ == "__main__":
-    from albert_tf import stopping
+    from albert_tf import loading
 
-    stopping.end_quietly()  # a signal while the modules below load
+    loading.end_quietly()  # a signal while the modules below load
 
 from dataclasses import dataclass
 from typing import Any

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 if __name__ == "__main__":
-    from albert_tf import stopping
+    from albert_tf import loading
 
-    stopping.end_quietly()  # a signal while the modules below load
+    loading.end_quietly()  # a signal while the modules below load
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,11 +1,9 @@
 """Stops of a script by SIGTERM and SIGINT.
 
-`end_quietly` holds while modules load, `start` for the rest of the script. From then on a signal
-raises `Stopped` in the main thread, so that temporary files are removed and workers end. Inside
-`deferred` it is only noted, for the training loop to end after the step. A second signal ends the
-process at once, even while the main thread waits in native code.
-
-Importing this module loads nothing that takes time.
+`loading.end_quietly` holds while modules load, `start` for the rest of the script. From then on a
+signal raises `Stopped` in the main thread, so that temporary files are removed and workers end.
+Inside `deferred` it is only noted, for the training loop to end after the step. A second signal
+ends the process at once, even while the main thread waits in native code.
 """
 
 from __future__ import annotations
@@ -18,15 +16,13 @@ import time
 from types import FrameType
 from typing import Iterator
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+from albert_tf.loading import DEFAULT, EXIT_CODE_OF_SIGNAL, SIGNALS, end, handle
 
 # A launcher and the system may both send the same signal to a process.
 _SECONDS_OF_ONE_STOP = 1.0
 # Limit for the main thread to react in: it cannot while it waits in native code.
 _GRACE_SECONDS = 10.0
 _POLL_SECONDS = 0.1
-
-_EXIT_CODE_OF_SIGNAL = 128
 
 
 class Stopped(KeyboardInterrupt):
@@ -57,7 +53,7 @@ class Stopped(KeyboardInterrupt):
     @property
     def exit_code(self) -> int:
         """Exit code of a program that ends for this reason, as shells report it."""
-        return _EXIT_CODE_OF_SIGNAL + self.signal
+        return EXIT_CODE_OF_SIGNAL + self.signal
 
 
 class _State:
@@ -78,11 +74,6 @@ class _State:
 _state = _State()
 
 
-def end_quietly() -> None:
-    """End with one line and no traceback if a signal arrives while modules load."""
-    _handle(_end_while_loading)
-
-
 def start() -> None:
     """Begin to raise `Stopped` for signals. Call this in the main thread."""
     reader, writer = os.pipe()
@@ -92,28 +83,13 @@ def start() -> None:
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(reader,), daemon=True).start()
     os.register_at_fork(after_in_child=release)
-    _handle(_note)
-
-
-def _handle(handler):
-    for number in SIGNALS:
-        if signal.getsignal(number) != signal.SIG_IGN:  # ignored under nohup, for example
-            signal.signal(number, handler)
+    handle(_note)
 
 
 def release() -> None:
     """Leave signals to the system: in forked processes, and while a failed script ends."""
     signal.set_wakeup_fd(-1)
-    _handle(signal.SIG_DFL)
-
-
-def _end_while_loading(number: int, frame: FrameType | None) -> None:
-    _end(number, "stopped by")
-
-
-def _end(number, verb):
-    os.write(2, f"{verb} {signal.Signals(number).name}\n".encode())
-    os._exit(_EXIT_CODE_OF_SIGNAL + number)
+    handle(DEFAULT)
 
 
 def _note(number: int, frame: FrameType | None) -> None:
@@ -135,7 +111,7 @@ def _watch(reader):
             first = time.monotonic()
             threading.Thread(target=_end_after_grace, args=(number,), daemon=True).start()
         elif time.monotonic() - first > _SECONDS_OF_ONE_STOP:
-            _end(number, "ended at once by a second signal,")
+            end(number, "ended at once by a second signal,")
 
 
 def _end_after_grace(number):
@@ -146,7 +122,7 @@ def _end_after_grace(number):
         remaining = _GRACE_SECONDS if _state.deferrals > 0 else remaining - _POLL_SECONDS
         if _state.has_reacted:
             return
-    _end(number, "stopped by")
+    end(number, "stopped by")
 
 
 def requested() -> int | None:

@@ -6,15 +6,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # folder of albert_tf
+# Folder of albert_tf; pathlib would load for longer.
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 if __name__ == "__main__":
-    from albert_tf import stopping
+    from albert_tf import loading
 
-    stopping.end_quietly()  # a signal while the modules below load
+    loading.end_quietly()  # a signal while the modules below load
 
 from albert_tf.downloads.settings import ModelDownloadSettings
 from albert_tf.runs.launch import launch

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from albert_tf import stopping
 from albert_tf.devices import distributed, reductions
+from albert_tf.loading import SIGNALS
 
 _FIRST_PAUSE_SECONDS = 10.0
 _LONGEST_PAUSE_SECONDS = 60.0
@@ -227,14 +228,14 @@ class StopHook(tf.train.SessionRunHook):
     def begin(self):
         self._shares = None
         if distributed.size() > 1:
-            self._own = tf.placeholder(tf.float32, [len(stopping.SIGNALS)], "stop_signals")
+            self._own = tf.placeholder(tf.float32, [len(SIGNALS)], "stop_signals")
             (self._shares,) = reductions.average([self._own], "stop_signals")
 
     def before_run(self, run_context):
         self._runs += 1
         if self._shares is None or self._runs % self._runs_per_step:
             return None
-        received = [float(stopping.requested() == number) for number in stopping.SIGNALS]
+        received = [float(stopping.requested() == number) for number in SIGNALS]
         return tf.train.SessionRunArgs(self._shares, {self._own: received})
 
     def after_run(self, run_context, run_values):
@@ -243,7 +244,7 @@ class StopHook(tf.train.SessionRunHook):
         if self._shares is None:
             self.signal = stopping.requested()
         else:
-            for number, share in zip(stopping.SIGNALS, run_values.results):
+            for number, share in zip(SIGNALS, run_values.results):
                 self.signal = number if share > 0 else self.signal
         if self.signal is not None:
             run_context.request_stop()

@@ -16,7 +16,7 @@ from typing import Any, Callable
 from absl import app, logging
 from absl import flags as absl_flags
 
-from albert_tf import native_log, stopping
+from albert_tf import loading, native_log, stopping
 from albert_tf.devices import distributed
 from albert_tf.errors import InputError, SharedInputError
 from albert_tf.log_lines import LineFormatter
@@ -37,7 +37,7 @@ def launch(main: Callable[..., None], settings_class: type, takes_arguments: boo
       settings_class: dataclass of the script's settings, the source of its flags.
       takes_arguments: whether the script accepts positional arguments.
     """
-    stopping.end_quietly()
+    loading.end_quietly()
     prepare_environment()
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().setFormatter(LineFormatter())
@@ -73,7 +73,7 @@ def launch(main: Callable[..., None], settings_class: type, takes_arguments: boo
                 distributed.exit_after_others(message)
             distributed.exit_with_error(message, is_told_by_chief)
         finally:
-            stopping.end_quietly()
+            loading.end_quietly()
 
     def parse(arguments):
         if _asks_for_help(arguments):
