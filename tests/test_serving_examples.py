@@ -7,12 +7,14 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from threading import Thread
 
@@ -80,10 +82,14 @@ def tour(tmp_path_factory):
     assert len(first) == 3
     for command in first:
         subprocess.run(command, shell=True, cwd=folder, env=environment(), check=True)
-    with started(serve, folder) as ready:
-        assert ready == "serving quickstart/exported on localhost:8501\n"
+    # At any free port: another program of the machine may have that of README.
+    assert "--port=8501" in serve
+    with started(serve.replace("--port=8501", "--port=0"), folder) as ready:
+        address = re.fullmatch(r"serving quickstart/exported on (localhost:\d+)\n", ready)[1]
         asked = subprocess.run(
-            ask, shell=True, cwd=folder, env=environment(), check=True, stdout=subprocess.PIPE
+            ask.replace("localhost:8501", address),
+            **{"shell": True, "cwd": folder, "env": environment()},
+            **{"check": True, "stdout": subprocess.PIPE},
         )
     return folder, json.loads(asked.stdout)
 
@@ -122,16 +128,23 @@ def test_requests_fit_the_exported_signature(tour):
     )
 
 
-def test_questions_to_a_server(exported):
-    """The client has the answers of the exported model without its weights."""
+def test_questions_to_a_server_that_starts(exported, capsys):
+    """The client waits for it, and has the answers of the exported model without its weights."""
     server = loaded("server")
     handler = server.make_handler(server.ServedModel(str(exported)))
     question = read_squad(str(SAMPLE_PREDICT), False)[0]
-    with ThreadingHTTPServer(("localhost", 0), handler) as listening:
-        Thread(target=listening.serve_forever, daemon=True).start()
+    with ThreadingHTTPServer(("localhost", 0), handler, False) as listening, ThreadPool(1) as pool:
+        listening.server_bind()  # connections are refused until it is active
         url = f"http://localhost:{listening.server_port}/v1/models/squad"
         client = loaded("client").QuestionClient(str(exported), url)
-        found = client.answer(question.text, question.paragraph)
+        answers = pool.apply_async(client.answer, (question.text, question.paragraph))
+        waiting = ""
+        while not answers.ready() and "\n" not in waiting:
+            waiting += capsys.readouterr().err
+        assert waiting == f"waiting for the server at {url}:predict\n"
+        listening.server_activate()
+        Thread(target=listening.serve_forever, daemon=True).start()
+        found = answers.get()
         listening.shutdown()
     expected = question_answering.load_model(str(exported)).answer(
         question.text, question.paragraph
@@ -140,6 +153,14 @@ def test_questions_to_a_server(exported):
     assert [x.probability for x in found] == pytest.approx(
         [x.probability for x in expected], abs=1e-5
     )
+
+
+def test_a_port_in_use_is_told(exported, monkeypatch):
+    with socket.create_server(("localhost", 0)) as other:
+        port = other.getsockname()[1]
+        monkeypatch.setattr(sys, "argv", ["server.py", f"--model={exported}", f"--port={port}"])
+        with pytest.raises(SystemExit, match=f"^error: --host=localhost --port={port}: Address"):
+            loaded("server").main()
 
 
 def test_wrong_requests_are_answered(tour):

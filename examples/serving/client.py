@@ -14,6 +14,7 @@ import base64
 import inspect
 import json
 import sys
+import time
 import urllib.error
 import urllib.request
 from dataclasses import asdict
@@ -36,6 +37,8 @@ from tokenization import FullTokenizer
 
 _MODEL_INPUTS = ("input_ids", "input_mask", "segment_ids")
 _TIMEOUT_SECONDS = 60
+_START_SECONDS = 60.0  # in which a server that refuses connections may still be loading the model
+_PAUSE_SECONDS = 0.2
 
 
 class Client:
@@ -119,16 +122,30 @@ class QuestionClient(Client):
         return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
-def post(url: str, value: Any) -> Any:
-    """Send a JSON value, and return the JSON value of the response."""
+def post(url: str, value: Any, start_seconds: float = _START_SECONDS) -> Any:
+    """Send a JSON value, and return the JSON value of the response.
+
+    Args:
+      url: address to send it to.
+      value: the value.
+      start_seconds: time in seconds to wait for a server that refuses connections, as one does that
+        has been started just before.
+    """
     request = urllib.request.Request(url, json.dumps(value).encode())
-    try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
-            return json.load(response)
-    except urllib.error.HTTPError as error:
-        sys.exit(f"error: {url}: {error.code}: {error.read().decode(errors='replace')}")
-    except urllib.error.URLError as error:
-        sys.exit(f"error: {url}: {error.reason}; start the server, or correct the address")
+    end, is_told = time.monotonic() + start_seconds, False
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
+                return json.load(response)
+        except urllib.error.HTTPError as error:
+            sys.exit(f"error: {url}: {error.code}: {error.read().decode(errors='replace')}")
+        except urllib.error.URLError as error:
+            if not isinstance(error.reason, ConnectionRefusedError) or time.monotonic() > end:
+                sys.exit(f"error: {url}: {error.reason}; start the server, or correct the address")
+        if not is_told:
+            print(f"waiting for the server at {url}", file=sys.stderr, flush=True)
+            is_told = True
+        time.sleep(_PAUSE_SECONDS)
 
 
 def main() -> None:

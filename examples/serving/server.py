@@ -113,7 +113,12 @@ def main() -> None:
     parser.add_argument("--host", default="localhost")
     parser.add_argument("--port", type=int, default=8501, help="0 for any that is free")
     args = parser.parse_args()
-    server = ThreadingHTTPServer((args.host, args.port), make_handler(ServedModel(args.model)))
+    handler = make_handler(ServedModel(args.model))
+    try:
+        server = ThreadingHTTPServer((args.host, args.port), handler)
+    except OSError as error:
+        address = f"--host={args.host} --port={args.port}"
+        sys.exit(f"error: {address}: {error.strerror}; give others, or port 0 for a free one")
     print(f"serving {args.model} on {args.host}:{server.server_port}", flush=True)
     try:
         server.serve_forever()
