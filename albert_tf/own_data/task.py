@@ -269,7 +269,10 @@ class OwnDataTask(ClassificationTask):
         """Number of examples with each label, for the report page; empty for a regression."""
         if not self.labels:
             return {}
-        counts = np.bincount(data_set.examples.labels, minlength=len(self.labels))
+        examples = data_set.examples
+        is_whole = isinstance(examples, rows.Examples)  # and not limited to some of its rows
+        labels = examples.labels if is_whole else [example.label for example in examples]
+        counts = np.bincount(labels, minlength=len(self.labels))
         return dict(zip(self.labels, counts.tolist()))
 
     def predicted_files(
