@@ -28,6 +28,8 @@ _SAMPLE_BYTES = 4096
 _TEMPORARY = re.compile(r"\.tmp-\d+(-[0-9a-f]{8})?")
 _ABANDONED_SECONDS = 24 * 60 * 60  # without a change, where the file system has no locks
 
+_made_directories: list[Path] = []  # by this process, parents first
+
 
 def digest(path: str) -> str:
     """SHA-256 digest of a file, or of all visible files in a folder, in hexadecimal."""
@@ -94,6 +96,23 @@ def temporary_file(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
+def temporary_directory(path: str | Path) -> Iterator[Path]:
+    """Make a temporary directory; those that killed processes have left are removed first.
+
+    Args:
+      path: path that its name begins with.
+
+    Yields:
+      Path of the empty directory. It is removed when the block ends.
+
+    Raises:
+      OSError: if the directory cannot be made; it names `path`.
+    """
+    with named_in_errors(path), _temporary(Path(path), is_directory=True) as temporary:
+        yield temporary
+
+
+@contextmanager
 def atomic_directory(path: str | Path) -> Iterator[Path]:
     """Create a directory atomically, with all of its files.
 
@@ -140,7 +159,7 @@ def _temporary(path, is_directory):
     of another for its own, or for a leftover. Process numbers alone are not unique: containers
     number their processes from 1.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent)
     remove_leftovers(path)
     while True:
         temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
@@ -191,6 +210,31 @@ def write_json(path: str | Path, value: Any, indent: int | None = 4) -> None:
     write_text(path, json.dumps(value, indent=indent) + "\n")
 
 
+def make_directory(path: str | Path) -> None:
+    """Make a directory and its parents, unless they exist.
+
+    Raises:
+      OSError: if a directory cannot be made.
+    """
+    missing = [
+        directory for directory in (Path(path), *Path(path).parents) if not directory.exists()
+    ]
+    Path(path).mkdir(parents=True, exist_ok=True)
+    _made_directories.extend(reversed(missing))
+
+
+@contextmanager
+def without_new_directories() -> Iterator[None]:
+    """Remove the directories that `make_directory` makes in the block, if they are empty then."""
+    count = len(_made_directories)
+    try:
+        yield
+    finally:
+        while len(_made_directories) > count:
+            with contextlib.suppress(OSError):  # it has files, or another process has removed it
+                _made_directories.pop().rmdir()
+
+
 def check_writable(flag: str, directory: str) -> None:
     """Create the directory named by a flag if needed, and check that it is writable.
 
@@ -208,7 +252,7 @@ def _check_writable(named, directory):
     try:
         if directory.exists() and not directory.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, "not a directory; give another path")
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory(directory)
         with tempfile.TemporaryFile(dir=directory):
             pass
     except OSError as error:

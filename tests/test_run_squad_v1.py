@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from albert_tf.records.record_files import read_records
-from albert_tf.runs import checkpoints
+from albert_tf.runs import checkpoints, loop
 from albert_tf.squad.data import read_squad
 from albert_tf.squad.question_answering import load_model
+from albert_tf.squad.v1 import SquadV1Task
 from golden import GOLDEN, checkpoint_of, golden_json, golden_lines, golden_records
 from scripts import (
     SAMPLE_PREDICT,
@@ -29,6 +31,7 @@ from scripts import (
     succeed,
     times_of_results,
 )
+from task_factory import make_settings
 
 RUN_FILES = {
     *("checkpoint", "graph.pbtxt", "eval", "eval_results.json", "eval_results.txt"),
@@ -99,6 +102,27 @@ def test_a_finished_run_does_nothing(finished):
     assert times_of_results(directory) == before
     assert "training has finished at step 10" in log
     assert log.count(": already evaluated") == 3
+
+
+def named_files(lines, directory):
+    """Names of the files that a dry run lists in a directory, without what it says of them."""
+    start = lines.index(f"files in {directory}") + 1
+    return {line.strip().partition(",")[0] for line in lines[start:]}
+
+
+def test_a_dry_run_names_the_files_of_the_run(finished, capsys):
+    directory, _ = finished
+    before = times_of_results(directory)
+    flags = {"deterministic_run": True, "dry_run": True}
+    loop.run(SquadV1Task, make_settings("squad", directory, **flags))
+    lines = capsys.readouterr().out.splitlines()
+    events = "events.out.tfevents.*"
+    expected = {re.sub(r"ckpt-\d+\..*", "ckpt-N.*", name) for name in RUN_FILES - {"eval"}}
+    expected = {re.sub(r"ckpt-best\..*", "ckpt-best.*", name) for name in expected}
+    assert named_files(lines, directory) == {*expected, events, f"eval/{events}"}
+    assert f"no training, which has finished: {directory}/model.ckpt-10" in lines
+    assert "  train_features.tfrecord, there already" in lines
+    assert times_of_results(directory) == before
 
 
 def test_a_deterministic_run_gives_the_same_numbers(finished, tmp_path):

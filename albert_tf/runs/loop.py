@@ -6,7 +6,9 @@ import dataclasses
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Sequence
 
+import tensorflow.compat.v1 as tf
 from absl import logging
 
 from albert_tf import estimators, stopping
@@ -18,6 +20,7 @@ from albert_tf.runs import (
     calibration,
     checkpoint_files,
     checkpoints,
+    dry_run,
     kept_files,
     model_files,
     model_folder,
@@ -41,7 +44,7 @@ def run(task_class: type[Task], settings: RunSettings) -> None:
     """Check all inputs, then train, evaluate, predict and export, as the settings say.
 
     A killed run resumes from its last checkpoint. With several processes, every process must call
-    this function.
+    this function. A dry run only says what the run would do.
 
     Args:
       task_class: class of the task.
@@ -51,6 +54,9 @@ def run(task_class: type[Task], settings: RunSettings) -> None:
       InputError: all problems with the settings and with the files they name, or that another run
         is working in the output directory.
     """
+    if settings.dry_run:
+        dry_run.run(task_class, settings, train_and_evaluate)
+        return
     start = time.monotonic()
     with startup.only_run(settings):
         setup = startup.check(task_class, settings)
@@ -65,17 +71,26 @@ def run(task_class: type[Task], settings: RunSettings) -> None:
         )
 
 
-def train_and_evaluate(setup: Setup) -> Evaluator:
+def train_and_evaluate(
+    setup: Setup,
+    predictor: Predictor | None = None,
+    hooks: Sequence[tf.train.SessionRunHook] = (),
+) -> Evaluator:
     """Train, evaluate the checkpoints, predict the test sets and export the final checkpoint.
+
+    Args:
+      setup: setup of the run.
+      predictor: predictor of the run, which is closed at the end; by default a new one.
+      hooks: further session hooks of training.
 
     Returns:
       The evaluator, which knows the results.
     """
-    start_time, predictor = time.time(), Predictor(setup)
+    start_time, predictor = time.time(), predictor or Predictor(setup)
     try:
         evaluator = Evaluator(setup, predictor)
         if setup.settings.do_train:
-            train(setup, evaluator)
+            train(setup, evaluator, hooks)
         else:
             for shard in setup.eval_shards:
                 shard.prepare()
@@ -122,7 +137,9 @@ def make_estimator(
     return estimators.Estimator(make_model_fn(setup, for_device, on_saved), config=run_config)
 
 
-def train(setup: Setup, evaluator: Evaluator) -> None:
+def train(
+    setup: Setup, evaluator: Evaluator, hooks: Sequence[tf.train.SessionRunHook] = ()
+) -> None:
     """Train to the end of the schedule, starting from the last checkpoint if one exists."""
     settings, num_train_steps, latest = setup.settings, setup.schedule.steps, None
     if distributed.is_chief():
@@ -152,7 +169,9 @@ def train(setup: Setup, evaluator: Evaluator) -> None:
     stop = StopHook(settings.gradient_accumulation_steps)
     with stopping.deferred(), checkpoints.named_if_damaged(latest or setup.init_checkpoint):
         estimator.train(
-            lambda: shard.training_dataset(start_step), hooks=[stop], max_steps=num_train_steps
+            lambda: shard.training_dataset(start_step),
+            hooks=[stop, *hooks],
+            max_steps=num_train_steps,
         )
         if stop.signal is not None:
             _end_stopped(setup, stop.signal)

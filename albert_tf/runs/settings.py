@@ -280,6 +280,7 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
         "prediction_dir",
         "init_checkpoint",
         "do_train",
+        "dry_run",
         "max_eval_examples",
         "gradient_accumulation_steps",
         "save_checkpoints_steps",
@@ -305,6 +306,7 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
         ),
         TRAINING: (
             "do_train",
+            "dry_run",
             "learning_rate",
             "train_batch_size",
             "gradient_accumulation_steps",
@@ -342,6 +344,11 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
         kind=CHECKPOINT_PATH,
     )
     do_train: bool = setting(False, "Whether to train.")
+    dry_run: bool = setting(
+        False,
+        "Whether to check everything, try a few steps, say what the run would do, and end without "
+        "leaving anything in output_dir.",
+    )
     train_batch_size: int = setting(
         32, "Examples in a step, per card.", lower=1, upper=LARGEST_BATCH
     )

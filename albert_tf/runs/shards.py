@@ -112,6 +112,11 @@ class ExampleShard:
             return named
         return plain
 
+    @property
+    def num_examples(self) -> int:
+        """Number of examples of the whole data set."""
+        return len(self.data_set.examples)
+
     @functools.cached_property
     def fingerprint(self) -> dict[str, Any]:
         """Identity of the whole data set: digests by input name."""
@@ -154,6 +159,13 @@ class ExampleShard:
                     files.check_can_be_written(path)
                 with locks.replacing(Path(path)):
                     pass  # no other run reads it
+
+    def are_made(self) -> bool:
+        """Whether the files exist already, so that `prepare` writes none."""
+        companions = [self._companion_path] if self._companion_path else []
+        if manifests.is_foreign(self._path):
+            return manifests.is_made(companions, self._origin)
+        return manifests.is_made(self.paths, self._origin)
 
     def prepare(self) -> None:
         """Write the record files, unless they exist already."""
@@ -332,11 +344,15 @@ class FileShard:
         self.counts = {path: known_counts[path] for path in data_set.paths}
 
     @property
+    def num_examples(self) -> int:
+        """Number of records to use, over all files."""
+        total = sum(self.counts.values())
+        return total if self.data_set.max_records is None else min(total, self.data_set.max_records)
+
+    @property
     def examples(self) -> range:
         """Indices of the records to predict, counted over all files."""
-        total = sum(self.counts.values())
-        most = total if self.data_set.max_records is None else self.data_set.max_records
-        return distributed.own_shard(min(total, most))
+        return distributed.own_shard(self.num_examples)
 
     @functools.cached_property
     def fingerprint(self) -> dict[str, Any]:
@@ -349,6 +365,10 @@ class FileShard:
             for path, count in self.counts.items()
         ]
         return {self.data_set.flag: files_read}
+
+    def are_made(self) -> bool:
+        """True: the files exist already."""
+        return True
 
     def prepare(self) -> None:
         """Do nothing: the files exist already."""

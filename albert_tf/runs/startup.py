@@ -61,7 +61,7 @@ def only_run(settings: RunSettings) -> Iterator[None]:
 def _output_lock(directory):
     """Lock of the output directory; None if it cannot be written, which `check` reports."""
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        files.make_directory(directory)
         return locks.only_run(directory / _LOCK_FILE, directory, "give another --output_dir")
     except OSError:
         return None
@@ -102,7 +102,7 @@ def check(task_class: type[Task], settings: RunSettings, device: Device | None =
         length_buckets = _length_buckets(settings, device)
     with problems.collected():
         _check_output_dir(settings)
-        if (Path(log_directory) / log_file.NAME).exists():
+        if not settings.dry_run and (Path(log_directory) / log_file.NAME).exists():
             log_file.open_in(log_directory)
     with problems.collected():
         _check_export_dir(settings)
@@ -139,7 +139,8 @@ def check(task_class: type[Task], settings: RunSettings, device: Device | None =
             _check_first_weights(setup, shapes)
     problems.raise_all()
     with problems.collected():
-        log_file.open_in(log_directory)  # not before: a wrong start leaves a new directory empty
+        if not settings.dry_run:  # not before: a wrong start leaves a new directory empty
+            log_file.open_in(log_directory)
     problems.raise_all()
     distributed.log_processes()
     _check_same_inputs(setup, problems)

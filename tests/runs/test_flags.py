@@ -57,6 +57,7 @@ SHARED = {
     "spm_model_file": None,
     "init_checkpoint": None,
     "prediction_dir": None,
+    "dry_run": False,
     "do_lower_case": True,
     "save_checkpoints_steps": 5000,
     "keep_checkpoint_max": 5,
