@@ -71,6 +71,18 @@ CLASSIFIER_FLAGS = {
     "device": "cpu",
 }
 
+# Those of MRPC as a user's own.
+OWN_FILES_FLAGS = {
+    **{name: x for name, x in CLASSIFIER_FLAGS.items() if name not in ("data_dir", "task_name")},
+    "train_file": SAMPLE_GLUE / "MRPC/train.tsv",
+    "dev_file": SAMPLE_GLUE / "MRPC/dev.tsv",
+    "test_file": SAMPLE_GLUE / "MRPC/test.tsv",
+    "text_column": "#1 String",
+    "second_text_column": "#2 String",
+    "label_column": "Quality",
+    "class_weights": "balanced",
+}
+
 SAMPLE_RACE = GOLDEN / "sample/RACE"
 RACE_FLAGS = {
     "albert_config_file": TINY_CONFIG,

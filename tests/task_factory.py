@@ -13,6 +13,7 @@ import run_squad_v1
 import run_squad_v2
 from albert_tf.devices.device import Device
 from albert_tf.glue.task import ClassifierTask
+from albert_tf.own_data.task import OwnDataTask
 from albert_tf.pretraining.heads import DENOMINATOR
 from albert_tf.pretraining.task import PretrainingTask
 from albert_tf.race.settings import RaceSettings
@@ -24,6 +25,7 @@ from albert_tf.squad.v1 import SquadV1Task
 from albert_tf.squad.v2 import SquadV2Task
 from scripts import (
     CLASSIFIER_FLAGS,
+    OWN_FILES_FLAGS,
     PRETRAINING_FLAGS,
     RACE_FLAGS,
     SQUAD_FLAGS,
@@ -34,6 +36,7 @@ _SCRIPTS = {
     "squad": (SQUAD_FLAGS, SquadV1Task, run_squad_v1.Settings),
     "squad_v2": (SQUAD_V2_FLAGS, SquadV2Task, run_squad_v2.Settings),
     "classifier": (CLASSIFIER_FLAGS, ClassifierTask, run_classifier.Settings),
+    "own_data": (OWN_FILES_FLAGS, OwnDataTask, run_classifier.Settings),
     "race": (RACE_FLAGS, RaceTask, RaceSettings),
     "pretraining": (PRETRAINING_FLAGS, PretrainingTask, run_pretraining.Settings),
 }

@@ -18,6 +18,7 @@ import convert_checkpoint
 import run_classifier
 import run_pretraining
 import run_squad_v1
+import run_squad_v2
 from albert_tf.classification.features import make_feature
 from albert_tf.downloads import archives
 from albert_tf.downloads.settings import DataSetSettings, ModelDownloadSettings
@@ -32,13 +33,14 @@ from albert_tf.runs import flags as run_flags
 from albert_tf.runs.asking import read_text
 from albert_tf.runs.settings import wrong_values
 from albert_tf.squad import metrics
-from albert_tf.squad.data import read_squad
+from albert_tf.squad.data import V1, V2, read_squad
 from albert_tf.squad.features import FeatureConverter, FeatureSettings
 from mutations import COUNT, MANY, check_reader, mutated_bytes, mutated_json
 
 TEXT = "The lamp of 1874 was lit.\nÉdith’s 東京 lamp\u2028was “not”, 3.5 m high.\n\n\nA fox.\n"
 SETTINGS_CLASSES = (
     run_squad_v1.Settings,
+    run_squad_v2.Settings,
     run_classifier.Settings,
     RaceSettings,
     run_pretraining.Settings,
@@ -55,22 +57,27 @@ ODD_FLAGS = (
 )
 
 
-@pytest.fixture
-def squad_file(tmp_path):
-    path = tmp_path / "squad.json"
+def write_squad(path, version):
+    """Write two questions; with v2.0, the second has no answer."""
     answers = [{"text": "lamp", "answer_start": 4}, {"text": "1874", "answer_start": 12}]
     questions = [
         {"id": f"q{number}", "question": "What of 1874?", "answers": [answers[number]]}
         for number in range(2)
     ]
+    if version == V2:
+        questions[0]["is_impossible"] = False
+        questions[1].update(is_impossible=True, answers=[])
     paragraph = {"context": TEXT, "qas": questions}
-    value = {"version": "1.1", "data": [{"title": "Lamps", "paragraphs": [paragraph]}]}
+    value = {"version": version, "data": [{"title": "Lamps", "paragraphs": [paragraph]}]}
     path.write_text(json.dumps(value))
-    return path
 
 
+@pytest.mark.parametrize("version", [V1, V2])
 @pytest.mark.parametrize("for_training", [True, False])
-def test_questions(squad_file, sample_tokenizer, for_training):
+def test_questions(tmp_path, sample_tokenizer, for_training, version):
+    path = tmp_path / "squad.json"
+    write_squad(path, version)
+
     def check(questions):
         assert len({question.id for question in questions}) == len(questions) > 0
         converter = FeatureConverter(sample_tokenizer, FeatureSettings(64, 16, 16, True))
@@ -78,14 +85,20 @@ def test_questions(squad_file, sample_tokenizer, for_training):
             values = feature.record(64, for_training)
             assert {len(values[name]) for name in ("input_ids", "input_mask")} == {64}
         for question in questions if for_training else ():
-            answer = question.answers[0]
-            assert question.paragraph[answer.start :].startswith(answer.text)
-        scores = metrics.squad_metrics(questions, {question.id: "1874" for question in questions})
-        assert 0 <= scores["exact_match"] <= scores["f1"] <= 100
+            assert bool(question.answers) != bool(question.is_impossible)
+            for answer in question.answers[:1]:
+                assert question.paragraph[answer.start :].startswith(answer.text)
+        predictions = {question.id: "1874" for question in questions}
+        if version == V1:
+            scores = metrics.squad_metrics(questions, predictions)
+            assert 0 <= scores["exact_match"] <= scores["f1"] <= 100
+        elif None not in (question.is_impossible for question in questions):
+            scores = metrics.squad_v2_metrics(questions, predictions)
+            assert 0 <= scores["exact"] <= scores["f1"] <= 100
 
     results, errors = check_reader(
-        squad_file,
-        lambda: read_squad(str(squad_file), for_training),
+        path,
+        lambda: read_squad(str(path), for_training, version),
         check,
         mutated_json,
         MANY,
@@ -130,12 +143,18 @@ def test_glue_tables(tmp_path, sample_tokenizer, task, split):
     assert errors
 
 
+@pytest.mark.parametrize(
+    ("name", "mutate", "most_lines"),
+    [("1.txt", mutated_json, 1), ("all.txt", mutated_bytes, 10)],  # a line for each bad article
+)
 @pytest.mark.parametrize("needs_answers", [True, False])
-def test_articles(tmp_path, sample_tokenizer, needs_answers):
-    path = tmp_path / "1.txt"
+def test_articles(tmp_path, sample_tokenizer, needs_answers, name, mutate, most_lines):
+    path = tmp_path / name
     questions = {"questions": ["What _ ?", "Why?"], "options": [list("wxyz")] * 2}
     article = {"id": "high1.txt", "article": TEXT, **questions, "answers": ["B", "D"]}
-    path.write_text(json.dumps(article))
+    articles = [article, {**article, "id": "high2.txt"}] if name == "all.txt" else [article]
+    path.write_text("\n".join(map(json.dumps, articles)))
+    read_path = str(path if name == "all.txt" else tmp_path)
 
     def check(examples):
         assert examples
@@ -148,10 +167,11 @@ def test_articles(tmp_path, sample_tokenizer, needs_answers):
 
     results, errors = check_reader(
         path,
-        lambda: race_data.read_articles(str(tmp_path), "high", needs_answers),
+        lambda: race_data.read_articles(read_path, "high", needs_answers),
         check,
-        mutated_json,
+        mutate,
         MANY,
+        most_lines=most_lines,
     )
     assert results
     assert errors

@@ -15,7 +15,7 @@ from albert_tf.devices import bfloat16
 from albert_tf.devices.device import PORTABLE, building_for
 from albert_tf.runs import checkpoints
 from albert_tf.runs.model import make_model_fn
-from golden import checkpoint_of, tiny_config
+from golden import tiny_config
 from scripts import ROOT
 from task_factory import SCRIPTS, make_setup, training_shapes
 
@@ -58,6 +58,7 @@ def counts(graph):
         ("squad", 1 + 2 * LAYERS),
         ("squad_v2", 2 + 2 * LAYERS),
         ("classifier", 1 + 2 * LAYERS),
+        ("own_data", 1 + 2 * LAYERS),
         ("race", 1 + 2 * LAYERS),
         ("pretraining", 2 + 2 * LAYERS),
     ],
@@ -90,9 +91,10 @@ def expected_gradients(script, gradients, variables):
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_checkpoints_have_the_same_names(graph, setup_of, script):
-    training_graph(setup_of(script))
+    setup = setup_of(script)
+    training_graph(setup)
     trained = {v.op.name: v.shape.as_list() for v in tf.trainable_variables()}
-    published = checkpoints.shapes_in(checkpoint_of(script))
+    published = checkpoints.shapes_in(setup.init_checkpoint)
     assert trained == {name: list(shape) for name, shape in published.items() if name in trained}
     slots = {f"{name}/{slot}" for name in trained for slot in ("adam_m", "adam_v")}
     others = {v.op.name for v in tf.global_variables()} - trained.keys()

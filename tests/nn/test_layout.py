@@ -13,7 +13,7 @@ from albert_tf.devices.device import PORTABLE, Device, building_for
 from albert_tf.nn.layout import Tokens
 from albert_tf.squad import v1
 from golden import INPUTS, SQUAD_V2_INPUTS, build, tiny_config
-from heads import HEADS
+from heads import ALL_HEADS
 
 MASK = INPUTS["input_mask"] == 1
 BY_POSITION = {"start_logits", "end_logits", "word_embedding_output", "embedding_output"}
@@ -75,7 +75,7 @@ def assert_equal(padded, tokens, tolerance=2e-6):
 
 @pytest.mark.parametrize(
     ("head", "device"),
-    [("pretraining", PORTABLE), *((head, Cpu()) for head in [*HEADS, "squad_v2"])],
+    [("pretraining", PORTABLE), *((head, Cpu()) for head in ALL_HEADS)],
 )
 def test_outputs_and_gradients_are_those_of_the_padded_graph(over_pieces, head, device):
     def compute(inputs, compute_padding):

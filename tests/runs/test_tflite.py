@@ -9,8 +9,7 @@ from tensorflow import lite
 
 from albert_tf.devices.device import PORTABLE
 from albert_tf.runs import tflite
-from albert_tf.runs.model import build_predictions, model_inputs
-from albert_tf.runs.task import MODEL_INPUTS
+from albert_tf.runs.model import build_predictions
 from task_factory import make_setup
 
 ROWS = 4
@@ -24,11 +23,14 @@ def inputs_of(setup):
     batches = tf.data.make_one_shot_iterator(dataset)
     with tf.Session() as session:
         batch = session.run(batches.get_next())
-    return {name: batch[name][:ROWS].astype(np.int32) for name in MODEL_INPUTS}
+    return {name: batch[name][:ROWS].astype(np.int32) for name in setup.task.sequence_fields}
 
 
 def scores_of_checkpoint(setup, inputs):
-    placeholders = model_inputs()
+    placeholders = {
+        name: tf.placeholder(tf.int32, [None, *field.shape], name)
+        for name, field in setup.task.sequence_fields.items()
+    }
     outputs = build_predictions(setup.task, PORTABLE, placeholders)
     with tf.Session() as session:
         tf.train.Saver(tf.trainable_variables()).restore(session, setup.init_checkpoint)
@@ -46,7 +48,7 @@ def scores_of_interpreter(path, inputs):
 
 
 @pytest.mark.filterwarnings("ignore:.*Interpreter is deprecated")
-@pytest.mark.parametrize("script", ["squad", "classifier"])
+@pytest.mark.parametrize("script", ["squad", "squad_v2", "classifier", "race"])
 def test_scores_are_those_of_the_checkpoint(script, tmp_path):
     setup = make_setup(script, tmp_path / "run", do_train=False, compute_padding=True)
     with tf.Graph().as_default():
