@@ -17,7 +17,11 @@ _PHASES = (
     (r"(^|/)export(/|$)", "export"),
     (r"(^|/)model\.ckpt-best\.", "choice"),
     (r"(^|/)(model\.ckpt-\d|checkpoint|graph\.pbtxt)", "saving"),
-    (r"(^|/)(\w*predictions\.json|eval_results|\w+_results\w*\.tsv|eval$)", "results"),
+    (
+        r"(^|/)(\w*predictions\.|eval_results|\w+_results\w*\.tsv|eval$"
+        r"|null_odds|calibration|confusion_matrix)",
+        "results",
+    ),
     (r"\.tf_?record|(^|/)records-\d|^records$", "conversion"),
 )
 # Computing before a change of these phases has a name of its own.

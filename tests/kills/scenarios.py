@@ -11,6 +11,7 @@ from typing import Any, Callable, Mapping
 from golden import GOLDEN
 from kills.comparison import contents
 from kills.processes import Change, Runner
+from own_data.files import write_rows
 from scripts import (
     CLASSIFIER_FLAGS,
     PRETRAINING_DATA_FLAGS,
@@ -19,11 +20,15 @@ from scripts import (
     SAMPLE_GLUE,
     SAMPLE_PREDICT,
     SAMPLE_TRAIN,
+    SAMPLE_V2_PREDICT,
+    SAMPLE_V2_TRAIN,
     SQUAD_FLAGS,
+    SQUAD_V2_FLAGS,
     TINY_CONFIG,
 )
 
 SAMPLE_CORPUS = GOLDEN / "sample/sample_corpus.txt"
+_ROWS = [{"text": f"{word} {number} {word}"} for number in range(8) for word in ("sun", "fog")]
 
 
 @dataclass(frozen=True)
@@ -111,8 +116,12 @@ def make_inputs(directory: Path) -> None:
         ("train.json", SAMPLE_TRAIN, slice(0, 3)),
         ("other_train.json", SAMPLE_TRAIN, slice(2, 5)),
         ("predict.json", SAMPLE_PREDICT, slice(0, 2)),
+        ("train_v2.json", SAMPLE_V2_TRAIN, slice(0, 3)),
+        ("predict_v2.json", SAMPLE_V2_PREDICT, slice(0, 2)),
     ):
         _write_squad(directory / name, json.loads(sample.read_text(encoding="utf-8")), paragraphs)
+    write_rows(directory / "facts.csv", [{**row, "label": row["text"][:3]} for row in _ROWS])
+    write_rows(directory / "new.jsonl", _ROWS[::-1])
     for name in ("glue", "other_glue"):
         shutil.copytree(SAMPLE_GLUE / "MRPC", directory / name / "MRPC")
     for path in (directory / "other_glue/MRPC").iterdir():
@@ -140,7 +149,7 @@ def _make_records(runner, directory):
 
 def _write_squad(path, data, paragraphs):
     chosen = [p for article in data["data"] for p in article["paragraphs"]][paragraphs]
-    value = {"version": "1.1", "data": [{"title": "sample", "paragraphs": chosen}]}
+    value = {"version": data["version"], "data": [{"title": "sample", "paragraphs": chosen}]}
     path.write_text(json.dumps(value), encoding="utf-8")
 
 
@@ -161,6 +170,17 @@ def _squad(inputs, root, **changes):
     }
 
 
+def _squad_v2(inputs, root, **changes):
+    return {
+        **SQUAD_V2_FLAGS,
+        **_squad(inputs, root),
+        "init_checkpoint": SQUAD_V2_FLAGS["init_checkpoint"],
+        "train_file": inputs / "train_v2.json",
+        "predict_file": inputs / "predict_v2.json",
+        **changes,
+    }
+
+
 def _classifier(inputs, root, **changes):
     return {
         **CLASSIFIER_FLAGS,
@@ -176,6 +196,13 @@ def _classifier(inputs, root, **changes):
         "deterministic_run": True,
         **changes,
     }
+
+
+def _own_data(inputs, root, **changes):
+    files = {"train_file": inputs / "facts.csv", "test_file": inputs / "new.jsonl"}
+    settings = {"dev_share": 0.25, "class_weights": "balanced"}
+    glue = {"data_dir": None, "task_name": None}
+    return {**_classifier(inputs, root), **glue, **files, **settings, **changes}
 
 
 def _race(inputs, root, **changes):
@@ -262,6 +289,16 @@ SCENARIOS = {
         {"conversion": 6},
         lambda inputs, root: _classifier(inputs, root, data_dir=inputs / "other_glue"),
         earlier=_earlier(_classifier, train_step=2),
+    ),
+    "squad-v2": Scenario(
+        "run_squad_v2.py",
+        {"conversion": 2, "training": 2, "saving": 2, "judging": 2, "results": 4, "export": 1},
+        _squad_v2,
+    ),
+    "own-data": Scenario(
+        "run_classifier.py",
+        {"conversion": 3, "training": 2, "saving": 2, "judging": 2, "results": 4, "export": 1},
+        _own_data,
     ),
     "race": Scenario(
         "run_race.py",

@@ -22,6 +22,7 @@ ALL_KILLS = os.environ.get("ALL_KILLS", "0") != "0"
 _SHARE = {
     *("squad-saving-0", "squad-choice-1", "squad-again-conversion-2"),
     *("classifier-results-0", "classifier-again-conversion-1"),
+    *("squad-v2-results-0", "own-data-results-0"),
     *("pretraining-training-0", "records-again-conversion-0", "records-workers-conversion-0"),
 }
 _TERMINATED_SHARE = {"squad-training-0"}
