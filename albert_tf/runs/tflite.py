@@ -22,8 +22,8 @@ def export(task: Task, checkpoint: str, path: str, is_float16: bool = False) -> 
     """Write a model of fixed length for one input at a time.
 
     Its signature `serving_default` takes `input_ids`, `input_mask` and `segment_ids`, int32
-    [1, max_seq_length], for RACE [1, 4, max_seq_length], and returns the outputs of the task's head. Where another graph is the
-    default, TensorFlow's converter makes no signature.
+    [1, max_seq_length], for RACE [1, 4, max_seq_length], and returns the outputs of the task's
+    head. Where another graph is the default, TensorFlow's converter makes no signature.
 
     Args:
       task: the task.
