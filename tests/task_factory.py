@@ -19,8 +19,10 @@ from albert_tf.pretraining.task import PretrainingTask
 from albert_tf.race.settings import RaceSettings
 from albert_tf.race.task import RaceTask
 from albert_tf.runs import startup
+from albert_tf.runs.settings import RunSettings
 from albert_tf.runs.setup import Setup
 from albert_tf.runs.shards import RUN_NUMBER
+from albert_tf.runs.task import Task
 from albert_tf.squad.v1 import SquadV1Task
 from albert_tf.squad.v2 import SquadV2Task
 from scripts import (
@@ -41,6 +43,12 @@ _SCRIPTS = {
     "pretraining": (PRETRAINING_FLAGS, PretrainingTask, run_pretraining.Settings),
 }
 SCRIPTS = tuple(_SCRIPTS)
+
+
+def task_and_settings(script: str) -> tuple[type[Task], type[RunSettings]]:
+    """Classes of a script's task and settings."""
+    _, task_class, settings_class = _SCRIPTS[script]
+    return task_class, settings_class
 
 
 def make_settings(script: str, output_dir: Path, **changes: Any) -> Any:

@@ -5,17 +5,29 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from absl import flags
 
+import ask
+import convert_checkpoint
+import report
+import run_classifier as run_classifier_script
+from albert_tf.downloads.settings import DataSetSettings, ModelDownloadSettings
 from albert_tf.glue.data import TASKS, read_examples
+from albert_tf.pretraining.settings import RecordSettings
 from albert_tf.race.data import LEVELS, read_articles
+from albert_tf.runs import flags as run_flags
+from albert_tf.runs import startup
 from albert_tf.squad.data import V2, read_squad
 from scripts import ROOT, TINY_CONFIG, run_classifier, run_race, run_squad_v2, succeed
+from task_factory import task_and_settings
 
 EXAMPLES = ROOT / "examples"
 FILES = ("train.json", "heldout.json", "corpus.txt")
@@ -155,11 +167,70 @@ def test_generated_pairs_have_the_labels_that_they_should(made_glue):
         assert len(read_examples(str(made_glue / f"MRPC/{split}.tsv"), mrpc, split)) == 200
 
 
+def readme_blocks() -> list[str]:
+    """Blocks of commands in README.md, as they are printed."""
+    return re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+
 def readme_block(text: str) -> str:
-    """Commands of README.md in the block with a text, as they are printed."""
-    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    (block,) = [block for block in blocks if text in block]
+    """Block of README.md with a text."""
+    (block,) = [block for block in readme_blocks() if text in block]
     return block
+
+
+SETTINGS = {
+    **{
+        f"run_{name}.py": task_and_settings(name)[1] for name in ("squad_v2", "race", "pretraining")
+    },
+    "run_squad_v1.py": task_and_settings("squad")[1],
+    "run_classifier.py": run_classifier_script.Settings,
+    "create_pretraining_data.py": RecordSettings,
+    "ask.py": ask.Settings,
+    "convert_checkpoint.py": convert_checkpoint.Settings,
+    "report.py": report.Settings,
+    "download/download_dataset.py": DataSetSettings,
+    "download/download_pretrained_model.py": ModelDownloadSettings,
+}
+
+
+def printed_runs(block: str) -> list[tuple[str, Any]]:
+    """Scripts and settings of the commands in a block, without "…"; wrong flags are an error."""
+    runs = []
+    for line in block.replace("\\\n", " ").splitlines():
+        words = shlex.split(line.replace("…", ""), comments=True)
+        for script in SETTINGS.keys() & {*words}:
+            values = flags.FlagValues()
+            run_flags.define(SETTINGS[script], values)
+            values(words[words.index(script) :])
+            runs.append((script, run_flags.read(SETTINGS[script], values)))
+    return runs
+
+
+def test_the_flags_in_readme_are_those_of_the_scripts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scripts = [script for block in readme_blocks() for script, _ in printed_runs(block)]
+    assert {*scripts} == SETTINGS.keys()
+
+
+@pytest.mark.parametrize(
+    ("task", "made", "counts"),
+    [("race", "quickstart/RACE", (2000, 100)), ("squad_v2", "quickstart/squad_v2", (8000, 400))],
+)
+def test_the_printed_trainings_on_generated_questions_start(
+    request, quickstart, tmp_path, monkeypatch, task, made, counts
+):
+    """Their files and flags pass the checks before a run. They take minutes to the end."""
+    monkeypatch.chdir(tmp_path)
+    block = readme_block(f".py {made}")
+    generated = request.getfixturevalue({"race": "made_race", "squad_v2": "made_v2"}[task])
+    Path("quickstart").mkdir()
+    Path(made).symlink_to(generated / "RACE" if task == "race" else generated)
+    for name in ("albert_config.json", "sentencepiece.model"):
+        (Path("quickstart") / name).symlink_to(quickstart[0] / name)
+    ((_, settings),) = printed_runs(block)
+    setup = startup.check(task_and_settings(task)[0], settings)
+    (train, *_), (evaluation, *_) = setup.train_shards, setup.eval_shards
+    assert (len(train.examples), len(evaluation.examples)) == counts
 
 
 @pytest.fixture
