@@ -177,6 +177,13 @@ def run_pretraining(output_dir, **flags) -> subprocess.CompletedProcess:
     )
 
 
+def make_quickstart_inputs(directory: Path) -> None:
+    """Make the data, the vocabulary and the config that `make quickstart` leaves."""
+    program = "import pathlib, sys, quickstart as q; q.make_inputs(pathlib.Path(sys.argv[1]), 4000)"
+    command = [sys.executable, "-c", program, str(directory)]
+    subprocess.run(command, cwd=ROOT / "examples", check=True)
+
+
 def kill_and_resume(script: str, flags: dict) -> str:
     """Kill a run with SIGKILL after its checkpoint of step 4, and run the same command again.
 

@@ -26,7 +26,15 @@ from albert_tf.race.data import LEVELS, read_articles
 from albert_tf.runs import flags as run_flags
 from albert_tf.runs import startup
 from albert_tf.squad.data import V2, read_squad
-from scripts import ROOT, TINY_CONFIG, run_classifier, run_race, run_squad_v2, succeed
+from scripts import (
+    ROOT,
+    TINY_CONFIG,
+    make_quickstart_inputs,
+    run_classifier,
+    run_race,
+    run_squad_v2,
+    succeed,
+)
 from task_factory import task_and_settings
 
 EXAMPLES = ROOT / "examples"
@@ -249,9 +257,7 @@ def run_as_printed(commands: str, folder: Path) -> None:
 
 def test_the_generated_mrpc_is_learned_as_readme_says(checkout):
     """Without reading the sentences, F1 is at most 0.67."""
-    inputs = "import pathlib, sys; quickstart.make_inputs(pathlib.Path(sys.argv[1]), 4000)"
-    command = [sys.executable, "-c", f"import quickstart; {inputs}", str(checkout / "quickstart")]
-    subprocess.run(command, cwd=EXAMPLES, check=True)
+    make_quickstart_inputs(checkout / "quickstart")
     run_as_printed(readme_block("examples/make_glue.py"), checkout)
     results = json.loads((checkout / "quickstart/mrpc/eval_results.json").read_text())
     assert results["metric"] == "f1"

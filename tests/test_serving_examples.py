@@ -6,7 +6,6 @@ import importlib.util
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -24,7 +23,7 @@ import tensorflow as tf
 
 from albert_tf.squad import question_answering
 from albert_tf.squad.data import read_squad
-from scripts import ROOT, SAMPLE_MODEL, SAMPLE_PREDICT, TINY_CONFIG, load
+from scripts import ROOT, SAMPLE_PREDICT, load, make_quickstart_inputs
 
 TOUR = "### A tour: from a CSV file to a served answer"
 
@@ -73,11 +72,7 @@ def tour(tmp_path_factory):
     for path in ROOT.iterdir():
         if path.suffix == ".py" or path.name in ("albert_tf", "examples"):
             (folder / path.name).symlink_to(path)
-    (folder / "quickstart").mkdir()
-    shutil.copyfile(SAMPLE_MODEL, folder / "quickstart/sentencepiece.model")
-    config = json.loads(TINY_CONFIG.read_text())
-    config.update(embedding_size=64, hidden_size=64, intermediate_size=128, num_hidden_layers=2)
-    (folder / "quickstart/albert_config.json").write_text(json.dumps(config))
+    make_quickstart_inputs(folder / "quickstart")
     *first, serve, ask = tour_commands()
     assert len(first) == 3
     for command in first:
