@@ -17,6 +17,7 @@ from albert_tf.records.record_files import read_records
 from golden import golden_records, train_on_golden_rows
 from horovod_steps import RUNS
 from launchers import finish, launch, mpi_flags, rank_processes, start, started_by
+from own_data.files import OWN_DATA_FLAGS, write_rows
 from scripts import (
     CLASSIFIER_FLAGS,
     PRETRAINING_FLAGS,
@@ -37,6 +38,7 @@ from scripts import (
     run_classifier,
     run_pretraining,
     run_race,
+    run_script,
     run_squad,
     run_squad_v2,
     succeed,
@@ -363,6 +365,40 @@ def test_glue_on_three_ranks(tmp_path):
         assert counts == sorted(counts, reverse=True)
         if split != "train":
             assert [*shards[0], *shards[1], *shards[2]] == records_of(one / name)
+
+
+def test_own_data_on_two_ranks(tmp_path):
+    """All ranks split the training file alike, and predictions are in the order of the file."""
+    rows = [{"text": f"{word} {n} {word}"} for n in range(13) for word in ("sun", "fog", "night")]
+    labelled = [{**row, "label": row["text"][:1]} for row in rows[:-6]]
+    flags = {
+        **{**OWN_DATA_FLAGS, "train_batch_size": 2, "train_step": 4, "dev_share": 0.25},
+        "train_file": write_rows(tmp_path / "train.csv", labelled),
+        "test_file": write_rows(tmp_path / "new.jsonl.gz", rows),
+        "class_weights": "balanced",
+    }
+    run, one = tmp_path / "run", tmp_path / "one"
+    run_flags = {"output_dir": run, "use_horovod": True}
+    log = succeed(launch("gloo", 2, command("run_classifier.py", {**flags, **run_flags})))
+    assert "all 2 processes end with the same weights" in log
+    flags.update(output_dir=one, do_train=False, init_checkpoint=run)
+    succeed(run_script("run_classifier.py", flags))
+    kept = load(run / "labels.json")
+    assert (kept["labels"], kept["counts"]) == (["f", "n", "s"], [11, 11, 11])
+    assert load(run / "confusion_matrix.json") == load(one / "confusion_matrix.json")
+    ours, theirs = (
+        [json.loads(line) for line in (path / "predictions.jsonl").read_text().splitlines()]
+        for path in (run, one)
+    )
+    assert [row["text"] for row in ours] == [row["text"] for row in rows]
+    assert [row["prediction"] for row in ours] == [row["prediction"] for row in theirs]
+    probabilities = ([row["probability"] for row in found] for found in (ours, theirs))
+    np.testing.assert_allclose(*probabilities, rtol=0, atol=1e-5)
+    for split, counts in (("eval", [4, 4]), ("predict", [20, 19])):
+        name = f"custom_{split}.tf_record"
+        shards = records_of(run / f"{name}_0"), records_of(run / f"1/{name}_1")
+        assert [len(shard) for shard in shards] == counts
+        assert [*shards[0], *shards[1]] == records_of(one / name)
 
 
 def test_race_on_two_ranks(tmp_path):

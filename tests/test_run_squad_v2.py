@@ -101,6 +101,17 @@ def test_a_killed_run_resumes(finished, tmp_path):
         assert load(tmp_path / name) == load(directory / name)
 
 
+def test_training_ends_early_by_best_f1(tmp_path):
+    """With a learning rate of 0, no checkpoint is better than the first."""
+    flags = {"learning_rate": 0, "save_checkpoints_steps": 2, "early_stopping_evaluations": 2}
+    log = succeed(run_squad_v2(tmp_path, **flags))
+    assert "the last 2 evaluations have brought nothing better: ending early" in log
+    results = load(tmp_path / "eval_results.json")
+    assert (results["metric"], results["best_checkpoint"]) == ("best_f1", "model.ckpt-2")
+    f1 = {name: figures["best_f1"] for name, figures in results["checkpoints"].items()}
+    assert f1 == dict.fromkeys(("model.ckpt-2", "model.ckpt-4", "model.ckpt-6"), results["best_f1"])
+
+
 @pytest.fixture
 def unlabelled(tmp_path):
     """Path of the sample without answers."""
