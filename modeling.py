@@ -111,7 +111,9 @@ class AlbertModel:
                     self._words, token_type_ids, self._layout, config, use_one_hot_embeddings
                 )
             with tf.variable_scope("encoder"):
-                self._layers = _encode(self._embeddings, self._layout, config, use_einsum)
+                self._layers, self._attention_probs = _encode(
+                    self._embeddings, self._layout, config, use_einsum
+                )
             with tf.variable_scope("pooler"):
                 first_token = self._layout.first(self._layers[-1])
                 self.pooled_output = tf.tanh(
@@ -157,6 +159,16 @@ class AlbertModel:
     def get_all_encoder_layers(self) -> list[tf.Tensor]:
         """Outputs of all layers, from first to last: float tensors [B, S, D]."""
         return self.all_encoder_layers
+
+    def get_attention_probs(self) -> list[tf.Tensor]:
+        """Attention of each block, from first to last: float tensors [B, N, S, S].
+
+        Entry [b, n, i, j] is the weight that head n of sequence b gives position j when it computes
+        position i, before dropout; over j the weights sum to 1. Without computed padding (see
+        `compute_padding`) S may be less than the length of the inputs, and what stands at padded
+        positions i has no meaning.
+        """
+        return self._attention_probs
 
     def get_word_embedding_output(self) -> tf.Tensor:
         """Word embeddings, without token types and positions: float tensor [B, S, E]."""
@@ -231,7 +243,11 @@ def _add_token_types_and_positions(words, token_type_ids, layout, config, use_on
 
 
 def _encode(embeddings, layout, config, use_einsum):
-    """Apply all layers to `embeddings` [..., E]; return the list of their outputs [..., D]."""
+    """Apply all layers to `embeddings` [..., E].
+
+    Returns:
+      The outputs of the layers, [..., D], and the attention of the blocks, [B, N, S, S].
+    """
     hidden = embeddings
     if config.embedding_size != config.hidden_size:
         hidden = dense_layer(
@@ -239,7 +255,7 @@ def _encode(embeddings, layout, config, use_einsum):
         )
     mask_scores = layout.mask_scores(hidden.dtype)
 
-    layers = []
+    layers, attention_probs = [], []
     weights = {}  # shared by all layers of a group
     with tf.variable_scope("transformer", reuse=tf.AUTO_REUSE):
         for layer in range(config.num_hidden_layers):
@@ -250,11 +266,12 @@ def _encode(embeddings, layout, config, use_einsum):
                     with tf.variable_scope(f"inner_group_{inner_group}"):
                         if block not in weights:
                             weights[block] = _block_weights(config)
-                        hidden = _block(
+                        hidden, probs = _block(
                             hidden, layout, mask_scores, weights[block], config, use_einsum
                         )
+                    attention_probs.append(probs)
             layers.append(hidden)
-    return layers
+    return layers, attention_probs
 
 
 class _BlockWeights(NamedTuple):
@@ -279,10 +296,14 @@ def _block_weights(config):
 
 
 def _block(hidden, layout, mask_scores, weights, config, use_einsum):
-    """Self-attention and feed-forward with residual connections, from [..., D] to [..., D]."""
+    """Self-attention and feed-forward with residual connections, from [..., D] to [..., D].
+
+    Returns:
+      The hidden vectors, and the attention [B, N, S, S].
+    """
     with tf.name_scope("attention_1"):
         with tf.name_scope("self"):
-            context = attention.self_attention(
+            context, probs = attention.self_attention(
                 hidden, layout, mask_scores, weights.projection, config, use_einsum
             )
         with tf.name_scope("output"):
@@ -299,7 +320,7 @@ def _block(hidden, layout, mask_scores, weights, config, use_einsum):
         with tf.name_scope("output"):
             output = weights.output(inner, use_einsum)
             output = dropout(output, config.hidden_dropout_prob)
-    return layer_norm(tf.add_n([output, hidden]), "LayerNorm_1")
+    return layer_norm(tf.add_n([output, hidden]), "LayerNorm_1"), probs
 
 
 def layer_norm(input_tensor: tf.Tensor, name: str | None = None) -> tf.Tensor:

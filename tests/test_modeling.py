@@ -93,6 +93,45 @@ def test_groups_are_distributed_over_the_layers(graph):
     ]
 
 
+@pytest.mark.parametrize("compute_padding", [True, False])
+def test_attention(graph, compute_padding):
+    """The first block's is the softmax of the projections; the last has a tensor of its own."""
+    config = tiny_config()
+    ids = np.random.RandomState(1).randint(5, config.vocab_size, [2, 8]).astype(np.int32)
+    mask = np.array([[1] * 8, [1] * 5 + [0] * 3], np.int32)
+    inputs = tf.constant(ids), tf.constant(mask)
+    model = modeling.AlbertModel(config, False, *inputs, compute_padding=compute_padding)
+    attention = model.get_attention_probs()
+    assert len(attention) == config.num_hidden_layers
+    block = "bert/encoder/transformer/group_0/inner_group_0/attention_1/self"
+    layers = ["bert/encoder/embedding_hidden_mapping_in", f"{block}/query", f"{block}/key"]
+    variables = {v.op.name: v for v in tf.trainable_variables()}
+    weights = [[variables[f"{name}/{kind}"] for kind in ("kernel", "bias")] for name in layers]
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        (first, *_, last), hidden, (mapping, query, key) = session.run(
+            [attention, model.get_embedding_output(), weights]
+        )
+
+    def dense(inputs, weights):
+        return inputs @ weights[0] + weights[1]
+
+    def split(x):
+        return x.reshape(2, 8, config.num_attention_heads, -1).transpose(0, 2, 1, 3)
+
+    hidden = dense(hidden, mapping)
+    queries, keys = split(dense(hidden, query)), split(dense(hidden, key))
+    scores = queries @ keys.transpose(0, 1, 3, 2) / np.sqrt(queries.shape[-1])
+    weights = np.exp(scores) * mask[:, None, None]
+    expected = weights / weights.sum(-1, keepdims=True)
+    for row, length in enumerate(mask.sum(axis=1)):
+        np.testing.assert_allclose(
+            first[row, :, :length], expected[row, :, :length], rtol=1e-4, atol=1e-6
+        )
+    np.testing.assert_allclose(last.sum(-1), 1, rtol=1e-5)
+    assert np.abs(last - first).max() > 1e-3
+
+
 @pytest.mark.parametrize("shape", [[2, 8], [None, None]])
 @pytest.mark.parametrize("use_one_hot_embeddings", [False, True])
 @pytest.mark.parametrize("use_einsum", [False, True])

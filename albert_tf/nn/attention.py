@@ -39,7 +39,7 @@ def self_attention(
     projection: Dense,
     config: AlbertConfig,
     use_einsum: bool = False,
-) -> tf.Tensor:
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Apply multi-head self-attention.
 
     Args:
@@ -51,11 +51,13 @@ def self_attention(
       use_einsum: whether to compute the projection with `tf.einsum`.
 
     Returns:
-      Float tensor with the shape of `hidden`.
+      Float tensor with the shape of `hidden`, and the weights [B, N, S, S] of the keys, before
+      dropout.
     """
     projected = projection(hidden, use_einsum)
     parts = layout.split_heads(projected, config.num_attention_heads)
-    return layout.join_heads(attend(*parts, mask_scores, config.attention_probs_dropout_prob))
+    context, weights = attend(*parts, mask_scores, config.attention_probs_dropout_prob)
+    return layout.join_heads(context), weights
 
 
 def attend(
@@ -64,7 +66,7 @@ def attend(
     value: tf.Tensor,
     mask_scores: tf.Tensor,
     dropout_prob: float,
-) -> tf.Tensor:
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Attend to all positions of the same sequence.
 
     Args:
@@ -75,16 +77,18 @@ def attend(
       dropout_prob: dropout of the attention weights; 0 for none.
 
     Returns:
-      Float tensor [B, N, S, H], the weighted means of the values.
+      Float tensor [B, N, S, H], the weighted means of the values; and the weights [B, N, S, S]
+      before dropout.
     """
     scores = tf.matmul(query, key, transpose_b=True) + mask_scores  # [B, N, S, S]
     weights = tf.nn.softmax(scores)
     if dropout_prob:
-        return tf.matmul(dropout(weights, dropout_prob), value)
+        return tf.matmul(dropout(weights, dropout_prob), value), weights
     context = tf.matmul(weights, value)
-    return gradients.override(
+    context = gradients.override(
         _attention_gradient, context, query, key, value, mask_scores, weights, context
     )
+    return context, weights
 
 
 @gradients.ClosedForm

@@ -76,7 +76,7 @@ def test_attention_gradient_is_that_of_autodiff(graph, device):
     )
     mask_scores = tf.constant([[[[0.0, 0, 0.5, 0, -10000]]], [[[0.0] * 5]]], tf.float64)
     with building_for(device):
-        ours = attention.attend(query, key, value, mask_scores, 0.0)
+        ours, _ = attention.attend(query, key, value, mask_scores, 0.0)
         inputs = [query, key, value, mask_scores]
         our_gradients = tf.gradients(ours, inputs, upstream)
     plain = tf.matmul(tf.nn.softmax(tf.matmul(query, key, transpose_b=True) + mask_scores), value)
