@@ -19,7 +19,9 @@ from albert_tf.runs.settings import path_setting
 class Settings:
     """The run."""
 
-    output_dir: str | None = path_setting("Output directory of the run.", kind=CHECKPOINT_PATH)
+    output_dir: str | None = path_setting(
+        "Output directory of the run, or --prediction_dir of a prediction.", kind=CHECKPOINT_PATH
+    )
 
 
 def main(settings: Settings) -> None:

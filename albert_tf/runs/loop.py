@@ -103,7 +103,7 @@ def train_and_evaluate(
             export(setup, checkpoint)
             run_record.end(setup, start_time)
             if setup.settings.write_report:
-                reporting.write_after_run(setup.settings.output_dir)
+                reporting.write_after_run(setup.results_dir)
         distributed.wait_for_all()
         return evaluator
     except record_files.READING_ERRORS:

@@ -1,4 +1,4 @@
-"""The report page of a run, `report.html` in its output directory.
+"""The report page of a run, `report.html` beside its results.
 
 The page is made from files of the directory: `run.json`, the evaluation results, TensorBoard's
 events, and the task's sections about the predictions of the best checkpoint, which are kept in
@@ -67,7 +67,7 @@ def write(output_dir: str) -> Path:
     """Write the page of a run, unless it is there already with the same content.
 
     Args:
-      output_dir: output directory of the run.
+      output_dir: output directory of the run, or that of a prediction.
 
     Returns:
       Path of the page.
@@ -136,8 +136,14 @@ def _head(directory: Path, starts: Sequence[Mapping], results: Mapping) -> list[
         *([d["use"], f"{d['name']}: {d['examples']:,} examples"] for d in _data_sets(starts)),
         ["model", _model_text(directory, last)],
         ["starts from", last["start"].get("checkpoint") or "random weights"],
-        ["steps", schedule.get("steps")],
-        ["examples in a step", schedule.get("examples_per_step")],
+        *(
+            [
+                ["steps", schedule.get("steps")],
+                ["examples in a step", schedule.get("examples_per_step")],
+            ]
+            if last["settings"].get("do_train", True)
+            else []
+        ),
         ["device", f"{last.get('device', '')}, processes: {last['processes']['number']}"],
         ["started", starts[0].get("started", "")],
         ["starts", len(starts)],
@@ -171,6 +177,7 @@ def _model_text(directory, start):
     except (InputError, OSError):
         parts = ["config not found"]
     prefix = checkpoints.own_checkpoint(str(directory), do_train=False)
+    prefix = prefix or start["start"].get("checkpoint")  # of a prediction, in another directory
     if prefix and checkpoint_files.problem(prefix) is None:
         count = sum(math.prod(shape) for shape in checkpoints.model_shapes_in(prefix).values())
         parts.insert(0, f"{count:,} parameters")

@@ -1,4 +1,4 @@
-"""Record of a run, `run.json` in its output directory: what was run, where and on what.
+"""Record of a run, `run.json` beside its results: what was run, where and on what.
 
 Each start that trains adds an entry, and so does each start that only evaluates or predicts.
 TensorBoard's HParams page gets the settings of training too.
@@ -21,7 +21,7 @@ from absl import logging
 
 from albert_tf import files
 from albert_tf.devices import distributed
-from albert_tf.runs import checkpoint_files, data_summary
+from albert_tf.runs import checkpoint_files, checkpoints, data_summary
 from albert_tf.runs.hooks import write_hparams
 from albert_tf.runs.model import peak_learning_rate
 from albert_tf.runs.settings import RunSettings, changed_values, without_influence
@@ -54,7 +54,7 @@ def begin(setup: Setup, resumed_from: str | None = None) -> None:
     data_sets = data_summary.summaries(setup)
     if not distributed.is_chief():
         return
-    path = Path(setup.settings.output_dir) / NAME
+    path = Path(setup.results_dir) / NAME
     entries = read(path)
     start_step = checkpoint_files.step_of(resumed_from) or 0 if resumed_from else 0
     entry = _entry(setup, servers, resumed_from, start_step)
@@ -96,7 +96,7 @@ def end(setup: Setup, start_time: float) -> None:
       setup: setup of the run.
       start_time: time at which the run began, in seconds.
     """
-    path = Path(setup.settings.output_dir) / NAME
+    path = Path(setup.results_dir) / NAME
     entries = read(path)
     if not entries:
         return
@@ -169,7 +169,10 @@ def changes_since(
 def _entry(setup, servers, resumed_from, start_step):
     settings = setup.settings
     schedule = setup.schedule
-    starting_checkpoint = resumed_from or setup.init_checkpoint
+    starting_checkpoint = resumed_from
+    if not settings.do_train:
+        starting_checkpoint = checkpoints.own_checkpoint(settings.output_dir, do_train=False)
+    starting_checkpoint = starting_checkpoint or setup.init_checkpoint
     return {
         "started": _time_text(time.time()),
         "command": [sys.executable, *sys.argv],

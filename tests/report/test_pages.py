@@ -273,6 +273,32 @@ def test_colours_have_the_contrast_that_readers_need():
             assert contrast(colours["ink"], colours[marked]) >= 4.5
 
 
+def test_a_prediction_has_a_page_of_its_own(driver, runs):
+    run, folder = runs["squad"], runs["squad"] / "predictions/sample_squad"
+    before = {path: path.read_bytes() for path in run.glob("*") if path.is_file()}
+    flags = {"do_train": False, "init_checkpoint": None, "write_report": True}
+    loop.run(SquadV1Task, make_settings("squad", run, **flags))
+    page_text = (folder / "report.html").read_text(encoding="utf-8")
+    assert {path: path.read_bytes() for path in run.glob("*") if path.is_file()} == before
+
+    show(driver, folder)
+    titles = [node.text for node in driver.find_elements(By.TAG_NAME, "h2")]
+    assert titles == [title for title in PAGES["squad"] if title != "Curves"]
+    rows = {
+        row.find_element(By.TAG_NAME, "th").text: row.find_element(By.TAG_NAME, "td").text
+        for row in driver.find_elements(By.CSS_SELECTOR, "tbody tr")
+        if row.find_elements(By.TAG_NAME, "th")
+    }
+    assert rows["starts from"] == f"{run}/model.ckpt-best"
+    assert rows["evaluation"] == f"{SAMPLE_PREDICT}: 42 examples"
+    assert rows["model"].startswith("19,042 parameters, ")
+    assert "steps" not in rows
+
+    (folder / "report.html").unlink()
+    assert run_script("report.py", {"output_dir": folder}).returncode == 0
+    assert (folder / "report.html").read_text(encoding="utf-8") == page_text
+
+
 def test_report_py_makes_the_same_page_again(runs):
     path = runs["squad"] / "report.html"
     before = path.read_bytes()
