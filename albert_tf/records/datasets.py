@@ -13,6 +13,7 @@ DEFAULT_SEED = 12345
 _EPOCHS_BETWEEN_SEEDS = 1_000_003  # runs with different seeds share no order
 _SHUFFLE_BUFFER = 100_000  # records, in serialized form
 _FILES_READ_TOGETHER = 16
+_BATCHES_DEALT_TOGETHER = 16
 
 # From record numbers, int64 [B], and features to changed features.
 Prepare = Callable[[tf.Tensor, "dict[str, tf.Tensor]"], "dict[str, tf.Tensor]"]
@@ -29,6 +30,7 @@ def training_dataset(
     micro_batches: int = 1,
     spans: Sequence[range] | None = None,
     seed: int = DEFAULT_SEED,
+    deal_by_length: bool = False,
 ) -> tf.data.Dataset:
     """Endless dataset of shuffled batches from record files, reshuffled in each epoch.
 
@@ -46,6 +48,8 @@ def training_dataset(
       micro_batches: number of equal micro-batches to split each batch into, as the last step.
       spans: range of records to read from each file; all records by default.
       seed: seed of the order.
+      deal_by_length: whether to deal the records of 16 consecutive batches out among these, so that
+        all have about as many tokens. It takes the sum of `input_mask` for the length of a record.
 
     Returns:
       Dataset of dictionaries of int32 and float32 tensors [batch_size / micro_batches, ...].
@@ -54,7 +58,10 @@ def training_dataset(
     firsts = [span.start for span in spans] if spans else [0] * len(paths)
     counts = [len(span) for span in spans] if spans else [-1] * len(paths)
     threads = tf.data.experimental.AUTOTUNE if parallel else None
-    first_epoch = skip_records // num_records
+    dealt_together = _BATCHES_DEALT_TOGETHER * batch_size if deal_by_length else 1
+    skip_after_dealing = skip_records % dealt_together
+    skip_before_dealing = skip_records - skip_after_dealing
+    first_epoch = skip_before_dealing // num_records
     first_seed = DEFAULT_SEED + (seed - DEFAULT_SEED) * _EPOCHS_BETWEEN_SEEDS
 
     def one_epoch(number):
@@ -68,11 +75,31 @@ def training_dataset(
         return dataset.shuffle(min(num_records, _SHUFFLE_BUFFER), seed=seed)
 
     dataset = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(one_epoch)
-    dataset = dataset.skip(skip_records % num_records)
+    dataset = dataset.skip(skip_before_dealing % num_records)
+    if deal_by_length:
+        dataset = dataset.batch(dealt_together, drop_remainder=True)
+        dataset = dataset.map(
+            lambda records: _dealt_by_length(records, fields, batch_size),
+            num_parallel_calls=threads,
+        )
+        dataset = dataset.unbatch().skip(skip_after_dealing)
     dataset = _batched(dataset, skip_records, fields, batch_size, threads, prepare, True)
     if micro_batches > 1:
         dataset = dataset.flat_map(lambda batch: _split(batch, batch_size // micro_batches))
     return dataset.prefetch(tf.data.experimental.AUTOTUNE)
+
+
+def _dealt_by_length(records, fields, batch_size):
+    """Reorder serialized records, [n * batch_size], so that n batches of them have like lengths.
+
+    They are dealt in the order of their lengths, to the first batch to the last and back again.
+    """
+    mask = tf.io.parse_example(records, {"input_mask": fields["input_mask"]})["input_mask"]
+    lengths = tf.reduce_sum(tf.reshape(mask, [tf.size(records), -1]), axis=1)
+    rounds = tf.reshape(tf.argsort(lengths, stable=True), [batch_size, -1])
+    is_back = tf.range(batch_size)[:, tf.newaxis] % 2 == 1
+    batches = tf.transpose(tf.where_v2(is_back, tf.reverse(rounds, [1]), rounds))
+    return tf.gather(records, tf.reshape(batches, [-1]))
 
 
 def _split(batch, size):

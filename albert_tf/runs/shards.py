@@ -473,6 +473,8 @@ def _training_dataset(task, data_set, paths, num_records, start_step, spans=None
         micro_batches=micro_batches,
         spans=spans,
         seed=settings.seed,
+        # The other ranks wait for the one with the most tokens.
+        deal_by_length=distributed.size() > 1 and not settings.compute_padding,
     )
 
 

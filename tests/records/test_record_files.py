@@ -251,6 +251,40 @@ def test_training_resumes_with_the_records_not_read_yet(path, parallel):
     assert ids(3 * 11, 9) == uninterrupted[11:]
 
 
+@pytest.mark.parametrize("batch_size", [1, 3, 4])
+def test_ranks_have_like_numbers_of_tokens_in_each_step(path, batch_size):
+    """Two ranks with records of 1 to 8 tokens, in different orders."""
+
+    def run(seed, deal_by_length, skip_steps=0, steps=32):
+        batches = run_through(
+            lambda: datasets.training_dataset(
+                path,
+                20,
+                FIELDS,
+                batch_size,
+                skip_steps * batch_size,
+                seed=seed,
+                deal_by_length=deal_by_length,
+            ),
+            steps,
+        )
+        ids = np.array([batch["unique_ids"] for batch in batches])
+        return ids, np.array([batch["input_mask"].sum() for batch in batches])
+
+    ranks = [run(seed, True) for seed in (1, 2)]
+    shuffled = [run(seed, False) for seed in (1, 2)]
+    waiting, waiting_undealt = (
+        np.abs(first - second).sum() for (_, first), (_, second) in (ranks, shuffled)
+    )
+    assert waiting < 0.4 * waiting_undealt
+    for (dealt, tokens), (undealt, _) in zip(ranks, shuffled):
+        for half in (slice(16), slice(16, 32)):
+            assert sorted(dealt[half].ravel()) == sorted(undealt[half].ravel())
+        assert list(tokens) == list((1 + dealt % LENGTH).sum(axis=1))
+    resumed, _ = run(1, True, skip_steps=11, steps=8)
+    np.testing.assert_array_equal(resumed, ranks[0][0][11:19])
+
+
 def test_buckets_reduce_padding(path):
     batches = run_through(lambda: datasets.bucketed_dataset(path, FIELDS, 3, [2, 5, 8]))
     seen = []
