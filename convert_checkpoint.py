@@ -63,9 +63,9 @@ def main(settings: Settings) -> None:
     if not settings.output_dir:
         raise InputError("--output_dir is missing: give a folder to create")
     if settings.huggingface_dir:
-        from albert_tf import huggingface  # imports TensorFlow
+        from albert_tf.huggingface import folders  # imports TensorFlow
 
-        model = huggingface.read_huggingface(settings.huggingface_dir, settings.output_dir)
+        model = folders.read_huggingface(settings.huggingface_dir, settings.output_dir)
         print("\n".join(model.as_flags()))
     else:
         _to_huggingface(settings)
@@ -80,14 +80,14 @@ def _labels(task_name, folder):
 
 
 def _to_huggingface(settings):
-    from albert_tf import huggingface
+    from albert_tf.huggingface import folders
     from albert_tf.runs import checkpoints, model_files
 
     checkpoint = checkpoints.find_checkpoint(settings.init_checkpoint)
     config_file, spm_model_file = model_files.beside_checkpoint(
         checkpoint, settings.albert_config_file, settings.spm_model_file
     )
-    architecture = huggingface.write_huggingface(
+    architecture = folders.write_huggingface(
         settings.output_dir,
         config_file,
         spm_model_file,

@@ -17,6 +17,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # folder of albert_tf
 
+from albert_tf.runs.launch import prepare_environment
+
+prepare_environment()  # before the import of TensorFlow
+
 import tensorflow.compat.v1 as tf
 from common import add_size_arguments, report, squad_arguments
 

@@ -13,8 +13,9 @@ import safetensors.numpy
 import tensorflow.compat.v1 as tf
 
 import convert_checkpoint
-from albert_tf import huggingface
 from albert_tf.errors import InputError
+from albert_tf.huggingface import folders
+from albert_tf.huggingface.weights import HEADS, encoder_weights, read_tensors
 from albert_tf.runs import checkpoints, model_files
 from golden import checkpoint_of, golden_json, tiny_config
 from modeling import AlbertConfig
@@ -31,7 +32,7 @@ ARCHITECTURES = {
 
 
 def to_huggingface(folder, head="squad", checkpoint=None, config_file=TINY_CONFIG, **options):
-    return huggingface.write_huggingface(
+    return folders.write_huggingface(
         str(folder),
         str(config_file),
         str(SAMPLE_MODEL),
@@ -113,7 +114,7 @@ def test_both_ways_by_command(tmp_path):
 @pytest.mark.parametrize("head", ARCHITECTURES)
 def test_round_trip_is_exact(tmp_path, head):
     assert to_huggingface(tmp_path / "theirs", head) == ARCHITECTURES[head]
-    model = huggingface.read_huggingface(str(tmp_path / "theirs"), str(tmp_path / "ours"))
+    model = folders.read_huggingface(str(tmp_path / "theirs"), str(tmp_path / "ours"))
     assert_same_variables(model.checkpoint, checkpoint_of(head))
     files = sorted((tmp_path / "theirs").iterdir())
     assert [path.name for path in files] == [
@@ -132,7 +133,7 @@ def test_the_head_of_squad_v2_has_no_class(tmp_path, caplog):
     assert to_huggingface(tmp_path / "theirs", "squad_v2") == "AlbertModel"
     assert "transformers has no class for the head of SQuAD v2.0: only the encoder" in caplog.text
     assert "without answer_class/dense_0/bias; answer_class/dense_0/kernel" in caplog.text
-    model = huggingface.read_huggingface(str(tmp_path / "theirs"), str(tmp_path / "ours"))
+    model = folders.read_huggingface(str(tmp_path / "theirs"), str(tmp_path / "ours"))
     shapes = checkpoints.shapes_in(model.checkpoint)
     assert shapes == {
         name: shape
@@ -150,8 +151,8 @@ def test_every_variable_of_the_published_sizes_has_a_counterpart(size, head):
     shapes = golden_json("variable_names")[size][head]
     groups = 2 if size == "tiny_2groups_2inner" else 1
     config = AlbertConfig(1, num_hidden_groups=groups, inner_group_num=groups)
-    heads = [weight for head in huggingface.HEADS for weight in head]
-    weights = [*huggingface.encoder_weights(config), *heads]
+    heads = [weight for head in HEADS for weight in head]
+    weights = [*encoder_weights(config), *heads]
     ours = [weight.ours for weight in weights]
     assert set(shapes) <= set(ours)
     assert len(set(ours)) == len({weight.theirs for weight in weights}) == len(weights)
@@ -184,7 +185,7 @@ def test_encoders_of_other_sizes(tmp_path, sizes):
         tmp_path / "theirs", checkpoint=checkpoint, config_file=config_file
     )
     assert architecture == "AlbertModel"
-    model = huggingface.read_huggingface(str(tmp_path / "theirs"), str(tmp_path / "ours"))
+    model = folders.read_huggingface(str(tmp_path / "theirs"), str(tmp_path / "ours"))
     shapes = checkpoints.shapes_in(model.checkpoint)
     assert shapes == checkpoints.model_shapes_in(checkpoint)
     for name in shapes:
@@ -217,7 +218,7 @@ def test_files_written_by_other_programs(tmp_path, change):
     theirs["predictions.decoder.bias"] = weights["predictions.bias"].astype(np.float16)
     theirs["embeddings.position_ids"] = np.arange(128, dtype=np.int64)[np.newaxis]
     safetensors.numpy.save_file(theirs, f"{folder}/model.safetensors")
-    model = huggingface.read_huggingface(folder, str(tmp_path / "ours"))
+    model = folders.read_huggingface(folder, str(tmp_path / "ours"))
     shapes = checkpoints.shapes_in(model.checkpoint)
     assert "cls/seq_relationship/output_bias" not in shapes
     for name in shapes:
@@ -238,7 +239,7 @@ def test_bfloat16(tmp_path):
     data = (value.view(np.uint32) >> 16).astype("<u2").tobytes()
     content = struct.pack("<Q", len(header)) + header + data
     (tmp_path / "x.safetensors").write_bytes(content)
-    np.testing.assert_array_equal(huggingface.read_tensors(tmp_path / "x.safetensors")["x"], value)
+    np.testing.assert_array_equal(read_tensors(tmp_path / "x.safetensors")["x"], value)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +248,7 @@ def test_bfloat16(tmp_path):
 )
 def test_activations(tmp_path, change, activation, ours):
     folder = change(config={"hidden_act": activation})
-    model = huggingface.read_huggingface(folder, str(tmp_path / "ours"))
+    model = folders.read_huggingface(folder, str(tmp_path / "ours"))
     assert AlbertConfig.from_json_file(model.albert_config_file).hidden_act == ours
 
 
@@ -278,7 +279,7 @@ _WORDS = np.zeros([420, 16], np.float32)
 )
 def test_unsupported_models_are_refused(tmp_path, change, changes, message):
     with pytest.raises(InputError) as raised:
-        huggingface.read_huggingface(change(**changes), str(tmp_path / "ours"))
+        folders.read_huggingface(change(**changes), str(tmp_path / "ours"))
     assert message in str(raised.value)
     assert str(raised.value).startswith(f"{tmp_path}/theirs/")
     assert not (tmp_path / "ours").exists()
@@ -301,7 +302,7 @@ def test_missing_or_damaged_files_are_refused(tmp_path, change):
             else:
                 (copy / name).write_bytes(content)
             with pytest.raises(InputError) as raised:
-                huggingface.read_huggingface(str(copy), str(tmp_path / "ours"))
+                folders.read_huggingface(str(copy), str(tmp_path / "ours"))
             assert message in str(raised.value)
     assert not (tmp_path / "ours").exists()
 

@@ -10,8 +10,9 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import tokenization
-from albert_tf import huggingface
 from albert_tf.devices import bfloat16
+from albert_tf.huggingface import folders
+from albert_tf.huggingface.weights import read_tensors
 from albert_tf.nn.config import AlbertConfig
 from albert_tf.runs import checkpoint_files, checkpoints, model_files, model_folder
 from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT, STATE_FILE
@@ -196,7 +197,7 @@ def test_settings_of_models(tmp_path):
 def transformers_model(tmp_path_factory):
     """Folder of a small model for transformers; each test leaves it as it was."""
     folder = tmp_path_factory.mktemp("theirs") / "model"
-    huggingface.write_huggingface(
+    folders.write_huggingface(
         str(folder), str(TINY_CONFIG), str(SAMPLE_MODEL), checkpoint_of("classifier")
     )
     return folder
@@ -214,9 +215,9 @@ def mutated_safetensors(rng, data):
 @pytest.mark.parametrize(
     ("name", "mutate"),
     [
-        (huggingface.CONFIG_FILE, mutated_json),
-        (huggingface.WEIGHTS_FILE, mutated_safetensors),
-        (huggingface.SPM_MODEL_FILE, mutated_bytes),
+        (folders.CONFIG_FILE, mutated_json),
+        (folders.WEIGHTS_FILE, mutated_safetensors),
+        (folders.SPM_MODEL_FILE, mutated_bytes),
     ],
 )
 def test_models_of_transformers(transformers_model, tmp_path, name, mutate):
@@ -224,7 +225,7 @@ def test_models_of_transformers(transformers_model, tmp_path, name, mutate):
 
     def read():
         try:
-            return huggingface.read_huggingface(str(transformers_model), str(folder))
+            return folders.read_huggingface(str(transformers_model), str(folder))
         finally:
             is_made = (folder / model_files.CONFIG_FILE).exists()
             assert is_made == folder.exists()
@@ -240,13 +241,13 @@ def test_models_of_transformers(transformers_model, tmp_path, name, mutate):
 
 
 def test_tensors_of_transformers(transformers_model):
-    path = transformers_model / huggingface.WEIGHTS_FILE
+    path = transformers_model / folders.WEIGHTS_FILE
 
     def check(tensors):
         assert all(value.dtype.kind in "fi" for value in tensors.values())
 
     results, errors = check_reader(
-        path, lambda: huggingface.read_tensors(path), check, mutated_safetensors, MANY
+        path, lambda: read_tensors(path), check, mutated_safetensors, MANY
     )
     assert results
     assert errors

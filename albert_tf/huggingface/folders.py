@@ -1,0 +1,130 @@
+"""Lossless conversion of checkpoints to and from folders of transformers.
+
+A folder in the format of transformers holds `config.json`, `model.safetensors`, `tokenizer.json`
+and `spiece.model`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Sequence
+
+import tokenization
+from albert_tf import files
+from albert_tf.errors import InputError
+from albert_tf.huggingface import configs, fast_tokenizer, model_card, weights
+from albert_tf.runs import checkpoints, model_files
+from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT
+from modeling import AlbertConfig
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+SPM_MODEL_FILE = "spiece.model"
+
+
+def write_huggingface(
+    folder: str,
+    config_file: str,
+    spm_model_file: str,
+    checkpoint: str,
+    do_lower_case: bool = True,
+    labels: Sequence[str] = (),
+    is_multiple_choice: bool = False,
+) -> str:
+    """Convert a checkpoint to a folder for transformers.
+
+    Example:
+
+      model = "albert_base_v2"
+      write_huggingface(
+          "albert_base_v2_hf",
+          config_file=f"{model}/albert_config.json",
+          spm_model_file=f"{model}/30k-clean.model",
+          checkpoint=f"{model}/model.ckpt-best",
+      )  # "AlbertForPreTraining"
+
+    Args:
+      folder: path of the new folder.
+      config_file: path of the model's config.
+      spm_model_file: path of the SentencePiece model.
+      checkpoint: prefix of the checkpoint, with any head.
+      do_lower_case: whether the tokenizer lower-cases its text.
+      labels: names of a classifier's labels, in the order of its outputs.
+      is_multiple_choice: whether the head scores options, as in RACE. Its variables are those of a
+        regression.
+
+    Returns:
+      Name of the matching class of transformers, such as "AlbertForQuestionAnswering".
+
+    Raises:
+      InputError: if the files do not match each other, or `folder` already exists.
+    """
+    config = AlbertConfig.from_json_file(config_file)
+    configs.check_groups(config)
+    tokenizer = tokenization.FullTokenizer(None, spm_model_file=spm_model_file)
+    model_files.check_vocabulary(spm_model_file, tokenizer, config_file, config)
+    checkpoints.check_fits(checkpoint, model_files.encoder_shapes(config), all_needed=True)
+    values = checkpoints.read_values(checkpoint, checkpoints.model_shapes_in(checkpoint))
+    tensors = weights.to_tensors(values, config, checkpoint)
+    if is_multiple_choice and len(tensors.get(weights.CLASSIFIER[0].theirs, ())) != 1:
+        raise InputError(
+            f"{checkpoint}: no head of multiple choice: output_weights must have one row; give a "
+            "checkpoint of run_race.py, or another --task_name"
+        )
+    their_config = configs.their_config(config, tensors, tokenizer, labels, is_multiple_choice)
+    (architecture,) = their_config["architectures"]
+    card = model_card.model_card(
+        Path(folder).name,
+        architecture,
+        checkpoint,
+        sum(value.size for value in values.values()),
+        labels,
+    )
+    with files.atomic_directory(folder) as temporary:
+        files.write_json(temporary / CONFIG_FILE, their_config, indent=2)
+        weights.write_tensors(temporary / WEIGHTS_FILE, tensors)
+        shutil.copyfile(spm_model_file, temporary / SPM_MODEL_FILE)
+        fast_tokenizer.write(
+            temporary, temporary / SPM_MODEL_FILE, do_lower_case, config.max_position_embeddings
+        )
+        files.write_text(temporary / model_card.NAME, card)
+    return architecture
+
+
+def read_huggingface(huggingface_dir: str, folder: str) -> model_files.ModelFiles:
+    """Convert a folder of transformers to a model folder, laid out like the published models.
+
+    Example:
+
+      model = read_huggingface("albert_base_v2_hf", "albert_base_v2_copy")
+      print(model.checkpoint)  # albert_base_v2_copy/model.ckpt-best
+
+    Args:
+      huggingface_dir: path of the folder with `config.json`, `model.safetensors` and
+        `spiece.model`.
+      folder: path of the new folder.
+
+    Returns:
+      Paths of the model's files.
+
+    Raises:
+      InputError: if a file is missing, the model is not a supported ALBERT, or `folder` already
+        exists.
+    """
+    source = Path(huggingface_dir)
+    config = configs.read_their_config(source / CONFIG_FILE)
+    tokenizer = tokenization.FullTokenizer(None, spm_model_file=str(source / SPM_MODEL_FILE))
+    model_files.check_vocabulary(
+        str(source / SPM_MODEL_FILE), tokenizer, str(source / CONFIG_FILE), config
+    )
+    weights_file = source / WEIGHTS_FILE
+    values = weights.to_values(weights.read_tensors(weights_file), config, str(weights_file))
+    with files.atomic_directory(folder) as temporary:
+        checkpoints.write_values(str(temporary / BEST_CHECKPOINT), values)
+        text = config.to_json_string()
+        (temporary / model_files.CONFIG_FILE).write_text(text, encoding="utf-8")
+        shutil.copyfile(source / SPM_MODEL_FILE, temporary / model_files.SPM_MODEL_FILE)
+        vocabulary = model_files.vocabulary_text(tokenizer.sp_model)
+        (temporary / model_files.VOCAB_FILE).write_text(vocabulary, encoding="utf-8")
+    return model_files.find_model(folder)
