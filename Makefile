@@ -30,7 +30,7 @@ COMPARE_FLAGS ?=
 MPICXX := $(shell command -v mpicxx)
 PYTEST_FLAGS := --numprocesses=2 --dist=loadgroup --durations=20
 
-.PHONY: setup supported tools quickstart horovod browser test test-one-process test-tensorflow test-kills hpu test-hpu lint bench \
+.PHONY: setup supported tools quickstart horovod browser test test-one-process test-tensorflow test-kills test-readme hpu test-hpu lint bench \
 	compare clean
 
 setup: $(STAMP)
@@ -119,6 +119,10 @@ test-tensorflow: lint
 # All moments at which runs are killed; `make test` takes a share of them.
 test-kills: $(STAMP)-dev
 	ALL_KILLS=1 $(VENV)/bin/python -m pytest $(PYTEST_FLAGS) tests/kills
+
+# README's longer trainings, as they are printed.
+test-readme: $(STAMP)-dev
+	$(VENV)/bin/python -m pytest --durations=0 tests/readme
 
 hpu: $(HPU_VENV)/installed
 

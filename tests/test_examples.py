@@ -26,6 +26,7 @@ from albert_tf.race.data import LEVELS, read_articles
 from albert_tf.runs import flags as run_flags
 from albert_tf.runs import startup
 from albert_tf.squad.data import V2, read_squad
+from readme_commands import readme_block, readme_blocks, run_as_printed
 from scripts import (
     ROOT,
     TINY_CONFIG,
@@ -175,17 +176,6 @@ def test_generated_pairs_have_the_labels_that_they_should(made_glue):
         assert len(read_examples(str(made_glue / f"MRPC/{split}.tsv"), mrpc, split)) == 200
 
 
-def readme_blocks() -> list[str]:
-    """Blocks of commands in README.md, as they are printed."""
-    return re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-
-
-def readme_block(text: str) -> str:
-    """Block of README.md with a text."""
-    (block,) = [block for block in readme_blocks() if text in block]
-    return block
-
-
 SETTINGS = {
     **{
         f"run_{name}.py": task_and_settings(name)[1] for name in ("squad_v2", "race", "pretraining")
@@ -247,12 +237,6 @@ def checkout(tmp_path):
     for name in ("run_classifier.py", "examples"):
         (tmp_path / name).symlink_to(ROOT / name)
     return tmp_path
-
-
-def run_as_printed(commands: str, folder: Path) -> None:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    script = f"set -e\n{commands}"
-    subprocess.run(["bash", "-c", script], cwd=folder, check=True, env={**os.environ, "PATH": path})
 
 
 def test_the_generated_mrpc_is_learned_as_readme_says(checkout):
