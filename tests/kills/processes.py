@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -14,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator, Sequence
 
+from forks import ForkServer
 from scripts import command
 
 FOLDER = Path(__file__).parent
@@ -91,8 +90,7 @@ class Runner:
     def close(self) -> None:
         """End the fork server."""
         if self._server:
-            self._server.stdin.close()
-            self._server.wait()
+            self._server.close()
             self._server = None
 
     def run(
@@ -153,42 +151,14 @@ class Runner:
     @contextlib.contextmanager
     def _forked(self, arguments, environment, log):
         if self._server is None:
-            self._server = subprocess.Popen(
-                [sys.executable, str(FOLDER / "fork_server.py")],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env={**os.environ, "LD_PRELOAD": str(self._library)},
-                text=True,
-                bufsize=1,
-            )
-            assert self._answer(_DEADLINE_SECONDS) == "ready"
-        request = {"script": arguments[0], "arguments": arguments[1:]}
-        request.update(environment=environment, log=str(log))
-        self._server.stdin.write(json.dumps(request) + "\n")
-        process = int(self._answer(_DEADLINE_SECONDS))
-
-        def wait(seconds):
-            answer = self._answer(seconds)
-            return None if answer is None else _exit_status(int(answer))
-
+            self._server = ForkServer({**os.environ, "LD_PRELOAD": str(self._library)})
+        process = self._server.start(arguments, log, log, environment, has_file_events=True)
         try:
             with _whole_session_ends(process):
-                yield process, wait
+                yield process, self._server.wait
         except BaseException:
             self.close()  # its answers would be taken for those to the next request
             raise
-
-    def _answer(self, seconds):
-        """Next line of the fork server; None if there is none in time."""
-        if not select.select([self._server.stdout], [], [], seconds)[0]:
-            return None
-        return self._server.stdout.readline().strip()
-
-
-def _exit_status(wait_status):
-    if os.WIFSIGNALED(wait_status):
-        return -os.WTERMSIG(wait_status)
-    return os.WEXITSTATUS(wait_status)
 
 
 @contextlib.contextmanager

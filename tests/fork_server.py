@@ -1,9 +1,10 @@
 """Server that runs scripts in forked processes, which have TensorFlow imported already.
 
 Each line of its standard input is a request, a JSON object with `script` (a path), `arguments`,
-`environment` (added to its own) and `log` (path of the file for standard output and error). The
-answers are a line with the id of the new process, and another with its wait status. The process
-leads a session of its own. No graph or session exists before the fork.
+`environment`, `directory`, `stdout` and `stderr` (paths of files) and `has_file_events` (whether
+the changes to files are logged). The answers are a line with the id of the new process, and another
+with its wait status. The process leads a session of its own. No graph or session exists before the
+fork.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import runpy
 import sys
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)  # folder of the scripts
+sys.path[0] = str(Path(__file__).resolve().parent.parent)  # folder of the scripts
 
 from albert_tf.runs.launch import prepare_environment
 
@@ -50,11 +51,17 @@ def main() -> dict:
 if __name__ == "__main__":
     request = main()
     os.setsid()
-    log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     nothing = os.open(os.devnull, os.O_RDONLY)
-    for source, target in ((nothing, 0), (log, 1), (log, 2)):
+    outputs = [
+        os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        for name in ("stdout", "stderr")
+    ]
+    for target, source in enumerate((nothing, *outputs)):
         os.dup2(source, target)
+    os.environ.clear()
     os.environ.update(request["environment"])
-    ctypes.CDLL(None).file_events_start()
+    os.chdir(request["directory"])
+    if request["has_file_events"]:
+        ctypes.CDLL(None).file_events_start()
     sys.argv = [request["script"], *request["arguments"]]
     runpy.run_path(request["script"], run_name="__main__")
