@@ -168,7 +168,7 @@ class AlbertModel:
         `compute_padding`) S may be less than the length of the inputs, and what stands at padded
         positions i has no meaning.
         """
-        return self._attention_probs
+        return [self._layout.whole_attention(groups) for groups in self._attention_probs]
 
     def get_word_embedding_output(self) -> tf.Tensor:
         """Word embeddings, without token types and positions: float tensor [B, S, E]."""
@@ -203,7 +203,7 @@ def _make_layout(input_ids, input_mask, compute_padding):
         return PaddedSequences(tf.ones_like(input_ids))
     if compute_padding or device.current().static_shapes:
         return PaddedSequences(input_mask)
-    return Tokens(input_mask)
+    return Tokens(input_mask, device.current().attention_groups)
 
 
 def _word_embeddings(input_ids, config, use_one_hot_embeddings):

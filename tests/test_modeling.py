@@ -10,6 +10,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import modeling
+from albert_tf.devices.device import PORTABLE, Device, building_for
 from albert_tf.errors import InputError
 from golden import assert_golden, build, checkpoint_of, golden_json, tiny_config
 from heads import ALL_HEADS, HEADS
@@ -93,14 +94,23 @@ def test_groups_are_distributed_over_the_layers(graph):
     ]
 
 
-@pytest.mark.parametrize("compute_padding", [True, False])
-def test_attention(graph, compute_padding):
+class Grouped(Device):
+    """Device whose attention takes a batch in two parts."""
+
+    attention_groups = 2
+
+
+@pytest.mark.parametrize(
+    ("compute_padding", "device"), [(True, PORTABLE), (False, PORTABLE), (False, Grouped())]
+)
+def test_attention(graph, compute_padding, device):
     """The first block's is the softmax of the projections; the last has a tensor of its own."""
     config = tiny_config()
     ids = np.random.RandomState(1).randint(5, config.vocab_size, [2, 8]).astype(np.int32)
     mask = np.array([[1] * 8, [1] * 5 + [0] * 3], np.int32)
     inputs = tf.constant(ids), tf.constant(mask)
-    model = modeling.AlbertModel(config, False, *inputs, compute_padding=compute_padding)
+    with building_for(device):
+        model = modeling.AlbertModel(config, False, *inputs, compute_padding=compute_padding)
     attention = model.get_attention_probs()
     assert len(attention) == config.num_hidden_layers
     block = "bert/encoder/transformer/group_0/inner_group_0/attention_1/self"

@@ -15,6 +15,7 @@ class Cpu(Device):
     """CPU of a server. XLA compiles the elementwise functions of training graphs."""
 
     name = "cpu"
+    attention_groups = 4
     has_bfloat16 = True
     rewrites_to_bfloat16 = True
 

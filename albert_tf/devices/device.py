@@ -40,6 +40,7 @@ class Device:
       static_shapes: whether each new shape is compiled separately, which calls for batches of a
         fixed size and few lengths.
       length_step: step between the default lengths of prediction batches, in pieces.
+      attention_groups: number of groups of like length to split a batch into for attention.
       closed_form_gradients: whether to use closed-form gradients, which save passes over memory;
         false where a compiler fuses the ops itself.
       has_bfloat16: whether mixed precision in bfloat16 is supported.
@@ -51,6 +52,7 @@ class Device:
     name: ClassVar[str] = "portable"
     static_shapes = False
     length_step = 32
+    attention_groups = 1
     closed_form_gradients = True
     has_bfloat16 = False
     rewrites_to_bfloat16 = False

@@ -6,6 +6,7 @@ Dimensions: batch size B, sequence length S, number of heads N, head size H, hid
 from __future__ import annotations
 
 import math
+from typing import Sequence
 
 import tensorflow.compat.v1 as tf
 
@@ -35,11 +36,11 @@ def projection_weights(config: AlbertConfig) -> Dense:
 def self_attention(
     hidden: tf.Tensor,
     layout: Layout,
-    mask_scores: tf.Tensor,
+    mask_scores: Sequence[tf.Tensor],
     projection: Dense,
     config: AlbertConfig,
     use_einsum: bool = False,
-) -> tuple[tf.Tensor, tf.Tensor]:
+) -> tuple[tf.Tensor, Sequence[tf.Tensor]]:
     """Apply multi-head self-attention.
 
     Args:
@@ -51,13 +52,18 @@ def self_attention(
       use_einsum: whether to compute the projection with `tf.einsum`.
 
     Returns:
-      Float tensor with the shape of `hidden`, and the weights [B, N, S, S] of the keys, before
-      dropout.
+      Float tensor with the shape of `hidden`, and the weights of the keys before dropout,
+      [b, N, S, S] for each group of the layout.
     """
     projected = projection(hidden, use_einsum)
-    parts = layout.split_heads(projected, config.num_attention_heads)
-    context, weights = attend(*parts, mask_scores, config.attention_probs_dropout_prob)
-    return layout.join_heads(context), weights
+    groups = layout.split_heads(projected, config.num_attention_heads)
+    contexts, weights = zip(
+        *(
+            attend(*parts, scores, config.attention_probs_dropout_prob)
+            for parts, scores in zip(groups, mask_scores)
+        )
+    )
+    return layout.join_heads(contexts), weights
 
 
 def attend(

@@ -1,19 +1,22 @@
 """Layouts of a batch in the encoder: padded sequences, or the tokens alone.
 
 Dimensions: batch size B, length P of the padded inputs, length S of the sequences in attention,
-number of tokens T, number of heads N, head size H, hidden width D = N * H.
+number of tokens T, number of heads N, head size H, hidden width D = N * H, number of sequences b
+that are in attention together.
 
 Most of a batch may be padding. `Tokens` keeps the hidden vectors of the tokens as one matrix
 [T, D], so dense layers and layer norms compute nothing for padding. Attention alone needs
-sequences, [B, N, S, H]. Rows are moved between the two by gathering, in both directions of the
-graph: laying out and taking back are each other's gradient.
+sequences, [b, N, S, H], of like lengths. Rows are moved between the two by gathering, in both
+directions of the graph: laying out and taking back are each other's gradient.
 """
 
 from __future__ import annotations
 
 import abc
 import functools
+import itertools
 from dataclasses import dataclass
+from typing import Sequence
 
 import tensorflow.compat.v1 as tf
 
@@ -45,11 +48,11 @@ class Layout(abc.ABC):
         """Rows of a table [positions, E], to be added to embeddings [..., E] in this layout."""
 
     @abc.abstractmethod
-    def mask_scores(self, dtype: tf.DType) -> tf.Tensor:
-        """Scores to add in attention, so that padding gets no weight: [B, 1, 1, S]."""
+    def mask_scores(self, dtype: tf.DType) -> list[tf.Tensor]:
+        """Scores to add in attention, so that padding gets no weight: [b, 1, 1, S] per group."""
 
     @abc.abstractmethod
-    def split_heads(self, projected: tf.Tensor, num_heads: int) -> list[tf.Tensor]:
+    def split_heads(self, projected: tf.Tensor, num_heads: int) -> list[list[tf.Tensor]]:
         """Lay out projections for attention.
 
         Args:
@@ -57,12 +60,16 @@ class Layout(abc.ABC):
           num_heads: number of heads N.
 
         Returns:
-          Query, key and value, [B, N, S, H] each.
+          For each group of sequences its query, key and value, [b, N, S, H].
         """
 
     @abc.abstractmethod
-    def join_heads(self, context: tf.Tensor) -> tf.Tensor:
-        """Take back the result of attention: from [B, N, S, H] to [..., D]."""
+    def join_heads(self, contexts: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Take back the results of attention: from [b, N, S, H] for each group to [..., D]."""
+
+    @abc.abstractmethod
+    def whole_attention(self, weights: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Attention of the whole batch, [B, N, S, S], from that of each group, [b, N, S, S]."""
 
     @abc.abstractmethod
     def first(self, hidden: tf.Tensor) -> tf.Tensor:
@@ -94,19 +101,24 @@ class PaddedSequences(Layout):
     def position_embeddings(self, table: tf.Tensor) -> tf.Tensor:
         return table[: get_size(self._mask, 1)]
 
-    def mask_scores(self, dtype: tf.DType) -> tf.Tensor:
-        return _MASKED_SCORE * (1 - tf.cast(self._mask[:, tf.newaxis, tf.newaxis, :], dtype))
+    def mask_scores(self, dtype: tf.DType) -> list[tf.Tensor]:
+        return [_MASKED_SCORE * (1 - tf.cast(self._mask[:, tf.newaxis, tf.newaxis, :], dtype))]
 
-    def split_heads(self, projected: tf.Tensor, num_heads: int) -> list[tf.Tensor]:
+    def split_heads(self, projected: tf.Tensor, num_heads: int) -> list[list[tf.Tensor]]:
         batch_size, length, width = get_shape_list(projected)
         head_size = width // (3 * num_heads)
         projected = tf.reshape(projected, [batch_size, length, 3, num_heads, head_size])
-        return tf.unstack(tf.transpose(projected, [2, 0, 3, 1, 4]))
+        return [tf.unstack(tf.transpose(projected, [2, 0, 3, 1, 4]))]
 
-    def join_heads(self, context: tf.Tensor) -> tf.Tensor:
+    def join_heads(self, contexts: Sequence[tf.Tensor]) -> tf.Tensor:
+        (context,) = contexts
         batch_size, num_heads, length, head_size = get_shape_list(context)
         context = tf.transpose(context, [0, 2, 1, 3])
         return tf.reshape(context, [batch_size, length, num_heads * head_size])
+
+    def whole_attention(self, weights: Sequence[tf.Tensor]) -> tf.Tensor:
+        (whole,) = weights
+        return whole
 
     def first(self, hidden: tf.Tensor) -> tf.Tensor:
         return hidden[:, 0]
@@ -123,24 +135,28 @@ class Tokens(Layout):
     positions of padding are computed too, and left out again in the end.
     """
 
-    def __init__(self, input_mask: tf.Tensor):
+    def __init__(self, input_mask: tf.Tensor, num_groups: int = 1):
         """Create the layout.
 
         Args:
           input_mask: int tensor [B, P], 1 for pieces and 0 for padding.
+          num_groups: number of groups of like length to split the sequences into for attention, if
+            B is static.
         """
         batch_size, padded_length = get_shape_list(input_mask)
         is_piece = tf.cast(input_mask, tf.bool)
         is_first = tf.equal(tf.range(padded_length), 0)[tf.newaxis]
         self._is_needed = is_piece | is_first  # [B, P]
-        ends = tf.where_v2(self._is_needed, tf.range(1, padded_length + 1), 0)
-        length = tf.minimum(_rounded_up(tf.reduce_max(ends), _LENGTH_STEP), padded_length)
+        lengths = _ends(self._is_needed)  # [B]
+        self._groups = _groups(lengths, padded_length, num_groups)
+        length = self._groups[-1].length  # the longest
         step = -(-batch_size * padded_length // _MOST_TOKEN_COUNTS)
 
         self._padded_length, self._length = padded_length, length
         is_empty = tf.logical_not(tf.reduce_any(is_piece, axis=1, keepdims=True))
         self._is_attended = (is_piece | (is_empty & is_first))[:, :length]
-        self._is_computed = _with_some_padding(self._is_needed[:, :length], step)  # [B, S]
+        has_place = tf.sequence_mask(_by_row(self._groups, lambda group: group.length), length)
+        self._is_computed = _with_some_padding(self._is_needed[:, :length], has_place, step)
         flat = tf.reshape(self._is_computed, [-1])
         # [T]: the tokens' places among B * S.
         self._slots = tf.cast(tf.where(flat)[:, 0], tf.int32)
@@ -160,22 +176,35 @@ class Tokens(Layout):
         embeddings = tf.gather(table, self._columns)
         return gradients.override(_position_gradient, embeddings, table, self._columns)
 
-    def mask_scores(self, dtype: tf.DType) -> tf.Tensor:
+    def mask_scores(self, dtype: tf.DType) -> list[tf.Tensor]:
         is_masked = tf.logical_not(self._is_attended)
-        return _MASKED_SCORE * tf.cast(is_masked[:, tf.newaxis, tf.newaxis, :], dtype)
+        return [
+            _MASKED_SCORE * tf.cast(group.of(is_masked)[:, tf.newaxis, tf.newaxis, :], dtype)
+            for group in self._groups
+        ]
 
-    def split_heads(self, projected: tf.Tensor, num_heads: int) -> list[tf.Tensor]:
+    def split_heads(self, projected: tf.Tensor, num_heads: int) -> list[list[tf.Tensor]]:
         places = self._head_places(num_heads)
         rows = tf.reshape(projected, [-1, projected.shape[-1] // (3 * num_heads)])
         # Padding gets the vectors of a token: finite numbers, which have no weight in attention.
-        parts = [tf.gather(rows, numbers) for numbers in places.of_parts]
-        return gradients.override_all(_split_gradient, parts, projected, places.laid_out)
+        parts = [tf.gather(rows, numbers) for numbers in itertools.chain(*places.of_parts)]
+        gradient = _split_gradient(len(self._groups))
+        parts = gradients.override_all(gradient, parts, projected, places.laid_out)
+        return [parts[first : first + 3] for first in range(0, len(parts), 3)]
 
-    def join_heads(self, context: tf.Tensor) -> tf.Tensor:
-        num_heads, head_size = context.shape[1], context.shape[3]
+    def join_heads(self, contexts: Sequence[tf.Tensor]) -> tf.Tensor:
+        num_heads, head_size = contexts[0].shape[1], contexts[0].shape[3]
         places = self._head_places(num_heads)
-        joined = _take(context, places.laid_out, places.taken)
+        joined = tf.gather(_as_rows(contexts, head_size), places.laid_out)
+        joined = gradients.override(_join_gradient, joined, *contexts, *places.taken)
         return tf.reshape(joined, [-1, num_heads * head_size])
+
+    def whole_attention(self, weights: Sequence[tf.Tensor]) -> tf.Tensor:
+        if len(weights) == 1:
+            return weights[0]
+        missing = [self._length - group.length for group in self._groups]
+        padded = [tf.pad(x, [[0, 0], [0, 0], [0, n], [0, n]]) for x, n in zip(weights, missing)]
+        return tf.gather(tf.concat(padded, axis=0), _order(self._groups))
 
     def first(self, hidden: tf.Tensor) -> tf.Tensor:
         batch_size = get_size(self._numbers, 0)
@@ -211,17 +240,85 @@ class Tokens(Layout):
 
     def _make_head_places(self, num_heads):
         head = tf.range(num_heads)
-        numbers = self._numbers[:, tf.newaxis] * num_heads + head[:, tf.newaxis]  # [B, N, S]
-        laid_out = (self._rows[:, tf.newaxis] * num_heads + head) * self._length
         none = num_heads * tf.size(self._rows)
-        return _HeadPlaces(
-            of_parts=[
-                (3 * self._numbers[:, tf.newaxis] + part) * num_heads + head[:, tf.newaxis]
-                for part in range(3)
-            ],
-            laid_out=laid_out + self._columns[:, tf.newaxis],
-            taken=tf.where_v2(self._is_computed[:, tf.newaxis], numbers, none),
-        )
+        of_parts, taken = [], []
+        for group in self._groups:
+            numbers = group.of(self._numbers)[:, tf.newaxis]  # [b, 1, S]
+            is_computed = group.of(self._is_computed)[:, tf.newaxis]
+            of_parts.append(
+                [(3 * numbers + part) * num_heads + head[:, tf.newaxis] for part in range(3)]
+            )
+            taken.append(tf.where_v2(is_computed, numbers * num_heads + head[:, tf.newaxis], none))
+        # The rows of a sequence begin at `first`, behind those of the groups and sequences before.
+        size_of = {group: group.length * num_heads for group in self._groups}  # of a sequence
+        start_of = {self._groups[0]: 0}
+        for before, group in zip(self._groups, self._groups[1:]):
+            start_of[group] = start_of[before] + before.size * size_of[before]
+        first = _by_row(self._groups, lambda g: start_of[g] + size_of[g] * tf.range(g.size))
+        length = _by_row(self._groups, lambda group: group.length)
+        first, length = (tf.gather(values, self._rows)[:, tf.newaxis] for values in (first, length))
+        return _HeadPlaces(of_parts, first + head * length + self._columns[:, tf.newaxis], taken)
+
+
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """Sequences of like length, which are in attention together.
+
+    Attributes:
+      rows: int [b], rows of the batch; None for all of them, in order.
+      size: number of sequences b, an int if it is static.
+      length: their length S in attention, scalar int.
+    """
+
+    rows: tf.Tensor | None
+    size: int | tf.Tensor
+    length: tf.Tensor
+
+    def of(self, values: tf.Tensor) -> tf.Tensor:
+        """The group's part, [b, S], of values [B, longest S]."""
+        if self.rows is None:
+            return values
+        return tf.gather(values, self.rows)[:, : self.length]
+
+
+def _ends(is_needed):
+    """Last needed position of each row of a bool tensor [B, P], counted from 1: int [B]."""
+    return tf.reduce_max(tf.where_v2(is_needed, tf.range(1, tf.shape(is_needed)[1] + 1), 0), axis=1)
+
+
+def _groups(lengths, padded_length, num_groups):
+    """Split sequences of some lengths, int [B], into groups from the shortest to the longest."""
+
+    def length_of(rows):
+        return tf.minimum(_rounded_up(tf.reduce_max(rows), _LENGTH_STEP), padded_length)
+
+    batch_size = get_size(lengths, 0)
+    if num_groups == 1 or not isinstance(batch_size, int):
+        return [_Group(None, batch_size, length_of(lengths))]
+    num_groups = min(num_groups, batch_size)
+    sizes = [(batch_size + number) // num_groups for number in range(num_groups)]
+    parts = tf.split(tf.argsort(lengths, stable=True), sizes)
+    return [
+        _Group(rows, size, length_of(tf.gather(lengths, rows))) for rows, size in zip(parts, sizes)
+    ]
+
+
+def _by_row(groups, value_of):
+    """Values of the sequences, int [B] in the order of the batch.
+
+    Args:
+      groups: all groups of the batch.
+      value_of: function from a group to the values of its sequences, [b], or to one for all.
+    """
+    values = [value_of(group) + tf.zeros([group.size], tf.int32) for group in groups]
+    if groups[0].rows is None:
+        return values[0]
+    return tf.gather(tf.concat(values, axis=0), _order(groups))
+
+
+def _order(groups):
+    """Place of each sequence of the batch among those of all groups, int [B]."""
+    return tf.argsort(tf.concat([group.rows for group in groups], axis=0))
 
 
 @dataclass(frozen=True)
@@ -229,14 +326,15 @@ class _HeadPlaces:
     """Rows of H numbers to move between tokens and sequences.
 
     Attributes:
-      of_parts: for query, key and value, [B, N, S]: rows of the projections [T * 3 * N, H].
-      laid_out: [T, N]: rows of sequences [B * N * S, H].
-      taken: [B, N, S]: rows of vectors [T * N, H]; T * N in padding.
+      of_parts: for each group, and there for query, key and value, [b, N, S]: rows of the
+        projections [T * 3 * N, H].
+      laid_out: [T, N]: rows of the groups' sequences [b * N * S, H], one group after the other.
+      taken: for each group, [b, N, S]: rows of vectors [T * N, H]; T * N in padding.
     """
 
-    of_parts: list[tf.Tensor]
+    of_parts: list[list[tf.Tensor]]
     laid_out: tf.Tensor
-    taken: tf.Tensor
+    taken: list[tf.Tensor]
 
 
 def _rounded_up(number, step):
@@ -244,12 +342,18 @@ def _rounded_up(number, step):
     return -(-number // step) * step
 
 
-def _with_some_padding(is_needed, step):
-    """Needed positions, bool [B, S], and some others up to a multiple of `step`."""
+def _with_some_padding(is_needed, has_place, step):
+    """Needed positions, bool [B, S], and some others up to a multiple of `step`.
+
+    Args:
+      is_needed: bool tensor [B, S].
+      has_place: bool tensor [B, S], false for positions that cannot be among the others.
+      step: divisor of the number of positions, if there are enough.
+    """
     flat = tf.reshape(is_needed, [-1])
     num_needed = tf.reduce_sum(tf.cast(flat, tf.int32))
     num_more = _rounded_up(num_needed, step) - num_needed
-    is_other = tf.logical_not(flat)
+    is_other = tf.reshape(has_place & ~is_needed, [-1])
     is_more = is_other & (tf.cumsum(tf.cast(is_other, tf.int32)) <= num_more)
     return tf.reshape(flat | is_more, tf.shape(is_needed))
 
@@ -283,11 +387,31 @@ def _position_gradient(upstream, table, positions):
     return tf.math.unsorted_segment_sum(upstream, positions, tf.shape(table)[0]), None
 
 
-@functools.partial(gradients.ClosedForm, num_outputs=3)
-def _split_gradient(query, key, value, projected, places):
-    head_size = query.shape[-1]
-    parts = [tf.gather(tf.reshape(x, [-1, head_size]), places) for x in (query, key, value)]
-    return tf.reshape(tf.concat(parts, axis=1), tf.shape(projected)), None
+@functools.lru_cache(maxsize=None)
+def _split_gradient(num_groups):
+    """Closed-form gradient of `split_heads` with this number of groups."""
+
+    def gradient(*arguments):
+        *parts, projected, places = arguments
+        head_size = parts[0].shape[-1]
+        taken = [tf.gather(_as_rows(parts[part::3], head_size), places) for part in range(3)]
+        return tf.reshape(tf.concat(taken, axis=1), tf.shape(projected)), None
+
+    return gradients.ClosedForm(gradient, num_outputs=3 * num_groups)
+
+
+@gradients.ClosedForm
+def _join_gradient(upstream, *contexts_and_places):
+    num_groups = len(contexts_and_places) // 2
+    rows = _with_zeros(tf.reshape(upstream, [-1, upstream.shape[-1]]))
+    taken = [tf.gather(rows, places) for places in contexts_and_places[num_groups:]]
+    return [*taken, *[None] * num_groups]
+
+
+def _as_rows(tensors, width):
+    """Rows [..., width] of tensors, one tensor after the other: [n, width]."""
+    rows = [tf.reshape(tensor, [-1, width]) for tensor in tensors]
+    return tf.concat(rows, axis=0) if len(rows) > 1 else rows[0]
 
 
 def _with_zeros(rows):

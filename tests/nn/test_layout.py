@@ -25,6 +25,19 @@ class ByAutodiff(Device):
     closed_form_gradients = False
 
 
+class Grouped(Device):
+    """Device whose attention takes a batch in three parts."""
+
+    attention_groups = 3
+
+
+@pytest.fixture(params=[PORTABLE, Grouped()], ids=["whole", "grouped"])
+def device(request):
+    """Device to build for."""
+    with building_for(request.param):
+        yield request.param
+
+
 class StaticDevice(Device):
     """Device with static shapes, like an HPU."""
 
@@ -95,7 +108,7 @@ def test_outputs_and_gradients_are_those_of_the_padded_graph(over_pieces, head, 
 
 
 @pytest.mark.parametrize(("head", "optimizer"), [("squad", "adamw"), ("pretraining", "lamb")])
-def test_a_training_step_is_that_of_the_padded_graph(over_pieces, head, optimizer):
+def test_a_training_step_is_that_of_the_padded_graph(over_pieces, device, head, optimizer):
     def compute(inputs, compute_padding):
         loss = build(head, inputs=inputs, compute_padding=compute_padding)["loss"]
         step = optimization.create_optimizer(loss, 1e-3, 10, 0, False, optimizer)
@@ -133,8 +146,10 @@ def assert_all_close(gradients, expected):
         np.testing.assert_allclose(gradients[name], value, rtol=0, atol=1e-6 * scale, err_msg=name)
 
 
-def test_gradients_are_those_of_autodiff():
-    with building_for(ByAutodiff()):
+def test_gradients_are_those_of_autodiff(device):
+    by_autodiff = ByAutodiff()
+    by_autodiff.attention_groups = device.attention_groups
+    with building_for(by_autodiff):
         *outputs, expected = encode(MASK, compute_padding=False)
     *ours, gradients = encode(MASK, compute_padding=False)
     for output, plain in zip(ours, outputs):
@@ -142,7 +157,7 @@ def test_gradients_are_those_of_autodiff():
     assert_all_close(gradients, expected)
 
 
-def test_padding_may_be_anywhere():
+def test_padding_may_be_anywhere(device):
     mask = np.random.RandomState(0).randint(0, 2, [4, 24])
     mask[0, 0] = 0
     mask[1, 0] = 1
@@ -153,13 +168,13 @@ def test_padding_may_be_anywhere():
     assert_all_close(gradients, expected)
 
 
-def test_the_outputs_of_padding_are_zero():
+def test_the_outputs_of_padding_are_zero(device):
     _, sequence, _ = encode(MASK, compute_padding=False)
     assert np.all(sequence[~MASK] == 0)
     assert np.all(np.abs(sequence[MASK]).max(axis=-1) > 0)
 
 
-def test_rows_of_padding_change_nothing_for_the_others():
+def test_rows_of_padding_change_nothing_for_the_others(device):
     mask = MASK.copy()
     mask[3] = 0
     pooled, sequence, _ = encode(mask, compute_padding=False)
@@ -168,7 +183,7 @@ def test_rows_of_padding_change_nothing_for_the_others():
     np.testing.assert_allclose(sequence[:3], expected, atol=2e-6)
 
 
-def test_a_batch_of_padding_has_finite_gradients():
+def test_a_batch_of_padding_has_finite_gradients(device):
     pooled, _, gradients = encode(np.zeros([4, 24]), compute_padding=False)
     # Each row is its first token.
     alone, _, _ = encode(np.eye(1, 24) * np.ones([4, 1]), compute_padding=True)
@@ -192,3 +207,23 @@ def test_the_number_of_tokens_is_a_multiple_of_a_step_at_most_of_all_positions(l
     needed = np.sum(np.maximum(lengths, 1))
     assert len(ids) == min(-(-needed // step) * step, mask.size)
     assert np.sum(ids) == np.sum(lengths)
+
+
+def test_sequences_are_in_attention_with_those_of_like_length(graph):
+    """Lengths are multiples of 32; the order of the batch is not that of the lengths."""
+    lengths = [70, 3, 128, 33, 90]
+    mask = np.int32(np.arange(128) < np.array(lengths)[:, np.newaxis])
+    layout = Tokens(tf.constant(mask), num_groups=3)
+    random = np.random.RandomState(0)
+    projected = tf.constant(random.normal(size=[sum(lengths) + 6, 3 * 8]), tf.float32)
+    groups = layout.split_heads(projected, num_heads=2)
+    with tf.Session() as session:
+        (ids, *parts), joined = session.run(
+            [
+                [layout.ids(tf.constant(mask)), *(query for query, _, _ in groups)],
+                layout.join_heads([value for _, _, value in groups]),
+            ]
+        )
+        values = session.run(projected)[: len(ids), 16:]
+    assert [part.shape for part in parts] == [(1, 2, 32, 4), (2, 2, 96, 4), (2, 2, 128, 4)]
+    np.testing.assert_array_equal(joined, values)
