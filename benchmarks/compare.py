@@ -48,12 +48,17 @@ MEMORY_BATCH_SIZE = 8
 def main() -> None:
     """Measure, print a line of JSON for each figure, and a table."""
     parser = squad_arguments(__doc__.splitlines()[0])
-    parser.add_argument("--questions", type=int, default=64, help="questions to predict in a turn")
+    parser.add_argument("--questions", type=int, default=128, help="questions to predict in a turn")
     parser.add_argument("--batches", type=int, default=4, help="training steps in a turn")
     parser.add_argument("--turns", type=int, default=5, help="turns to take the median of")
     parser.add_argument("--train_batch_size", type=int, default=4)
     parser.add_argument("--predict_batch_size", type=int, default=8)
     parser.add_argument("--jobs", default="train,predict,memory")
+    parser.add_argument(
+        "--arrangements",
+        default="padded,longest,grouped",
+        help="of transformers' batches: padded to 384, to the longest, and grouped by length",
+    )
     parser.add_argument("--dtypes", default=",".join(fast_dtypes()))
     parser.add_argument(
         "--transformers_python",
@@ -88,6 +93,7 @@ class Bench:
     def __init__(self, args: argparse.Namespace, directory: Path):
         """Write the model and the questions to predict."""
         self._args = args
+        self._arrangements = args.arrangements.split(",") if args.transformers_python else []
         self._directory = directory
         write_random_model(args, directory)
         self._questions = directory / "questions.json"
@@ -141,9 +147,9 @@ class Bench:
         if job == "train":
             workers.append(self._this(job, dtype, batch_size, compute_padding=True))
             programs[PADDED_THIS] = workers[-1]
-        if args.transformers_python:
+        if self._arrangements:
             workers.append(self._transformers(job, dtype, features["path"]))
-            programs.update(dict.fromkeys(ARRANGEMENTS[job], workers[-1]))
+            programs.update(dict.fromkeys(self._arrangements, workers[-1]))
         turn = {"do": "turn", "batch_size": batch_size, "batches": args.batches}
         turn["tokens"] = sum(features["lengths"])
         results, products = {name: [] for name in programs}, []
@@ -172,7 +178,7 @@ class Bench:
         features = worker.call(do="features")["path"]
         peaks = {THIS: worker.call(**turn)["memory"]}
         worker.close()
-        for name in ARRANGEMENTS["train"] if self._args.transformers_python else ():
+        for name in self._arrangements:
             worker = self._transformers("train", dtype, features)
             peaks[name] = worker.call(**turn, arrangement=name)["memory"]
             worker.close()
