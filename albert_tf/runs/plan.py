@@ -50,7 +50,7 @@ class Measured:
 
 
 class Plan:
-    """What a run would do."""
+    """Plan of a run: its data, steps, time, memory and files."""
 
     def __init__(self, setup: Setup, checkpoint: str | None, start_step: int, measured: Measured):
         """Make the plan.
