@@ -90,7 +90,7 @@ def test_more_examples_than_are_looked_at(tmp_path, capsys):
     assert longer[1] == "1,000"
     assert lines[1].startswith(f"training: 2,500 examples of {path}; median ")
     assert lines[2] == "3,000 steps of 4 examples, from random weights, with 3 checkpoints"
-    assert any(re.fullmatch(r"  model.ckpt-N.\*, 2 of \d+ kB", line) for line in lines)
+    assert any(re.fullmatch(r"  model.ckpt-N.\*, 2 of [\d.]+ [kM]B", line) for line in lines)
     assert "  labels.json" in lines
     assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
 
