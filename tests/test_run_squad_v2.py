@@ -27,6 +27,8 @@ from scripts import (
     succeed,
 )
 
+pytestmark = pytest.mark.xdist_group("run_squad_v2")  # one process makes the fixtures
+
 RESULTS = ("predictions.json", "nbest_predictions.json", "null_odds.json")
 FIGURES = [
     *("best_f1", "best_f1_thresh", "best_exact", "best_exact_thresh"),
