@@ -122,7 +122,7 @@ test-kills: $(STAMP)-dev
 
 # README's longer trainings, as they are printed.
 test-readme: $(STAMP)-dev
-	$(VENV)/bin/python -m pytest --durations=0 tests/readme
+	$(VENV)/bin/python -m pytest --durations=0 --timeout=0 tests/readme
 
 hpu: $(HPU_VENV)/installed
 

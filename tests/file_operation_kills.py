@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -33,6 +34,7 @@ def kills(function: Callable[[], None], directory: Path) -> Iterator[int]:
 def _is_killed(function, directory, number):
     process = os.fork()
     if process == 0:
+        gc.freeze()  # the end of a session would wait for threads that are not in a fork
         _kill_before(directory, number)
         try:
             function()

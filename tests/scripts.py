@@ -132,6 +132,11 @@ def command(script: str, flags: dict) -> list[str]:
     return [sys.executable, str(ROOT / script), *given]
 
 
+def interruptible(arguments: Sequence[str]) -> list[str]:
+    """Command that takes SIGINT as in a terminal, also where this process ignores it."""
+    return ["env", "--default-signal=INT", *arguments]
+
+
 _ENVIRONMENT = current_environment()
 
 

@@ -30,6 +30,7 @@ from readme_commands import readme_block, readme_blocks, run_as_printed
 from scripts import (
     ROOT,
     TINY_CONFIG,
+    interruptible,
     make_quickstart_inputs,
     run_classifier,
     run_race,
@@ -115,12 +116,11 @@ def test_ctrl_c_ends_quickstart_without_a_traceback(tmp_path):
     """The signal goes to the whole foreground group, as from a terminal."""
     command = [sys.executable, str(EXAMPLES / "quickstart.py"), str(tmp_path), "--paragraphs=100"]
     process = subprocess.Popen(
-        command,
+        interruptible(command),
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     for line in process.stderr:
         if "step 1 of" in line:

@@ -18,6 +18,7 @@ from scripts import (
     ROOT,
     assert_same_variables,
     command,
+    interruptible,
     load,
     message_of,
     succeed,
@@ -40,11 +41,10 @@ SCRIPTS = (
 def start(arguments, **options):
     """Start a process that takes SIGINT like one in a terminal."""
     return subprocess.Popen(
-        arguments,
+        interruptible(arguments),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         **options,
     )
 

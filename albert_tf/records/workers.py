@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import gc
 import multiprocessing
 import os
@@ -56,7 +57,7 @@ def ordered_map(
     try:
         pending = collections.deque()
         for task in tasks:
-            with stopping.deferred():
+            with stopping.deferred(), _without_collection():
                 pending.append(pool.submit(_call, task))
             if len(pending) >= _TASKS_PER_WORKER * num_workers:
                 yield _result(pending.popleft())
@@ -84,11 +85,26 @@ def _result(future: Future) -> Result:
             return future.result()
 
 
+@contextlib.contextmanager
+def _without_collection():
+    """Keep garbage that a process forked within would otherwise collect, until it freezes it.
+
+    The end of a session in a fork would wait for threads that only the parent has.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 def _start_worker(function, parent):
     global _function
     _function = function
-    # Garbage of the parent stays: a session's end would wait for threads that are not in a fork.
     gc.freeze()
+    gc.enable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
 
