@@ -32,7 +32,7 @@ def fused(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
 @functools.lru_cache(maxsize=None)
 def compiled(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
     """The function as one op, compiled by XLA."""
-    return tf.function(function, jit_compile=True)
+    return tf.function(function, jit_compile=True, autograph=False)
 
 
 @functools.lru_cache(maxsize=None)

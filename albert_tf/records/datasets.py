@@ -18,7 +18,11 @@ _BATCHES_DEALT_TOGETHER = 16
 # From record numbers, int64 [B], and features to changed features.
 Prepare = Callable[[tf.Tensor, "dict[str, tf.Tensor]"], "dict[str, tf.Tensor]"]
 
+# The functions of the datasets need none of AutoGraph's conversions, which take about a second.
+without_autograph = tf.autograph.experimental.do_not_convert
 
+
+@without_autograph
 def training_dataset(
     paths: str | Sequence[str],
     num_records: int,
@@ -125,6 +129,7 @@ def spans_of(span: range, counts: Sequence[int]) -> list[range]:
     return spans
 
 
+@without_autograph
 def first_batches(
     paths: Sequence[str],
     fields: RecordFields,
@@ -164,6 +169,7 @@ def _batched(dataset, first, fields, batch_size, threads, prepare, drop_remainde
     return dataset.map(parse, num_parallel_calls=threads)
 
 
+@without_autograph
 def bucketed_dataset(
     path: str,
     fields: RecordFields,

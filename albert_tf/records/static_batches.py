@@ -12,6 +12,8 @@ from typing import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from albert_tf.records.datasets import without_autograph
+
 IS_FILLER = "is_filler"  # feature: 1 for a copy, else 0
 
 InputFn = Callable[[], tf.data.Dataset]
@@ -33,6 +35,7 @@ def static_input_fns(input_fn: InputFn, batch_size: int, lengths: Sequence[int])
     return [lambda length=length: _of_length(input_fn(), batch_size, length) for length in lengths]
 
 
+@without_autograph
 def _of_length(dataset, batch_size, length):
     """Select the batches of one length, and fill them to the same size."""
 

@@ -12,7 +12,7 @@ from typing import Callable
 import tensorflow.compat.v1 as tf
 from absl import logging
 
-from albert_tf import stopping
+from albert_tf import files, stopping
 from albert_tf.devices import distributed
 from albert_tf.runs import checkpoint_files
 
@@ -63,7 +63,9 @@ class SavingHook(tf.train.SessionRunHook):
             return
         graph = session.graph
         definition = graph.as_graph_def(add_shapes=True)
-        tf.io.write_graph(definition, str(self._directory), "graph.pbtxt")
+        # `str` is 20 times as fast as `tf.io.write_graph`, which prints field by field in Python.
+        with files.atomic_file(self._directory / "graph.pbtxt") as temporary:
+            temporary.write_text(str(definition), encoding="utf-8")
         tf.summary.FileWriterCache.get(str(self._directory)).add_graph(graph)
         meta_graph = tf.train.export_meta_graph(
             graph_def=definition, saver_def=self._saver.saver_def
