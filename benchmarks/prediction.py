@@ -1,7 +1,7 @@
-"""Measures the wall time of ALBERT base prediction with and without length buckets.
+"""Measures the wall time of ALBERT base prediction, padded and not.
 
-`run_squad_v1.py` predicts twice: padded to the default buckets, and padded to the full length like
-the original. The answers must agree. The weights are random: the time does not depend on them.
+`run_squad_v1.py` predicts twice: sorted by length, and padded to the full length like the original.
+The answers must agree. The weights are random: the time does not depend on them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main() -> None:
         questions = write_questions(args.squad_file, args.questions, directory / "questions.json")
         write_random_model(args, directory)
         padded, padded_answers = predict(directory, args.spm_model_file, str(MAX_SEQ_LENGTH))
-        bucketed, bucketed_answers = predict(directory, args.spm_model_file, "")
+        by_length, answers = predict(directory, args.spm_model_file, "")
     report(
         "prediction",
         hidden_size=args.hidden_size,
@@ -50,9 +50,9 @@ def main() -> None:
         max_seq_length=MAX_SEQ_LENGTH,
         questions=questions,
         seconds_padded=padded,
-        seconds_bucketed=bucketed,
-        ratio=bucketed / padded,
-        same_answers=padded_answers == bucketed_answers,
+        seconds_sorted=by_length,
+        ratio=by_length / padded,
+        same_answers=padded_answers == answers,
     )
 
 

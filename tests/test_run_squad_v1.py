@@ -156,7 +156,7 @@ def test_a_killed_run_resumes(finished, tmp_path):
 
 @pytest.fixture(scope="module")
 def predicted(tmp_path_factory):
-    """Output directory of a prediction with the golden checkpoint, padded to multiples of 32."""
+    """Output directory of a prediction with the golden checkpoint, sorted by length."""
     directory = tmp_path_factory.mktemp("predicted")
     succeed(run_squad(directory, do_train=False))
     return directory
@@ -166,6 +166,7 @@ def predicted(tmp_path_factory):
     "flags",
     [
         {"length_buckets": 96},
+        {"predict_batch_size": 5},
         {"length_buckets": "17,50", "predict_batch_size": 3},
         {"use_einsum": True},
     ],

@@ -39,7 +39,8 @@ class Device:
       name: value of --device.
       static_shapes: whether each new shape is compiled separately, which calls for batches of a
         fixed size and few lengths.
-      length_step: step between the default lengths of prediction batches, in pieces.
+      length_step: step between the default lengths of prediction batches, in pieces; None for
+        batches as long as their longest record.
       attention_groups: number of groups of like length to split a batch into for attention.
       closed_form_gradients: whether to use closed-form gradients, which save passes over memory;
         false where a compiler fuses the ops itself.
@@ -51,7 +52,7 @@ class Device:
 
     name: ClassVar[str] = "portable"
     static_shapes = False
-    length_step = 32
+    length_step: int | None = None
     attention_groups = 1
     closed_form_gradients = True
     has_bfloat16 = False

@@ -14,6 +14,7 @@ _EPOCHS_BETWEEN_SEEDS = 1_000_003  # runs with different seeds share no order
 _SHUFFLE_BUFFER = 100_000  # records, in serialized form
 _FILES_READ_TOGETHER = 16
 _BATCHES_DEALT_TOGETHER = 16
+_BATCHES_SORTED_TOGETHER = 512
 
 # From record numbers, int64 [B], and features to changed features.
 Prepare = Callable[[tf.Tensor, "dict[str, tf.Tensor]"], "dict[str, tf.Tensor]"]
@@ -98,12 +99,16 @@ def _dealt_by_length(records, fields, batch_size):
 
     They are dealt in the order of their lengths, to the first batch to the last and back again.
     """
-    mask = tf.io.parse_example(records, {"input_mask": fields["input_mask"]})["input_mask"]
-    lengths = tf.reduce_sum(tf.reshape(mask, [tf.size(records), -1]), axis=1)
+    lengths = tf.reduce_sum(tf.reshape(_masks(records, fields), [tf.size(records), -1]), axis=1)
     rounds = tf.reshape(tf.argsort(lengths, stable=True), [batch_size, -1])
     is_back = tf.range(batch_size)[:, tf.newaxis] % 2 == 1
     batches = tf.transpose(tf.where_v2(is_back, tf.reverse(rounds, [1]), rounds))
     return tf.gather(records, tf.reshape(batches, [-1]))
+
+
+def _masks(records, fields):
+    """Feature `input_mask` of serialized records."""
+    return tf.io.parse_example(records, {"input_mask": fields["input_mask"]})["input_mask"]
 
 
 def _split(batch, size):
@@ -170,6 +175,56 @@ def _batched(dataset, first, fields, batch_size, threads, prepare, drop_remainde
 
 
 @without_autograph
+def sorted_dataset(
+    path: str, fields: RecordFields, batch_size: int, number_name: str | None = None
+) -> tf.data.Dataset:
+    """Dataset of one epoch of batches from a record file, sorted by length to save padding.
+
+    Of each 512 consecutive batches, the records are sorted by length, the longest first, so the
+    file order is lost. A batch is as long as its longest record; only the last may have fewer
+    records than the others.
+
+    Args:
+      path: path of the record file.
+      fields: fields of a record. The last axis of its vectors is as long as the longest sequence,
+        the largest sum of `input_mask` over that axis.
+      batch_size: maximum number of records in a batch.
+      number_name: name of an extra feature with the record's number, if given.
+
+    Returns:
+      Dataset of dictionaries of int32 and float32 tensors [up to batch_size, ..., longest length],
+      or [up to batch_size] for scalar fields.
+    """
+    threads = tf.data.experimental.AUTOTUNE
+
+    def lengths(masks):
+        return tf.reduce_max(tf.reshape(tf.reduce_sum(masks, axis=-1), [tf.shape(masks)[0], -1]), 1)
+
+    def in_order(numbers, records):
+        order = tf.argsort(lengths(_masks(records, fields)), direction="DESCENDING", stable=True)
+        return tf.gather(numbers, order), tf.gather(records, order)
+
+    def parse(numbers, records):
+        features = parse_examples(records, fields)
+        longest = tf.reduce_max(lengths(features["input_mask"]))
+        batch = _cut(features, longest)
+        return {**batch, number_name: tf.cast(numbers, tf.int32)} if number_name else batch
+
+    dataset = tf.data.TFRecordDataset(path).enumerate()
+    dataset = dataset.batch(_BATCHES_SORTED_TOGETHER * batch_size)
+    dataset = dataset.map(in_order, num_parallel_calls=threads).unbatch().batch(batch_size)
+    return dataset.map(parse, num_parallel_calls=threads).prefetch(threads)
+
+
+def _cut(features, length, scalar_rank=1):
+    """Cut the last axis of the features to a length, apart from those of scalar fields."""
+    return {
+        name: value[..., :length] if value.shape.ndims > scalar_rank else value
+        for name, value in features.items()
+    }
+
+
+@without_autograph
 def bucketed_dataset(
     path: str,
     fields: RecordFields,
@@ -202,10 +257,7 @@ def bucketed_dataset(
         length = tf.reduce_max(tf.reduce_sum(features["input_mask"], axis=-1))
         if number_name:
             features[number_name] = tf.cast(number, tf.int32)
-        return {
-            name: value[..., :length] if value.shape.ndims else value
-            for name, value in features.items()
-        }
+        return _cut(features, length, scalar_rank=0)
 
     dataset = tf.data.TFRecordDataset(path).enumerate(first_number)
     dataset = dataset.map(without_padding, num_parallel_calls=tf.data.experimental.AUTOTUNE)

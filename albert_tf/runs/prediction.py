@@ -156,8 +156,8 @@ class _PredictionGraph:
 
 def _input_fns(setup, shard):
     """Functions that make the data sets to predict: one, or one per length if shapes are static."""
-    lengths = setup.length_buckets if isinstance(shard, ExampleShard) else None
-    lengths = lengths or [setup.settings.max_seq_length]
+    full_length = [setup.settings.max_seq_length]
+    lengths = setup.length_buckets if isinstance(shard, ExampleShard) else full_length
 
     def input_fn():
         return shard.prediction_dataset(lengths)

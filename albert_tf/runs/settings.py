@@ -408,8 +408,9 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
     )
     length_buckets: list[str] | None = setting(
         None,
-        "Lengths to pad inputs to in prediction. Default: multiples of 32 (128 on an HPU) up to "
-        "max_seq_length, which is always included. max_seq_length alone pads to full length.",
+        "Lengths to pad inputs to in prediction; max_seq_length is always included, and alone pads "
+        "to full length. Default: on an HPU multiples of 128; elsewhere, inputs are sorted by "
+        "length, and a batch is as long as its longest.",
     )
     write_report: bool = setting(
         True, "Whether to write the page report.html about the run and its predictions."

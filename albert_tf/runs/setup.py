@@ -20,7 +20,8 @@ class Setup:
       device: device for training and prediction.
       bfloat16: op types to run in bfloat16; None for none.
       init_checkpoint: prefix of the checkpoint to start from, or None; only rank 0 reads it.
-      length_buckets: lengths to pad to in prediction, ascending.
+      length_buckets: lengths to pad to in prediction, ascending; empty to sort the examples by
+        length instead.
       results_dir: directory of this process for the results and predictions.
       schedule: the task's schedule, in steps of this run.
       train_shards: this process's shard of the training set; empty without training.

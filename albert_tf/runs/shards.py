@@ -302,10 +302,16 @@ class ExampleShard:
         )
 
     def prediction_dataset(self, lengths: Sequence[int]) -> tf.data.Dataset:
-        """Prediction batches, each padded to the smallest fitting length, with `NUMBER`."""
-        return datasets.bucketed_dataset(
-            self._path, self._fields, self.data_set.batch_size, lengths, NUMBER
-        )
+        """Prediction batches, with the feature `NUMBER`.
+
+        Args:
+          lengths: lengths to pad to, ascending: each batch has the smallest that fits its records.
+            Without lengths, the records are sorted, and a batch is as long as its longest one.
+        """
+        source = (self._path, self._fields, self.data_set.batch_size)
+        if not lengths:
+            return datasets.sorted_dataset(*source, NUMBER)
+        return datasets.bucketed_dataset(*source, lengths, NUMBER)
 
 
 class FileShard:

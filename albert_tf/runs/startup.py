@@ -249,10 +249,11 @@ def _load_tokenizer(task_class, settings, config, problems):
 
 
 def _length_buckets(settings, device):
-    """Lengths to pad to in prediction, ascending."""
+    """Lengths to pad to in prediction, ascending; none to sort the records by length."""
     values, longest = settings.length_buckets, settings.max_seq_length
     if not values:
-        return [*range(device.length_step, longest, device.length_step), longest]
+        step = device.length_step
+        return [*range(step, longest, step), longest] if step else []
     try:
         lengths = {int(value) for value in values}
     except ValueError as error:

@@ -285,6 +285,40 @@ def test_ranks_have_like_numbers_of_tokens_in_each_step(path, batch_size):
     np.testing.assert_array_equal(resumed, ranks[0][0][11:19])
 
 
+def test_sorted_records_need_little_padding(path, monkeypatch):
+    """Twelve records are sorted together, in batches of three."""
+    monkeypatch.setattr(datasets, "_BATCHES_SORTED_TOGETHER", 4)
+    batches = run_through(lambda: datasets.sorted_dataset(path, FIELDS, 3, number_name="place"))
+    places = [list(batch["place"]) for batch in batches]
+    # The record of number n has 1 + n % 8 pieces; of equals, the first is first.
+    assert places == [
+        *([7, 6, 5], [4, 3, 11], [2, 10, 1], [9, 0, 8]),
+        *([15, 14, 13], [12, 19, 18], [17, 16]),
+    ]
+    for batch in batches:
+        assert batch["place"].dtype == np.int32
+        assert list(batch["place"]) == list(batch["unique_ids"])
+        longest = max(1 + number % 8 for number in batch["place"])
+        for name in ("input_ids", "input_mask"):
+            assert batch[name].shape == (len(batch["place"]), longest)
+        for number, ids in zip(batch["unique_ids"], batch["input_ids"]):
+            assert list(ids) == ([number] * (1 + number % 8) + [0] * 8)[:longest]
+
+
+def test_choices_are_sorted_by_the_longest(tmp_path):
+    """Records with two sequences each, as those of RACE."""
+    path = str(tmp_path / "choices.tf_record")
+    fields = {"input_mask": tf.io.FixedLenFeature([2, 4], tf.int64)}
+    masks = [[1, 1], [4, 1], [2, 3]]  # pieces of both sequences
+    with manifests.record_writer(path, ORIGIN) as writer:
+        for both in masks:
+            mask = [int(place < used) for used in both for place in range(4)]
+            writer.write(record_files.serialize_example({"input_mask": mask}))
+    batches = run_through(lambda: datasets.sorted_dataset(path, fields, 2, number_name="place"))
+    assert [list(batch["place"]) for batch in batches] == [[1, 2], [0]]
+    assert [batch["input_mask"].shape for batch in batches] == [(2, 2, 4), (1, 2, 1)]
+
+
 def test_buckets_reduce_padding(path):
     batches = run_through(lambda: datasets.bucketed_dataset(path, FIELDS, 3, [2, 5, 8]))
     seen = []
