@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -52,6 +53,31 @@ def test_errors_reach_the_caller(num_workers):
 
     with pytest.raises(InputError, match="task 0 is wrong"):
         list(ordered_map(refuse, range(10), num_workers))
+
+
+def test_garbage_of_the_parent_stays(tmp_path):
+    """Neither between the fork and a worker's first line nor later does a worker collect it."""
+
+    class Garbage:
+        def __init__(self):
+            self.itself = self
+
+        def __del__(self):
+            (tmp_path / str(os.getpid())).touch()
+
+    thresholds = gc.get_threshold()
+    gc.collect()
+    gc.set_threshold(1)  # the next object of any kind would start a collection
+    gc.disable()
+    try:
+        Garbage()
+        results = ordered_map(slow_if_even, range(4), 2)
+        assert len(list(results)) == 4
+    finally:
+        gc.enable()
+        gc.set_threshold(*thresholds)
+    gc.collect()
+    assert [path.name for path in tmp_path.iterdir()] == [str(os.getpid())]
 
 
 def test_a_killed_worker_is_an_error():
