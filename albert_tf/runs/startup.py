@@ -100,15 +100,7 @@ def check(task_class: type[Task], settings: RunSettings, device: Device | None =
     length_buckets = []
     with problems.collected():
         length_buckets = _length_buckets(settings, device)
-    with problems.collected():
-        _check_output_dir(settings)
-        if not settings.dry_run and (Path(log_directory) / log_file.NAME).exists():
-            log_file.open_in(log_directory)
-    with problems.collected():
-        _check_export_dir(settings)
-    with problems.collected():
-        if settings.export_tflite and distributed.is_chief():
-            files.check_can_be_written(settings.export_tflite)
+    _check_outputs(settings, log_directory, problems)
 
     task = task_class(settings, config, tokenizer)
     task.kept_in, task.kept_before = _kept_before(task, init_checkpoint, problems)
@@ -266,6 +258,19 @@ def _length_buckets(settings, device):
             f"{longest}"
         )
     return sorted(lengths | {longest})
+
+
+def _check_outputs(settings, log_directory, problems):
+    """Check that the outputs can be written; from here on, an existing log gets the lines."""
+    with problems.collected():
+        _check_output_dir(settings)
+        if not settings.dry_run and (Path(log_directory) / log_file.NAME).exists():
+            log_file.open_in(log_directory)
+    with problems.collected():
+        _check_export_dir(settings)
+    with problems.collected():
+        if settings.export_tflite and distributed.is_chief():
+            files.check_can_be_written(settings.export_tflite)
 
 
 def _check_output_dir(settings):
