@@ -114,11 +114,12 @@ CHANGED_BY_TENSORFLOW := nn devices/test_bfloat16.py devices/test_fusion.py \
 
 test-tensorflow: lint
 	$(VENV)/bin/python -m pytest $(PYTEST_FLAGS) -m "not horovod" \
-		-k "not killed and not learns" $(CHANGED_BY_TENSORFLOW:%=tests/%)
+		-k "not killed and not learns and not bad and not damaged and not truncated and not dry_run" \
+		$(CHANGED_BY_TENSORFLOW:%=tests/%)
 
 # All moments at which runs are killed; `make test` takes a share of them.
 test-kills: $(STAMP)-dev
-	ALL_KILLS=1 $(VENV)/bin/python -m pytest $(PYTEST_FLAGS) tests/kills
+	ALL_KILLS=1 $(VENV)/bin/python -m pytest $(PYTEST_FLAGS) tests/kills tests/runs/test_evaluation.py
 
 # README's longer trainings, as they are printed.
 test-readme: $(STAMP)-dev

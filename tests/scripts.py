@@ -31,6 +31,9 @@ SAMPLE_V2_TRAIN = GOLDEN / "sample/sample_squad_v2_train.json"
 SAMPLE_V2_PREDICT = GOLDEN / "sample/sample_squad_v2.json"
 SQUAD_CHECKPOINT = GOLDEN / "tiny_model/squad/model.ckpt-best"
 
+# Whether to kill runs at all moments of the tests; if not, at a share of them.
+ALL_KILLS = os.environ.get("ALL_KILLS", "0") != "0"
+
 SQUAD_FLAGS = {
     "albert_config_file": TINY_CONFIG,
     "spm_model_file": SAMPLE_MODEL,

@@ -7,7 +7,6 @@ between them. `make test` takes a share of them, `make test-kills` all (`ALL_KIL
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 
@@ -17,13 +16,12 @@ from kills.comparison import contents, differences
 from kills.moments import SEED, moments_of, second_strike, strike_at
 from kills.processes import Runner, Strike
 from kills.scenarios import SCENARIOS, TERMINATED, record
+from scripts import ALL_KILLS
 
-ALL_KILLS = os.environ.get("ALL_KILLS", "0") != "0"
 _SHARE = {
-    *("squad-saving-0", "squad-choice-1", "squad-again-conversion-2"),
-    *("classifier-results-0", "classifier-again-conversion-1"),
-    *("squad-v2-results-0", "own-data-results-0"),
-    *("pretraining-training-0", "records-again-conversion-0", "records-workers-conversion-0"),
+    *("squad-saving-0", "squad-choice-1", "squad-again-conversion-2", "classifier-results-0"),
+    *("squad-v2-results-0", "own-data-results-0", "pretraining-training-0"),
+    "records-workers-conversion-0",
 }
 _TERMINATED_SHARE = {"squad-training-0"}
 

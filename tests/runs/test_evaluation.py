@@ -15,6 +15,7 @@ import pytest
 from albert_tf.runs import checkpoint_files, curves
 from golden import checkpoint_of
 from scripts import (
+    ALL_KILLS,
     CLASSIFIER_FLAGS,
     assert_same_variables,
     command,
@@ -110,19 +111,20 @@ def assert_same_end(directory, undisturbed, keeps_all=False):
     assert curves.read(directory / "eval") == curves.read(undisturbed / "eval")
 
 
-@pytest.mark.parametrize(
-    ("event", "pattern", "count"),
-    [
-        ("os.rename", r"model\.ckpt-8\.index$", 1),  # the checkpoint has no index file yet
-        ("os.rename", r"/checkpoint$", 2),  # is complete, but not evaluated
-        ("os.rename", r"eval_results\.json$", 2),  # is evaluated
-        ("shutil.copyfile", r"ckpt-best\.index", 1),  # is copied
-        ("os.rename", r"eval_results\.txt$", 2),
-        ("os.remove", r"model\.ckpt-8\.data", 1),  # is removed
-        ("os.rename", r"test_results\.tsv$", 1),
-        ("os.rename", r"export/\d+$", 1),
-    ],
-)
+# `make test` takes every second one, `make test-kills` all.
+KILLS = [
+    ("os.rename", r"model\.ckpt-8\.index$", 1),  # the checkpoint has no index file yet
+    ("os.rename", r"/checkpoint$", 2),  # is complete, but not evaluated
+    ("os.rename", r"eval_results\.json$", 2),  # is evaluated
+    ("shutil.copyfile", r"ckpt-best\.index", 1),  # is copied
+    ("os.rename", r"eval_results\.txt$", 2),
+    ("os.remove", r"model\.ckpt-8\.data", 1),  # is removed
+    ("os.rename", r"test_results\.tsv$", 1),
+    ("os.rename", r"export/\d+$", 1),
+]
+
+
+@pytest.mark.parametrize(("event", "pattern", "count"), KILLS if ALL_KILLS else KILLS[::2])
 def test_a_killed_run_ends_like_an_undisturbed_one(undisturbed, tmp_path, event, pattern, count):
     flags = {**FLAGS, "output_dir": tmp_path, "export_dir": tmp_path / "export"}
     extra = command("", flags)[2:]
