@@ -201,9 +201,11 @@ def _make_layout(input_ids, input_mask, compute_padding):
     """Layout of the hidden vectors; padded sequences where there is no padding to leave out."""
     if input_mask is None:
         return PaddedSequences(tf.ones_like(input_ids))
-    if compute_padding or device.current().static_shapes:
+    current = device.current()
+    if compute_padding or current.static_shapes:
         return PaddedSequences(input_mask)
-    return Tokens(input_mask, device.current().attention_groups)
+    is_long = (input_ids.shape.as_list()[1] or 0) >= current.min_grouped_length
+    return Tokens(input_mask, current.attention_groups if is_long else 1)
 
 
 def _word_embeddings(input_ids, config, use_one_hot_embeddings):

@@ -16,6 +16,7 @@ class Cpu(Device):
 
     name = "cpu"
     attention_groups = 4
+    min_grouped_length = 256
     has_bfloat16 = True
     rewrites_to_bfloat16 = True
 

@@ -42,6 +42,8 @@ class Device:
       length_step: step between the default lengths of prediction batches, in pieces; None for
         batches as long as their longest record.
       attention_groups: number of groups of like length to split a batch into for attention.
+      min_grouped_length: length of padded sequences, in pieces, from which on the groups save more
+        time than their ops take to build and to start.
       closed_form_gradients: whether to use closed-form gradients, which save passes over memory;
         false where a compiler fuses the ops itself.
       has_bfloat16: whether mixed precision in bfloat16 is supported.
@@ -54,6 +56,7 @@ class Device:
     static_shapes = False
     length_step: int | None = None
     attention_groups = 1
+    min_grouped_length = 0
     closed_form_gradients = True
     has_bfloat16 = False
     rewrites_to_bfloat16 = False
