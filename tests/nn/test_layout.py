@@ -25,6 +25,12 @@ class ByAutodiff(Device):
     closed_form_gradients = False
 
 
+class GroupedCpu(Cpu):
+    """CPU whose attention takes short sequences in groups too."""
+
+    min_grouped_length = 0
+
+
 class Grouped(Device):
     """Device whose attention takes a batch in three parts."""
 
@@ -88,7 +94,7 @@ def assert_equal(padded, tokens, tolerance=2e-6):
 
 @pytest.mark.parametrize(
     ("head", "device"),
-    [("pretraining", PORTABLE), *((head, Cpu()) for head in ALL_HEADS)],
+    [("pretraining", PORTABLE), *((head, GroupedCpu()) for head in ALL_HEADS)],
 )
 def test_outputs_and_gradients_are_those_of_the_padded_graph(over_pieces, head, device):
     def compute(inputs, compute_padding):
@@ -227,3 +233,13 @@ def test_sequences_are_in_attention_with_those_of_like_length(graph):
         values = session.run(projected)[: len(ids), 16:]
     assert [part.shape for part in parts] == [(1, 2, 32, 4), (2, 2, 96, 4), (2, 2, 128, 4)]
     np.testing.assert_array_equal(joined, values)
+
+
+@pytest.mark.parametrize(("length", "num_parts"), [(255, 1), (256, 4)])
+def test_attention_on_a_cpu_is_in_groups_for_long_sequences(graph, length, num_parts):
+    ids = tf.zeros([8, length], tf.int32)
+    config = modeling.AlbertConfig(30, 8, 8, 1, num_attention_heads=2, max_position_embeddings=256)
+    with building_for(Cpu()):
+        modeling.AlbertModel(config, True, ids, tf.ones_like(ids), compute_padding=False)
+    products = [op for op in graph.get_operations() if op.type == "BatchMatMulV2"]
+    assert len(products) == 2 * num_parts  # of queries and keys, and of weights and values
