@@ -62,6 +62,9 @@ def test_scores_are_those_of_the_checkpoint(script, tmp_path):
         found = scores_of_interpreter(path, inputs)
         assert set(found) == set(expected)
         for name, values in expected.items():
+            if values.dtype.kind == "i":  # float16 may exchange places of almost the same score
+                assert np.mean(found[name] != values) <= (0.05 if is_float16 else 0), name
+                continue
             np.testing.assert_allclose(found[name], values, rtol=0, atol=tolerance, err_msg=name)
     assert sizes[1] < 0.8 * sizes[0]  # the rest is the graph
     assert [entry.name for entry in tmp_path.iterdir() if entry.name.startswith("model")] == [
