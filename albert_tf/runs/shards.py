@@ -302,12 +302,7 @@ class ExampleShard:
         )
 
     def prediction_dataset(self, lengths: Sequence[int]) -> tf.data.Dataset:
-        """Prediction batches, with the feature `NUMBER`.
-
-        Args:
-          lengths: lengths to pad to, ascending: each batch has the smallest that fits its records.
-            Without lengths, the records are sorted, and a batch is as long as its longest one.
-        """
+        """Prediction batches with `NUMBER`, padded to some lengths; without any, sorted by length."""
         source = (self._path, self._fields, self.data_set.batch_size)
         if not lengths:
             return datasets.sorted_dataset(*source, NUMBER)
