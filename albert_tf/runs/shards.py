@@ -302,7 +302,7 @@ class ExampleShard:
         )
 
     def prediction_dataset(self, lengths: Sequence[int]) -> tf.data.Dataset:
-        """Prediction batches with `NUMBER`, padded to some lengths; without any, sorted by length."""
+        """Prediction batches with `NUMBER`, padded to some lengths; without, sorted by length."""
         source = (self._path, self._fields, self.data_set.batch_size)
         if not lengths:
             return datasets.sorted_dataset(*source, NUMBER)
