@@ -19,6 +19,16 @@ from scripts import ROOT, create_pretraining_data, run_squad, succeed
 logging.set_verbosity(logging.INFO)  # as in the scripts
 
 
+def pytest_make_parametrize_id(val, argname):
+    """Name long contents by their argument.
+
+    An archive holds the time at which it was made, and pytest-xdist refuses workers whose test
+    names differ.
+    """
+    long = isinstance(val, (bytes, str)) and len(val) > 100
+    return argname if long else None
+
+
 @pytest.fixture
 def graph():
     """A fresh default graph."""
