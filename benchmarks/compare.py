@@ -67,6 +67,9 @@ def main() -> None:
     )
     add_size_arguments(parser)
     args = parser.parse_args()
+    unknown = set(args.arrangements.split(",")) - set(ARRANGEMENTS["train"])
+    if unknown:
+        parser.error(f"--arrangements: there is no {', '.join(sorted(unknown))}")
     if args.transformers_python and not Path(args.transformers_python).exists():
         parser.error(f"{args.transformers_python} does not exist: run `make compare`")
     rows = []

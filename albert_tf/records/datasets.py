@@ -13,6 +13,8 @@ DEFAULT_SEED = 12345
 _EPOCHS_BETWEEN_SEEDS = 1_000_003  # runs with different seeds share no order
 _SHUFFLE_BUFFER = 100_000  # records, in serialized form
 _FILES_READ_TOGETHER = 16
+_PARALLEL_CALLS = 4
+_BATCHES_READ_AHEAD = 4
 _BATCHES_DEALT_TOGETHER = 16
 _BATCHES_SORTED_TOGETHER = 512
 
@@ -21,6 +23,23 @@ Prepare = Callable[[tf.Tensor, "dict[str, tf.Tensor]"], "dict[str, tf.Tensor]"]
 
 # The functions of the datasets need none of AutoGraph's conversions, which take about a second.
 without_autograph = tf.autograph.experimental.do_not_convert
+
+
+def read_ahead(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Read some batches ahead, as the last step of a dataset.
+
+    TensorFlow does not tune the numbers of threads and batches: its thread for that may miss the
+    end of an iterator and sleep on, and whatever ends the iterator waits for it, up to a minute.
+
+    Args:
+      dataset: dataset of batches.
+
+    Returns:
+      The same batches.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.prefetch(_BATCHES_READ_AHEAD).with_options(options)
 
 
 @without_autograph
@@ -62,7 +81,8 @@ def training_dataset(
     paths = [paths] if isinstance(paths, str) else list(paths)
     firsts = [span.start for span in spans] if spans else [0] * len(paths)
     counts = [len(span) for span in spans] if spans else [-1] * len(paths)
-    threads = tf.data.experimental.AUTOTUNE if parallel else None
+    parallel_calls = _PARALLEL_CALLS if parallel else None
+    files_read_together = min(len(paths), _FILES_READ_TOGETHER)
     dealt_together = _BATCHES_DEALT_TOGETHER * batch_size if deal_by_length else 1
     skip_after_dealing = skip_records % dealt_together
     skip_before_dealing = skip_records - skip_after_dealing
@@ -74,8 +94,8 @@ def training_dataset(
         files = tf.data.Dataset.from_tensor_slices((paths, np.int64(firsts), np.int64(counts)))
         dataset = files.shuffle(len(paths), seed=seed).interleave(
             lambda path, first, count: tf.data.TFRecordDataset(path).skip(first).take(count),
-            cycle_length=min(len(paths), _FILES_READ_TOGETHER),
-            num_parallel_calls=threads,
+            cycle_length=files_read_together,
+            num_parallel_calls=min(_PARALLEL_CALLS, files_read_together) if parallel else None,
         )
         return dataset.shuffle(min(num_records, _SHUFFLE_BUFFER), seed=seed)
 
@@ -85,13 +105,13 @@ def training_dataset(
         dataset = dataset.batch(dealt_together, drop_remainder=True)
         dataset = dataset.map(
             lambda records: _dealt_by_length(records, fields, batch_size),
-            num_parallel_calls=threads,
+            num_parallel_calls=parallel_calls,
         )
         dataset = dataset.unbatch().skip(skip_after_dealing)
-    dataset = _batched(dataset, skip_records, fields, batch_size, threads, prepare, True)
+    dataset = _batched(dataset, skip_records, fields, batch_size, parallel_calls, prepare, True)
     if micro_batches > 1:
         dataset = dataset.flat_map(lambda batch: _split(batch, batch_size // micro_batches))
-    return dataset.prefetch(tf.data.experimental.AUTOTUNE)
+    return read_ahead(dataset)
 
 
 def _dealt_by_length(records, fields, batch_size):
@@ -158,12 +178,11 @@ def first_batches(
     """
     first, count = (span.start, len(span)) if span is not None else (0, -1)
     dataset = tf.data.TFRecordDataset(list(paths)).skip(first).take(count)
-    threads = tf.data.experimental.AUTOTUNE
-    dataset = _batched(dataset, first, fields, batch_size, threads, prepare, False)
-    return dataset.prefetch(threads)
+    dataset = _batched(dataset, first, fields, batch_size, _PARALLEL_CALLS, prepare, False)
+    return read_ahead(dataset)
 
 
-def _batched(dataset, first, fields, batch_size, threads, prepare, drop_remainder):
+def _batched(dataset, first, fields, batch_size, parallel_calls, prepare, drop_remainder):
     """Batch and parse a dataset of serialized records, numbered from `first` on."""
 
     def parse(numbers, serialized):
@@ -171,7 +190,7 @@ def _batched(dataset, first, fields, batch_size, threads, prepare, drop_remainde
         return prepare(numbers, features) if prepare else features
 
     dataset = dataset.enumerate(first).batch(batch_size, drop_remainder=drop_remainder)
-    return dataset.map(parse, num_parallel_calls=threads)
+    return dataset.map(parse, num_parallel_calls=parallel_calls)
 
 
 @without_autograph
@@ -195,7 +214,6 @@ def sorted_dataset(
       Dataset of dictionaries of int32 and float32 tensors [up to batch_size, ..., longest length],
       or [up to batch_size] for scalar fields.
     """
-    threads = tf.data.experimental.AUTOTUNE
 
     def lengths(masks):
         return tf.reduce_max(tf.reshape(tf.reduce_sum(masks, axis=-1), [tf.shape(masks)[0], -1]), 1)
@@ -212,8 +230,8 @@ def sorted_dataset(
 
     dataset = tf.data.TFRecordDataset(path).enumerate()
     dataset = dataset.batch(_BATCHES_SORTED_TOGETHER * batch_size)
-    dataset = dataset.map(in_order, num_parallel_calls=threads).unbatch().batch(batch_size)
-    return dataset.map(parse, num_parallel_calls=threads).prefetch(threads)
+    dataset = dataset.map(in_order).unbatch().batch(batch_size)
+    return read_ahead(dataset.map(parse, num_parallel_calls=_PARALLEL_CALLS))
 
 
 def _cut(features, length, scalar_rank=1):
@@ -260,14 +278,14 @@ def bucketed_dataset(
         return _cut(features, length, scalar_rank=0)
 
     dataset = tf.data.TFRecordDataset(path).enumerate(first_number)
-    dataset = dataset.map(without_padding, num_parallel_calls=tf.data.experimental.AUTOTUNE)
+    dataset = dataset.map(without_padding, num_parallel_calls=_PARALLEL_CALLS)
     dataset = dataset.bucket_by_sequence_length(
         lambda features: tf.shape(features["input_mask"])[-1],
         bucket_boundaries=[length + 1 for length in buckets],
         bucket_batch_sizes=[batch_size] * (len(buckets) + 1),
         pad_to_bucket_boundary=True,
     )
-    return dataset.prefetch(tf.data.experimental.AUTOTUNE)
+    return read_ahead(dataset)
 
 
 def parse_examples(serialized: tf.Tensor, fields: RecordFields) -> dict[str, tf.Tensor]:

@@ -12,7 +12,7 @@ from typing import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from albert_tf.records.datasets import without_autograph
+from albert_tf.records.datasets import read_ahead, without_autograph
 
 IS_FILLER = "is_filler"  # feature: 1 for a copy, else 0
 
@@ -53,8 +53,7 @@ def _of_length(dataset, batch_size, length):
             value.set_shape([batch_size, *(length if axis is None else axis for axis in axes)])
         return {**filled, IS_FILLER: tf.cast(tf.range(batch_size) >= rows, tf.int32)}
 
-    dataset = dataset.filter(is_of_length).map(filled_up)
-    return dataset.prefetch(tf.data.experimental.AUTOTUNE)
+    return read_ahead(dataset.filter(is_of_length).map(filled_up))
 
 
 def without_fillers(predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -354,3 +354,14 @@ def test_write_json(tmp_path):
     assert (tmp_path / "new" / "value.json").read_text() == (
         '{\n    "\\u00e9": [\n        1\n    ]\n}\n'
     )
+
+
+def test_nothing_waits_for_the_tuning_of_a_dataset(path):
+    """The thread of TensorFlow's tuning may sleep on for a minute when an iterator ends."""
+    of_all_kinds = [
+        datasets.training_dataset(path, 20, FIELDS, 3, deal_by_length=True),
+        datasets.first_batches([path], FIELDS, 3),
+        datasets.sorted_dataset(path, FIELDS, 3),
+        datasets.bucketed_dataset(path, FIELDS, 3, [4, 8]),
+    ]
+    assert [d.options().autotune.enabled for d in of_all_kinds] == [False] * 4
