@@ -7,24 +7,21 @@ import contextlib
 import gc
 import multiprocessing
 import os
+import pickle
+import queue
 import signal
 import threading
-import time
-from concurrent.futures import Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.pool import ExceptionWithTraceback
 from typing import Callable, Iterable, Iterator, TypeVar
 
 from albert_tf import stopping
 from albert_tf.errors import InputError
 
 _TASKS_PER_WORKER = 2  # waiting, running, or with a result not taken yet
-_PARENT_CHECK_SECONDS = 1.0
 _STOP_CHECK_SECONDS = 0.1
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-
-_function = None  # function of a worker process
 
 
 def ordered_map(
@@ -32,9 +29,8 @@ def ordered_map(
 ) -> Iterator[Result]:
     """Map a function over tasks in worker processes; yield the results in task order.
 
-    The tasks are consumed only as fast as the results, to keep memory bounded. A signal to stop
-    ends the workers; it is deferred while the pool works on its own state, its locks and its list
-    of processes, which an exception at any moment would leave half-changed.
+    The workers take turns. The tasks are consumed only as fast as the results, to keep memory
+    bounded. A signal to stop ends the workers.
 
     Args:
       function: function of a task. Workers inherit it by fork, so it need not be picklable.
@@ -47,42 +43,77 @@ def ordered_map(
     if num_workers == 1:
         yield from map(function, tasks)
         return
-    with stopping.deferred():
-        pool = ProcessPoolExecutor(
-            num_workers,
-            multiprocessing.get_context("fork"),
-            initializer=_start_worker,
-            initargs=(function, os.getpid()),
-        )
+    workers, pending = [], collections.deque()
     try:
-        pending = collections.deque()
-        for task in tasks:
-            with stopping.deferred(), _without_collection():
-                pending.append(pool.submit(_call, task))
+        for number, task in enumerate(tasks):
+            with stopping.deferred():
+                if number < num_workers:
+                    workers.append(_Worker(function))
+                worker = workers[number % num_workers]
+                worker.send(task)
+                pending.append(worker)
             if len(pending) >= _TASKS_PER_WORKER * num_workers:
-                yield _result(pending.popleft())
+                yield pending.popleft().result()
         while pending:
-            yield _result(pending.popleft())
-    except BrokenProcessPool as error:
+            yield pending.popleft().result()
+    finally:
+        with stopping.deferred():
+            for worker in workers:
+                worker.end()
+
+
+class _Worker:
+    """Worker process with a pipe of its own.
+
+    One that is killed in the middle of a message breaks its own pipe, and the wait for it ends. The
+    queues of `concurrent.futures`, which its processes share, would be left with half a message.
+    """
+
+    def __init__(self, function):
+        context = multiprocessing.get_context("fork")
+        self._connection, its_connection = context.Pipe()
+        arguments = (function, its_connection, self._connection)
+        self._process = context.Process(target=_work, args=arguments, daemon=True)
+        with _without_collection():
+            self._process.start()
+        its_connection.close()
+
+    def send(self, task):
+        """Give a task to the worker, which reads it at once, whatever it is doing."""
+        with _named_if_killed():
+            self._connection.send(task)
+
+    def result(self):
+        """Wait for the result of the earliest task without one, or raise the task's exception.
+
+        `Stopped` is raised between two looks if a signal has arrived.
+        """
+        answer = None
+        while answer is None:
+            with _named_if_killed(), stopping.deferred():
+                if self._connection.poll(_STOP_CHECK_SECONDS):
+                    answer = self._connection.recv()
+        result, error = answer
+        if error is not None:
+            raise error
+        return result
+
+    def end(self):
+        """End the process, in the middle of a task too."""
+        self._process.kill()  # a process that has just been forked loses SIGTERM
+        self._process.join()
+        self._connection.close()
+
+
+@contextlib.contextmanager
+def _named_if_killed():
+    try:
+        yield
+    except (EOFError, OSError) as error:
+        stopping.check()  # the signal may have gone to all processes
         raise InputError(
             "a worker process was killed, perhaps for lack of memory; lower --num_workers"
         ) from error
-    except BaseException:  # not to wait for the tasks that have begun
-        for process in multiprocessing.active_children():
-            process.kill()  # a process that has just been forked loses SIGTERM
-        raise
-    finally:
-        with stopping.deferred():
-            pool.shutdown()
-
-
-def _result(future: Future) -> Result:
-    """Wait for a result; raise `Stopped` between two looks if a signal has arrived."""
-    while True:
-        with stopping.deferred():
-            done, _ = wait([future], timeout=_STOP_CHECK_SECONDS)
-        if done:
-            return future.result()
 
 
 @contextlib.contextmanager
@@ -100,21 +131,27 @@ def _without_collection():
             gc.enable()
 
 
-def _start_worker(function, parent):
-    global _function
-    _function = function
+def _work(function, connection, parents_connection):
+    """Carry out tasks in a worker process, until the parent ends it or ends itself."""
     gc.freeze()
     gc.enable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
-    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
+    parents_connection.close()  # its end must be the parent's end
+    tasks = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(connection, tasks), daemon=True).start()
+    while True:
+        try:
+            message = pickle.dumps((function(tasks.get()), None))
+        except Exception as error:  # of the function, or a result that cannot be pickled
+            message = pickle.dumps((None, ExceptionWithTraceback(error, error.__traceback__)))
+        with contextlib.suppress(OSError):  # the parent has ended, and `_read` ends this process
+            connection.send_bytes(message)
 
 
-def _end_with_parent(parent):
-    """End this worker if its parent is killed; otherwise it would wait for tasks indefinitely."""
-    while os.getppid() == parent:
-        time.sleep(_PARENT_CHECK_SECONDS)
-    os._exit(1)
-
-
-def _call(task):
-    return _function(task)
+def _read(connection, tasks):
+    """Thread: read tasks ahead, so that the parent never waits to send one, up to its end."""
+    while True:
+        try:
+            tasks.put(connection.recv())
+        except (EOFError, OSError):
+            os._exit(1)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -86,6 +88,23 @@ def test_a_killed_worker_is_an_error():
 
     with pytest.raises(InputError, match=r"a worker process was killed.*lower --num_workers"):
         list(ordered_map(kill_itself, range(10), 2))
+
+
+def test_a_worker_killed_in_the_middle_of_a_message_is_an_error():
+    """The result is larger than the pipe, so the worker waits for this process to read it."""
+
+    def large_result(number):
+        if number == 1:
+            threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        return bytes(10_000_000)
+
+    results = ordered_map(large_result, range(4), 2)
+    assert len(next(results)) == 10_000_000
+    while len(multiprocessing.active_children()) == 2:
+        time.sleep(0.05)
+    with pytest.raises(InputError, match="a worker process was killed"):
+        list(results)
+    assert multiprocessing.active_children() == []
 
 
 STOPPED_PROGRAM = """
