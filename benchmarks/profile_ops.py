@@ -1,13 +1,16 @@
 """Shows which op types take the time of a training step, or of a prediction, of ALBERT base.
 
-The sequences have lengths like those of SQuAD: 180 pieces on average, of 384. A traced run gives
-the time in each op; the shares are of their sum over all threads.
+The sequences have lengths like those of SQuAD: 180 pieces on average, of 384. Traced runs give the
+time in each op. They have one thread, as ops that run side by side would count the time in which
+they wait for each other.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
+import os
+import statistics
 import sys
 from pathlib import Path
 
@@ -17,16 +20,18 @@ sys.path.insert(0, str(ROOT))  # folder of albert_tf
 from albert_tf.runs.launch import prepare_environment
 
 prepare_environment()  # before the import of TensorFlow
+os.environ.update(TF_NUM_INTEROP_THREADS="1", TF_NUM_INTRAOP_THREADS="1")
 
 import tensorflow.compat.v1 as tf
 from common import add_size_arguments, report
 from training_step import Graph, squad_lengths
 
 WARM_UP_RUNS = 2
+TRACED_RUNS = 5
 
 
 def main() -> None:
-    """Trace a run, and print the op types with the largest shares."""
+    """Trace runs, and print the op types with the largest shares."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--predict", action="store_true", help="prediction instead of training")
     parser.add_argument("--batch_size", type=int, default=4)
@@ -43,17 +48,38 @@ def main() -> None:
         compute_padding=args.compute_padding,
         is_training=not args.predict,
     )
-    lengths = squad_lengths(args.batch_size)
+    lengths = typical_lengths(args.batch_size)
     for _ in range(WARM_UP_RUNS):
         graph.run(lengths)
-    seconds = collections.Counter()
-    counts = collections.Counter()
-    for op_type, duration in traced_ops(graph, lengths):
-        seconds[op_type] += duration
-        counts[op_type] += 1
-    total = sum(seconds.values())
-    for op_type, duration in seconds.most_common(args.types):
-        report(op_type, share=duration / total, milliseconds=1000 * duration, ops=counts[op_type])
+    runs = [traced_times(graph, lengths) for _ in range(TRACED_RUNS)]
+    times = {
+        op_type: statistics.median(sum(run[op_type]) for run in runs)
+        for op_type in sorted(set().union(*runs))
+    }
+    total = sum(times.values())
+    for op_type in sorted(times, key=times.get, reverse=True)[: args.types]:
+        seconds, ops = times[op_type], len(runs[0][op_type])
+        report(
+            "profile_ops",
+            op_type=op_type,
+            share=seconds / total,
+            milliseconds=1000 * seconds,
+            ops=ops,
+        )
+
+
+def typical_lengths(batch_size):
+    """Lengths of sequences that are evenly spread over the distribution of SQuAD's."""
+    many = sorted(squad_lengths(1000))
+    return [many[int((number + 0.5) / batch_size * len(many))] for number in range(batch_size)]
+
+
+def traced_times(graph, lengths):
+    """Times in seconds of the ops of a run, by their types."""
+    times = collections.defaultdict(list)
+    for op_type, seconds in traced_ops(graph, lengths):
+        times[op_type].append(seconds)
+    return times
 
 
 def traced_ops(graph, lengths):

@@ -55,9 +55,26 @@ def test_training_step():
     assert 0 < values["lowest_ratio"] <= values["ratio"] <= values["highest_ratio"]
 
 
+@pytest.mark.parametrize("flags", [(), ("--predict",)])
+def test_profile_ops(flags):
+    figures = figures_of("profile_ops", "--types=1000", *flags, *SMALL)
+    assert sum(figure["share"] for figure in figures) == pytest.approx(1, abs=0.01)
+    shares = [figure["share"] for figure in figures]
+    assert shares == sorted(shares, reverse=True)
+    products = [figure for figure in figures if "MatMul" in figure["op_type"]]
+    assert sum(figure["ops"] for figure in products) >= (8 if flags else 20)
+
+
 def test_compare():
     """This project alone: `make compare` fetches transformers."""
-    small = ("--turns=1", "--batches=1", "--questions=4", "--dtypes=float32", *SMALL)
+    small = (
+        "--turns=1",
+        "--batches=1",
+        "--warm_up_batches=1",
+        "--questions=4",
+        "--dtypes=float32",
+        *SMALL,
+    )
     figures = figures_of("compare", "--transformers_python=", *small)
     assert [(x["job"], x["program"]) for x in figures] == [
         ("train", "this project"),
