@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from types import FrameType
@@ -23,6 +24,8 @@ _SECONDS_OF_ONE_STOP = 1.0
 # Limit for the main thread to react in: it cannot while it waits in native code.
 _GRACE_SECONDS = 10.0
 _POLL_SECONDS = 0.1
+# Time for a destructor to end in, before `Stopped` is raised again.
+_DESTRUCTOR_SECONDS = 0.05
 
 
 class Stopped(KeyboardInterrupt):
@@ -83,12 +86,15 @@ def start() -> None:
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(reader,), daemon=True).start()
     os.register_at_fork(after_in_child=release)
+    signal.signal(signal.SIGALRM, _raise_again)
+    sys.unraisablehook = _report_or_raise_again
     handle(_note)
 
 
 def release() -> None:
     """Leave signals to the system: in forked processes, and while a failed script ends."""
     signal.set_wakeup_fd(-1)
+    signal.setitimer(signal.ITIMER_REAL, 0)
     handle(DEFAULT)
 
 
@@ -96,6 +102,23 @@ def _note(number: int, frame: FrameType | None) -> None:
     """Note a signal, and raise `Stopped` unless that is deferred."""
     if _state.requested is None:
         _state.requested = number
+    if not _state.deferrals:
+        check()
+
+
+def _report_or_raise_again(unraisable):
+    """Raise `Stopped` once more shortly, if a destructor was running when it was raised.
+
+    Python reports exceptions of destructors, and goes on without them.
+    """
+    if isinstance(unraisable.exc_value, Stopped):
+        _state.has_reacted = False
+        signal.setitimer(signal.ITIMER_REAL, _DESTRUCTOR_SECONDS)
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
+def _raise_again(number: int, frame: FrameType | None) -> None:
     if not _state.deferrals:
         check()
 

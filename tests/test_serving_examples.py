@@ -11,9 +11,9 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, redirect_stderr
 from http.server import ThreadingHTTPServer
-from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from threading import Thread
 
@@ -52,6 +52,14 @@ def started(command, folder):
     finally:
         process.terminate()
         process.wait()
+
+
+@contextmanager
+def piped_errors():
+    """Standard error as a file to read while other threads write it."""
+    reader, writer = os.pipe()
+    with os.fdopen(reader) as errors, os.fdopen(writer, "w") as stream, redirect_stderr(stream):
+        yield errors
 
 
 def loaded(name):
@@ -125,23 +133,21 @@ def test_requests_fit_the_exported_signature(tour):
     )
 
 
-def test_questions_to_a_server_that_starts(exported, capsys):
+def test_questions_to_a_server_that_starts(exported):
     """The client waits for it, and has the answers of the exported model without its weights."""
     server = loaded("server")
     handler = server.make_handler(server.ServedModel(str(exported)))
     question = read_squad(str(SAMPLE_PREDICT), False)[0]
-    with ThreadingHTTPServer(("localhost", 0), handler, False) as listening, ThreadPool(1) as pool:
+    listening = ThreadingHTTPServer(("localhost", 0), handler, bind_and_activate=False)
+    with listening, ThreadPoolExecutor(1) as pool, piped_errors() as errors:
         listening.server_bind()  # connections are refused until it is active
         url = f"http://localhost:{listening.server_port}/v1/models/squad"
         client = loaded("client").QuestionClient(str(exported), url)
-        answers = pool.apply_async(client.answer, (question.text, question.paragraph))
-        waiting = ""
-        while not answers.ready() and "\n" not in waiting:
-            waiting += capsys.readouterr().err
-        assert waiting == f"waiting for the server at {url}:predict\n"
+        answers = pool.submit(client.answer, question.text, question.paragraph)
+        assert errors.readline() == f"waiting for the server at {url}:predict\n"
         listening.server_activate()
         Thread(target=listening.serve_forever, daemon=True).start()
-        found = answers.get()
+        found = answers.result()
         listening.shutdown()
     expected = question_answering.load_model(str(exported)).answer(
         question.text, question.paragraph

@@ -198,6 +198,42 @@ def test_native_code_does_not_hold_up_a_stop():
     assert end(process) == (143, "stopped by SIGTERM")
 
 
+DESTRUCTOR_PROGRAM = """
+import os, signal, time
+from albert_tf import stopping
+
+class Stopping:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.1)
+
+class Failing:
+    def __del__(self):
+        raise ValueError("of a destructor")
+
+stopping.start()
+Failing()
+try:
+    Stopping()
+    print("not raised by the destructor", flush=True)
+    time.sleep(60)
+except stopping.Stopped:
+    print("stopped")
+"""
+
+
+def test_a_signal_in_a_destructor_is_not_lost():
+    """Python drops exceptions of destructors, of which it only tells."""
+    arguments = [sys.executable, "-c", DESTRUCTOR_PROGRAM]
+    process = subprocess.run(
+        arguments, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert process.stdout == "not raised by the destructor\nstopped\n"
+    assert process.returncode == 0
+    assert process.stderr.count("Traceback") == 1
+    assert process.stderr.endswith("ValueError: of a destructor\n")
+
+
 def wait_for_handlers(process):
     """Wait until a script handles both signals: Python's own start may show a traceback.
 

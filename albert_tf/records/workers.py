@@ -102,6 +102,7 @@ class _Worker:
         """End the process, in the middle of a task too."""
         self._process.kill()  # a process that has just been forked loses SIGTERM
         self._process.join()
+        self._process.close()  # or its destructor would, in which a signal cannot raise `Stopped`
         self._connection.close()
 
 
