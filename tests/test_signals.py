@@ -226,7 +226,7 @@ def test_a_signal_in_a_destructor_is_not_lost():
     """Python drops exceptions of destructors, of which it only tells."""
     arguments = [sys.executable, "-c", DESTRUCTOR_PROGRAM]
     process = subprocess.run(
-        arguments, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+        arguments, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
     assert process.stdout == "not raised by the destructor\nstopped\n"
     assert process.returncode == 0
