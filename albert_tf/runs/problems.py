@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import Iterator
+from typing import Callable, Iterator, TypeVar
 
 from albert_tf.devices import distributed
 from albert_tf.errors import InputError, SharedInputError
+
+Result = TypeVar("Result")
 
 
 class Problems:
@@ -36,6 +38,12 @@ class Problems:
         except InputError as error:
             for message in error.args:
                 self.add(message)
+
+    def result(self, function: Callable[..., Result], *arguments: object) -> Result | None:
+        """Call a function; if it raises an `InputError`, add its problems and return None."""
+        with self.collected():
+            return function(*arguments)
+        return None
 
     def raise_all(self) -> None:
         """Raise the problems of all processes, if any, one per line.

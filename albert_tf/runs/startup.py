@@ -82,8 +82,7 @@ def check(task_class: type[Task], settings: RunSettings, device: Device | None =
     for problem in wrong_values(settings):
         problems.add(problem)
     problems.raise_all()
-    with problems.collected():
-        distributed.initialize(settings.use_horovod)
+    problems.result(distributed.initialize, settings.use_horovod)
     given_directory = settings.output_dir
     own_directory = distributed.own_directory(given_directory)
     settings = dataclasses.replace(settings, output_dir=own_directory)
@@ -91,15 +90,10 @@ def check(task_class: type[Task], settings: RunSettings, device: Device | None =
     shares_directory = distributed.shares_server_with_chief()
     log_directory = given_directory if shares_directory else own_directory
     _check_numbers(settings, problems)
-    config = _read_config(settings, problems)
-    tokenizer = _load_tokenizer(task_class, settings, config, problems)
-    init_checkpoint = None
-    with problems.collected():
-        if settings.init_checkpoint and distributed.is_chief():
-            init_checkpoint = checkpoints.find_checkpoint(settings.init_checkpoint)
-    length_buckets = []
-    with problems.collected():
-        length_buckets = _length_buckets(settings, device)
+    config = problems.result(_read_config, settings)
+    tokenizer = problems.result(_load_tokenizer, task_class, settings, config)
+    init_checkpoint = problems.result(_find_init_checkpoint, settings)
+    length_buckets = problems.result(_length_buckets, settings, device)
     _check_outputs(settings, log_directory, problems)
 
     task = task_class(settings, config, tokenizer)
@@ -108,9 +102,7 @@ def check(task_class: type[Task], settings: RunSettings, device: Device | None =
     _limit_examples(task)
     results_dir = _results_dir(task, problems)
     _check_evaluation(task, problems)
-    schedule = None
-    with problems.collected():
-        schedule = _resolved_schedule(task)
+    schedule = problems.result(_resolved_schedule, task)
     train_sets, known_counts = [task.train_set] if task.train_set else [], {}
     setup = Setup(
         task=task,
@@ -208,35 +200,39 @@ def _check_evaluation(task, problems):
         )
 
 
-def _read_config(settings, problems):
-    with problems.collected():
-        if not settings.albert_config_file:
-            raise InputError(
-                "--albert_config_file is missing: give the model's JSON config, or its folder as "
-                "--init_checkpoint"
-            )
-        config = AlbertConfig.from_json_file(settings.albert_config_file)
-        if settings.max_seq_length > config.max_position_embeddings:
-            raise InputError(
-                f"--max_seq_length is {settings.max_seq_length}, but the model of "
-                f"{settings.albert_config_file} reads at most "
-                f"{config.max_position_embeddings} pieces (max_position_embeddings): lower it"
-            )
-        if settings.deterministic_run:
-            config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
-        return config
-    return None
+def _read_config(settings):
+    if not settings.albert_config_file:
+        raise InputError(
+            "--albert_config_file is missing: give the model's JSON config, or its folder as "
+            "--init_checkpoint"
+        )
+    config = AlbertConfig.from_json_file(settings.albert_config_file)
+    if settings.max_seq_length > config.max_position_embeddings:
+        raise InputError(
+            f"--max_seq_length is {settings.max_seq_length}, but the model of "
+            f"{settings.albert_config_file} reads at most "
+            f"{config.max_position_embeddings} pieces (max_position_embeddings): lower it"
+        )
+    if settings.deterministic_run:
+        config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
+    return config
 
 
-def _load_tokenizer(task_class, settings, config, problems):
+def _load_tokenizer(task_class, settings, config):
     """Load the tokenizer, if the task needs one or a vocabulary is given."""
-    with problems.collected():
-        if task_class.needs_tokenizer(settings) or settings.vocabulary:
-            tokenizer = model_files.load_tokenizer(settings)
-            model_files.check_vocabulary(
-                settings.vocabulary, tokenizer, settings.albert_config_file, config
-            )
-            return tokenizer
+    if not task_class.needs_tokenizer(settings) and not settings.vocabulary:
+        return None
+    tokenizer = model_files.load_tokenizer(settings)
+    model_files.check_vocabulary(
+        settings.vocabulary, tokenizer, settings.albert_config_file, config
+    )
+    return tokenizer
+
+
+def _find_init_checkpoint(settings):
+    """Find the checkpoint to start from, on rank 0."""
+    if settings.init_checkpoint and distributed.is_chief():
+        return checkpoints.find_checkpoint(settings.init_checkpoint)
     return None
 
 
