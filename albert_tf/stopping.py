@@ -1,7 +1,8 @@
 """Stops of a script by SIGTERM and SIGINT.
 
 `loading.end_quietly` holds while modules load, `start` for the rest of the script. From then on a
-signal raises `Stopped` in the main thread, so that temporary files are removed and workers end.
+signal raises `Stopped` in the main thread, so that temporary files are removed and workers end. In
+a destructor Python would drop it, so it is raised again after that.
 Inside `deferred` it is only noted, for the training loop to end after the step. A second signal
 ends the process at once, even while the main thread waits in native code.
 """
@@ -86,7 +87,7 @@ def start() -> None:
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(reader,), daemon=True).start()
     os.register_at_fork(after_in_child=release)
-    signal.signal(signal.SIGALRM, _raise_again)
+    signal.signal(signal.SIGALRM, lambda number, frame: _check_unless_deferred())
     sys.unraisablehook = _report_or_raise_again
     handle(_note)
 
@@ -102,8 +103,7 @@ def _note(number: int, frame: FrameType | None) -> None:
     """Note a signal, and raise `Stopped` unless that is deferred."""
     if _state.requested is None:
         _state.requested = number
-    if not _state.deferrals:
-        check()
+    _check_unless_deferred()
 
 
 def _report_or_raise_again(unraisable):
@@ -116,11 +116,6 @@ def _report_or_raise_again(unraisable):
         signal.setitimer(signal.ITIMER_REAL, _DESTRUCTOR_SECONDS)
     else:
         sys.__unraisablehook__(unraisable)
-
-
-def _raise_again(number: int, frame: FrameType | None) -> None:
-    if not _state.deferrals:
-        check()
 
 
 def _watch(reader):
@@ -160,6 +155,11 @@ def check() -> None:
         raise Stopped(_state.requested)
 
 
+def _check_unless_deferred():
+    if not _state.deferrals:
+        check()
+
+
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
     """Only note signals in the block.
@@ -171,8 +171,7 @@ def deferred() -> Iterator[None]:
         yield
     finally:
         _state.deferrals -= 1
-    if not _state.deferrals:
-        check()
+    _check_unless_deferred()
 
 
 @contextlib.contextmanager

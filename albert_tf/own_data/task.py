@@ -64,9 +64,7 @@ class OwnDataTask(ClassificationTask):
         settings = self.settings
         self.check_settings(problems)
         self._check_files(problems)
-        before = None
-        with problems.collected():
-            before = read_labels(self.kept_before, self.kept_in)
+        before = problems.result(read_labels, self.kept_before, self.kept_in)
         if before and settings.regression and not before.is_regression:
             problems.add(f"--regression: the model in {self.kept_in} was trained on labels")
         is_regression = before.is_regression if before else settings.regression

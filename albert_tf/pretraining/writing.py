@@ -116,25 +116,10 @@ def checked_job(settings: RecordSettings) -> Job:
       InputError: all problems with the settings and with the files they name.
     """
     problems = Problems()
-    tokenizer, input_files, output_files = None, [], []
-    with problems.collected():
-        tokenizer = model_files.load_tokenizer(settings, ["[CLS]", "[SEP]", "[MASK]"])
-    with problems.collected():
-        input_files = files.matching_files("input_file", settings.input_file)
-    with problems.collected():
-        if not settings.output_file:
-            raise InputError("--output_file is missing: give the record files to write")
-        output_files = [path.strip() for path in settings.output_file.split(",")]
-        if len(set(output_files)) < len(output_files) or not all(output_files):
-            raise InputError(
-                f"--output_file {settings.output_file}: empty or duplicate file name; give each "
-                "file once"
-            )
-        for directory in sorted({str(Path(path).parent) for path in output_files}):
-            files.check_writable("output_file", directory)
-        for path in output_files:
-            files.check_is_no_directory(path)
-            manifests.check_own(path)
+    special_pieces = ["[CLS]", "[SEP]", "[MASK]"]
+    tokenizer = problems.result(model_files.load_tokenizer, settings, special_pieces)
+    input_files = problems.result(files.matching_files, "input_file", settings.input_file)
+    output_files = problems.result(_checked_output_files, settings)
     if settings.max_seq_length < _MIN_SEQ_LENGTH:
         problems.add(
             f"--max_seq_length {settings.max_seq_length} leaves no room for two segments after "
@@ -142,6 +127,24 @@ def checked_job(settings: RecordSettings) -> Job:
         )
     problems.raise_all()
     return Job(settings, tokenizer, input_files, output_files)
+
+
+def _checked_output_files(settings):
+    """Paths of the record files to write, all of which can be written."""
+    if not settings.output_file:
+        raise InputError("--output_file is missing: give the record files to write")
+    paths = [path.strip() for path in settings.output_file.split(",")]
+    if len(set(paths)) < len(paths) or not all(paths):
+        raise InputError(
+            f"--output_file {settings.output_file}: empty or duplicate file name; give each "
+            "file once"
+        )
+    for directory in sorted({str(Path(path).parent) for path in paths}):
+        files.check_writable("output_file", directory)
+    for path in paths:
+        files.check_is_no_directory(path)
+        manifests.check_own(path)
+    return paths
 
 
 def write_records(job: Job, writers: list[RecordWriter]) -> int:

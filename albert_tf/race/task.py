@@ -65,9 +65,8 @@ class RaceTask(ClassificationTask):
 
     def _data_sets(self, split: str, problems: Problems) -> list[DataSet]:
         """Read a split, "train", "dev" or "test": one data set, or none if there are problems."""
-        settings, examples, paths = self.settings, [], {}
-        with problems.collected():
-            paths = find_articles(settings.data_dir, split, settings.levels)
+        settings, examples = self.settings, []
+        paths = problems.result(find_articles, settings.data_dir, split, settings.levels) or {}
         for level, path in zip(settings.levels, paths.values()):
             with problems.collected():
                 examples += read_articles(path, level, needs_answers=split != "test")

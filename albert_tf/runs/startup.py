@@ -82,7 +82,8 @@ def check(task_class: type[Task], settings: RunSettings, device: Device | None =
     for problem in wrong_values(settings):
         problems.add(problem)
     problems.raise_all()
-    problems.result(distributed.initialize, settings.use_horovod)
+    with problems.collected():
+        distributed.initialize(settings.use_horovod)
     given_directory = settings.output_dir
     own_directory = distributed.own_directory(given_directory)
     settings = dataclasses.replace(settings, output_dir=own_directory)
