@@ -30,7 +30,7 @@ COMPARE_FLAGS ?=
 MPICXX := $(shell command -v mpicxx)
 PYTEST_FLAGS := --numprocesses=2 --dist=loadgroup --durations=20
 
-.PHONY: setup supported tools quickstart horovod browser test test-one-process test-tensorflow test-kills test-readme hpu test-hpu lint bench \
+.PHONY: setup supported tools quickstart horovod browser test test-one-process test-tensorflow test-kills test-readme hpu test-hpu lint docs bench \
 	compare clean
 
 setup: $(STAMP)
@@ -144,6 +144,10 @@ else
 test-hpu: hpu
 	$(HPU_VENV)/bin/python -m pytest --numprocesses=2 tests/hpu
 endif
+
+# The pages that are made from the code.
+docs: setup
+	$(VENV)/bin/python docs/make_flags_page.py
 
 lint: $(STAMP)-dev
 	$(VENV)/bin/ruff check .

@@ -16,7 +16,7 @@ if __name__ == "__main__":
 
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, List, Optional
 
 from absl import logging
 from tqdm import tqdm
@@ -26,7 +26,7 @@ from albert_tf.errors import InputError
 from albert_tf.race.settings import ChoiceSettings
 from albert_tf.runs.launch import launch
 from albert_tf.runs.paths import CHECKPOINT_PATH
-from albert_tf.runs.settings import FILES, path_setting, setting
+from albert_tf.runs.settings import Group, path_setting, setting
 from albert_tf.squad import many_questions
 from albert_tf.squad.settings import NullAnswerSettings
 
@@ -49,54 +49,43 @@ class Settings(NullAnswerSettings, ChoiceSettings):
     Settings of text and answers that are None come from the model.
     """
 
-    HELP_GROUPS: ClassVar = {
-        FILES: (
-            "model",
-            "text_file",
-            "question",
-            "questions_file",
-            "text_dir",
-            "answers_file",
-            "options",
-            "num_answers",
-            "json",
-        ),
-    }
-
-    model: str | None = path_setting(
+    model: Optional[str] = path_setting(
         "SavedModel, the --export_dir that contains it, a checkpoint, or the output directory of a "
         "run.",
         kind=CHECKPOINT_PATH,
     )
-    albert_config_file: str | None = path_setting(
-        "Config of a checkpoint. Default: albert_config.json next to the checkpoint."
-    )
-    text_file: str | None = path_setting("Text file, in UTF-8; - for standard input.")
-    question: str | None = setting(None, "Question about the text.")
-    questions_file: str | None = path_setting(
+    text_file: Optional[str] = path_setting("Text file, in UTF-8; - for standard input.")
+    question: Optional[str] = setting(None, "Question about the text.", group=Group.FILES)
+    questions_file: Optional[str] = path_setting(
         "Many questions: CSV, TSV or JSON Lines with question, text or text_file, and perhaps id."
     )
-    text_dir: str | None = path_setting(
+    text_dir: Optional[str] = path_setting(
         "Directory with text files to ask the question of; the answers are ranked."
     )
-    answers_file: str | None = path_setting(
+    answers_file: Optional[str] = path_setting(
         "File for the answers to many questions: CSV, TSV or JSON Lines, by its name. Default: "
         "JSON Lines on the standard output."
     )
-    options: list[str] | None = setting(
+    options: Optional[List[str]] = setting(
         None,
         "Options to choose from with a model of run_race.py, separated by commas. Options with a "
         "comma stand in double quotes.",
+        group=Group.FILES,
     )
-    num_answers: int = setting(1, "Number of answers to show, best first.", lower=1)
-    json: bool = setting(False, "Whether to print the answers as JSON.")
-    max_seq_length: int | None = None
-    do_lower_case: bool | None = None
-    doc_stride: int | None = None
-    max_query_length: int | None = None
-    max_qa_length: int | None = None
-    n_best_size: int | None = None
-    max_answer_length: int | None = None
+    num_answers: int = setting(
+        1, "Number of answers to show, best first.", lower=1, group=Group.FILES
+    )
+    json: bool = setting(False, "Whether to print the answers as JSON.", group=Group.FILES)
+    albert_config_file: Optional[str] = path_setting(
+        "Config of a checkpoint. Default: albert_config.json next to the checkpoint.",
+    )
+    max_seq_length: Optional[int] = None
+    do_lower_case: Optional[bool] = None
+    doc_stride: Optional[int] = None
+    max_query_length: Optional[int] = None
+    max_qa_length: Optional[int] = None
+    n_best_size: Optional[int] = None
+    max_answer_length: Optional[int] = None
 
 
 def main(settings: Settings) -> None:

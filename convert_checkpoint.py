@@ -13,6 +13,7 @@ if __name__ == "__main__":
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
 from absl import logging
 
@@ -32,25 +33,25 @@ _RACE = "race"
 class Settings:
     """The model to convert, and the output folder."""
 
-    huggingface_dir: str | None = path_setting("Folder of a transformers model to convert.")
-    init_checkpoint: str | None = path_setting(
+    huggingface_dir: Optional[str] = path_setting("Folder of a transformers model to convert.")
+    init_checkpoint: Optional[str] = path_setting(
         "Checkpoint to convert: a prefix, one of its files, or a directory (model.ckpt-best in it, "
         "or else the latest).",
         kind=CHECKPOINT_PATH,
     )
-    albert_config_file: str | None = path_setting(
-        "Config of the checkpoint. Default: albert_config.json next to the checkpoint."
+    albert_config_file: Optional[str] = path_setting(
+        "Config of the checkpoint. Default: albert_config.json next to the checkpoint.",
     )
-    spm_model_file: str | None = path_setting(
+    spm_model_file: Optional[str] = path_setting(
         "SentencePiece model. Default: 30k-clean.model next to the checkpoint."
     )
     do_lower_case: bool = setting(True, "Whether the tokenizer of transformers lower-cases text.")
-    task_name: str | None = setting(
+    task_name: Optional[str] = setting(
         None,
         "GLUE task of a classifier, for the names of its labels in config.json; race for a model "
         "of run_race.py. Labels of own data are in the model's folder.",
     )
-    output_dir: str | None = path_setting("Folder to create.", kind=CHECKPOINT_PATH)
+    output_dir: Optional[str] = path_setting("Folder to create.", kind=CHECKPOINT_PATH)
 
 
 def main(settings: Settings) -> None:

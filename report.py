@@ -8,6 +8,7 @@ if __name__ == "__main__":
     loading.end_quietly()  # a signal while the modules below load
 
 from dataclasses import dataclass
+from typing import Optional
 
 from albert_tf.errors import InputError
 from albert_tf.runs.launch import launch
@@ -19,8 +20,9 @@ from albert_tf.runs.settings import path_setting
 class Settings:
     """The run."""
 
-    output_dir: str | None = path_setting(
-        "Output directory of the run, or --prediction_dir of a prediction.", kind=CHECKPOINT_PATH
+    output_dir: Optional[str] = path_setting(
+        "Output directory of the run, or --prediction_dir of a prediction.",
+        kind=CHECKPOINT_PATH,
     )
 
 

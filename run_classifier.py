@@ -8,6 +8,7 @@ if __name__ == "__main__":
     loading.end_quietly()  # a signal while the modules below load
 
 from dataclasses import dataclass
+from typing import Optional
 
 from albert_tf.glue.data import TASKS
 from albert_tf.glue.settings import GlueSettings
@@ -20,7 +21,7 @@ from albert_tf.runs.settings import setting
 class Settings(GlueSettings, OwnDataSettings):
     """Settings of a GLUE task or of own data."""
 
-    task_name: str | None = setting(
+    task_name: Optional[str] = setting(
         None,
         f"Name of the task: {', '.join(TASKS)}; or {TASK_NAME} for own files, the default then.",
     )

@@ -9,6 +9,7 @@ if __name__ == "__main__":
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
 from albert_tf.runs.launch import launch
 from albert_tf.squad.settings import SquadSettings
@@ -19,7 +20,7 @@ class Settings(SquadSettings):
     """Settings of a SQuAD run, with the defaults of this script."""
 
     do_train: bool = True
-    output_dir: str | None = str(Path.home() / "tmp")
+    output_dir: Optional[str] = str(Path.home() / "tmp")
     max_seq_length: int = 384
 
 

@@ -9,6 +9,7 @@ if __name__ == "__main__":
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
 from albert_tf.runs.launch import launch
 from albert_tf.squad.settings import SquadV2Settings
@@ -19,7 +20,7 @@ class Settings(SquadV2Settings):
     """Settings of a SQuAD v2.0 run, with the defaults of this script."""
 
     do_predict: bool = False
-    output_dir: str | None = str(Path.home() / "tmp")
+    output_dir: Optional[str] = str(Path.home() / "tmp")
     max_seq_length: int = 384
     num_train_epochs: float = 3.0
     save_checkpoints_steps: int = 1000

@@ -19,7 +19,7 @@ from albert_tf.pretraining.task import PretrainingTask
 from albert_tf.race.settings import RaceSettings
 from albert_tf.race.task import RaceTask
 from albert_tf.runs import startup
-from albert_tf.runs.settings import RunSettings
+from albert_tf.runs.options import RunSettings
 from albert_tf.runs.setup import Setup
 from albert_tf.runs.shards import RUN_NUMBER
 from albert_tf.runs.task import Task

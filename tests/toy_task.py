@@ -9,11 +9,13 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # folder of albert_tf
 
 from albert_tf.runs.launch import launch, prepare_environment
-from albert_tf.runs.settings import RunSettings, setting
+from albert_tf.runs.options import RunSettings
+from albert_tf.runs.settings import setting
 
 prepare_environment()  # before the import of TensorFlow
 
@@ -29,7 +31,7 @@ from tokenization import padded_inputs
 class Settings(RunSettings):
     """Pairs of texts, and length of training."""
 
-    pairs: str | None = setting(None, "JSON file with a list of pairs of texts.")
+    pairs: Optional[str] = setting(None, "JSON file with a list of pairs of texts.")
     steps: int = setting(10, "Number of training steps.")
 
 

@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Optional
 
-from albert_tf.runs.settings import (
-    EVALUATION,
-    FILES,
-    LARGEST_BATCH,
-    TRAINING,
-    RunSettings,
-    path_setting,
-    setting,
-)
+from albert_tf.runs.options import RunSettings
+from albert_tf.runs.settings import LARGEST_BATCH, Group, path_setting, setting
 
 _LARGEST_THRESHOLD = 1e30  # well within float32
 
@@ -22,58 +15,57 @@ _LARGEST_THRESHOLD = 1e30  # well within float32
 class ClassificationSettings(RunSettings):
     """Splits to work on, length of training, and export."""
 
-    WITHOUT_INFLUENCE: ClassVar = (
-        "cached_dir",
-        "do_eval",
-        "do_predict",
-        "eval_batch_size",
-        "predict_batch_size",
-        "threshold_to_export",
-    )
-    HELP_GROUPS: ClassVar = {
-        FILES: ("cached_dir",),
-        TRAINING: (
-            "num_train_epochs",
-            "train_step",
-            "warmup_proportion",
-            "warmup_step",
-            "optimizer",
-        ),
-        EVALUATION: (
-            "do_eval",
-            "do_predict",
-            "eval_batch_size",
-            "predict_batch_size",
-            "threshold_to_export",
-        ),
-    }
-
-    cached_dir: str | None = path_setting("Directory of the record files. Default: output_dir.")
-    do_eval: bool = setting(False, "Whether to evaluate the checkpoints on the dev set.")
-    do_predict: bool = setting(False, "Whether to predict the test set.")
-    eval_batch_size: int = setting(8, "Rows in an evaluation batch.", lower=1, upper=LARGEST_BATCH)
-    predict_batch_size: int = setting(
-        8, "Rows in a prediction batch.", lower=1, upper=LARGEST_BATCH
-    )
-    train_step: int = setting(1000, "Number of training steps.", lower=1)
-    num_train_epochs: float | None = setting(
+    cached_dir: Optional[str] = path_setting("Directory of the record files. Default: output_dir.")
+    num_train_epochs: Optional[float] = setting(
         None,
         "Number of training epochs; replaces train_step.",
         upper=1_000_000,
         excludes_lower=True,
+        group=Group.TRAINING,
     )
-    warmup_step: int = setting(0, "Number of warm-up steps of the learning rate.")
-    warmup_proportion: float | None = setting(
+    train_step: int = setting(1000, "Number of training steps.", lower=1, group=Group.TRAINING)
+    warmup_proportion: Optional[float] = setting(
         None,
         "Fraction of the steps used to warm up the learning rate; replaces warmup_step.",
         upper=1,
+        group=Group.TRAINING,
     )
-    optimizer: str = setting("adamw", "Optimizer.", choices=("adamw", "lamb"))
-    threshold_to_export: float | None = setting(
+    warmup_step: int = setting(
+        0, "Number of warm-up steps of the learning rate.", group=Group.TRAINING
+    )
+    optimizer: str = setting("adamw", "Optimizer.", choices=("adamw", "lamb"), group=Group.TRAINING)
+    do_eval: bool = setting(
+        False,
+        "Whether to evaluate the checkpoints on the dev set.",
+        group=Group.EVALUATION,
+        affects_training=False,
+    )
+    do_predict: bool = setting(
+        False, "Whether to predict the test set.", group=Group.EVALUATION, affects_training=False
+    )
+    eval_batch_size: int = setting(
+        8,
+        "Rows in an evaluation batch.",
+        lower=1,
+        upper=LARGEST_BATCH,
+        group=Group.EVALUATION,
+        affects_training=False,
+    )
+    predict_batch_size: int = setting(
+        8,
+        "Rows in a prediction batch.",
+        lower=1,
+        upper=LARGEST_BATCH,
+        group=Group.EVALUATION,
+        affects_training=False,
+    )
+    threshold_to_export: Optional[float] = setting(
         None,
         "Decision threshold for the exported model to return with its outputs.",
         lower=-_LARGEST_THRESHOLD,
         upper=_LARGEST_THRESHOLD,
+        group=Group.EVALUATION,
+        affects_training=False,
     )
 
     @property

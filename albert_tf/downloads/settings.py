@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Optional
 
 from albert_tf.bounds import LARGEST_INT
 from albert_tf.downloads.fetching import LONGEST_WAIT, DownloadPolicy
@@ -68,8 +69,8 @@ class ModelDownloadSettings(DownloadSettings):
     output_dir: str = path_setting(
         "Parent directory of the model's folder.", ".", kind=CHECKPOINT_PATH
     )
-    sha256: str | None = setting(None, "Expected SHA-256 digest of the archive.")
-    size: int | None = setting(
+    sha256: Optional[str] = setting(None, "Expected SHA-256 digest of the archive.")
+    size: Optional[int] = setting(
         None, "Expected size of the archive in bytes; replaces max_size.", upper=_LARGEST_FILE
     )
 

@@ -4,86 +4,78 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Optional
 
 from albert_tf.bounds import LARGEST_INT
 from albert_tf.pretraining.instances import InstanceSettings
+from albert_tf.runs.options import RunSettings, TextSettings, WorkerSettings
 from albert_tf.runs.paths import PATHS
-from albert_tf.runs.settings import (
-    EVALUATION,
-    FILES,
-    LARGEST_BATCH,
-    LONGEST_SEQUENCE,
-    TEXT,
-    TRAINING,
-    RunSettings,
-    TextSettings,
-    WorkerSettings,
-    path_setting,
-    setting,
-)
+from albert_tf.runs.settings import LARGEST_BATCH, LONGEST_SEQUENCE, Group, path_setting, setting
 
 
 @dataclass(frozen=True)
 class PretrainingSettings(RunSettings):
     """Record files, evaluation, optimizer and schedule."""
 
-    WITHOUT_INFLUENCE: ClassVar = (
-        "input_file",
-        "eval_file",
-        "do_eval",
-        "eval_batch_size",
-        "max_eval_steps",
-        "init_from_group0",
-    )
-    HELP_GROUPS: ClassVar = {
-        FILES: ("input_file", "eval_file"),
-        TRAINING: (
-            "num_train_steps",
-            "num_warmup_steps",
-            "optimizer",
-            "masked_lm_budget",
-            "start_warmup_step",
-            "poly_power",
-            "init_from_group0",
-        ),
-        TEXT: ("max_predictions_per_seq",),
-        EVALUATION: ("do_eval", "eval_batch_size", "max_eval_steps"),
-    }
-
-    input_file: str | None = path_setting(
+    input_file: Optional[str] = path_setting(
         "TFRecord files to train on: paths or *-patterns, separated by commas.", kind=PATHS
     )
-    eval_file: str | None = path_setting(
+    eval_file: Optional[str] = path_setting(
         "TFRecord files to evaluate on, in the same form. Default: input_file.", kind=PATHS
     )
-    max_predictions_per_seq: int = setting(
-        20, "Room for predictions in a record.", lower=1, upper=LONGEST_SEQUENCE
-    )
-    do_eval: bool = setting(False, "Whether to evaluate the checkpoints.")
-    eval_batch_size: int = setting(
-        64, "Records in an evaluation batch.", lower=1, upper=LARGEST_BATCH
-    )
-    max_eval_steps: int = setting(100, "Maximum number of batches to evaluate on.", lower=1)
-    optimizer: str = setting("lamb", "Optimizer.", choices=("adamw", "lamb"))
-    poly_power: float = setting(
-        1.0, "Power of the polynomial decay of the learning rate.", upper=1000
-    )
     num_train_steps: int = setting(
-        125000, "Number of training steps; divided by the number of cards.", lower=1
+        125000,
+        "Number of training steps; divided by the number of cards.",
+        lower=1,
+        group=Group.TRAINING,
     )
     num_warmup_steps: int = setting(
         3125,
         "Number of warm-up steps of the learning rate; divided by the number of cards.",
+        group=Group.TRAINING,
     )
-    start_warmup_step: int = setting(0, "Global step at which warm-up starts.")
-    init_from_group0: bool = setting(
-        False, "Whether to initialize groups missing in init_checkpoint from its group 0."
-    )
+    optimizer: str = setting("lamb", "Optimizer.", choices=("adamw", "lamb"), group=Group.TRAINING)
     masked_lm_budget: int = setting(
         0,
         "Maximum number of pieces to mask in a record with dynamic masking, which makes new masks "
         "(of up to 15% of the pieces) each time a record is read. 0 keeps the stored masks.",
+        group=Group.TRAINING,
+    )
+    start_warmup_step: int = setting(
+        0, "Global step at which warm-up starts.", group=Group.TRAINING
+    )
+    poly_power: float = setting(
+        1.0, "Power of the polynomial decay of the learning rate.", upper=1000, group=Group.TRAINING
+    )
+    init_from_group0: bool = setting(
+        False,
+        "Whether to initialize groups missing in init_checkpoint from its group 0.",
+        group=Group.TRAINING,
+        affects_training=False,
+    )
+    max_predictions_per_seq: int = setting(
+        20, "Room for predictions in a record.", lower=1, upper=LONGEST_SEQUENCE, group=Group.TEXT
+    )
+    do_eval: bool = setting(
+        False,
+        "Whether to evaluate the checkpoints.",
+        group=Group.EVALUATION,
+        affects_training=False,
+    )
+    eval_batch_size: int = setting(
+        64,
+        "Records in an evaluation batch.",
+        lower=1,
+        upper=LARGEST_BATCH,
+        group=Group.EVALUATION,
+        affects_training=False,
+    )
+    max_eval_steps: int = setting(
+        100,
+        "Maximum number of batches to evaluate on.",
+        lower=1,
+        group=Group.EVALUATION,
+        affects_training=False,
     )
 
 
@@ -91,12 +83,12 @@ class PretrainingSettings(RunSettings):
 class RecordSettings(TextSettings, WorkerSettings):
     """Settings of `create_pretraining_data.py`: text, record files and instances."""
 
-    input_file: str | None = path_setting(
+    input_file: Optional[str] = path_setting(
         "Text files, as paths or *-patterns separated by commas, with one sentence per line and "
         "an empty line between documents.",
         kind=PATHS,
     )
-    output_file: str | None = path_setting(
+    output_file: Optional[str] = path_setting(
         "TFRecord files to write, separated by commas.", kind=PATHS
     )
     input_file_mode: str = setting(

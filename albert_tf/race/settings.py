@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Optional
 
 from albert_tf.classification.settings import ClassificationSettings
 from albert_tf.race.data import LEVELS
-from albert_tf.runs.settings import (
-    EVALUATION,
-    FILES,
-    HIDDEN,
-    LONGEST_SEQUENCE,
-    TEXT,
-    TRAINING,
-    TextSettings,
-    path_setting,
-    setting,
-)
+from albert_tf.runs.options import TextSettings
+from albert_tf.runs.settings import LONGEST_SEQUENCE, Group, path_setting, setting
 
 
 @dataclass(frozen=True)
 class ChoiceSettings(TextSettings):
     """Vocabulary, and maximum lengths of the text and of a question with an option."""
-
-    HELP_GROUPS: ClassVar = {TEXT: ("max_qa_length",)}
 
     max_qa_length: int = setting(
         128,
@@ -32,6 +21,7 @@ class ChoiceSettings(TextSettings):
         "pieces are kept.",
         lower=1,
         upper=LONGEST_SEQUENCE,
+        group=Group.TEXT,
     )
 
 
@@ -39,39 +29,36 @@ class ChoiceSettings(TextSettings):
 class RaceSettings(ChoiceSettings, ClassificationSettings):
     """Articles, record files and length of training."""
 
-    WITHOUT_INFLUENCE: ClassVar = (
-        "data_dir",
-        "task_name",
-        "train_file",
-        "eval_file",
-        "predict_file",
-    )
-    HELP_GROUPS: ClassVar = {
-        HIDDEN: ("task_name",),
-        FILES: ("data_dir", "high_only", "middle_only"),
-        TRAINING: ("train_file", "dropout_prob"),
-        EVALUATION: ("eval_file", "predict_file"),
-    }
-
-    data_dir: str | None = path_setting("Folder RACE, or its parent folder.")
     task_name: str = setting(
-        "race", "Accepted so that existing commands run.", choices=("race", "RACE")
+        "race",
+        "Accepted so that existing commands run.",
+        choices=("race", "RACE"),
+        group=Group.HIDDEN,
+        affects_training=False,
     )
-    train_file: str | None = path_setting(
+    data_dir: Optional[str] = path_setting("Folder RACE, or its parent folder.")
+    high_only: bool = setting(
+        False, "Whether to use the questions for high schools only.", group=Group.FILES
+    )
+    middle_only: bool = setting(
+        False, "Whether to use the questions for middle schools only.", group=Group.FILES
+    )
+    train_file: Optional[str] = path_setting(
         "Record file of the training set, made if missing. Default: race_train.tf_record in "
-        "cached_dir."
+        "cached_dir.",
+        group=Group.TRAINING,
     )
-    eval_file: str | None = path_setting(
-        "Record file of the dev set, made if missing. Default: race_eval.tf_record in cached_dir."
-    )
-    predict_file: str | None = path_setting(
-        "Record file of the test set, made if missing. Default: race_predict.tf_record in "
-        "cached_dir."
-    )
-    high_only: bool = setting(False, "Whether to use the questions for high schools only.")
-    middle_only: bool = setting(False, "Whether to use the questions for middle schools only.")
     dropout_prob: float = setting(
-        0.1, "Dropout of the head, in training.", upper=1, excludes_upper=True
+        0.1, "Dropout of the head, in training.", upper=1, excludes_upper=True, group=Group.TRAINING
+    )
+    eval_file: Optional[str] = path_setting(
+        "Record file of the dev set, made if missing. Default: race_eval.tf_record in cached_dir.",
+        group=Group.EVALUATION,
+    )
+    predict_file: Optional[str] = path_setting(
+        "Record file of the test set, made if missing. Default: race_predict.tf_record in "
+        "cached_dir.",
+        group=Group.EVALUATION,
     )
     do_train: bool = True
     do_eval: bool = True

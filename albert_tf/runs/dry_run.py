@@ -21,9 +21,9 @@ from absl import logging
 from albert_tf import files, stopping
 from albert_tf.devices import distributed
 from albert_tf.runs import checkpoint_files, checkpoints, data_summary, startup
+from albert_tf.runs.options import RunSettings
 from albert_tf.runs.plan import EXPORT, RESULTS, TFLITE, Measured, Plan
 from albert_tf.runs.prediction import Predictor
-from albert_tf.runs.settings import RunSettings
 from albert_tf.runs.setup import Setup
 from albert_tf.runs.shards import ExampleShard, FileShard, open_shard
 from albert_tf.runs.task import DataSet, RecordFiles, Task

@@ -6,7 +6,6 @@ all wrong ones are reported at once.
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from dataclasses import dataclass
 from typing import TypeVar
@@ -14,17 +13,18 @@ from typing import TypeVar
 from absl import flags
 
 from albert_tf.errors import InputError
-from albert_tf.runs import model_folder, paths, settings
+from albert_tf.runs import model_folder, paths
+from albert_tf.runs.settings import Setting, settings_of, wrong_values
 
 Settings = TypeVar("Settings")
 
 _LONGEST_SHOWN = 60  # characters of a value in a message
 _PARSERS = {
-    "int": flags.IntegerParser,
-    "float": flags.FloatParser,
-    "bool": flags.BooleanParser,
-    "str": flags.ArgumentParser,
-    "list[str]": flags.ListParser,
+    int: flags.IntegerParser,
+    float: flags.FloatParser,
+    bool: flags.BooleanParser,
+    str: flags.ArgumentParser,
+    list: flags.ListParser,
 }
 
 
@@ -62,24 +62,20 @@ def define(settings_class: type, flag_values: flags.FlagValues = flags.FLAGS) ->
       settings_class: dataclass with fields declared by `settings.setting`.
       flag_values: flags to add to.
     """
-    for field in dataclasses.fields(settings_class):
-        if field.name not in flag_values:
-            _define_flag(settings_class, field, flag_values)
+    for setting in settings_of(settings_class).values():
+        if setting.name not in flag_values:
+            _define_flag(setting, flag_values)
 
 
-def _define_flag(settings_class, field, flag_values):
-    metadata, kind = settings.metadata_of(settings_class, field.name), settings.kind_of(field)
-    is_restricted = kind in ("int", "float") or metadata["choices"]
+def _define_flag(setting: Setting, flag_values: flags.FlagValues) -> None:
+    is_restricted = setting.bounds or setting.declaration.choices
     flag = flags.Flag(
-        _Parser(
-            _PARSERS[kind](),
-            settings.valid_values(settings_class, field) if is_restricted else "",
-        ),
-        flags.CsvListSerializer(",") if kind == "list[str]" else flags.ArgumentSerializer(),
-        field.name,
-        field.default,
-        metadata["help"],
-        boolean=kind == "bool",
+        _Parser(_PARSERS[setting.kind](), setting.valid_values if is_restricted else ""),
+        flags.CsvListSerializer(",") if setting.kind is list else flags.ArgumentSerializer(),
+        setting.name,
+        setting.default,
+        setting.declaration.help,
+        boolean=setting.kind is bool,
     )
     # --help shows only the flags of the main module.
     flags.DEFINE_flag(flag, flag_values, module_name=sys.argv[0])
@@ -97,18 +93,17 @@ def read(settings_class: type[Settings], flag_values: flags.FlagValues = flags.F
         cannot be used.
     """
     given, problems = {}, []
-    for field in dataclasses.fields(settings_class):
-        flag = flag_values[field.name]
+    for name, setting in settings_of(settings_class).items():
+        flag = flag_values[name]
         if flag.using_default_value:
             continue
         if isinstance(flag.value, _Unreadable):
-            text = flag.value.text[:_LONGEST_SHOWN]
-            problems.append(settings.wrong_value(settings_class, field, text))
+            problems.append(setting.refusal(flag.value.text[:_LONGEST_SHOWN]))
             continue
-        path_kind = settings.metadata_of(settings_class, field.name).get("path")
+        path_kind = setting.declaration.path
         try:
-            given[field.name] = (
-                paths.resolved(field.name, flag.value, path_kind)
+            given[name] = (
+                paths.resolved(name, flag.value, path_kind)
                 if path_kind and flag.value
                 else flag.value
             )
@@ -120,7 +115,7 @@ def read(settings_class: type[Settings], flag_values: flags.FlagValues = flags.F
     except InputError as error:
         problems.append(str(error))
     values = settings_class(**{**defaults, **given})
-    problems += settings.wrong_values(values)
+    problems += wrong_values(values)
     if problems:
         raise InputError(*problems)
     return values

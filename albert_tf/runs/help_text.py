@@ -1,30 +1,16 @@
 """Text of `--help`: the flags of a script in groups, with their defaults.
 
-A class of settings sorts its own into groups, the most used first, in `HELP_GROUPS`. Those of no
-group come last, and those of `HIDDEN` are left to `--helpfull`.
+Those without effect are left to `--helpfull`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import textwrap
-from typing import Any, Iterator
 
-from albert_tf.runs.settings import (
-    DEVICES,
-    EVALUATION,
-    FILES,
-    HIDDEN,
-    MANY_CARDS,
-    TEXT,
-    TRAINING,
-    kind_of,
-    metadata_of,
-)
+from albert_tf.runs.settings import Group, Setting, grouped
 
-_GROUPS = (FILES, TEXT, TRAINING, EVALUATION, DEVICES, MANY_CARDS)
-_FURTHER, _ALL = "Further", "Flags"
+_ONLY_GROUP = "Flags"
 _INDENT = " " * 6
 _WIDEST = 100  # columns
 _END = (
@@ -45,68 +31,39 @@ def help_text(settings_class: type, description: str) -> str:
     """
     width = min(shutil.get_terminal_size().columns, _WIDEST)
     lines = [description.strip()]
-    for title, names in _groups(settings_class).items():
-        lines += ["", f"{title}:"]
-        for name in names:
-            lines += _lines_of(settings_class, name, width)
+    groups = grouped(settings_class)
+    groups.pop(Group.HIDDEN, None)
+    for group, settings in groups.items():
+        lines += ["", f"{group.value if len(groups) > 1 else _ONLY_GROUP}:"]
+        for setting in settings:
+            lines += _lines_of(setting, width)
     return "\n".join([*lines, "", textwrap.fill(_END, width)])
 
 
-def _groups(settings_class: type) -> dict[str, list[str]]:
-    """Names of the settings to show, by the title of their group; the class's own come first."""
-    fields = [field.name for field in dataclasses.fields(settings_class)]
-    groups: dict[str, list[str]] = {title: [] for title in _GROUPS}
-    hidden, found = set(), set()
-    for title, name in _sorted_settings(settings_class):
-        if title == HIDDEN:
-            hidden.add(name)
-        elif name not in found:
-            groups[title].append(name)
-        found.add(name)
-    further = [name for name in fields if name not in found]
-    groups[_FURTHER if any(groups.values()) else _ALL] = further
-    return {
-        title: [name for name in names if name not in hidden]
-        for title, names in groups.items()
-        if set(names) - hidden
-    }
-
-
-def _sorted_settings(settings_class: type) -> Iterator[tuple[str, str]]:
-    """Yield the settings that a class and its bases sort into groups, with the group's title."""
-    for owner in settings_class.__mro__:
-        for title, names in vars(owner).get("HELP_GROUPS", {}).items():
-            for name in names:
-                yield title, name
-
-
-def _lines_of(settings_class: type, name: str, width: int) -> list[str]:
+def _lines_of(setting: Setting, width: int) -> list[str]:
     """Lines about a flag: its name with the kind of value, and its help with the default."""
-    (field,) = (field for field in dataclasses.fields(settings_class) if field.name == name)
-    metadata = metadata_of(settings_class, name)
-    if kind_of(field) == "bool":
-        shown = f"--[no]{name}"
+    if setting.kind is bool:
+        shown = f"--[no]{setting.name}"
     else:
-        shown = f"--{name}={_value_of(field, metadata)}"
-    text = f"{metadata['help']} {_default_of(field)}".strip()
+        shown = f"--{setting.name}={_value_of(setting)}"
+    default = f"[{default_text(setting)}]" if setting.default is not None else ""
+    text = f"{setting.declaration.help} {default}".strip()
     return [
         f"  {shown}",
         *textwrap.wrap(text, width, initial_indent=_INDENT, subsequent_indent=_INDENT),
     ]
 
 
-def _value_of(field: dataclasses.Field, metadata: Any) -> str:
-    if metadata["choices"]:
-        return "|".join(metadata["choices"])
-    if "path" in metadata:
+def _value_of(setting: Setting) -> str:
+    if setting.declaration.choices:
+        return "|".join(setting.declaration.choices)
+    if setting.declaration.path:
         return "PATH"
-    return {"int": "N", "float": "X", "list[str]": "A,B"}.get(kind_of(field), "TEXT")
+    return {int: "N", float: "X", list: "A,B"}.get(setting.kind, "TEXT")
 
 
-def _default_of(field: dataclasses.Field) -> str:
-    if field.default is None:
+def default_text(setting: Setting) -> str:
+    """Default of a setting as on the command line; "" for none."""
+    if setting.default is None:
         return ""
-    value = field.default
-    if isinstance(value, bool):
-        value = str(value).lower()
-    return f"[{value}]"
+    return str(setting.default).lower() if setting.kind is bool else str(setting.default)

@@ -33,9 +33,9 @@ from albert_tf.runs import (
 from albert_tf.runs.evaluation import Evaluator, PredictedFiles
 from albert_tf.runs.hooks import StopHook
 from albert_tf.runs.model import make_model_fn, session_config
+from albert_tf.runs.options import RunSettings
 from albert_tf.runs.prediction import Predictor
 from albert_tf.runs.saving import OnSaved
-from albert_tf.runs.settings import RunSettings
 from albert_tf.runs.setup import Setup
 from albert_tf.runs.task import Task
 

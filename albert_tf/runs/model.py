@@ -17,8 +17,8 @@ from albert_tf.nn.config import AlbertConfig
 from albert_tf.records.static_batches import IS_FILLER
 from albert_tf.runs import checkpoint_files, checkpoints
 from albert_tf.runs.hooks import ProgressHook
+from albert_tf.runs.options import RunSettings
 from albert_tf.runs.saving import OnSaved, SavingHook
-from albert_tf.runs.settings import RunSettings
 from albert_tf.runs.setup import Setup
 from albert_tf.runs.shards import IS_REAL, NUMBER, RUN_NUMBER
 from albert_tf.runs.task import MODEL_INPUTS, Task

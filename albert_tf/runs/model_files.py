@@ -22,7 +22,7 @@ from albert_tf.runs.model_folder import (
     ModelFiles,
     named_files,
 )
-from albert_tf.runs.settings import TextSettings
+from albert_tf.runs.options import TextSettings
 from modeling import AlbertModel
 
 

@@ -6,14 +6,13 @@ has no settings. This file does not import TensorFlow.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Mapping
 
 from albert_tf import json_files
 from albert_tf.errors import InputError
-from albert_tf.runs.settings import is_valid, metadata_of, valid_values
+from albert_tf.runs.settings import settings_of
 
 BEST_CHECKPOINT = "model.ckpt-best"
 CONFIG_FILE = "albert_config.json"
@@ -99,10 +98,8 @@ def defaults(settings_class: type, given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
       InputError: if the settings in the folder are damaged.
     """
-    values = {
-        **{field.name: field.default for field in dataclasses.fields(settings_class)},
-        **given,
-    }
+    settings = settings_of(settings_class)
+    values = {**{name: setting.default for name, setting in settings.items()}, **given}
     folder = _folder_of(values)
     if folder is None:
         return {}
@@ -164,14 +161,12 @@ def read_settings(
         path, "the model's settings", remedy or "remove it, and give the settings as flags"
     )
     known = {
-        field.name: field
-        for field in dataclasses.fields(settings_class)
-        if field.name in content and not metadata_of(settings_class, field.name).get("path")
+        name: setting
+        for name, setting in settings_of(settings_class).items()
+        if name in content and not setting.declaration.path
     }
-    for name, field in known.items():
+    for name, setting in known.items():
         value = content.values[name]
-        if not is_valid(settings_class, field, value):
-            raise content.error(
-                f"{name} is {json_files.shown(value)}, not {valid_values(settings_class, field)}"
-            )
+        if not setting.allows(value):
+            raise content.error(f"{name} is {json_files.shown(value)}, not {setting.valid_values}")
     return {name: content.values[name] for name in known}

@@ -24,7 +24,8 @@ from albert_tf.devices import distributed
 from albert_tf.runs import checkpoint_files, checkpoints, data_summary
 from albert_tf.runs.hooks import write_hparams
 from albert_tf.runs.model import peak_learning_rate
-from albert_tf.runs.settings import RunSettings, changed_values, without_influence
+from albert_tf.runs.options import RunSettings
+from albert_tf.runs.settings import changed_values, settings_of
 from albert_tf.runs.setup import Setup
 
 NAME = "run.json"
@@ -141,20 +142,23 @@ def changes_since(
 
     Args:
       earlier, now: entries of `run.json`.
-      settings: settings of the run, whose class names those without influence.
+      settings: settings of the run, whose class says which of them training depends on.
 
     Returns:
       A clause for each difference.
     """
     changes = []
+    declared = settings_of(type(settings))
     compared = {
-        **{name: ("settings", name) for name in now["settings"]},
+        **{
+            name: ("settings", name)
+            for name in now["settings"]
+            if declared[name].declaration.affects_training
+        },
         **{name: ("schedule", name) for name in ("steps", "warmup_steps")},
         "number of processes": ("processes", "number"),
         "number of examples in a step": ("schedule", "examples_per_step"),
     }
-    for name in without_influence(type(settings)):
-        compared.pop(name, None)
     for label, (part, name) in compared.items():
         # Entries of older versions lack the settings of newer ones.
         was, value = (entry.get(part, {}).get(name) for entry in (earlier, now))

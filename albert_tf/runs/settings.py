@@ -1,431 +1,258 @@
-"""Settings shared by all runs.
+"""Declaration of settings: dataclass fields from which flags, help and documentation are made.
 
-A setting is declared once, as a dataclass field with a default, help text and bounds; `flags.py`
-turns it into a flag. A script's dataclass inherits the settings of the run and of its task, and may
-redeclare a field to change its default. Numbers are finite, and by default not negative; whole
-numbers fit into 32 bits.
+A setting is declared once, as a field with a default, help text, bounds, the group of `--help` it
+belongs to, and whether training depends on it. A script's dataclass inherits the settings of the
+run and of its task, and may redeclare a field to change its default. Numbers are finite, and by
+default not negative; integers fit into 32 bits.
+
+Annotations are evaluated, so they must be valid on the oldest supported Python: `Optional[int]`,
+not `int | None`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import enum
+import functools
+import typing
 from dataclasses import dataclass
-from typing import Any, ClassVar, Mapping, Sequence
+from typing import Any, Iterator, Sequence
 
 from albert_tf.bounds import LARGEST_INT, Bounds
-from albert_tf.devices import choice
 from albert_tf.json_files import shown
-from albert_tf.runs.paths import CHECKPOINT_PATH, PATH
+from albert_tf.runs.paths import PATH
 
 # Limits that no run reaches, for settings that decide how much memory is taken.
 LARGEST_BATCH = 1 << 20
 LONGEST_SEQUENCE = 1 << 16  # pieces
-_MOST_WORKERS = 1024
 
-# Groups of `--help`: see `help_text`.
-FILES = "Files"
-TEXT = "Model and text"
-TRAINING = "Training"
-EVALUATION = "Evaluation and prediction"
-DEVICES = "Devices"
-MANY_CARDS = "Many cards"
-HIDDEN = "Without effect"
+_METADATA = "setting"  # key of a field's metadata
+_FIELDS = "__dataclass_fields__"  # where a dataclass keeps its fields
+
+
+class Group(enum.Enum):
+    """Groups of `--help`, in their order."""
+
+    FILES = "Files"
+    TEXT = "Model and text"
+    TRAINING = "Training"
+    EVALUATION = "Evaluation and prediction"
+    DEVICES = "Devices"
+    HOROVOD = "Horovod"
+    FURTHER = "Further"
+    HIDDEN = "Without effect"
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What a field of a settings dataclass says about itself; see `setting`."""
+
+    help: str
+    group: Group
+    affects_training: bool
+    lower: float | None
+    upper: float | None
+    excludes_lower: bool
+    excludes_upper: bool
+    choices: tuple[str, ...]
+    path: str | None
 
 
 def setting(
     default: Any,
     help: str,
     *,
+    group: Group = Group.FURTHER,
+    affects_training: bool = True,
     lower: float | None = 0,
     upper: float | None = None,
     excludes_lower: bool = False,
     excludes_upper: bool = False,
-    choices: Sequence[str] | None = None,
+    choices: Sequence[str] = (),
+    path: str | None = None,
 ) -> Any:
     """Declare a field of a settings dataclass.
 
     Args:
       default: default value.
-      help: one or two sentences for `--help`.
+      help: one or two sentences for `--help` and the documentation.
+      group: group of `--help`; its settings are shown in the order of their declaration.
+      affects_training: whether another value can change what training makes of the same inputs. A
+        resumed run warns if such a setting has changed.
       lower: smallest valid number; None for no limit.
       upper: largest valid number; None for no limit, or 2^31 - 1 for whole numbers.
       excludes_lower: whether numbers must be greater than `lower`.
       excludes_upper: whether numbers must be less than `upper`.
-      choices: valid words.
+      choices: valid words; empty for any.
+      path: for a path its kind: `paths.PATH`, `PATHS` or `CHECKPOINT_PATH`.
     """
-    metadata = {
-        "help": help,
-        "bounds": {
-            "lower": lower,
-            "upper": upper,
-            "excludes_lower": excludes_lower,
-            "excludes_upper": excludes_upper,
-        },
-        "choices": choices,
-    }
-    return dataclasses.field(default=default, metadata=metadata)
+    declaration = Declaration(
+        help,
+        group,
+        affects_training,
+        lower,
+        upper,
+        excludes_lower,
+        excludes_upper,
+        tuple(choices),
+        path,
+    )
+    return dataclasses.field(default=default, metadata={_METADATA: declaration})
 
 
-def path_setting(help: str, default: str | None = None, *, kind: str = PATH) -> Any:
+def path_setting(
+    help: str,
+    default: str | None = None,
+    *,
+    kind: str = PATH,
+    group: Group = Group.FILES,
+) -> Any:
     """Declare a field for a path; `flags.read` checks it, and replaces `~` by the home directory.
 
+    Training depends on the contents of files, not on their paths.
+
     Args:
-      help: one or two sentences for `--help`.
+      help: one or two sentences for `--help` and the documentation.
       default: default path.
       kind: `paths.PATH`, `PATHS` or `CHECKPOINT_PATH`.
+      group: group of `--help`.
     """
-    field = setting(default, help)
-    return dataclasses.field(default=default, metadata={**field.metadata, "path": kind})
+    return setting(default, help, group=group, affects_training=False, path=kind)
 
 
-def without_influence(settings_class: type) -> set[str]:
-    """Names of the settings that cannot change what training makes of the same inputs.
+@dataclass(frozen=True)
+class Setting:
+    """A setting of a settings dataclass: its field with the declaration and the type.
 
-    A class of settings lists its own in `WITHOUT_INFLUENCE`. Paths belong there: the contents of
-    the files are compared.
+    Attributes:
+      name: name of the field and of the flag.
+      default: default value in this class.
+      kind: type of a value: `bool`, `int`, `float`, `str` or `list`.
+      is_optional: whether the value may be None.
+      declaration: what the field was declared with, in this class or one of its bases.
     """
-    listed = (vars(owner).get("WITHOUT_INFLUENCE", ()) for owner in settings_class.__mro__)
-    return {name for names in listed for name in names}
+
+    name: str
+    default: Any
+    kind: type
+    is_optional: bool
+    declaration: Declaration
+
+    @property
+    def bounds(self) -> Bounds | None:
+        """Bounds of a number; None for a setting of another type."""
+        if self.kind not in (int, float):
+            return None
+        declared, upper = self.declaration, self.declaration.upper
+        if self.kind is int and upper is None:
+            upper = LARGEST_INT
+        return Bounds(
+            self.kind is int,
+            declared.lower,
+            upper,
+            declared.excludes_lower,
+            declared.excludes_upper,
+        )
+
+    @property
+    def valid_values(self) -> str:
+        """The valid values in words, such as "a number of at least 0"."""
+        if self.declaration.choices:
+            return f"one of {', '.join(self.declaration.choices)}"
+        if self.bounds:
+            return str(self.bounds)
+        return {bool: "true or false", list: "words separated by commas"}.get(self.kind, "text")
+
+    def allows(self, value: Any) -> bool:
+        """Whether a value has the right type and is within the bounds; paths are not checked."""
+        if value is None or self.declaration.path:
+            return value is not None or self.is_optional
+        if self.declaration.choices:
+            return value in self.declaration.choices
+        return self.bounds.allow(value) if self.bounds else isinstance(value, self.kind)
+
+    def refusal(self, value: Any) -> str:
+        """Describe an invalid value, for an error message."""
+        if isinstance(value, float):
+            text = f"{value:g}"
+        else:
+            text = value if isinstance(value, str) else shown(value)
+        return f"--{self.name}={text}: give {self.valid_values}"
 
 
-def metadata_of(settings_class: type, name: str) -> Mapping[str, Any]:
-    """Metadata of a field declared by `setting` in the class or one of its bases."""
+@functools.lru_cache(maxsize=None)
+def settings_of(settings_class: type) -> dict[str, Setting]:
+    """Settings of a dataclass by name, in the order of its fields.
+
+    Raises:
+      TypeError: if a field is not declared by `setting`, in the class or one of its bases.
+    """
+    hints = typing.get_type_hints(settings_class)
+    settings = {}
+    for field in dataclasses.fields(settings_class):
+        kinds = typing.get_args(hints[field.name]) if _is_union(hints[field.name]) else ()
+        (kind,) = set(kinds or [hints[field.name]]) - {type(None)}
+        settings[field.name] = Setting(
+            field.name,
+            field.default,
+            typing.get_origin(kind) or kind,
+            type(None) in kinds,
+            _declaration_of(settings_class, field.name),
+        )
+    return settings
+
+
+def _is_union(hint: Any) -> bool:
+    return typing.get_origin(hint) is typing.Union
+
+
+def _declaration_of(settings_class: type, name: str) -> Declaration:
     for owner in settings_class.__mro__:
-        field = getattr(owner, "__dataclass_fields__", {}).get(name)
-        if field is not None and field.metadata:
-            return field.metadata
+        field = vars(owner).get(_FIELDS, {}).get(name)
+        if field is not None and _METADATA in field.metadata:
+            declaration: Declaration = field.metadata[_METADATA]
+            return declaration
     raise TypeError(f"{settings_class.__name__}.{name} is not declared by `setting`")
 
 
-def kind_of(field: dataclasses.Field) -> str:
-    """Type of a field without None: "int" for "int | None"."""
-    return field.type.split(" ")[0]
+def grouped(settings_class: type) -> dict[Group, list[Setting]]:
+    """Settings of a dataclass by group; those declared by the class itself first, then its bases'.
+
+    Groups without a setting are left out.
+    """
+    settings = settings_of(settings_class)
+    names = dict.fromkeys(name for owner in settings_class.__mro__ for name in _declared_in(owner))
+    groups: dict[Group, list[Setting]] = {group: [] for group in Group}
+    for name in names:
+        groups[settings[name].declaration.group].append(settings[name])
+    return {group: found for group, found in groups.items() if found}
 
 
-def bounds_of(settings_class: type, field: dataclasses.Field) -> Bounds | None:
-    """Bounds of a number; None for a field of another type."""
-    kind = kind_of(field)
-    if kind not in ("int", "float"):
-        return None
-    limits = dict(metadata_of(settings_class, field.name)["bounds"])
-    if kind == "int" and limits["upper"] is None:
-        limits["upper"] = LARGEST_INT
-    return Bounds(kind == "int", **limits)
-
-
-def valid_values(settings_class: type, field: dataclasses.Field) -> str:
-    """The valid values of a field in words, such as "a number of at least 0"."""
-    choices = metadata_of(settings_class, field.name)["choices"]
-    if choices:
-        return f"one of {', '.join(choices)}"
-    other = {"bool": "true or false", "list[str]": "words separated by commas"}
-    return str(bounds_of(settings_class, field) or other.get(kind_of(field), "text"))
-
-
-def is_valid(settings_class: type, field: dataclasses.Field, value: Any) -> bool:
-    """Whether a value has the type of a field and is within its bounds; paths are not checked."""
-    metadata = metadata_of(settings_class, field.name)
-    choices = metadata["choices"]
-    if value is None or "path" in metadata:
-        return value is not None or field.type.endswith("| None")
-    if choices:
-        return value in choices
-    types = {"bool": bool, "str": str, "list[str]": list}
-    if kind_of(field) in types:
-        return isinstance(value, types[kind_of(field)])
-    bounds = bounds_of(settings_class, field)
-    return bounds is None or bounds.allow(value)
+def _declared_in(settings_class: type) -> Iterator[str]:
+    """Yield the names of the settings that a class declares itself."""
+    inherited = {
+        id(field)
+        for base in settings_class.__mro__[1:]
+        for field in vars(base).get(_FIELDS, {}).values()
+    }
+    for field in vars(settings_class).get(_FIELDS, {}).values():
+        if _METADATA in field.metadata and id(field) not in inherited:
+            yield field.name
 
 
 def changed_values(settings: Any) -> dict[str, Any]:
     """Values of the settings that are not the script's defaults, by name."""
     return {
-        field.name: getattr(settings, field.name)
-        for field in dataclasses.fields(settings)
-        if getattr(settings, field.name) != field.default
+        name: getattr(settings, name)
+        for name, setting in settings_of(type(settings)).items()
+        if getattr(settings, name) != setting.default
     }
 
 
 def wrong_values(settings: Any) -> list[str]:
     """Describe the values of a settings object that are out of bounds, for error messages."""
     return [
-        wrong_value(type(settings), field, getattr(settings, field.name))
-        for field in dataclasses.fields(settings)
-        if not is_valid(type(settings), field, getattr(settings, field.name))
+        setting.refusal(getattr(settings, name))
+        for name, setting in settings_of(type(settings)).items()
+        if not setting.allows(getattr(settings, name))
     ]
-
-
-def wrong_value(settings_class: type, field: dataclasses.Field, value: Any) -> str:
-    """Describe an invalid value, for an error message."""
-    if isinstance(value, float):
-        text = f"{value:g}"
-    else:
-        text = value if isinstance(value, str) else shown(value)
-    return f"--{field.name}={text}: give {valid_values(settings_class, field)}"
-
-
-@dataclass(frozen=True)
-class TextSettings:
-    """Vocabulary, maximum length and case of the text."""
-
-    WITHOUT_INFLUENCE: ClassVar = ("vocab_file", "spm_model_file")
-    HELP_GROUPS: ClassVar = {
-        FILES: ("spm_model_file", "vocab_file"),
-        TEXT: ("max_seq_length", "do_lower_case"),
-    }
-
-    vocab_file: str | None = path_setting("Vocabulary file of the model. Default: in its folder.")
-    spm_model_file: str | None = path_setting(
-        "SentencePiece model file of the model. Default: in its folder."
-    )
-    max_seq_length: int = setting(
-        512, "Maximum length of the model's input, in pieces.", lower=1, upper=LONGEST_SEQUENCE
-    )
-    do_lower_case: bool = setting(
-        True, "Whether to lower-case text; true for the published models."
-    )
-
-    @property
-    def vocabulary(self) -> str | None:
-        """Path of the file to build the tokenizer from."""
-        return self.spm_model_file or self.vocab_file
-
-
-@dataclass(frozen=True)
-class TpuSettings:
-    """TPU flags, accepted so that existing commands run."""
-
-    WITHOUT_INFLUENCE: ClassVar = (
-        "use_tpu",
-        "iterations_per_loop",
-        "num_tpu_cores",
-        "tpu_name",
-        "tpu_zone",
-        "gcp_project",
-        "master",
-    )
-    HELP_GROUPS: ClassVar = {HIDDEN: WITHOUT_INFLUENCE}
-
-    use_tpu: bool = setting(False, "Must be false: TPUs are not supported.")
-    iterations_per_loop: int = setting(1000, "TPU flag without effect.")
-    num_tpu_cores: int = setting(8, "TPU flag without effect.")
-    tpu_name: str | None = setting(None, "TPU flag without effect.")
-    tpu_zone: str | None = setting(None, "TPU flag without effect.")
-    gcp_project: str | None = setting(None, "TPU flag without effect.")
-    master: str | None = setting(None, "TPU flag without effect.")
-
-
-@dataclass(frozen=True)
-class DeviceSettings:
-    """Device and processes of a run."""
-
-    WITHOUT_INFLUENCE: ClassVar = (
-        "use_horovod",
-        "enable_scoped_allocator",
-        "synapse_logger_start",
-    )
-    HELP_GROUPS: ClassVar = {
-        DEVICES: ("device", "synapse_logger_start"),
-        MANY_CARDS: (
-            "use_horovod",
-            "scale_learning_rate",
-            "horovod_compression",
-            "enable_scoped_allocator",
-        ),
-    }
-
-    device: str = setting(
-        "auto", "Device to run on; auto picks the best available.", choices=choice.NAMES
-    )
-    use_horovod: bool = setting(
-        False, "Whether to use several cards with Horovod, one process per card."
-    )
-    horovod_compression: str = setting(
-        "none",
-        "Compression of gradients sent between cards; fp16 halves the traffic.",
-        choices=("none", "fp16"),
-    )
-    enable_scoped_allocator: bool = setting(
-        False, "Whether to let Horovod's all-reduces share buffers; HPU only."
-    )
-    synapse_logger_start: int = setting(
-        100,
-        "First of the ten session runs to trace with HABANA_SYNAPSE_LOGGER=range, counted from 0 "
-        "at the start of the program.",
-    )
-
-
-@dataclass(frozen=True)
-class WorkerSettings:
-    """Processes that make records."""
-
-    WITHOUT_INFLUENCE: ClassVar = ("num_workers",)
-    HELP_GROUPS: ClassVar = {DEVICES: ("num_workers",)}
-
-    num_workers: int = setting(
-        0,
-        "Number of processes that make records; 0 for one on each core, or on each core of a rank. "
-        "The records do not depend on it.",
-        upper=_MOST_WORKERS,
-    )
-
-
-@dataclass(frozen=True)
-class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
-    """Files, training and prediction of a run."""
-
-    WITHOUT_INFLUENCE: ClassVar = (
-        "albert_config_file",
-        "output_dir",
-        "prediction_dir",
-        "init_checkpoint",
-        "do_train",
-        "dry_run",
-        "max_eval_examples",
-        "gradient_accumulation_steps",
-        "save_checkpoints_steps",
-        "save_summary_steps",
-        "keep_checkpoint_max",
-        "evaluate_after_training",
-        "use_einsum",
-        "length_buckets",
-        "export_dir",
-        "write_report",
-        "export_tflite",
-        "tflite_float16",
-    )
-    HELP_GROUPS: ClassVar = {
-        FILES: (
-            "init_checkpoint",
-            "output_dir",
-            "prediction_dir",
-            "export_dir",
-            "export_tflite",
-            "tflite_float16",
-            "albert_config_file",
-        ),
-        TRAINING: (
-            "do_train",
-            "dry_run",
-            "learning_rate",
-            "train_batch_size",
-            "gradient_accumulation_steps",
-            "save_checkpoints_steps",
-            "keep_checkpoint_max",
-            "seed",
-            "deterministic_run",
-            "max_train_examples",
-            "save_summary_steps",
-            "compute_padding",
-            "use_einsum",
-        ),
-        EVALUATION: (
-            "evaluate_after_training",
-            "early_stopping_evaluations",
-            "max_eval_examples",
-            "length_buckets",
-        ),
-    }
-
-    albert_config_file: str | None = path_setting(
-        "Model config, a JSON file. Default: in the folder of the model."
-    )
-    output_dir: str | None = path_setting(
-        "Directory for all outputs: checkpoints, features, results.", kind=CHECKPOINT_PATH
-    )
-    prediction_dir: str | None = path_setting(
-        "Directory for the results of a run without training. Default: predictions/<name of the "
-        "file> in output_dir if that has the checkpoints of a training run, else output_dir."
-    )
-    init_checkpoint: str | None = path_setting(
-        "Model to start from: its folder (model.ckpt-best in it, or else the latest checkpoint), "
-        "or a checkpoint, as a prefix or one of its files. Ignored when the run resumes from its "
-        "own checkpoint.",
-        kind=CHECKPOINT_PATH,
-    )
-    do_train: bool = setting(False, "Whether to train.")
-    dry_run: bool = setting(
-        False,
-        "Whether to check everything, try a few steps, say what the run would do, and end without "
-        "leaving anything in output_dir.",
-    )
-    train_batch_size: int = setting(
-        32, "Examples in a step, per card.", lower=1, upper=LARGEST_BATCH
-    )
-    gradient_accumulation_steps: int = setting(
-        1,
-        "Number of micro-batches to split a batch into. They run one after the other, to save "
-        "memory; the update is the same.",
-        lower=1,
-    )
-    max_train_examples: int | None = setting(
-        None, "Number of examples to train on, spread over the training set; for a try.", lower=1
-    )
-    max_eval_examples: int | None = setting(
-        None, "Number of examples to evaluate on, spread over each set; for a try.", lower=1
-    )
-    learning_rate: float = setting(5e-5, "Peak learning rate.", upper=1000)
-    scale_learning_rate: bool = setting(
-        True, "Whether to multiply the learning rate by the number of cards."
-    )
-    save_checkpoints_steps: int = setting(5000, "Steps between checkpoints.", lower=1)
-    save_summary_steps: int = setting(100, "Steps between TensorBoard events.", lower=1)
-    keep_checkpoint_max: int = setting(
-        5,
-        "Number of recent checkpoints to keep beside the best; 0 keeps all. None is removed before "
-        "it has been evaluated.",
-        lower=0,
-    )
-    evaluate_after_training: bool = setting(
-        False,
-        "Whether to evaluate the checkpoints when training has ended, and not each as soon as it "
-        "is saved.",
-    )
-    early_stopping_evaluations: int = setting(
-        0,
-        "Number of evaluations in a row without a better checkpoint after which training ends; 0 "
-        "for never.",
-        lower=0,
-    )
-    use_einsum: bool = setting(
-        False, "Whether to compute projections with einsum instead of matrix products."
-    )
-    compute_padding: bool = setting(
-        False,
-        "Whether to compute the model for padding too, as published. It takes about twice as long, "
-        "and nothing but SQuAD's loss depends on it.",
-    )
-    seed: int = setting(
-        12345,
-        "Seed of the initial weights, of dropout, and of the order and the dynamic masks of the "
-        "records.",
-        lower=0,
-        upper=(1 << 31) - 1,
-    )
-    deterministic_run: bool = setting(
-        False,
-        "Whether to make runs reproducible to the bit: one reading thread, no dropout.",
-    )
-    length_buckets: list[str] | None = setting(
-        None,
-        "Lengths to pad inputs to in prediction; max_seq_length is always included, and alone pads "
-        "to full length. Default: on an HPU multiples of 128; elsewhere, inputs are sorted by "
-        "length, and a batch is as long as its longest.",
-    )
-    write_report: bool = setting(
-        True, "Whether to write the page report.html about the run and its predictions."
-    )
-    export_dir: str | None = path_setting(
-        "Directory to export the best checkpoint to, as a SavedModel.", kind=CHECKPOINT_PATH
-    )
-    export_tflite: str | None = path_setting(
-        "File to export the best checkpoint to, for TensorFlow Lite.",
-    )
-    tflite_float16: bool = setting(
-        False, "Whether that file has its weights in float16, which halves its size."
-    )
-
-    @property
-    def exports(self) -> bool:
-        """Whether a checkpoint is to be exported."""
-        return bool(self.export_dir or self.export_tflite)

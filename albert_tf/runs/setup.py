@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from albert_tf.devices.bfloat16 import ConversionConfig
 from albert_tf.devices.device import Device
-from albert_tf.runs.settings import RunSettings
+from albert_tf.runs.options import RunSettings
 from albert_tf.runs.shards import ExampleShard, FileShard
 from albert_tf.runs.task import Schedule, Task
 

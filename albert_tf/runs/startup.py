@@ -25,8 +25,9 @@ from albert_tf.runs import (
 )
 from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT
 from albert_tf.runs.model import model_shapes
+from albert_tf.runs.options import RunSettings
 from albert_tf.runs.problems import Problems
-from albert_tf.runs.settings import RunSettings, wrong_values
+from albert_tf.runs.settings import wrong_values
 from albert_tf.runs.setup import Setup
 from albert_tf.runs.shards import open_shard
 from albert_tf.runs.task import DataSet, RecordFiles, Task

@@ -25,8 +25,8 @@ from albert_tf.nn.config import AlbertConfig
 from albert_tf.records.record_files import RecordFields, RecordValues
 from albert_tf.report.blocks import Section
 from albert_tf.runs import serving
+from albert_tf.runs.options import RunSettings
 from albert_tf.runs.problems import Problems
-from albert_tf.runs.settings import RunSettings
 from modeling import AlbertModel
 from tokenization import FullTokenizer
 

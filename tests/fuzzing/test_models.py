@@ -16,7 +16,7 @@ from albert_tf.huggingface.weights import read_tensors
 from albert_tf.nn.config import AlbertConfig
 from albert_tf.runs import checkpoint_files, checkpoints, model_files, model_folder
 from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT, STATE_FILE
-from albert_tf.runs.settings import TextSettings
+from albert_tf.runs.options import TextSettings
 from albert_tf.squad.settings import AnswerSettings
 from golden import checkpoint_of, tiny_config
 from mutations import COUNT, MANY, check_reader, mutated_bytes, mutated_json

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
+from typing import List, Optional
 
+import make_flags_page
 import pytest
 from absl import flags
 
@@ -24,7 +24,8 @@ from albert_tf.pretraining.settings import RecordSettings
 from albert_tf.runs import flags as run_flags
 from albert_tf.runs import startup
 from albert_tf.runs.help_text import help_text
-from albert_tf.runs.settings import TpuSettings, bounds_of, setting
+from albert_tf.runs.options import TpuSettings
+from albert_tf.runs.settings import setting, settings_of
 from albert_tf.squad.v1 import SquadV1Task
 from scripts import ROOT, fail, run_script
 
@@ -51,222 +52,28 @@ SETTINGS_CLASSES = (
     DataSetSettings,
 )
 
-SHARED = {
-    "albert_config_file": None,
-    "vocab_file": None,
-    "spm_model_file": None,
-    "init_checkpoint": None,
-    "prediction_dir": None,
-    "dry_run": False,
-    "do_lower_case": True,
-    "save_checkpoints_steps": 5000,
-    "keep_checkpoint_max": 5,
-    "iterations_per_loop": 1000,
-    "use_einsum": False,
-    "use_horovod": False,
-    "horovod_compression": "none",
-    "enable_scoped_allocator": False,
-    "deterministic_run": False,
-    "seed": 12345,
-    "scale_learning_rate": True,
-    "evaluate_after_training": False,
-    "early_stopping_evaluations": 0,
-    "use_tpu": False,
-    "tpu_name": None,
-    "tpu_zone": None,
-    "gcp_project": None,
-    "master": None,
-    "num_tpu_cores": 8,
-    "device": "auto",
-    "num_workers": 0,
-    "length_buckets": None,
-    "export_dir": None,
-    "export_tflite": None,
-    "write_report": True,
-    "compute_padding": False,
-    "tflite_float16": False,
-    "gradient_accumulation_steps": 1,
-    "max_train_examples": None,
-    "max_eval_examples": None,
-    "synapse_logger_start": 100,
-}
-SQUAD = {
-    "scale_learning_rate": False,
-    "do_train": True,
-    "do_predict": True,
-    "output_dir": str(Path.home() / "tmp"),
-    "train_file": None,
-    "predict_file": None,
-    "train_feature_file": None,
-    "predict_feature_file": None,
-    "predict_feature_left_file": None,
-    "max_seq_length": 384,
-    "doc_stride": 128,
-    "max_query_length": 64,
-    "train_batch_size": 32,
-    "predict_batch_size": 8,
-    "learning_rate": 5e-5,
-    "num_train_epochs": 2.0,
-    "train_steps": -1,
-    "warmup_proportion": 0.1,
-    "n_best_size": 20,
-    "max_answer_length": 30,
-}
-SQUAD_V2 = {
-    **SQUAD,
-    "do_train": False,
-    "do_predict": False,
-    "num_train_epochs": 3.0,
-    "save_checkpoints_steps": 1000,
-    "start_n_top": 5,
-    "end_n_top": 5,
-    "dropout_prob": 0.1,
-    "null_score_diff_threshold": None,
-}
-
-CLASSIFICATION = {
-    "data_dir": None,
-    "task_name": None,
-    "cached_dir": None,
-    "output_dir": None,
-    "do_train": False,
-    "do_eval": False,
-    "do_predict": False,
-    "max_seq_length": 512,
-    "train_batch_size": 32,
-    "eval_batch_size": 8,
-    "predict_batch_size": 8,
-    "learning_rate": 5e-5,
-    "train_step": 1000,
-    "num_train_epochs": None,
-    "warmup_step": 0,
-    "warmup_proportion": None,
-    "optimizer": "adamw",
-    "threshold_to_export": None,
-}
-CLASSIFIER = {
-    **CLASSIFICATION,
-    "train_file": None,
-    "dev_file": None,
-    "test_file": None,
-    "file_format": None,
-    "text_column": None,
-    "second_text_column": None,
-    "label_column": None,
-    "regression": False,
-    "dev_share": 0.0,
-    "metric": None,
-    "class_weights": "none",
-    "all_probabilities": False,
-}
-RACE = {
-    **CLASSIFICATION,
-    "task_name": "race",
-    "train_file": None,
-    "eval_file": None,
-    "predict_file": None,
-    "do_train": True,
-    "do_eval": True,
-    "max_qa_length": 128,
-    "high_only": False,
-    "middle_only": False,
-    "dropout_prob": 0.1,
-    "learning_rate": 1e-5,
-    "train_step": 12000,
-    "warmup_step": 1000,
-    "save_checkpoints_steps": 100,
-}
-PRETRAINING = {
-    "input_file": None,
-    "eval_file": None,
-    "output_dir": None,
-    "do_train": True,
-    "do_eval": False,
-    "max_seq_length": 512,
-    "max_predictions_per_seq": 20,
-    "train_batch_size": 4096,
-    "eval_batch_size": 64,
-    "optimizer": "lamb",
-    "learning_rate": 0.00176,
-    "poly_power": 1.0,
-    "num_train_steps": 125000,
-    "num_warmup_steps": 3125,
-    "start_warmup_step": 0,
-    "max_eval_steps": 100,
-    "init_from_group0": False,
-    "masked_lm_budget": 0,
-}
-PRETRAINING_DATA = {
-    "input_file": None,
-    "output_file": None,
-    "vocab_file": None,
-    "spm_model_file": None,
-    "input_file_mode": "r",
-    "do_lower_case": True,
-    "do_whole_word_mask": True,
-    "do_permutation": False,
-    "favor_shorter_ngram": True,
-    "random_next_sentence": False,
-    "max_seq_length": 512,
-    "ngram": 3,
-    "max_predictions_per_seq": 20,
-    "random_seed": 12345,
-    "dupe_factor": 40,
-    "masked_lm_prob": 0.15,
-    "short_seq_prob": 0.1,
-    "num_workers": 0,
-}
-LIST_FLAGS = """
-import json, sys
+IMPORTED = """
+import importlib, json, sys
 from absl import flags
-from albert_tf.runs import flags as run_flags
-script, settings = sys.argv[1:]
-settings_class = getattr(__import__(script), settings)
-defined = set(flags.FLAGS)
-run_flags.define(settings_class)
-print(json.dumps({
-    "at import": sorted(set(flags.FLAGS) & set(vars(run_flags.read(settings_class))) & defined),
-    "defaults": vars(run_flags.read(settings_class)),
-    "tensorflow": "tensorflow" in sys.modules,
-}))
+import albert_tf.runs.launch  # defines absl's own
+before = set(flags.FLAGS)
+importlib.import_module(sys.argv[1])
+print(json.dumps([sorted(set(flags.FLAGS) - before), "tensorflow" in sys.modules]))
 """
 
 
-def flags_of(script, settings="Settings"):
-    """Names of the flags defined by importing a script, and the defaults of all its flags."""
-    listed = subprocess.run(
-        [sys.executable, "-c", LIST_FLAGS, script, settings],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return json.loads(listed.stdout)
+@pytest.mark.parametrize("script", [name[:-3] for name in SCRIPTS_WITH_HELP if "/" not in name])
+def test_scripts_are_imported_without_tensorflow_and_flags(script):
+    """Existing programs import run_pretraining and set its flags; the others define none."""
+    program = [sys.executable, "-c", IMPORTED, script]
+    listed = subprocess.run(program, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    expected = settings_of(run_pretraining.Settings) if script == "run_pretraining" else ()
+    assert json.loads(listed) == [sorted(expected), False]
 
 
-@pytest.mark.parametrize(
-    ("script", "settings", "own"),
-    [
-        ("run_squad_v1", "Settings", SQUAD),
-        ("run_squad_v2", "Settings", SQUAD_V2),
-        ("run_classifier", "Settings", CLASSIFIER),
-        ("run_race", "RaceSettings", RACE),
-        ("run_pretraining", "Settings", PRETRAINING),
-    ],
-)
-def test_flags(script, settings, own):
-    flags = flags_of(script, settings)
-    assert flags["defaults"] == {**SHARED, **own, "save_summary_steps": 100}
-    assert not flags["tensorflow"]
-    # Existing programs import run_pretraining and set its flags; the others define none.
-    expected = sorted(flags["defaults"]) if script == "run_pretraining" else []
-    assert flags["at import"] == expected
-
-
-def test_flags_of_create_pretraining_data():
-    flags = flags_of("create_pretraining_data", "RecordSettings")
-    assert flags["defaults"] == PRETRAINING_DATA
-    assert not flags["tensorflow"]
+def test_the_page_of_flags_is_up_to_date():
+    """It shows all defaults, on which existing commands rely."""
+    assert make_flags_page.PAGE.read_text(encoding="utf-8") == make_flags_page.page(), "make docs"
 
 
 def test_each_script_has_its_defaults_whichever_defines_a_flag():
@@ -286,10 +93,10 @@ class ToySettings:
 
     count: int = setting(3, "A number.", lower=1, upper=5)
     share: float = setting(0.5, "A share.", lower=0)
-    name: str | None = setting(None, "A name.")
+    name: Optional[str] = setting(None, "A name.")
     kind: str = setting("a", "A kind.", choices=("a", "b"))
     is_on: bool = setting(True, "A switch.")
-    words: list[str] | None = setting(None, "Some words.")
+    words: Optional[List[str]] = setting(None, "Some words.")
 
 
 def read_toy(*arguments):
@@ -350,11 +157,7 @@ def test_every_numeric_flag_refuses_absurd_values(value):
         "null_score_diff_threshold": ("-1000000", "2147483648"),
     }
     for settings_class in SETTINGS_CLASSES:
-        names = [
-            field.name
-            for field in dataclasses.fields(settings_class)
-            if bounds_of(settings_class, field)
-        ]
+        names = [name for name, setting in settings_of(settings_class).items() if setting.bounds]
         values = flags.FlagValues()
         run_flags.define(settings_class, values)
         values(["test", *(f"--{name}={value}" for name in names)])
@@ -421,11 +224,11 @@ def test_help_shows_the_flags_in_groups():
         "Training",
         "Evaluation and prediction",
         "Devices",
-        "Many cards",
+        "Horovod",
     ]
     assert groups["Files"][:4] == ["train_file", "predict_file", "init_checkpoint", "output_dir"]
     assert groups["Devices"][0] == "device"
-    assert groups["Many cards"][0] == "use_horovod"
+    assert groups["Horovod"][0] == "use_horovod"
     assert (
         "\n  --max_seq_length=N\n      Maximum length of the model's input, in pieces. [384]"
         in text
@@ -439,8 +242,8 @@ def test_help_shows_every_flag_that_has_an_effect(settings_class):
     shown = [
         name for names in shown_flags(help_text(settings_class, "")).values() for name in names
     ]
-    without_effect = {f.name for f in dataclasses.fields(TpuSettings)} | {"task_name"}
-    fields = {field.name for field in dataclasses.fields(settings_class)}
+    without_effect = {*settings_of(TpuSettings), "task_name"}
+    fields = set(settings_of(settings_class))
     assert len(shown) == len(set(shown))
     assert fields - without_effect <= set(shown) <= fields
-    assert not set(shown) & {field.name for field in dataclasses.fields(TpuSettings)}
+    assert not set(shown) & set(settings_of(TpuSettings))
