@@ -108,7 +108,13 @@ def _layer_norm(inputs, beta, gamma, axes, epsilon):
     standardized, inverse_deviation, axes = _standardized(inputs, axes, epsilon)
     return gradients.override(
         _layer_norm_gradient,
-        *(standardized * gamma + beta, inputs, axes, standardized, inverse_deviation, gamma, beta),
+        standardized * gamma + beta,
+        inputs,
+        axes,
+        standardized,
+        inverse_deviation,
+        gamma,
+        beta,
     )
 
 

@@ -4,3 +4,5 @@ Imports point down: scripts, then tasks (`squad`, `glue`, `race`, `own_data`, `p
 `classification`, which some tasks share, `runs`, `records`, the top-level `modeling` and
 `optimization`, `nn`, `devices`, and `errors` at the bottom.
 """
+
+__version__ = "1.0.0"

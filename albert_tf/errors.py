@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Sequence
 
-_LISTED_PROBLEMS = 5
 _LONGEST_LINE, _LONGEST_END = 2000, 400  # characters; the remedy is at the end
 
 
@@ -28,11 +27,11 @@ class SharedInputError(InputError):
     """`InputError` raised by all processes of a run together, and printed by rank 0 only."""
 
 
-def listed(problems: Sequence[str]) -> str:
-    """Join the first few problems of a file into one line, and count the rest."""
-    unlisted = len(problems) - _LISTED_PROBLEMS
-    more = f"; and {unlisted} more like these" if unlisted > 0 else ""
-    return "; ".join(problems[:_LISTED_PROBLEMS]) + more
+def listed(items: Sequence[str], most: int = 5, separator: str = ", ") -> str:
+    """Join the first few items, and count the rest: "a, b and 3 more"."""
+    unlisted = len(items) - most
+    more = f" and {unlisted} more" if unlisted > 0 else ""
+    return separator.join(items[:most]) + more
 
 
 def _as_line(text):

@@ -11,14 +11,25 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Iterator, Mapping
 
 from albert_tf.bounds import Bounds
 from albert_tf.errors import InputError
 
+FORMAT = "format"  # key of the version of a file's structure, in files of this project
+
 _LONGEST_SHOWN = 60  # characters of a value in a message
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class FormatError(InputError):
+    """Error for a file whose structure is of another version of this project."""
+
+
+def versioned(version: int, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of a file of this project, with the version of its structure in front."""
+    return {FORMAT: version, **values}
 
 
 class JsonObject:
@@ -84,6 +95,19 @@ class JsonObject:
         """Yield the objects in a list; `InputError` if it is missing or has other values."""
         for index, value in enumerate(self.list(key)):
             yield self._child(value, f"{self._prefix}{key}[{index}]")
+
+    def check_format(self, version: int) -> None:
+        """Check the version of the file's structure.
+
+        Raises:
+          FormatError: if it is another one, or is missing.
+        """
+        found = self.values.get(FORMAT)
+        if type(found) is not int or found != version:
+            raise FormatError(
+                f"{self.file}: its format is {shown(found)}, this version of the project reads "
+                f"{version}; {self.remedy}"
+            )
 
     def error(self, problem: str) -> InputError:
         """Make an error with the file and the remedy."""
@@ -173,6 +197,11 @@ def object_in(text: str) -> dict[str, Any]:
                 "character"
             )
     return value
+
+
+def encoded(value: Any) -> bytes:
+    """Contents of a JSON file of this project."""
+    return (json.dumps(value, indent=4) + "\n").encode()
 
 
 def shown(value: Any) -> str:

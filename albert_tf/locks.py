@@ -225,7 +225,8 @@ def only_run(lock_path: Path, what: str, remedy: str) -> Lock | None:
             raise
         logging.warning(
             "%s: this file system does not support locks (%s): do not start two runs in it at once",
-            *(what, error.strerror),
+            what,
+            error.strerror,
         )
         return None
 

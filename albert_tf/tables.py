@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Iterable, Iterator, Mapping, Sequence
 
 from albert_tf import json_files
-from albert_tf.errors import InputError
+from albert_tf.errors import InputError, listed
 
 FORMATS = ("csv", "tsv", "jsonl")
 
@@ -36,7 +36,6 @@ _MARK = b"\xef\xbb\xbf"  # byte-order mark in UTF-8
 _BLOCK = 64  # rows between two known offsets
 _COPIED = 1 << 20  # bytes
 _LONGEST_FIELD = 1 << 24  # characters; a quote that is never closed ends there
-_LISTED_LINES = 5
 _MOST_KINDS = 20
 
 
@@ -312,7 +311,7 @@ class RowProblems:
 
     def __init__(self):
         """Make an empty collection."""
-        self._found = {}  # from the kind to the first text, the number of rows, the first lines
+        self._found = {}  # from the kind to the first text and the lines
         self._num_others = 0  # rows with further kinds
 
     def __bool__(self) -> bool:
@@ -324,19 +323,16 @@ class RowProblems:
         if kind not in self._found and len(self._found) == _MOST_KINDS:
             self._num_others += 1
             return
-        found = self._found.setdefault(kind, [problem, 0, []])
-        found[1] += 1
-        if len(found[2]) < _LISTED_LINES:
-            found[2].append(line)
+        _, lines = self._found.setdefault(kind, (problem, array.array("Q")))
+        lines.append(line)
 
     def messages(self, table: Table) -> list[str]:
         """Describe the problems of each kind in a line, such as "a.csv, lines 3, 7: not UTF-8"."""
         messages = []
-        for problem, count, lines in self._found.values():
-            places = ", ".join(map(str, lines))
-            more = f" and {count - len(lines)} more" if count > len(lines) else ""
-            word = "lines" if count > 1 else "line"
-            messages.append(f"{table.path}, {word} {places}{more}: {problem}")
+        for problem, lines in self._found.values():
+            word = "lines" if len(lines) > 1 else "line"
+            places = listed([*map(str, lines)])
+            messages.append(f"{table.path}, {word} {places}: {problem}")
         if self._num_others:
             messages.append(f"{table.path}: {self._num_others} rows with other problems")
         return messages

@@ -18,8 +18,15 @@ from make_squad import SUBJECTS, Fact, Writer, name_stems
 
 PARAPHRASE_COLUMNS = ("#1 ID", "#2 ID", "#1 String", "#2 String")
 SIMILARITY_COLUMNS = (
-    *("index", "genre", "filename", "year", "old_index", "source1", "source2"),
-    *("sentence1", "sentence2"),
+    "index",
+    "genre",
+    "filename",
+    "year",
+    "old_index",
+    "source1",
+    "source2",
+    "sentence1",
+    "sentence2",
 )
 
 

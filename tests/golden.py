@@ -135,7 +135,11 @@ def train_on_golden_rows(
         inputs["masked_lm_denominator"] = of_all
         train_op = optimization.create_optimizer(
             build(head, inputs=inputs)["loss"],
-            *(3e-4, 10, 3, False, optimizer),
+            3e-4,
+            10,
+            3,
+            False,
+            optimizer,
             gradient_accumulation_steps=micro_batches,
             horovod_compression=compression,
         )

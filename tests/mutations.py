@@ -20,9 +20,33 @@ MANY = 5 * COUNT  # for readers that take about a millisecond
 _ODD_BYTES = (b"", b"\0", b"\xff", b"\xef\xbb\xbf", b"\r", b"\n", b"\t", b"9" * 30, b"[" * 10_000)
 _ODD_NUMBERS = (b"-1", b"0", b"2147483648", b"9" * 30, b"9" * 5000, b"NaN", b"-Infinity", b"1e999")
 ODD_VALUES = (
-    *(None, True, False, "", "x", "\ud800", "0", "a\nb", "\0", "x" * 5000),
-    *([], {}, [None], {"x": None}, [[]], ["x", "x"]),
-    *(0, -1, 1, 1.5, 2**31, 2**63, 10**400, -(10**400), 1e308, float("nan"), float("inf")),
+    None,
+    True,
+    False,
+    "",
+    "x",
+    "\ud800",
+    "0",
+    "a\nb",
+    "\0",
+    "x" * 5000,
+    [],
+    {},
+    [None],
+    {"x": None},
+    [[]],
+    ["x", "x"],
+    0,
+    -1,
+    1,
+    1.5,
+    2**31,
+    2**63,
+    10**400,
+    -(10**400),
+    1e308,
+    float("nan"),
+    float("inf"),
 )
 
 _ODD_KEYS = ("", "x", "a\nb", "x" * 5000, "\ud800", "to_dict", "_problem", "__class__")

@@ -368,7 +368,10 @@ def test_text_to_answers_shows_both_metrics(tmp_path):
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     commands = re.findall(r"^python (\w+\.py)", output, re.MULTILINE)
     assert commands == [
-        *("create_pretraining_data.py", "run_pretraining.py", "run_squad_v1.py", "run_squad_v1.py"),
+        "create_pretraining_data.py",
+        "run_pretraining.py",
+        "run_squad_v1.py",
+        "run_squad_v1.py",
     ]
     metrics = (
         r"from_random  exact match +\d+\.\d  F1 +\d+\.\d\nfrom_text  exact match +\d+\.\d  F1 +"

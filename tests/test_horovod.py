@@ -213,8 +213,12 @@ def test_a_killed_rank_ends_the_run_and_it_resumes(trained, tmp_path):
 def start_and_wait(launcher, output_dir, text, **options):
     """Start a classifier's long training on two ranks, and wait for a line of its log."""
     flags = {
-        **{**CLASSIFIER_FLAGS, "train_step": 100_000, "train_batch_size": 2},
-        **{"output_dir": output_dir, "use_horovod": True, "save_checkpoints_steps": 100},
+        **CLASSIFIER_FLAGS,
+        "train_step": 100_000,
+        "train_batch_size": 2,
+        "output_dir": output_dir,
+        "use_horovod": True,
+        "save_checkpoints_steps": 100,
     }
     process = start(started_by(launcher, 2, command("run_classifier.py", flags)), **options)
     log = output_dir / "log.txt"
@@ -315,8 +319,11 @@ def test_servers_with_different_inputs(tmp_path):
     (tmp_path / "b.json").write_text(json.dumps(questions))
     one = ["-np", "1"]
     commands = [
-        *(*one, *squad(tmp_path / "out"), ":"),
-        *(*one, *squad(tmp_path / "out", train_file=tmp_path / "b.json")),
+        *one,
+        *squad(tmp_path / "out"),
+        ":",
+        *one,
+        *squad(tmp_path / "out", train_file=tmp_path / "b.json"),
     ]
     result = finish(start(["mpirun", *mpi_flags(), *commands]))
     (error,) = fail(result)
@@ -372,7 +379,10 @@ def test_own_data_on_two_ranks(tmp_path):
     rows = [{"text": f"{word} {n} {word}"} for n in range(13) for word in ("sun", "fog", "night")]
     labelled = [{**row, "label": row["text"][:1]} for row in rows[:-6]]
     flags = {
-        **{**OWN_DATA_FLAGS, "train_batch_size": 2, "train_step": 4, "dev_share": 0.25},
+        **OWN_DATA_FLAGS,
+        "train_batch_size": 2,
+        "train_step": 4,
+        "dev_share": 0.25,
         "train_file": write_rows(tmp_path / "train.csv", labelled),
         "test_file": write_rows(tmp_path / "new.jsonl.gz", rows),
         "class_weights": "balanced",
@@ -425,7 +435,9 @@ def test_race_on_two_ranks(tmp_path):
 def test_pretraining_on_two_ranks(pretraining_files, tmp_path):
     flags = {**PRETRAINING_FLAGS, "input_file": pretraining_files, "train_batch_size": 4}
     run_flags = {
-        **{"output_dir": tmp_path / "run", "use_horovod": True, "horovod_compression": "fp16"},
+        "output_dir": tmp_path / "run",
+        "use_horovod": True,
+        "horovod_compression": "fp16",
         "gradient_accumulation_steps": 2,
     }
     log = succeed(launch("gloo", 2, command("run_pretraining.py", {**flags, **run_flags})))

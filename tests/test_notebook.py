@@ -39,7 +39,7 @@ def tuned(tmp_path_factory, sample_tokenizer):
         path = f"{checkpoint_of('squad')}.{suffix}"
         shutil.copyfile(path, folder / f"model.ckpt-best.{suffix}")
     model_files.write_folder(
-        *(str(folder), str(TINY_CONFIG), sample_tokenizer, str(SAMPLE_MODEL), None, SETTINGS)
+        str(folder), str(TINY_CONFIG), sample_tokenizer, str(SAMPLE_MODEL), None, SETTINGS
     )
     return folder
 
@@ -102,6 +102,10 @@ def test_the_model_is_converted(executed, tuned):
     _, values = executed
     assert values["architecture"] == "AlbertForQuestionAnswering"
     assert {path.name for path in (tuned / "converted").iterdir()} == {
-        *("README.md", "config.json", "model.safetensors", "spiece.model", "tokenizer.json"),
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "spiece.model",
+        "tokenizer.json",
         "tokenizer_config.json",
     }

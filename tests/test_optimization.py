@@ -107,8 +107,14 @@ def test_optimizers_match_the_formulas(graph, optimizer_class):
         global_step,
     )
     assert {v.op.name for v in tf.global_variables()} == {
-        *("kernel", "kernel/adam_m", "kernel/adam_v", "bias", "bias/adam_m", "bias/adam_v"),
-        *("unused", "global_step"),
+        "kernel",
+        "kernel/adam_m",
+        "kernel/adam_v",
+        "bias",
+        "bias/adam_m",
+        "bias/adam_v",
+        "unused",
+        "global_step",
     }
     with tf.Session() as session:
         session.run(tf.global_variables_initializer())

@@ -88,8 +88,12 @@ def test_predictions_stand_beside_the_rows(finished):
     assert [row["prediction"] for row in predicted] == ["dark"] * 2 + ["bright"] * 2
     for row in predicted:
         assert list(row) == [
-            *("id", "text", "prediction", "probability"),
-            *("probability_bright", "probability_dark"),
+            "id",
+            "text",
+            "prediction",
+            "probability",
+            "probability_bright",
+            "probability_dark",
         ]
         assert row["probability"] == row[f"probability_{row['prediction']}"]
         both = float(row["probability_bright"]) + float(row["probability_dark"])
@@ -99,6 +103,7 @@ def test_predictions_stand_beside_the_rows(finished):
 def test_the_labels_are_kept(finished):
     folder, _ = finished
     expected = {
+        "format": 1,
         "regression": False,
         "labels": ["bright", "dark"],
         "counts": [48, 48],

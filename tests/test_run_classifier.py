@@ -31,13 +31,26 @@ from scripts import run_classifier as run
 from task_factory import make_setup
 
 RUN_FILES = {
-    *("checkpoint", "graph.pbtxt", "eval", "eval_results.json", "eval_results.txt"),
-    *("run.json", "log.txt"),
-    *("albert_config.json", "settings.json", "30k-clean.model", "30k-clean.vocab"),
-    *("mrpc_train.tf_record", "mrpc_train.tf_record.manifest.json"),
-    *("mrpc_eval.tf_record", "mrpc_eval.tf_record.manifest.json"),
-    *("mrpc_predict.tf_record", "mrpc_predict.tf_record.manifest.json"),
-    *("test_results.tsv", "test_results.tsv.manifest.json", "submit_results.tsv"),
+    "checkpoint",
+    "graph.pbtxt",
+    "eval",
+    "eval_results.json",
+    "eval_results.txt",
+    "run.json",
+    "log.txt",
+    "albert_config.json",
+    "settings.json",
+    "30k-clean.model",
+    "30k-clean.vocab",
+    "mrpc_train.tf_record",
+    "mrpc_train.tf_record.manifest.json",
+    "mrpc_eval.tf_record",
+    "mrpc_eval.tf_record.manifest.json",
+    "mrpc_predict.tf_record",
+    "mrpc_predict.tf_record.manifest.json",
+    "test_results.tsv",
+    "test_results.tsv.manifest.json",
+    "submit_results.tsv",
     *(
         f"model.ckpt-{step}.{suffix}"
         for step in (4, 8, 10, "best")

@@ -41,12 +41,21 @@ from scripts import run_pretraining as run
 from task_factory import make_setup
 
 METRICS = {
-    *("masked_lm_accuracy", "masked_lm_loss", "sentence_order_accuracy", "sentence_order_loss"),
+    "masked_lm_accuracy",
+    "masked_lm_loss",
+    "sentence_order_accuracy",
+    "sentence_order_loss",
 }
 RUN_FILES = {
-    *("checkpoint", "graph.pbtxt", "eval", "eval_results.json", "eval_results.txt"),
-    *("run.json", "log.txt"),
-    *("albert_config.json", "settings.json"),
+    "checkpoint",
+    "graph.pbtxt",
+    "eval",
+    "eval_results.json",
+    "eval_results.txt",
+    "run.json",
+    "log.txt",
+    "albert_config.json",
+    "settings.json",
     *(
         f"model.ckpt-{step}.{suffix}"
         for step in (4, 8, 10, "best")

@@ -37,13 +37,26 @@ from scripts import run_race as run
 from task_factory import make_setup
 
 RUN_FILES = {
-    *("checkpoint", "graph.pbtxt", "eval", "eval_results.json", "eval_results.txt"),
-    *("run.json", "log.txt"),
-    *("albert_config.json", "settings.json", "30k-clean.model", "30k-clean.vocab"),
-    *("race_train.tf_record", "race_train.tf_record.manifest.json"),
-    *("race_eval.tf_record", "race_eval.tf_record.manifest.json"),
-    *("race_predict.tf_record", "race_predict.tf_record.manifest.json"),
-    *("test_results.tsv", "test_results.tsv.manifest.json", "test_accuracy.json"),
+    "checkpoint",
+    "graph.pbtxt",
+    "eval",
+    "eval_results.json",
+    "eval_results.txt",
+    "run.json",
+    "log.txt",
+    "albert_config.json",
+    "settings.json",
+    "30k-clean.model",
+    "30k-clean.vocab",
+    "race_train.tf_record",
+    "race_train.tf_record.manifest.json",
+    "race_eval.tf_record",
+    "race_eval.tf_record.manifest.json",
+    "race_predict.tf_record",
+    "race_predict.tf_record.manifest.json",
+    "test_results.tsv",
+    "test_results.tsv.manifest.json",
+    "test_accuracy.json",
     *(
         f"model.ckpt-{step}.{suffix}"
         for step in (4, 8, 10, "best")

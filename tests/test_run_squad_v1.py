@@ -34,13 +34,25 @@ from scripts import (
 from task_factory import make_settings
 
 RUN_FILES = {
-    *("checkpoint", "graph.pbtxt", "eval", "eval_results.json", "eval_results.txt"),
-    *("run.json", "log.txt"),
-    *("albert_config.json", "settings.json", "30k-clean.model", "30k-clean.vocab"),
-    *("predictions.json", "nbest_predictions.json"),
-    *("train_features.tfrecord", "train_features.tfrecord.manifest.json"),
-    *("predict_features.tfrecord", "predict_features.tfrecord.manifest.json"),
-    *("predict_windows.tfrecord", "predict_windows.tfrecord.manifest.json"),
+    "checkpoint",
+    "graph.pbtxt",
+    "eval",
+    "eval_results.json",
+    "eval_results.txt",
+    "run.json",
+    "log.txt",
+    "albert_config.json",
+    "settings.json",
+    "30k-clean.model",
+    "30k-clean.vocab",
+    "predictions.json",
+    "nbest_predictions.json",
+    "train_features.tfrecord",
+    "train_features.tfrecord.manifest.json",
+    "predict_features.tfrecord",
+    "predict_features.tfrecord.manifest.json",
+    "predict_windows.tfrecord",
+    "predict_windows.tfrecord.manifest.json",
     *(
         f"model.ckpt-{step}.{suffix}"
         for step in (4, 8, 10, "best")

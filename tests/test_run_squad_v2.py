@@ -31,9 +31,20 @@ pytestmark = pytest.mark.xdist_group("run_squad_v2")  # one process makes the fi
 
 RESULTS = ("predictions.json", "nbest_predictions.json", "null_odds.json")
 FIGURES = [
-    *("best_f1", "best_f1_thresh", "best_exact", "best_exact_thresh"),
-    *("f1", "exact", "total", "HasAns_f1", "HasAns_exact", "HasAns_total"),
-    *("NoAns_f1", "NoAns_exact", "NoAns_total", "null_score_diff_threshold"),
+    "best_f1",
+    "best_f1_thresh",
+    "best_exact",
+    "best_exact_thresh",
+    "f1",
+    "exact",
+    "total",
+    "HasAns_f1",
+    "HasAns_exact",
+    "HasAns_total",
+    "NoAns_f1",
+    "NoAns_exact",
+    "NoAns_total",
+    "null_score_diff_threshold",
 ]
 
 
@@ -196,8 +207,11 @@ def test_the_exported_model_gives_the_outputs_of_the_head(tmp_path):
     signature = model.signatures["serving_default"]
     outputs = signature(**{name: tf.constant(values) for name, values in inputs.items()})
     assert {name: list(values.shape) for name, values in outputs.items()} == {
-        **{"start_top_index": [3, 5], "start_top_log_probs": [3, 5]},
-        **{"end_top_index": [3, 25], "end_top_log_probs": [3, 25], "cls_logits": [3]},
+        "start_top_index": [3, 5],
+        "start_top_log_probs": [3, 5],
+        "end_top_index": [3, 25],
+        "end_top_log_probs": [3, 25],
+        "cls_logits": [3],
     }
     for name, values in outputs.items():
         np.testing.assert_allclose(values, expected[name], rtol=1e-6, atol=1e-5, err_msg=name)

@@ -68,8 +68,12 @@ def end(process):
 def training(output_dir, **changes):
     """Command of a classifier's training, with dropout and without checkpoints on the way."""
     flags = {
-        **{**CLASSIFIER_FLAGS, "do_eval": False, "do_predict": False},
-        **{"train_step": STEPS, "save_checkpoints_steps": 100_000, "output_dir": output_dir},
+        **CLASSIFIER_FLAGS,
+        "do_eval": False,
+        "do_predict": False,
+        "train_step": STEPS,
+        "save_checkpoints_steps": 100_000,
+        "output_dir": output_dir,
         "gradient_accumulation_steps": 2,
     }
     return command("run_classifier.py", {**flags, **changes})
@@ -273,7 +277,9 @@ def test_workers_and_temporary_files_end_with_the_script(tmp_path):
     corpus.write_text("The keeper lit the lamp.\nThe tower stood by the sea.\n\n" * 50_000)
     flags = {
         **PRETRAINING_DATA_FLAGS,
-        **{"input_file": corpus, "output_file": tmp_path / "records", "num_workers": 2},
+        "input_file": corpus,
+        "output_file": tmp_path / "records",
+        "num_workers": 2,
         "dupe_factor": 40,
     }
     process = start(command("create_pretraining_data.py", flags))

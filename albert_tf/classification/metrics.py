@@ -45,7 +45,8 @@ def warn_of_one_label(
         logging.warning(
             "all %d predictions are %r: this checkpoint has learned nothing; train longer, or with "
             "another --learning_rate",
-            *(len(predictions), names[predictions[0]]),
+            len(predictions),
+            names[predictions[0]],
         )
 
 

@@ -89,7 +89,9 @@ def read_config(path: str) -> ConversionConfig:
     lists = json_files.read(path, f"the file of {VARIABLE}", remedy).values
     problems = _problems(lists)
     if problems:
-        raise InputError(f"{path} ({VARIABLE}): {listed(problems)}; correct the file")
+        raise InputError(
+            f"{path} ({VARIABLE}): {listed(problems, separator='; ')}; correct the file"
+        )
     return ConversionConfig(**lists)
 
 

@@ -111,7 +111,8 @@ def _end_stalled(limit):
     logging.error(
         "the other processes have not answered for %d s: one has hung or was stopped, or its "
         "server is down; the same command resumes from the last checkpoint (%s sets the limit)",
-        *(limit, _STALL_SHUTDOWN),
+        limit,
+        _STALL_SHUTDOWN,
     )
 
 

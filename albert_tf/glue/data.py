@@ -240,10 +240,12 @@ def read_examples(path: str, task: GlueTask, split: str) -> list[Example]:
 
     if incomplete and split == "train" and task.has_broken_training_rows:
         message = "%s: skipped %d broken rows, as the published file has some: %s"
-        logging.warning(message, path, len(incomplete), listed(incomplete))
+        logging.warning(message, path, len(incomplete), listed(incomplete, separator="; "))
         incomplete = []
     if incomplete or problems:
-        raise InputError(f"{path}: {listed(incomplete + problems)}; correct the file")
+        raise InputError(
+            f"{path}: {listed(incomplete + problems, separator='; ')}; correct the file"
+        )
     if not examples:
         raise InputError(f"{path}: the file has no rows; check that it is complete")
     return examples

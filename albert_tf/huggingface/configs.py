@@ -139,7 +139,9 @@ def read_their_config(path: Path) -> AlbertConfig:
     if "layer_norm_eps" in root and root.number("layer_norm_eps", _EPSILON) != _LAYER_NORM_EPSILON:
         logging.warning(
             "%s: layer_norm_eps is %g, but this project uses %g: scores will differ slightly",
-            *(path, values["layer_norm_eps"], _LAYER_NORM_EPSILON),
+            path,
+            values["layer_norm_eps"],
+            _LAYER_NORM_EPSILON,
         )
     activation = root.text("hidden_act") if "hidden_act" in root else "gelu_new"
     if activation not in _OUR_ACTIVATIONS:

@@ -62,14 +62,25 @@ def model_card(
     training = run_record.last_training(str(directory))
     metrics = results.metrics_of(checkpoint)
     text = [
-        *("---", "library_name: transformers", f"pipeline_tag: {tag}", "tags:", "- albert", "---"),
-        *("", f"# {name}", ""),
+        "---",
+        "library_name: transformers",
+        f"pipeline_tag: {tag}",
+        "tags:",
+        "- albert",
+        "---",
+        "",
+        f"# {name}",
+        "",
         "An ALBERT ([Lan et al. 2019](https://arxiv.org/abs/1909.11942)) of "
         f"{num_parameters:,} parameters, converted from the TensorFlow checkpoint "
         f"`{Path(checkpoint).name}`. It {purpose}.",
-        *("", "```python", f"from transformers import AutoTokenizer, {loader}", ""),
+        "",
+        "```python",
+        f"from transformers import AutoTokenizer, {loader}",
+        "",
         f'tokenizer = AutoTokenizer.from_pretrained("{name}")',
-        *(f'model = {loader}.from_pretrained("{name}")', "```"),
+        f'model = {loader}.from_pretrained("{name}")',
+        "```",
     ]
     if labels:
         text += ["", f"Labels: {', '.join(labels)}."]

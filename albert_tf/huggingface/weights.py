@@ -141,7 +141,8 @@ def to_tensors(values: Arrays, config: AlbertConfig, place: str) -> dict[str, np
         logging.warning(
             "%s: transformers has no class for the head of SQuAD v2.0: only the encoder is "
             "converted, without %s",
-            *(place, listed(of_squad_v2)),
+            place,
+            listed(of_squad_v2),
         )
         values = {name: value for name, value in values.items() if name not in of_squad_v2}
     if values:

@@ -12,13 +12,14 @@ import numpy as np
 from absl import logging
 
 from albert_tf import json_files
-from albert_tf.errors import InputError
+from albert_tf.errors import InputError, listed
 from albert_tf.own_data.columns import Columns
 from albert_tf.own_data.labels import sorted_labels
 from albert_tf.tables import RowProblems, Table
 
 _LARGEST_SCORE = float(np.finfo(np.float32).max)
 _MOST_LABELS = 10_000
+_LISTED_LABELS = 10
 _NO_LABEL = -1
 _SPLIT_SEED = 0  # of `split`; a fixed one, so that no run trains on the rows another evaluates on
 
@@ -143,7 +144,8 @@ def check_labels(table: Table, columns: Columns, known: Sequence[str] | None = N
         shown = json_files.shown(name)
         if known is None:
             return f"more than {_MOST_LABELS} labels: {shown}"
-        return f"the label {shown} is not one of the model's, which are {_listed(known)}"
+        names = listed(known, _LISTED_LABELS)
+        return f"the label {shown} is not one of the model's, which are {names}"
 
     _check_rows(table, columns, take)
     labels = np.array(taken, np.int32)
@@ -177,7 +179,8 @@ def check_unlabelled(table: Table, columns: Columns, known: Sequence[str] = ()) 
     if unknown:
         logging.warning(
             "%s: labels that training has not, so that they are never predicted: %s",
-            *(table.path, _listed([f"{name} ({n})" for name, n in unknown.items()])),
+            table.path,
+            listed([f"{name} ({n})" for name, n in unknown.items()], _LISTED_LABELS),
         )
     labels = np.zeros(table.num_rows, np.int32 if known else np.float64)
     return CheckedRows(table, columns, labels, ())
@@ -237,13 +240,6 @@ def _score(value):
     except (ValueError, TypeError, OverflowError):
         return None
     return score if score is not None and abs(score) <= _LARGEST_SCORE else None
-
-
-def _listed(names, most=10):
-    """The first few names, and the number of the others."""
-    names = list(names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def split(labels: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from albert_tf import tables
 from albert_tf.classification import confusion, metrics
 from albert_tf.classification.metrics import Metric
 from albert_tf.classification.task import ClassificationTask
-from albert_tf.errors import InputError
+from albert_tf.errors import InputError, listed
 from albert_tf.own_data import rows
 from albert_tf.own_data.columns import find_columns
 from albert_tf.own_data.labels import LABELS_FILE, Labels, read_labels
@@ -139,15 +139,13 @@ class OwnDataTask(ClassificationTask):
                 "--regression for scores"
             )
         counted = [f"{name} ({n})" for name, n in zip(labels.names, labels.counts)]
-        more = f" and {len(counted) - _LISTED_LABELS} more" if len(counted) > _LISTED_LABELS else ""
-        logging.info(
-            "%s: %d labels: %s%s", path, len(counted), ", ".join(counted[:_LISTED_LABELS]), more
-        )
+        logging.info("%s: %d labels: %s", path, len(counted), listed(counted, _LISTED_LABELS))
         single = [name for name, count in zip(labels.names, labels.counts) if count == 1]
         if single:
             logging.warning(
                 "%s: only one row has the label %s: too few to learn it, and none to evaluate it",
-                *(path, ", ".join(single[:_LISTED_LABELS])),
+                path,
+                listed(single, _LISTED_LABELS),
             )
         return labels
 

@@ -229,7 +229,9 @@ def _encoded_blocks(job: Job) -> Iterator[EncodedBlock]:
 def _log_text(job, store):
     logging.info(
         "read %d documents with %d pieces from %d files",
-        *(store.num_documents, store.num_pieces, len(job.input_files)),
+        store.num_documents,
+        store.num_pieces,
+        len(job.input_files),
     )
     if store.num_single_sentences:
         logging.warning(
@@ -271,7 +273,10 @@ def _with_progress(items, description, unit, size, total=None):
             if timer.is_due(now):
                 logging.info(
                     "%s: %d %s, %.0f/s, %.0f/s over the run%s",
-                    *(description, count, unit, throughput.since_last(count, now)),
+                    description,
+                    count,
+                    unit,
+                    throughput.since_last(count, now),
                     throughput.since_start(count, now),
                     f"; {done} of {total} blocks" if total else "",
                 )

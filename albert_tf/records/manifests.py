@@ -22,7 +22,7 @@ from absl import logging
 from albert_tf import files, json_files, locks
 from albert_tf.bounds import Bounds
 from albert_tf.errors import InputError
-from albert_tf.json_files import shown
+from albert_tf.json_files import FormatError, shown
 from albert_tf.records.record_files import (
     RECORD_OVERHEAD,
     RecordFields,
@@ -34,7 +34,8 @@ from albert_tf.records.record_files import (
 )
 
 _DIGEST_LENGTH = 12
-_UNFINISHED = {"unfinished": True}
+_FORMAT = 1
+_UNFINISHED = json_files.versioned(_FORMAT, {"unfinished": True})
 _SIZE = Bounds(is_whole=True, lower=0)
 _COUNT = Bounds(is_whole=True, lower=0)
 
@@ -78,7 +79,7 @@ class Manifest:
       num_records: number of records.
       bytes: size of the file in bytes.
       origin: settings and inputs of the records; None for a file written by another program.
-      sampled_digest: `files.sampled_digest` of the file; None in manifests of earlier versions.
+      sampled_digest: `files.sampled_digest` of the file; None for that of another program.
       lengths: number of examples of each length in pieces, before they were cut; empty if unknown.
     """
 
@@ -93,7 +94,7 @@ class Manifest:
         size = Path(path).stat().st_size
         if size != self.bytes:
             return [f"its size is now {size} bytes, was {self.bytes}"]
-        if self.sampled_digest not in (None, files.sampled_digest(path)):
+        if self.sampled_digest != files.sampled_digest(path):
             return ["its content has changed"]
         return []
 
@@ -151,8 +152,11 @@ def _publish(paths, temporaries, writers, origin):
             stack.enter_context(locks.replacing(Path(path)))
         made = [
             Manifest(
-                *(writer.num_records, temporary.stat().st_size, origin),
-                *(files.sampled_digest(temporary), writer.lengths),
+                writer.num_records,
+                temporary.stat().st_size,
+                origin,
+                files.sampled_digest(temporary),
+                writer.lengths,
             )
             for temporary, writer in zip(temporaries, writers)
         ]
@@ -189,7 +193,7 @@ def _write(path, manifest):
     }
     if manifest.lengths:
         values["lengths"] = {str(n): manifest.lengths[n] for n in sorted(manifest.lengths)}
-    files.write_json(manifest_path(path), values)
+    files.write_json(manifest_path(path), json_files.versioned(_FORMAT, values))
 
 
 def write_manifest(path: str, num_records: int, origin: Origin) -> None:
@@ -244,7 +248,11 @@ def usable_manifest(
         return None
     if is_foreign(path):
         return _manifest_of_foreign_file(path, fields)
-    manifest = _read_manifest(path)
+    try:
+        manifest = _read_manifest(path)
+    except FormatError as error:
+        logging.info("%s: rebuilding because its manifest is of another version: %s", path, error)
+        return None
     if manifest is None:
         logging.info("%s: rebuilding because the run that was writing it was killed", path)
         return None
@@ -281,7 +289,10 @@ def is_made(paths: Sequence[str], origin: Origin) -> bool:
     for path in paths:
         if not (Path(path).exists() and manifest_path(path).exists()):
             return False
-        manifest = _read_manifest(path)
+        try:
+            manifest = _read_manifest(path)
+        except FormatError:
+            return False
         if manifest is None or origin.changes_since(manifest.origin) or manifest.differences(path):
             return False
     return True
@@ -318,16 +329,17 @@ def checked_manifest(path: str, fields: RecordFields) -> Manifest:
 
 
 def _read_manifest(path):
-    """Read a manifest; None if its file is unfinished."""
+    """Read a manifest; None if its file is unfinished. `FormatError` for another version's."""
     remedy = f"remove it and {path} to rebuild both"
     manifest = json_files.read(manifest_path(path), "the manifest", remedy)
+    manifest.check_format(_FORMAT)
     if manifest.values == _UNFINISHED:
         return None
     inputs = manifest.object("inputs")
     origin = Origin(
         manifest.object("settings").values, {name: inputs.text(name) for name in inputs.values}
     )
-    digest = manifest.text("sampled_digest") if "sampled_digest" in manifest else None
+    digest = manifest.text("sampled_digest")
     size = manifest.number("bytes", _SIZE)
     num_records = manifest.number("records", Bounds(True, 0, size // RECORD_OVERHEAD))
     return Manifest(num_records, size, origin, digest, _lengths_in(manifest))
@@ -353,6 +365,7 @@ def _manifest_of_foreign_file(path, fields):
     logging.warning(
         "%s: no manifest, but the first record matches; using %d records. Nothing tells which "
         "inputs and settings they were made with: remove the file to make them anew",
-        *(path, num_records),
+        path,
+        num_records,
     )
     return Manifest(num_records, Path(path).stat().st_size)

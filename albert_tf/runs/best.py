@@ -19,6 +19,7 @@ from albert_tf.runs import checkpoint_files
 from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT
 
 RESULTS_FILE = "eval_results.json"
+FORMAT = 1  # of the file
 
 
 @dataclass(frozen=True)

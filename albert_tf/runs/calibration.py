@@ -12,10 +12,12 @@ from typing import Any, Mapping
 
 from absl import logging
 
+from albert_tf import json_files
 from albert_tf.bounds import Bounds
 from albert_tf.runs import checkpoint_files
 
 FILE = "calibration.json"
+_FORMAT = 1
 _NUMBER = Bounds(is_whole=False)
 
 
@@ -26,7 +28,7 @@ def contents(checkpoint_digest: str, calibration: Mapping[str, float]) -> dict[s
       checkpoint_digest: digest of the checkpoint.
       calibration: the numbers by name.
     """
-    return {"checkpoint": checkpoint_digest, **calibration}
+    return json_files.versioned(_FORMAT, {"checkpoint": checkpoint_digest, **calibration})
 
 
 def read(checkpoint: str, output_dir: str | None = None) -> dict[str, float]:
@@ -52,12 +54,13 @@ def _read_file(path):
     """Contents of a file; empty if it is not there or has other contents."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
+        is_readable = values.pop(json_files.FORMAT, None) == _FORMAT
         numbers = [value for name, value in values.items() if name != "checkpoint"]
-        if all(map(_NUMBER.allow, numbers)):
+        if is_readable and all(map(_NUMBER.allow, numbers)):
             return values
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, RecursionError, AttributeError):
+    except (OSError, ValueError, RecursionError, AttributeError, TypeError):
         pass
     logging.warning("%s: not used, as it was not written by this version", path)
     return {}

@@ -13,12 +13,11 @@ from absl import logging
 
 import modeling
 import optimization
-from albert_tf.errors import InputError
+from albert_tf.errors import InputError, listed
 from albert_tf.runs import checkpoint_files
 from albert_tf.runs.best import best_checkpoint
 from albert_tf.runs.checkpoint_files import FILE_SUFFIX
 
-_LISTED_NAMES = 4  # variables to name in a message; the rest are only counted
 _BOOKKEEPING = re.compile(
     rf"(^|/)({'|'.join(('global_step', *optimization.SLOTS))}|beta[12]_power)$"
 )
@@ -135,12 +134,6 @@ def model_shapes_in(prefix: str) -> dict[str, list[int]]:
     return {name: shape for name, shape in shapes.items() if not _BOOKKEEPING.search(name)}
 
 
-def global_step_in(prefix: str) -> int:
-    """Global step in a checkpoint; 0 if it has none."""
-    name = tf.GraphKeys.GLOBAL_STEP
-    return int(read_values(prefix, [name])[name]) if name in shapes_in(prefix) else 0
-
-
 def read_values(prefix: str, names: Iterable[str]) -> dict[str, np.ndarray]:
     """Read variables of a checkpoint, and verify their checksums.
 
@@ -199,24 +192,19 @@ def check_fits(prefix: str, model: Shapes, all_needed: bool) -> None:
     ]
     if differing:
         raise InputError(
-            f"{prefix}: the checkpoint does not fit --albert_config_file: {_listed(differing)}; "
+            f"{prefix}: the checkpoint does not fit --albert_config_file: {listed(differing)}; "
             "give the config that belongs to it, or a checkpoint for this task"
         )
     missing = [name for name in model if name not in saved]
     if len(missing) == len(model):
         raise InputError(
             f"{prefix}: the checkpoint has none of the model's {len(model)} variables, only "
-            f"{_listed(sorted(saved))}; give an ALBERT checkpoint for TensorFlow"
+            f"{listed(sorted(saved))}; give an ALBERT checkpoint for TensorFlow"
         )
     if missing and all_needed:
         raise InputError(
-            f"{prefix}: the checkpoint has no {_listed(missing)}; fine-tune it first (--do_train)"
+            f"{prefix}: the checkpoint has no {listed(missing)}; fine-tune it first (--do_train)"
         )
-
-
-def _listed(items):
-    rest = len(items) - _LISTED_NAMES
-    return ", ".join(items[:_LISTED_NAMES]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def initialize_from(prefix: str, num_of_group: int = 0) -> None:
@@ -243,4 +231,4 @@ def initialize_from(prefix: str, num_of_group: int = 0) -> None:
     )
     unused = [n for n in model_shapes_in(prefix) if n not in matched]
     if unused:
-        logging.info("unused variables of the checkpoint: %s", _listed(unused))
+        logging.info("unused variables of the checkpoint: %s", listed(unused))

@@ -124,7 +124,7 @@ class Evaluator:
     def _trained_checkpoints(self):
         """Checkpoints of the training, by step; among them the best, if it is kept as a copy only.
 
-        That copy has no results if they are on other data, or from an earlier version.
+        That copy has no results if they are on other data.
         """
         saved = checkpoint_files.saved_checkpoints(self._directory)
         for checkpoint in saved[-1:]:
@@ -132,16 +132,11 @@ class Evaluator:
                 checkpoint_files.count_as_saved(checkpoint)
         saved = [c for c in saved if not checkpoint_files.is_only_to_resume(c)]
         best = str(Path(self._directory) / BEST_CHECKPOINT)
-        if not self._results.is_continued or checkpoint_files.problem(best):
+        if not self._results.knows_best or checkpoint_files.problem(best):
             return saved
         digest = checkpoint_files.digest(best)
         if digest in map(checkpoint_files.digest, saved):
             return saved
-        if not self._results.knows_best:
-            step = checkpoints.global_step_in(best)
-            if not saved or not 0 < step <= step_of(saved[-1]):
-                return saved
-            self._results.adopt_best(step)
         step = step_of(self._results.name_of(best))
         return sorted([best, *saved], key=lambda c: step if c == best else step_of(c))
 

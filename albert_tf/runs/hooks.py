@@ -172,7 +172,10 @@ class ProgressHook(tf.train.SessionRunHook):
         self._timer = ReportTimer(now)
         logging.info(
             "step %d of %d: loss %.4f, learning rate %.3g; the first step took %.1f s",
-            *(self._step, self._num_train_steps, loss, learning_rate),
+            self._step,
+            self._num_train_steps,
+            loss,
+            learning_rate,
             now - self._first_step_start,
         )
         if sys.stderr.isatty():
@@ -185,7 +188,12 @@ class ProgressHook(tf.train.SessionRunHook):
         logging.info(
             "step %d of %d: loss %.4f, learning rate %.3g; %.1f examples/s with %.0f tokens/s, "
             "%.1f with %.0f over the run%s",
-            *(self._step, self._num_train_steps, loss, learning_rate, *since_last, *over_the_run),
+            self._step,
+            self._num_train_steps,
+            loss,
+            learning_rate,
+            *since_last,
+            *over_the_run,
             f"; {timedelta(seconds=remaining_seconds)} remaining" if remaining_seconds else "",
         )
         self._timer.restart(now)

@@ -61,7 +61,8 @@ def _log_schedule(setup):
     rate = peak_learning_rate(settings)
     logging.info(
         "training takes %d steps of %d examples%s, with a learning rate of up to %.4g%s",
-        *(setup.schedule.steps, settings.train_batch_size * cards),
+        setup.schedule.steps,
+        settings.train_batch_size * cards,
         f" ({settings.train_batch_size} per card)" if cards > 1 else "",
         rate,
         f" ({settings.learning_rate:.4g} times {cards} cards)"

@@ -7,6 +7,8 @@ from typing import Any, Mapping, Sequence
 
 from albert_tf import files, json_files
 
+FORMAT = 1
+
 
 def read(directory: str | Path, names: Sequence[str]) -> dict[str, Any]:
     """Read the kept files in a directory.
@@ -23,11 +25,13 @@ def read(directory: str | Path, names: Sequence[str]) -> dict[str, Any]:
     """
     remedy = "copy the file again from the directory of the training"
     paths = {name: Path(directory) / name for name in names}
-    return {
-        name: json_files.read(path, "the file kept with the model", remedy).values
-        for name, path in paths.items()
-        if path.exists()
-    }
+    kept = {}
+    for name, path in paths.items():
+        if path.exists():
+            content = json_files.read(path, "the file kept with the model", remedy)
+            content.check_format(FORMAT)
+            kept[name] = {key: x for key, x in content.values.items() if key != json_files.FORMAT}
+    return kept
 
 
 def write(directory: str | Path, kept: Mapping[str, Any]) -> None:
@@ -40,4 +44,4 @@ def write(directory: str | Path, kept: Mapping[str, Any]) -> None:
     for name, value in kept.items():
         path = Path(directory) / name
         if not path.exists() or read(directory, [name]) != {name: value}:
-            files.write_json(path, value)
+            files.write_json(path, json_files.versioned(FORMAT, value))

@@ -11,7 +11,7 @@ from typing import Sequence
 import tensorflow.compat.v1 as tf
 from absl import logging
 
-from albert_tf import estimators, stopping
+from albert_tf import estimators, json_files, stopping
 from albert_tf.devices import distributed
 from albert_tf.devices.device import PORTABLE, Device
 from albert_tf.records import record_files
@@ -242,11 +242,17 @@ def export(setup: Setup, checkpoint: str) -> None:
             settings.albert_config_file, settings.spm_model_file, settings.vocab_file
         ),
         {
-            model_folder.SETTINGS_FILE: {
-                **calibration.read(checkpoint, settings.output_dir),
-                **setup.task.exported_settings,
+            model_folder.SETTINGS_FILE: json_files.versioned(
+                model_folder.SETTINGS_FORMAT,
+                {
+                    **calibration.read(checkpoint, settings.output_dir),
+                    **setup.task.exported_settings,
+                },
+            ),
+            **{
+                name: json_files.versioned(kept_files.FORMAT, value)
+                for name, value in setup.task.kept.items()
             },
-            **setup.task.kept,
         },
         dataclasses.asdict(settings),
     )

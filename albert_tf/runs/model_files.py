@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
@@ -10,13 +9,14 @@ import sentencepiece
 import tensorflow.compat.v1 as tf
 
 import tokenization
-from albert_tf import files
+from albert_tf import files, json_files
 from albert_tf.errors import InputError
 from albert_tf.nn.config import AlbertConfig
 from albert_tf.runs import checkpoints, model_folder
 from albert_tf.runs.model_folder import (
     CONFIG_FILE,
     SETTINGS_FILE,
+    SETTINGS_FORMAT,
     SPM_MODEL_FILE,
     VOCAB_FILE,
     ModelFiles,
@@ -147,7 +147,7 @@ def write_folder(
     contents = {name: Path(path).read_bytes() for name, path in paths.items()}
     if tokenizer and tokenizer.sp_model:
         contents[VOCAB_FILE] = vocabulary_text(tokenizer.sp_model).encode()
-    contents[SETTINGS_FILE] = (json.dumps(settings, indent=4) + "\n").encode()
+    contents[SETTINGS_FILE] = json_files.encoded(json_files.versioned(SETTINGS_FORMAT, settings))
     for name, content in contents.items():
         path = Path(directory) / name
         if not path.is_file() or path.read_bytes() != content:

@@ -19,6 +19,7 @@ CONFIG_FILE = "albert_config.json"
 SPM_MODEL_FILE = "30k-clean.model"
 VOCAB_FILE = "30k-clean.vocab"
 SETTINGS_FILE = "settings.json"
+SETTINGS_FORMAT = 1
 
 _FLAGS = {
     "albert_config_file": CONFIG_FILE,
@@ -160,6 +161,7 @@ def read_settings(
     content = json_files.read(
         path, "the model's settings", remedy or "remove it, and give the settings as flags"
     )
+    content.check_format(SETTINGS_FORMAT)
     known = {
         name: setting
         for name, setting in settings_of(settings_class).items()

@@ -67,7 +67,10 @@ class Predictor:
         seconds = time.time() - start_time
         logging.info(
             "%s: predicted %d records in %.1f s (%.1f records/s)",
-            *(checkpoint, count, seconds, count / seconds),
+            checkpoint,
+            count,
+            seconds,
+            count / seconds,
         )
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Mapping, Sequence
 
 from absl import logging
 
-from albert_tf import files
+from albert_tf import files, json_files
 from albert_tf.errors import InputError
 from albert_tf.nn.config import AlbertConfig
 from albert_tf.report.blocks import Bars, Block, Histogram, Lines, Section, Table
@@ -26,6 +26,7 @@ from albert_tf.runs.task import DataSet, RecordFiles, Task
 PAGE = "report.html"
 SECTIONS_FILE = "report_sections.json"
 
+_FORMAT = 1  # of `SECTIONS_FILE`
 _SIZES = ("num_hidden_layers", "hidden_size", "embedding_size", "num_attention_heads", "vocab_size")
 _NO_CURVE = re.compile("thresh|total")  # metrics that are no measure of quality
 _MOST_LABELS = 40  # of a chart
@@ -49,7 +50,8 @@ def sections(
 
 def as_file(values: Sequence[Mapping[str, Any]]) -> str:
     """Content of `report_sections.json`."""
-    return json.dumps({"sections": values}, ensure_ascii=False, separators=(",", ":")) + "\n"
+    content = json_files.versioned(_FORMAT, {"sections": values})
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n"
 
 
 def write_after_run(output_dir: str) -> None:
@@ -59,7 +61,9 @@ def write_after_run(output_dir: str) -> None:
     except Exception as error:
         logging.warning(
             "%s is not written: %s; repair it and run report.py --output_dir=%s",
-            *(Path(output_dir) / PAGE, error if str(error) else repr(error), output_dir),
+            Path(output_dir) / PAGE,
+            error if str(error) else repr(error),
+            output_dir,
         )
 
 
@@ -106,9 +110,12 @@ def _task_sections(directory):
     if not path.exists():
         return []
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["sections"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: damaged; remove it and repeat the run's command") from error
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content[json_files.FORMAT] == _FORMAT:
+            return content["sections"]
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise InputError(f"{path}: damaged; remove it and repeat the run's command")
 
 
 def _metrics_of(results):
@@ -153,11 +160,11 @@ def _head(directory: Path, starts: Sequence[Mapping], results: Mapping) -> list[
     changed = last.get("changed_settings", last["settings"])
     rows = [[name, _setting_text(value)] for name, value in changed.items()]
     tables.append(Table("Settings other than the defaults", (), rows))
-    versions = dict(last.get("versions", {}))
+    versions = {"this project": last.get("version", ""), **last.get("versions", {})}
     project = last.get("project") or {}
     if project:
         suffix = ", with uncommitted changes" if project.get("has_uncommitted_changes") else ""
-        versions["this project"] = f"{project.get('commit', '')[:12]}{suffix}"
+        versions["this project"] += f", commit {project.get('commit', '')[:12]}{suffix}"
     tables.append(Table("Versions", (), [list(item) for item in versions.items()]))
     return tables
 

@@ -10,7 +10,7 @@ from typing import Any, Mapping
 
 from absl import logging
 
-from albert_tf import files
+from albert_tf import files, json_files
 from albert_tf.bounds import Bounds
 from albert_tf.runs import best, calibration, checkpoint_files, curves
 from albert_tf.runs.best import NO_BEST, RESULTS_FILE, Source
@@ -32,7 +32,6 @@ class Results:
 
     Attributes:
       best: name of the best checkpoint so far; None without results.
-      is_continued: whether there was a results file.
     """
 
     def __init__(self, directory: str, evaluated_on: Mapping[str, Any]):
@@ -49,7 +48,6 @@ class Results:
         self._files: dict[str, str] | None = None  # digests by name; None if they are to be written
         self._source: Source | None = None
         self.best: str | None = None
-        self.is_continued = (self._directory / RESULTS_FILE).exists()
         self._read()
 
     def has(self, checkpoint: str) -> bool:
@@ -69,11 +67,6 @@ class Results:
             return str(path)
         is_known = path.name == BEST_CHECKPOINT and self._source not in (None, NO_BEST)
         return self._source.checkpoint if is_known else path.name
-
-    def adopt_best(self, step: int) -> None:
-        """Record the step of a `model.ckpt-best` whose results do not tell it."""
-        prefix = str(self._directory / BEST_CHECKPOINT)
-        self._source = Source(f"model.ckpt-{step}", checkpoint_files.digest(prefix))
 
     @property
     def knows_best(self) -> bool:
@@ -150,7 +143,8 @@ class Results:
         if forgotten or is_best_gone:
             logging.info(
                 "%s: forgetting the results of another training, whose checkpoints are gone: %s",
-                *(self._directory / RESULTS_FILE, ", ".join(forgotten) or BEST_CHECKPOINT),
+                self._directory / RESULTS_FILE,
+                ", ".join(forgotten) or BEST_CHECKPOINT,
             )
             self._forget(forgotten)
             if is_best_gone and self.best and self._metrics[self.best]:
@@ -232,7 +226,7 @@ class Results:
 
     def _read(self):
         path = self._directory / RESULTS_FILE
-        if not self.is_continued:
+        if not path.exists():
             return
         saved = best.read_results(str(self._directory))
         self._source = best.source_in(saved)
@@ -259,7 +253,7 @@ class Results:
         }
         if self._source:
             value[BEST_CHECKPOINT] = self._source.as_json()
-        files.write_json(self._directory / RESULTS_FILE, value)
+        files.write_json(self._directory / RESULTS_FILE, json_files.versioned(best.FORMAT, value))
 
     def _text(self):
         metrics = self._metrics[self.best]
@@ -293,7 +287,7 @@ def metrics_of(checkpoint: str) -> dict[str, float]:
 
 def _is_valid(saved):
     """Whether a JSON value has the structure that `Results` writes."""
-    if not isinstance(saved, dict):
+    if not isinstance(saved, dict) or saved.get(json_files.FORMAT) != best.FORMAT:
         return False
     metrics, digests, names = (saved.get(key) for key in ("checkpoints", "digests", "files"))
     return (

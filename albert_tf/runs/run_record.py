@@ -19,7 +19,8 @@ from typing import Any, Mapping
 
 from absl import logging
 
-from albert_tf import files
+import albert_tf
+from albert_tf import files, json_files
 from albert_tf.devices import distributed
 from albert_tf.runs import checkpoint_files, checkpoints, data_summary
 from albert_tf.runs.hooks import write_hparams
@@ -35,7 +36,8 @@ _WITH_HOROVOD = ("horovod",)
 _WITH_HPU = ("habana-tensorflow",)
 # Environment variables that change what a run computes, or how it is spread out.
 _VARIABLES = ("TF_BF16_CONVERSION", "TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTRAOP_THREADS")
-_COMPARED_PARTS = ("schedule", "processes")  # which entries of older versions may lack
+_FORMAT = 1
+_PARTS = ("settings", "inputs", "start", "schedule", "processes")  # of an entry, which are compared
 _DAMAGED = (KeyError, TypeError, ValueError, RecursionError)  # errors from a damaged file
 _GIT_SECONDS = 10
 _PROJECT = Path(__file__).resolve().parents[2]
@@ -66,9 +68,10 @@ def begin(setup: Setup, resumed_from: str | None = None) -> None:
         if changes:
             logging.warning(
                 "%s was trained with other settings than this run has: %s",
-                *(resumed_from, "; ".join(changes)),
+                resumed_from,
+                "; ".join(changes),
             )
-    files.write_json(path, {"starts": [*entries, entry]})
+    _write(path, [*entries, entry])
     if setup.settings.do_train:
         write_hparams(setup.settings.output_dir, entry["settings"])
 
@@ -84,8 +87,11 @@ def last_training(directory: str) -> dict[str, Any] | None:
 
 
 def _entries(path):
-    entries = json.loads(path.read_text(encoding="utf-8"))["starts"]
-    if not (isinstance(entries, list) and all(map(_is_entry, entries))):
+    record = json.loads(path.read_text(encoding="utf-8"))
+    entries = record["starts"]
+    if record[json_files.FORMAT] != _FORMAT or not (
+        isinstance(entries, list) and all(map(_is_entry, entries))
+    ):
         raise TypeError
     return entries
 
@@ -105,7 +111,11 @@ def end(setup: Setup, start_time: float) -> None:
     is_own = entry.get("processes", {}).get("id") == os.getpid()
     if is_own and entry.get("started", "") >= _time_text(start_time):
         entry["seconds"] = round(time.time() - start_time, 1)
-        files.write_json(path, {"starts": entries})
+        _write(path, entries)
+
+
+def _write(path, entries):
+    files.write_json(path, json_files.versioned(_FORMAT, {"starts": entries}))
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -123,9 +133,9 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 def _is_entry(value):
     """Whether a JSON value has the structure that later starts rely on."""
-    if not (isinstance(value, dict) and {"settings", "inputs", "start"} <= value.keys()):
+    if not isinstance(value, dict):
         return False
-    parts = [value.get(name, {}) for name in ("settings", "inputs", "start", *_COMPARED_PARTS)]
+    parts = [value.get(name) for name in _PARTS]
     return all(isinstance(part, dict) for part in parts) and type(value["start"].get("step")) is int
 
 
@@ -160,9 +170,8 @@ def changes_since(
         "number of examples in a step": ("schedule", "examples_per_step"),
     }
     for label, (part, name) in compared.items():
-        # Entries of older versions lack the settings of newer ones.
-        was, value = (entry.get(part, {}).get(name) for entry in (earlier, now))
-        if name in earlier.get(part, {}) and was != value:
+        was, value = (entry[part].get(name) for entry in (earlier, now))
+        if name in earlier[part] and was != value:
             changes.append(f"{label} is {value}, was {was}")
     for name, digest in now["inputs"].items():
         if name in earlier["inputs"] and earlier["inputs"][name] != digest:
@@ -200,6 +209,7 @@ def _entry(setup, servers, resumed_from, start_step):
         "inputs": _inputs(setup),
         "device": setup.device.description,
         "processes": {"number": len(servers), "servers": list(servers), "id": os.getpid()},
+        "version": albert_tf.__version__,
         "versions": versions(settings, setup.device.name),
         "project": _project(),
         "system": platform.platform(),

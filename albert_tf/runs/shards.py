@@ -95,16 +95,14 @@ class ExampleShard:
     def _cached_path(self, directory, name):
         """Path in a directory that several runs may share, named after the origin of the records.
 
-        A file with the plain name, made by another program or an earlier version, is used if it
-        fits, and is never replaced.
+        A file with the plain name, made by another program, is used if it fits, and is never
+        replaced.
         """
         plain = distributed.own_file(str(Path(directory) / name))
         stem, suffix = os.path.splitext(name)
         named = distributed.own_file(str(Path(directory) / f"{stem}-{self._origin.digest}{suffix}"))
-        if Path(named).exists() or not Path(plain).exists():
+        if Path(named).exists() or not manifests.is_foreign(plain):
             return named
-        if not manifests.is_foreign(plain):
-            return plain if manifests.is_made([plain], self._origin) else named
         try:
             record_files.check_first_record(plain, self._fields)
         except InputError as error:

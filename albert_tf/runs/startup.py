@@ -145,7 +145,8 @@ def _check_device(settings, device, problems):
             logging.warning(
                 "%s has no effect on %s, where TensorFlow has no rewrite to bfloat16: running in "
                 "float32",
-                *(bfloat16.VARIABLE, device.description),
+                bfloat16.VARIABLE,
+                device.description,
             )
     return conversion, device or PORTABLE
 

@@ -74,7 +74,7 @@ def read_squad(path: str, for_training: bool, version: str = V1) -> list[Questio
     if not questions and not problems:
         problems = ["the file has no questions"]
     if problems:
-        raise InputError(f"{path}: {listed(problems)}")
+        raise InputError(f"{path}: {listed(problems, separator='; ')}")
     return questions
 
 

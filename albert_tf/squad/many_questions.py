@@ -12,8 +12,17 @@ from albert_tf.squad.data import Question
 from albert_tf.tables import RowProblems, Table
 
 ANSWER_COLUMNS = (
-    *("id", "question", "text_file", "rank"),
-    *("answer", "probability", "score", "line", "column", "start", "end"),
+    "id",
+    "question",
+    "text_file",
+    "rank",
+    "answer",
+    "probability",
+    "score",
+    "line",
+    "column",
+    "start",
+    "end",
 )
 
 

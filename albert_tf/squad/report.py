@@ -109,8 +109,14 @@ def outcomes_with_threshold(
         scores = metrics.v2_scores(question, prediction)
         found.append(
             Outcome(
-                *(question, entries, answer["starts"], answer["num_windows"]),
-                *(scores["exact"], scores["f1"], null_score, has_prediction),
+                question,
+                entries,
+                answer["starts"],
+                answer["num_windows"],
+                scores["exact"],
+                scores["f1"],
+                null_score,
+                has_prediction,
             )
         )
     return found
@@ -125,7 +131,7 @@ def sections_with_threshold(found: Sequence[Outcome], threshold: float) -> list[
     """
     answerable = [outcome for outcome in found if not outcome.question.is_impossible]
     by_answer = _bars(
-        *("By whether there is an answer", "the passage", found), _answerability, _ANSWERABILITIES
+        "By whether there is an answer", "the passage", found, _answerability, _ANSWERABILITIES
     )
     blocks = [by_answer, *breakdowns(found, answerable)]
     return [
@@ -161,13 +167,20 @@ def threshold_charts(found: Sequence[Outcome], threshold: float) -> list[Block]:
         ]
     return [
         Histogram(
-            *("Scores of “no answer”", "score (logit)", float(edges[0])),
-            *(float(edges[1] - edges[0]), series, line),
+            "Scores of “no answer”",
+            "score (logit)",
+            float(edges[0]),
+            float(edges[1] - edges[0]),
+            series,
+            line,
             "From the threshold on the prediction is “no answer”. Scores beyond the ends count in "
             "the first and the last bin.",
         ),
         Lines(
-            *("F1 and exact match against the threshold", "threshold", "percent", curves),
+            "F1 and exact match against the threshold",
+            "threshold",
+            "percent",
+            curves,
             vertical=line,
         ),
     ]
@@ -219,22 +232,30 @@ def breakdowns(found: Sequence[Outcome], answerable: Sequence[Outcome] = ()) -> 
 
     return [
         _bars(
-            *("By question word", "question word", found),
+            "By question word",
+            "question word",
+            found,
             lambda o: question_word(o.question.text),
             QUESTION_WORDS,
         ),
         _binned(
-            *("By length of the answer", "words in the true answer", answerable or found),
+            "By length of the answer",
+            "words in the true answer",
+            answerable or found,
             lambda o: lengths(o.question.answers[0].text) if o.question.answers else 1,
             _ANSWER_WORDS,
         ),
         _binned(
-            *("By length of the passage", "words in the passage", found),
+            "By length of the passage",
+            "words in the passage",
+            found,
             lambda o: lengths(o.question.paragraph),
             _PASSAGE_WORDS,
         ),
         _binned(
-            *("By number of windows", "windows of the passage", found),
+            "By number of windows",
+            "windows of the passage",
+            found,
             lambda o: max(o.num_windows, 1),
             _WINDOWS,
         ),

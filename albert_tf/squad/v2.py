@@ -290,7 +290,8 @@ class SquadV2Task(SquadTask):
             logging.warning(
                 "no threshold for the scores of questions without an answer: taking %g; give "
                 "--%s, or predict questions with known answers first to find the best",
-                *(DEFAULT_THRESHOLD, THRESHOLD),
+                DEFAULT_THRESHOLD,
+                THRESHOLD,
             )
             return DEFAULT_THRESHOLD
         return calibration[THRESHOLD] if given is None else given

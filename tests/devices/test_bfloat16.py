@@ -55,7 +55,7 @@ def products(nodes):
 def test_losses_are_close_to_float32(head):
     losses, _ = trained(head, CONFIG)
     golden = golden_numbers(f"training_{head}_adamw")["losses"]
-    np.testing.assert_allclose(losses, golden, rtol=0.02)
+    np.testing.assert_allclose(losses, golden, rtol=0.04)  # 2.7% with native bfloat16
     assert not np.allclose(losses, golden, rtol=1e-5)
 
 
@@ -77,7 +77,8 @@ def test_products_outside_of_heads_are_in_bfloat16(head):
     products_of_heads = {
         "squad": ["cls/squad/MatMul"],
         "squad_v2": [
-            *("start_logits/MatMul", "end_logits_1/dense_1/MatMul"),
+            "start_logits/MatMul",
+            "end_logits_1/dense_1/MatMul",
             *(f"answer_class/MatMul{number}" for number in ("", "_1", "_2")),
         ],
         "pretraining": ["cls/seq_relationship_1/MatMul", "bert/pooler/MatMul"],
@@ -102,9 +103,22 @@ def test_losses_and_optimizer_are_in_float32(head, optimizer):
     converted = {op for op, dtype in nodes.values() if dtype == "bfloat16"}
     # oneDNN renames ops to "_Mkl…".
     assert {op.replace("_Mkl", "").replace("NativeFused", "") for op in converted} <= {
-        *("MatMul", "_FusedMatMul", "BatchMatMulV2", "BiasAdd", "Cast"),
-        *("Pack", "Reshape", "Squeeze", "ExpandDims", "Transpose", "Unpack", "ConjugateTranspose"),
-        *("ConcatV2", "GatherV2", "IdentityN", "Pad"),
+        "MatMul",
+        "_FusedMatMul",
+        "BatchMatMulV2",
+        "BiasAdd",
+        "Cast",
+        "Pack",
+        "Reshape",
+        "Squeeze",
+        "ExpandDims",
+        "Transpose",
+        "Unpack",
+        "ConjugateTranspose",
+        "ConcatV2",
+        "GatherV2",
+        "IdentityN",
+        "Pad",
     }
     for op in ("SparseSoftmaxCrossEntropyWithLogits", "Mean", "L2Loss", "Sqrt", "RealDiv", "AddV2"):
         dtypes = [dtype for name, dtype in nodes.values() if name == op]

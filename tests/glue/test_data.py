@@ -157,7 +157,7 @@ def test_fields_are_taken_as_they_are(tmp_path, text):
         (f"{HEADER}\n1\t1\t2\ta\tb\n1\t1\t2\ta\n", "line 3 has 4 columns, not 5; correct the file"),
         (f"{HEADER}\n1\t1\t2\ta\tb\tc\n", "line 2 has 6 columns, not 5"),
         (f"{HEADER}\n\n2\t1\t2\ta\tb\n", "line 3: the label '2' is not one of 0, 1; correct"),
-        (f"{HEADER}\n" + 7 * "x\n", "line 6 has 1 columns, not 5; and 2 more like these; correct"),
+        (f"{HEADER}\n" + 7 * "x\n", "line 6 has 1 columns, .* and 2 more; correct"),
         ("index\tsentence\n", ", line 1: the header has no column #1 String, #2 String, Qual"),
         (f"{HEADER}\n", "the file has no rows"),
         ("", "the file has no rows"),

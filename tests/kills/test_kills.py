@@ -19,8 +19,13 @@ from kills.scenarios import SCENARIOS, TERMINATED, record
 from scripts import ALL_KILLS
 
 _SHARE = {
-    *("squad-saving-0", "squad-choice-1", "squad-again-conversion-2", "classifier-results-0"),
-    *("squad-v2-results-0", "own-data-results-0", "pretraining-training-0"),
+    "squad-saving-0",
+    "squad-choice-1",
+    "squad-again-conversion-2",
+    "classifier-results-0",
+    "squad-v2-results-0",
+    "own-data-results-0",
+    "pretraining-training-0",
     "records-workers-conversion-0",
 }
 _TERMINATED_SHARE = {"squad-training-0"}

@@ -82,7 +82,8 @@ def test_the_report_page_gets_label_counts_and_the_columns_of_the_texts(tmp_path
     assert list(task.label_counts(task.train_set).values()) == [labels.count(0), labels.count(1)]
     example = task.train_set.examples[0]
     assert task.texts_of(example) == [
-        *(("sentence1", example.texts[0]), ("sentence2", example.texts[1])),
+        ("sentence1", example.texts[0]),
+        ("sentence2", example.texts[1]),
     ]
 
 

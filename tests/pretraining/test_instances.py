@@ -359,8 +359,10 @@ def test_blocks(tmp_path):
         [["four"], ["five"]],
     ]
     assert list(read_blocks(paths, block_characters=4)) == [
-        *([["one", "two"]], [["three"]]),
-        *([["four"]], [["five"]]),
+        [["one", "two"]],
+        [["three"]],
+        [["four"]],
+        [["five"]],
     ]
 
 

@@ -40,7 +40,9 @@ def test_the_sample():
     }
     questions = read(paths["dev/middle"])
     assert [question.id for question in questions] == [
-        *("middle1.txt-0", "middle1.txt-1", "middle2.txt-0")
+        "middle1.txt-0",
+        "middle1.txt-1",
+        "middle2.txt-0",
     ]
     assert [LETTERS[question.label] for question in questions] == ["B", "C", "B"]
     assert questions[0].article == questions[1].article

@@ -36,9 +36,7 @@ def test_features_are_golden(sample_tokenizer, examples):
 def test_records_have_the_sequences_one_after_the_other(sample_tokenizer, examples):
     (feature,) = make_features(examples[2:3], sample_tokenizer, 96, 24, True)
     record = feature.record(96)
-    assert set(record) == {
-        *("input_ids", "input_mask", "segment_ids", "label_ids", "is_real_example")
-    }
+    assert set(record) == {"input_ids", "input_mask", "segment_ids", "label_ids", "is_real_example"}
     for number, (ids, segments) in enumerate(feature.sequences):
         own = slice(96 * number, 96 * (number + 1))
         padding = [0] * (96 - len(ids))

@@ -70,12 +70,23 @@ def run_through(make_dataset, batches=None):
 def test_manifest(path):
     manifest = json.loads(manifests.manifest_path(path).read_text())
     assert manifest == {
+        "format": 1,
         "records": 20,
         "bytes": 20 * (16 + len(record(1))),
         "sampled_digest": files.sampled_digest(path),
         "settings": {"max_seq_length": LENGTH},
         "inputs": {"train_file": "abc"},
     }
+
+
+def test_a_manifest_of_another_format(path, caplog):
+    file = manifests.manifest_path(path)
+    file.write_text(file.read_text().replace('"format": 1', '"format": 2'))
+    assert not manifests.is_made([path], ORIGIN)
+    assert manifests.usable_manifest(path, ORIGIN) is None
+    assert "rebuilding because its manifest is of another version" in caplog.text
+    with pytest.raises(InputError, match="its format is 2, this version of the project reads 1"):
+        manifests.checked_manifest(path, {})
 
 
 def fail_to_write(path):
@@ -292,8 +303,13 @@ def test_sorted_records_need_little_padding(path, monkeypatch):
     places = [list(batch["place"]) for batch in batches]
     # The record of number n has 1 + n % 8 pieces; of equals, the first is first.
     assert places == [
-        *([7, 6, 5], [4, 3, 11], [2, 10, 1], [9, 0, 8]),
-        *([15, 14, 13], [12, 19, 18], [17, 16]),
+        [7, 6, 5],
+        [4, 3, 11],
+        [2, 10, 1],
+        [9, 0, 8],
+        [15, 14, 13],
+        [12, 19, 18],
+        [17, 16],
     ]
     for batch in batches:
         assert batch["place"].dtype == np.int32

@@ -14,7 +14,11 @@ NASTY = '<script>alert("x")</script> & $5 $'
 BLOCKS = [
     Bars(NASTY, NASTY, [NASTY, "b"], {NASTY: [1.0, 2.0], "other": [0, 1]}, [3, 4], "percent", 100),
     Lines(
-        *(NASTY, "step", NASTY, {NASTY: [[1, 2.0], [2, 3.0]]}, {NASTY: [1, 2.0]}),
+        NASTY,
+        "step",
+        NASTY,
+        {NASTY: [[1, 2.0], [2, 3.0]]},
+        {NASTY: [1, 2.0]},
         **{"has_diagonal": True, "vertical": {NASTY: 1.5}},
     ),
     Histogram(NASTY, NASTY, 0, 4, {NASTY: [1, 0, 2]}, {NASTY: 10}),

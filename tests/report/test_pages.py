@@ -37,12 +37,21 @@ NASTY_PASSAGE = f"😀 A page with {SCRIPT} & <b>bold</b> text tells of Zoë's l
 NASTY_QUESTION = f"Whose lamp is in <i>{SCRIPT}</i>?"
 PAGES = {
     "squad": [
-        *("Run", "Curves", "Data", "F1 and exact match by kind of question", "Probabilities"),
+        "Run",
+        "Curves",
+        "Data",
+        "F1 and exact match by kind of question",
+        "Probabilities",
         "Questions",
     ],
     "squad_v2": [
-        *("Run", "Curves", "Data", "F1 and exact match by kind of question"),
-        *("Questions without an answer", "Probabilities", "Questions"),
+        "Run",
+        "Curves",
+        "Data",
+        "F1 and exact match by kind of question",
+        "Questions without an answer",
+        "Probabilities",
+        "Questions",
     ],
     "race": ["Run", "Curves", "Data", "Labels", "Examples"],
     "classifier": ["Run", "Curves", "Data", "Labels", "Examples"],
@@ -78,9 +87,15 @@ def runs(tmp_path_factory, questions, pretraining_records):
     scores = [{"said": "A lamp.", "meant": f"Lamp {n}.", "score": n} for n in range(3)]
     own_file = write_rows(root / "scores.csv", scores)
     own_scores = {
-        **{"task_name": None, "data_dir": None, "do_predict": False, "regression": True},
-        **{"train_file": own_file, "dev_file": own_file, "label_column": "score"},
-        **{"text_column": "said", "second_text_column": "meant"},
+        "task_name": None,
+        "data_dir": None,
+        "do_predict": False,
+        "regression": True,
+        "train_file": own_file,
+        "dev_file": own_file,
+        "label_column": "score",
+        "text_column": "said",
+        "second_text_column": "meant",
         "init_checkpoint": checkpoint_of("regression"),
     }
     tasks = {
@@ -90,9 +105,11 @@ def runs(tmp_path_factory, questions, pretraining_records):
         "classifier": ("classifier", ClassifierTask, {"train_step": 4}),
         "regression": ("classifier", OwnDataTask, {"train_step": 4, **own_scores}),
         "pretraining": (
-            *("pretraining", PretrainingTask),
+            "pretraining",
+            PretrainingTask,
             {
-                **{"num_train_steps": 4, "input_file": pretraining_records},
+                "num_train_steps": 4,
+                "input_file": pretraining_records,
                 "spm_model_file": SAMPLE_MODEL,
             },
         ),

@@ -50,7 +50,10 @@ def contents(directory):
 
 def test_squad_v2(tmp_path, capsys):
     lines = plan_of(
-        *(capsys, SquadV2Task, "squad_v2", tmp_path / "new/run"),
+        capsys,
+        SquadV2Task,
+        "squad_v2",
+        tmp_path / "new/run",
         **{"train_steps": -1, "num_train_epochs": 3.0, "export_dir": tmp_path / "exported"},
     )
     assert lines[:4] == [
@@ -82,7 +85,10 @@ def test_more_examples_than_are_looked_at(tmp_path, capsys):
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     own = {"train_file": path, "data_dir": None, "task_name": None, "init_checkpoint": None}
     lines = plan_of(
-        *(capsys, OwnDataTask, "classifier", tmp_path / "run"),
+        capsys,
+        OwnDataTask,
+        "classifier",
+        tmp_path / "run",
         **{**own, "do_eval": False, "do_predict": False, "train_step": 3000},
         **{"save_checkpoints_steps": 1000, "keep_checkpoint_max": 2},
     )
@@ -97,7 +103,10 @@ def test_more_examples_than_are_looked_at(tmp_path, capsys):
 
 def test_record_files(tmp_path, capsys, pretraining_records):
     lines = plan_of(
-        *(capsys, PretrainingTask, "pretraining", tmp_path),
+        capsys,
+        PretrainingTask,
+        "pretraining",
+        tmp_path,
         **{"input_file": pretraining_records, "gradient_accumulation_steps": 2},
     )
     count = load(Path(f"{pretraining_records}.manifest.json"))["records"]

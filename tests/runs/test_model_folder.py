@@ -42,7 +42,7 @@ def squad(**given):
 def test_the_folder_has_the_model_s_files(folder):
     assert (folder / "albert_config.json").read_bytes() == TINY_CONFIG.read_bytes()
     assert (folder / "30k-clean.model").read_bytes() == SAMPLE_MODEL.read_bytes()
-    assert json.loads((folder / "settings.json").read_text()) == SETTINGS
+    assert json.loads((folder / "settings.json").read_text()) == {"format": 1, **SETTINGS}
     vocabulary = (folder / "30k-clean.vocab").read_text(encoding="utf-8").splitlines()
     assert vocabulary[:3] == ["<pad>\t0", "<unk>\t0", "[CLS]\t0"]
 
@@ -55,7 +55,8 @@ def test_files_with_the_right_content_stay(folder, sample_tokenizer):
     )
     changed = [path.name for path in before if path.stat().st_mtime_ns != before[path]]
     assert changed == ["settings.json"]
-    assert json.loads((folder / "settings.json").read_text()) == SETTINGS
+    content = json.loads((folder / "settings.json").read_text())
+    assert content == {"format": 1, **SETTINGS}
 
 
 @pytest.mark.parametrize("name", ["", "model.ckpt-4", "model.ckpt-4.index"])
@@ -105,8 +106,12 @@ def test_each_script_takes_the_settings_it_knows(folder):
 
 def test_settings_are_checked_like_flags(folder):
     for content, message in (
-        ('{"max_seq_length": 0}', r"max_seq_length is 0, not a whole number from 1 to 65536"),
-        ('{"task_name": 3}', "task_name is 3, not text"),
+        (
+            '{"format": 1, "max_seq_length": 0}',
+            r"max_seq_length is 0, not a whole number from 1 to 65536",
+        ),
+        ('{"format": 1, "task_name": 3}', "task_name is 3, not text"),
+        ('{"format": 7}', "its format is 7, this version of the project reads 1"),
         ("[]", "not"),
     ):
         (folder / "settings.json").write_text(content)
@@ -115,7 +120,9 @@ def test_settings_are_checked_like_flags(folder):
 
 
 def test_no_path_comes_from_the_settings(folder):
-    (folder / "settings.json").write_text('{"export_dir": "/", "data_dir": "x", "unknown": 1}')
+    (folder / "settings.json").write_text(
+        '{"format": 1, "export_dir": "/", "data_dir": "x", "unknown": 1}'
+    )
     assert model_folder.read_settings(folder, ClassifierSettings) == {}
 
 

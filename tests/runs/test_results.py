@@ -84,6 +84,7 @@ def test_the_best_is_kept_with_its_files(output_dir):
     answers_digest = value["files"].pop("predictions.json")
     assert re.fullmatch("[0-9a-f]{64}", answers_digest)
     assert value == {
+        "format": 1,
         "best_checkpoint": "model.ckpt-20",
         "metric": "f1",
         "exact_match": 1.0,
@@ -157,7 +158,14 @@ FROM_EARLIER_VERSION = {
 @pytest.mark.parametrize(
     "text",
     [
-        *("", "null", "{}", "[]", "3", "{", "\x00", "[" * 100_000),
+        "",
+        "null",
+        "{}",
+        "[]",
+        "3",
+        "{",
+        "\x00",
+        "[" * 100_000,
         *(
             json.dumps({**FROM_EARLIER_VERSION, **change})
             for change in (

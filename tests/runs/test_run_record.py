@@ -48,11 +48,15 @@ def test_an_entry(tmp_path):
     assert entry["settings"]["learning_rate"] == 3e-5
     assert entry["settings"]["seed"] == 12345
     assert entry["schedule"] == {
-        **{"steps": 10, "warmup_steps": 0, "examples_per_step": 4, "peak_learning_rate": 3e-5},
+        "steps": 10,
+        "warmup_steps": 0,
+        "examples_per_step": 4,
+        "peak_learning_rate": 3e-5,
     }
     init_checkpoint = str(CLASSIFIER_FLAGS["init_checkpoint"])
     assert entry["start"] == {
-        **{"step": 0, "checkpoint": init_checkpoint},
+        "step": 0,
+        "checkpoint": init_checkpoint,
         "index_sha256": files.digest(f"{init_checkpoint}.index"),
     }
     assert entry["inputs"] == {

@@ -83,6 +83,7 @@ def test_signatures(model):
 def test_the_model_carries_what_text_needs(exported):
     assets = exported / "assets.extra"
     assert json.loads((assets / "settings.json").read_text()) == {
+        "format": 1,
         "max_seq_length": 96,
         "do_lower_case": True,
         "doc_stride": 32,
@@ -108,7 +109,12 @@ def test_a_classifier_is_loaded_too(tmp_path):
     succeed(run_classifier(tmp_path / "run", export_dir=tmp_path / "export", **flags))
     (path,) = (tmp_path / "export").iterdir()
     settings = json.loads((path / "assets.extra/settings.json").read_text())
-    assert settings == {"task_name": "mrpc", "max_seq_length": 40, "do_lower_case": True}
+    assert settings == {
+        "format": 1,
+        "task_name": "mrpc",
+        "max_seq_length": 40,
+        "do_lower_case": True,
+    }
     signature = tf.saved_model.load(str(path)).signatures["serving_default"]
     row = {name: [1] * 40 for name in NAMES}
     outputs = signature(input=tf.constant([serialize_example(row)] * 3))

@@ -74,7 +74,7 @@ def test_missing_files_are_refused(tmp_path):
         ([question(), question()], "question q1: duplicate id"),
         (
             [question(f"q{number}", start=0) for number in range(8)],
-            "question q0: .*question q4: .*; and 3 more like these",
+            "question q0: .*question q4: .* and 3 more",
         ),
     ],
 )  # fmt: skip

@@ -89,14 +89,21 @@ def test_records_are_padded(sample_tokenizer):
     length = len(feature.input_ids)
     record = feature.record(384, for_training=True)
     assert {name: len(values) for name, values in record.items()} == {
-        **{"start_positions": 1, "end_positions": 1, "is_impossible": 1},
-        **{"input_ids": 384, "input_mask": 384, "segment_ids": 384, "p_mask": 384},
+        "start_positions": 1,
+        "end_positions": 1,
+        "is_impossible": 1,
+        "input_ids": 384,
+        "input_mask": 384,
+        "segment_ids": 384,
+        "p_mask": 384,
     }
     assert record["input_ids"] == feature.input_ids + [0] * (384 - length)
     assert record["input_mask"] == [1] * length + [0] * (384 - length)
     assert record["p_mask"][length:] == [1] * (384 - length)
     assert set(feature.record(384, for_training=False)) == set(record) - {
-        *("start_positions", "end_positions", "is_impossible")
+        "start_positions",
+        "end_positions",
+        "is_impossible",
     }
 
 

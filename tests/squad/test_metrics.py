@@ -72,13 +72,24 @@ V2_QUESTIONS = [
 def test_metrics_of_v2():
     predictions = {"a": "tall red tower", "b": "", "c": "", "d": "x"}
     assert squad_v2_metrics(V2_QUESTIONS, predictions) == {
-        **{"f1": pytest.approx(45.0), "exact": 25.0, "total": 4},  # F1 0.8 and 1
-        **{"HasAns_f1": pytest.approx(40.0), "HasAns_exact": 0.0, "HasAns_total": 2},
-        **{"NoAns_f1": 50.0, "NoAns_exact": 50.0, "NoAns_total": 2},
+        "f1": pytest.approx(45.0),
+        "exact": 25.0,
+        "total": 4,  # F1 0.8 and 1
+        "HasAns_f1": pytest.approx(40.0),
+        "HasAns_exact": 0.0,
+        "HasAns_total": 2,
+        "NoAns_f1": 50.0,
+        "NoAns_exact": 50.0,
+        "NoAns_total": 2,
     }
     answerable = V2_QUESTIONS[:1]
     assert set(squad_v2_metrics(answerable, predictions)) == {
-        *("f1", "exact", "total", "HasAns_f1", "HasAns_exact", "HasAns_total"),
+        "f1",
+        "exact",
+        "total",
+        "HasAns_f1",
+        "HasAns_exact",
+        "HasAns_total",
     }
 
 
@@ -87,13 +98,17 @@ def test_best_thresholds_of_v2():
     spans = {"a": "tall red tower", "b": "tower", "c": "x", "d": "x"}
     null_scores = {"a": 0.5, "b": -2.0, "c": -1.0, "d": 1.0}
     assert best_thresholds(V2_QUESTIONS, spans, null_scores) == {
-        **{"best_f1": 75.0, "best_f1_thresh": -2.0},
-        **{"best_exact": 75.0, "best_exact_thresh": -2.0},
+        "best_f1": 75.0,
+        "best_f1_thresh": -2.0,
+        "best_exact": 75.0,
+        "best_exact_thresh": -2.0,
     }
     spans["c"] = ""  # no span is right where there is no answer
     assert best_thresholds(V2_QUESTIONS, spans, null_scores) == {
-        **{"best_f1": pytest.approx(95.0), "best_f1_thresh": 0.5},
-        **{"best_exact": 75.0, "best_exact_thresh": -2.0},
+        "best_f1": pytest.approx(95.0),
+        "best_f1_thresh": 0.5,
+        "best_exact": 75.0,
+        "best_exact_thresh": -2.0,
     }
     spans = dict.fromkeys(spans, "y")  # nothing is better than no answer at all
     assert best_thresholds(V2_QUESTIONS, spans, null_scores)["best_f1_thresh"] == -3.0

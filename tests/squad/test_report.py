@@ -137,8 +137,10 @@ def test_questions_without_an_answer():
     assert inner == {-1.0: 50.0, 2.0: 75.0}
     items = listing.blocks[0].items
     assert {item["rows"][-1][1]: item["state"] for item in items} == {
-        **{"has": blocks.RIGHT, "none": blocks.RIGHT},
-        **{"missed": blocks.WRONG, "invented": blocks.WRONG},
+        "has": blocks.RIGHT,
+        "none": blocks.RIGHT,
+        "missed": blocks.WRONG,
+        "invented": blocks.WRONG,
     }
     missed = next(item for item in items if item["rows"][-1][1] == "missed")
     assert missed["facts"] == ["F1 0", "no answer"]
