@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # the tests are about CPUs, whatever the machine has
 
 import pytest
 import tensorflow.compat.v1 as tf
@@ -27,6 +28,14 @@ def pytest_make_parametrize_id(val, argname):
     """
     long = isinstance(val, (bytes, str)) and len(val) > 100
     return argname if long else None
+
+
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in its own hook
+def pytest_collection_modifyitems(items):
+    """Give the tests of a file to one worker, unless they say otherwise, to share its fixtures."""
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(ROOT / "tests"))))
 
 
 @pytest.fixture

@@ -23,8 +23,12 @@ from albert_tf.runs.launch import prepare_environment
 
 _LOADED = (
     "albert_tf.glue.task",
+    "albert_tf.huggingface.folders",
+    "albert_tf.own_data.task",
     "albert_tf.pretraining.task",
     "albert_tf.pretraining.writing",
+    "albert_tf.race.task",
+    "albert_tf.report.page",
     "albert_tf.runs.loop",
     "albert_tf.squad.v1",
     "albert_tf.squad.v2",

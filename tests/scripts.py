@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -149,16 +149,29 @@ def _fork_server() -> ForkServer:
 
 
 def run_script(
-    script: str, flags: dict, extra: Sequence[str] = (), **options
+    script: str,
+    flags: dict,
+    extra: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+    fresh: bool = False,
+    **options,
 ) -> subprocess.CompletedProcess:
     """Run a script to the end; `stderr` of the result is the log.
 
-    To save time, the process is forked from one that has imported TensorFlow, unless there are
-    options of `subprocess.run` or changes to the environment.
+    To save time, the process is forked from one that has imported TensorFlow.
+
+    Args:
+      script: path of the script in the project.
+      flags: its flags, by name.
+      extra: further arguments.
+      env: variables added to the environment.
+      fresh: whether to start Python anew, for variables that are read when modules are imported.
+      **options: options of `subprocess.run`, with which Python starts anew too.
     """
     arguments = [*command(script, flags), *extra]
-    environment = options.pop("env", None) or {}
-    if options or {**current_environment(), **environment} != _ENVIRONMENT:
+    changes = dict(current_environment().items() - _ENVIRONMENT.items())
+    environment = {**changes, **(env or {})}
+    if fresh or options:
         return subprocess.run(
             arguments,
             capture_output=True,
@@ -170,7 +183,7 @@ def run_script(
     server = _fork_server()
     with tempfile.TemporaryDirectory() as directory:
         outputs = [Path(directory) / name for name in ("stdout", "stderr")]
-        server.start(arguments[1:], *outputs)
+        server.start(arguments[1:], *outputs, environment)
         status = server.wait()
         texts = [path.read_text() for path in outputs]
     return subprocess.CompletedProcess(arguments, status, *texts)

@@ -5,19 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import tensorflow.compat.v1 as tf
+from absl import flags as absl_flags
 
 import run_classifier
 import run_pretraining
 import run_squad_v1
 import run_squad_v2
 from albert_tf.devices.device import Device
+from albert_tf.errors import InputError
 from albert_tf.glue.task import ClassifierTask
 from albert_tf.own_data.task import OwnDataTask
 from albert_tf.pretraining.heads import DENOMINATOR
 from albert_tf.pretraining.task import PretrainingTask
 from albert_tf.race.settings import RaceSettings
 from albert_tf.race.task import RaceTask
+from albert_tf.runs import flags as run_flags
 from albert_tf.runs import startup
 from albert_tf.runs.options import RunSettings
 from albert_tf.runs.setup import Setup
@@ -66,6 +70,24 @@ def make_setup(
     """Check the settings of a script like its `main`; `changes` override the flags in `scripts`."""
     _, task_class, _ = _SCRIPTS[script]
     return startup.check(task_class, make_settings(script, output_dir, **changes), device)
+
+
+def refusals(script: str, output_dir: Path | None, **changes: Any) -> list[str]:
+    """Lines with which a script refuses flags, which are parsed and checked in this process.
+
+    Args:
+      script: name of the script, one of `SCRIPTS`.
+      output_dir: its output directory.
+      **changes: override the flags in `scripts`; None leaves a flag out.
+    """
+    flags, task_class, settings_class = _SCRIPTS[script]
+    given = {**flags, "output_dir": output_dir, **changes}
+    values = absl_flags.FlagValues()
+    run_flags.define(settings_class, values)
+    values(["test", *(f"--{name}={x}" for name, x in given.items() if x is not None)])
+    with pytest.raises(InputError) as error:
+        startup.check(task_class, run_flags.read(settings_class, values))
+    return str(error.value).splitlines()
 
 
 def training_shapes(setup: Setup) -> dict[str, tf.TensorSpec]:

@@ -25,6 +25,7 @@ from scripts import (
     run_squad,
     succeed,
 )
+from task_factory import refusals
 
 
 def with_change(tmp_path, source, change):
@@ -68,15 +69,15 @@ def no_answers(squad):
 )
 def test_questions(tmp_path, flag, source, change, message):
     path = with_change(tmp_path, source, change)
-    (line,) = fail(run_squad(tmp_path / "run", **{flag: path}))
-    assert re.match(f"error: {path}: {message}", line)
+    (line,) = refusals("squad", tmp_path / "run", **{flag: path})
+    assert re.match(f"{path}: {message}", line)
 
 
 def test_broken_json(tmp_path):
     path = tmp_path / "cut.json"
     path.write_text(SAMPLE_TRAIN.read_text(encoding="utf-8")[:5000], encoding="utf-8")
-    (line,) = fail(run_squad(tmp_path / "run", train_file=path))
-    assert re.match(rf"error: {path}: not valid JSON: .* line \d+ column \d+", line)
+    (line,) = refusals("squad", tmp_path / "run", train_file=path)
+    assert re.match(rf"{path}: not valid JSON: .* line \d+ column \d+", line)
 
 
 @pytest.mark.parametrize(
@@ -120,15 +121,17 @@ def test_broken_json(tmp_path):
     ],
 )
 def test_flags(tmp_path, flags, messages):
-    no_gpu = {"CUDA_VISIBLE_DEVICES": "-1"}
-    lines = fail(run_squad(flags.pop("output_dir", tmp_path / "run"), env=no_gpu, **flags))
+    lines = refusals("squad", **{"output_dir": tmp_path / "run", **flags})
     assert len(lines) == len(messages), lines
     for line, message in zip(lines, messages):
         assert re.search(message, line)
 
 
 def test_nothing_is_written_before_the_inputs_are_checked(tmp_path):
-    fail(run_squad(tmp_path / "run", train_file="none.json"))
+    (line,) = fail(run_squad(tmp_path / "run", train_file="none.json"))
+    assert line == (
+        "error: none.json: cannot read the questions: No such file or directory; correct the path"
+    )
     assert list((tmp_path / "run").iterdir()) == []
 
 
@@ -140,25 +143,21 @@ def config(tmp_path, **changes):
 
 def test_a_config_that_does_not_fit_the_checkpoint(tmp_path):
     path = config(tmp_path, intermediate_size=128)
-    (line,) = fail(run_squad(tmp_path / "run", albert_config_file=path))
+    (line,) = refusals("squad", tmp_path / "run", albert_config_file=path)
     assert "the checkpoint does not fit --albert_config_file: " in line
     assert "intermediate/dense/kernel has shape [32, 64], not [32, 128]" in line
 
 
 def test_a_config_that_does_not_fit_the_vocabulary(tmp_path):
     path = config(tmp_path, vocab_size=30000)
-    (line, *_) = fail(run_squad(tmp_path / "run", albert_config_file=path))
+    (line, *_) = refusals("squad", tmp_path / "run", albert_config_file=path)
     assert re.search(r"sample\.model: the vocabulary has 420 pieces, but .* vocab_size 30000", line)
 
 
-def test_a_directory_with_another_model(tmp_path):
-    flags = {"do_predict": False, "train_steps": 1}
-    succeed(run_squad(tmp_path / "run", **flags))
+def test_a_directory_with_another_model(run_of_one_step, tmp_path):
     path = config(tmp_path, intermediate_size=128)
-    (line,) = fail(
-        run_squad(tmp_path / "run", **flags, albert_config_file=path, init_checkpoint=None)
-    )
-    assert re.search(r"run/model\.ckpt-1: the checkpoint does not fit", line)
+    (line,) = refusals("squad", run_of_one_step, albert_config_file=path, init_checkpoint=None)
+    assert re.search(r"/model\.ckpt-1: the checkpoint does not fit", line)
 
 
 def test_a_traceback_with_verbosity_1(tmp_path):
@@ -246,8 +245,9 @@ def test_lost_records(finished):
 def test_a_pickle_as_left_file(tmp_path):
     path = tmp_path / "left.pkl"
     path.write_bytes(pickle.dumps([1, 2, 3]))
-    (line,) = fail(run_squad(tmp_path / "run", do_train=False, predict_feature_left_file=path))
-    assert re.match(f"error: {path}: no manifest next to it, so it was not written by", line)
+    flags = {"do_train": False, "predict_feature_left_file": path}
+    (line,) = refusals("squad", tmp_path / "run", **flags)
+    assert re.match(f"{path}: no manifest next to it, so it was not written by", line)
 
 
 def test_a_damaged_checkpoint(finished):

@@ -14,6 +14,7 @@ import tensorflow.compat.v1 as tf
 from albert_tf.runs import checkpoints
 from golden import GOLDEN, checkpoint_of
 from scripts import SAMPLE_GLUE, fail, run_classifier, succeed
+from task_factory import refusals
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def data_dir(tmp_path):
     ],
 )
 def test_flags(tmp_path, flags, messages):
-    lines = fail(run_classifier(flags.pop("output_dir", tmp_path / "run"), **flags))
+    lines = refusals("classifier", **{"output_dir": tmp_path / "run", **flags})
     assert len(lines) == len(messages), lines
     for line, message in zip(lines, messages):
         assert re.search(message, line), line
@@ -94,11 +95,9 @@ def test_rows(data_dir, file, old, new, message):
     path = data_dir / file
     path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
     task = path.parent.name
-    lines = fail(
-        run_classifier(data_dir / "run", data_dir=data_dir, task_name=task, init_checkpoint=None)
-    )
-    assert len(lines) == 1
-    assert re.match(f"error: {path}(, |: ){message}", lines[0])
+    flags = {"data_dir": data_dir, "task_name": task, "init_checkpoint": None}
+    (line,) = refusals("classifier", data_dir / "run", **flags)
+    assert re.match(f"{path}(, |: ){message}", line)
 
 
 def test_problems_of_all_files_are_told_at_once(data_dir):
@@ -121,16 +120,16 @@ def test_a_vocabulary_of_another_size(tmp_path):
     config = json.loads((GOLDEN / "tiny_model/albert_config.json").read_text())
     path = tmp_path / "config.json"
     path.write_text(json.dumps({**config, "vocab_size": 30000}))
-    (line, *_) = fail(run_classifier(tmp_path / "run", albert_config_file=path))
+    (line, *_) = refusals("classifier", tmp_path / "run", albert_config_file=path)
     assert re.search(r"sample\.model: the vocabulary has 420 pieces, but .* vocab_size 30000", line)
 
 
 def test_a_vocabulary_without_special_tokens(tmp_path):
     path = tmp_path / "vocab.txt"
     path.write_text("\n".join(["[PAD]", "[CLS]", *(f"w{n}" for n in range(418))]) + "\n")
-    (line,) = fail(run_classifier(tmp_path / "run", spm_model_file=None, vocab_file=path))
+    (line,) = refusals("classifier", tmp_path / "run", spm_model_file=None, vocab_file=path)
     assert line == (
-        f"error: {path}: the vocabulary has no [SEP], [UNK]; give the one that comes with the model"
+        f"{path}: the vocabulary has no [SEP], [UNK]; give the one that comes with the model"
     )
 
 
@@ -172,7 +171,7 @@ def test_records_of_another_length_are_made_again(finished):
 
 def test_records_without_a_manifest_of_another_length(finished):
     (finished / "mrpc_eval.tf_record.manifest.json").unlink()
-    (line,) = fail(run_classifier(finished, do_train=False, max_seq_length=48))
+    (line,) = refusals("classifier", finished, do_train=False, max_seq_length=48)
     assert "mrpc_eval.tf_record: record 1 has 40 values of input_ids, this run needs 48" in line
 
 

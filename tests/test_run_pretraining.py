@@ -38,7 +38,7 @@ from scripts import (
     times_of_results,
 )
 from scripts import run_pretraining as run
-from task_factory import make_setup
+from task_factory import make_setup, refusals
 
 METRICS = {
     "masked_lm_accuracy",
@@ -456,8 +456,8 @@ def one_file(pretraining_files, tmp_path):
     ],
 )
 def test_bad_flags(one_file, tmp_path, changes, messages):
-    changes = {"input_file": one_file, "output_dir": tmp_path / "run", **changes}
-    lines = fail(run(**changes))
+    flags = {"input_file": one_file, "output_dir": tmp_path / "run", **changes}
+    lines = refusals("pretraining", **flags)
     assert len(lines) == len(messages), lines
     for line, message in zip(lines, messages):
         assert re.search(message, line), line
@@ -468,30 +468,25 @@ def test_a_config_of_another_vocabulary(one_file, tmp_path):
     config.vocab_size = 300
     path = tmp_path / "config.json"
     path.write_text(config.to_json_string())
-    result = run(
-        tmp_path / "run", input_file=one_file, albert_config_file=path, init_checkpoint=None
-    )
-    (line,) = fail(result)
+    flags = {"input_file": one_file, "albert_config_file": path, "init_checkpoint": None}
+    (line,) = refusals("pretraining", tmp_path / "run", **flags)
     assert line.startswith(
-        f"error: {one_file}: the records were made with a vocabulary of 420 pieces, but {path} has "
+        f"{one_file}: the records were made with a vocabulary of 420 pieces, but {path} has "
         "vocab_size 300; make"
     )
     manifests.manifest_path(str(one_file)).unlink()
-    result = run(
-        tmp_path / "run", input_file=one_file, albert_config_file=path, init_checkpoint=None
-    )
-    (line,) = fail(result)
+    (line,) = refusals("pretraining", tmp_path / "run", **flags)
     assert "the records were made with a vocabulary of at least 4" in line
 
 
 def test_a_truncated_file(one_file, tmp_path):
     content = one_file.read_bytes()
     one_file.write_bytes(content[:-5])
-    (line,) = fail(run(tmp_path / "run", input_file=one_file))
+    (line,) = refusals("pretraining", tmp_path / "run", input_file=one_file)
     size = len(content)
     assert f"{one_file}: its size is now {size - 5} bytes, was {size}, says records.man" in line
     manifests.manifest_path(str(one_file)).unlink()
-    (line,) = fail(run(tmp_path / "run", input_file=one_file))
+    (line,) = refusals("pretraining", tmp_path / "run", input_file=one_file)
     assert re.search(r"records: record \d+ is truncated", line)
 
 
@@ -499,7 +494,7 @@ def test_a_damaged_file(one_file, tmp_path):
     with one_file.open("r+b") as file:
         file.seek(-300, 2)
         file.write(b"\xff\x00\xff\x00")
-    (line,) = fail(run(tmp_path / "run", input_file=one_file))
+    (line,) = refusals("pretraining", tmp_path / "run", input_file=one_file)
     assert f"{one_file}: its content has changed, says records.manifest.json" in line
     manifests.manifest_path(str(one_file)).unlink()
     (line,) = fail(run(tmp_path / "run", input_file=one_file, num_train_steps=200, do_eval=False))
@@ -510,5 +505,5 @@ def test_records_of_another_task(tmp_path):
     path = tmp_path / "records"
     with manifests.record_writer(str(path), Origin({"a": 1}, {})) as writer:
         writer.write(serialize_example({"input_ids": [1] * 64}))
-    (line,) = fail(run(tmp_path / "run", input_file=path))
-    assert line.startswith(f"error: {path}: record 1 has no 'input_mask'; check that it is for")
+    (line,) = refusals("pretraining", tmp_path / "run", input_file=path)
+    assert line.startswith(f"{path}: record 1 has no 'input_mask'; check that it is for")

@@ -27,8 +27,6 @@ from scripts import (
     succeed,
 )
 
-pytestmark = pytest.mark.xdist_group("run_squad_v2")  # one process makes the fixtures
-
 RESULTS = ("predictions.json", "nbest_predictions.json", "null_odds.json")
 FIGURES = [
     "best_f1",

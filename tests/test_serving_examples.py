@@ -25,8 +25,6 @@ from albert_tf.squad import question_answering
 from albert_tf.squad.data import read_squad
 from scripts import ROOT, SAMPLE_PREDICT, load, make_quickstart_inputs
 
-pytestmark = pytest.mark.xdist_group("serving_examples")  # one process makes the fixtures
-
 TOUR = "### A tour: from a CSV file to a served answer"
 
 

@@ -30,8 +30,6 @@ from own_data.files import write_rows
 from scripts import SAMPLE_MODEL, SAMPLE_PREDICT, load, run_script
 from task_factory import make_settings
 
-pytestmark = pytest.mark.xdist_group("pages")  # one process makes the runs
-
 SCRIPT = "</script><script>document.title = 'run'</script>"
 NASTY_PASSAGE = f"😀 A page with {SCRIPT} & <b>bold</b> text tells of Zoë's lamp."
 NASTY_QUESTION = f"Whose lamp is in <i>{SCRIPT}</i>?"

@@ -198,7 +198,9 @@ def test_help_needs_no_tensorflow(tmp_path):
     (tmp_path / "tensorflow").mkdir()
     (tmp_path / "tensorflow/__init__.py").write_text("raise ImportError('loaded')")
     for script in SCRIPTS_WITH_HELP:
-        result = run_script(script, {}, extra=["--help"], env={"PYTHONPATH": str(tmp_path)})
+        result = run_script(
+            script, {}, extra=["--help"], env={"PYTHONPATH": str(tmp_path)}, fresh=True
+        )
         assert result.returncode == 1  # absl's code for --help
         assert result.stdout.count("\n  --") > 5
         assert result.stderr == ""
