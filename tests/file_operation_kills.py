@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 from typing import Callable, Iterator
 
+from scripts import ALL_KILLS
+
 _OPERATIONS = ("open", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate")
 _FAILED = 3  # exit code of a function that raises
 
 
-def kills(function: Callable[[], None], directory: Path) -> Iterator[int]:
+def kills(function: Callable[[], None], directory: Path, every: int = 1) -> Iterator[int]:
     """Run a function in forked processes, each killed before a later file operation.
 
     The last process is not killed, and must succeed.
@@ -21,6 +23,7 @@ def kills(function: Callable[[], None], directory: Path) -> Iterator[int]:
     Args:
       function: function to run.
       directory: directory whose file operations count.
+      every: kill before every so many of them alone, unless all kills are asked for.
 
     Yields:
       The number of the operation, from 0, after each kill.
@@ -28,7 +31,7 @@ def kills(function: Callable[[], None], directory: Path) -> Iterator[int]:
     number = 0
     while _is_killed(function, str(directory), number):
         yield number
-        number += 1
+        number += 1 if ALL_KILLS else every
 
 
 def _is_killed(function, directory, number):

@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # folder of the scripts
+sys.path.insert(1, str(Path(__file__).resolve().parent))
 
 from albert_tf.runs.launch import prepare_environment
 

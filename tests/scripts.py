@@ -6,11 +6,9 @@ import functools
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
@@ -228,26 +226,6 @@ def make_quickstart_inputs(directory: Path) -> None:
     program = "import pathlib, sys, quickstart as q; q.make_inputs(pathlib.Path(sys.argv[1]), 4000)"
     command = [sys.executable, "-c", program, str(directory)]
     subprocess.run(command, cwd=ROOT / "examples", check=True)
-
-
-def kill_and_resume(script: str, flags: dict) -> str:
-    """Kill a run with SIGKILL after its checkpoint of step 4, and run the same command again.
-
-    Returns:
-      The log of the second run, which must succeed.
-    """
-    process = subprocess.Popen(command(script, flags), stderr=subprocess.DEVNULL)
-    deadline = time.time() + 120
-    while not (flags["output_dir"] / "model.ckpt-4.index").exists():
-        assert process.poll() is None
-        assert time.time() < deadline
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    assert not (flags["output_dir"] / "model.ckpt-10.index").exists()
-    log = succeed(run_script(script, flags))
-    assert "resuming training from" in log
-    return log
 
 
 def files(directory: Path) -> set[str]:

@@ -89,7 +89,6 @@ def test_compare():
 
 
 @pytest.mark.horovod
-@pytest.mark.xdist_group("horovod")
 def test_processes():
     values = run_benchmark("processes", "--steps=2", "--turns=1", *SMALL)
     assert values["efficiency"] > 0

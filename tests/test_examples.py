@@ -31,10 +31,6 @@ from scripts import (
     ROOT,
     TINY_CONFIG,
     interruptible,
-    run_classifier,
-    run_race,
-    run_squad_v2,
-    succeed,
 )
 from task_factory import task_and_settings
 
@@ -238,31 +234,6 @@ def checkout(tmp_path):
     return tmp_path
 
 
-def test_run_classifier_learns_the_generated_scores(made_glue, tmp_path):
-    """Without reading the sentences, Pearson's correlation is 0."""
-    succeed(
-        run_classifier(
-            tmp_path,
-            albert_config_file=made_glue / "albert_config.json",
-            init_checkpoint=None,
-            data_dir=made_glue,
-            task_name="sts-b",
-            max_seq_length=64,
-            train_batch_size=32,
-            train_step=600,
-            warmup_step=60,
-            learning_rate=1e-3,
-            save_checkpoints_steps=300,
-            deterministic_run=True,
-        )
-    )
-    results = json.loads((tmp_path / "eval_results.json").read_text())
-    assert results["metric"] == "pearson"
-    assert results["pearson"] > 0.4
-    assert len((tmp_path / "test_results.tsv").read_text().splitlines()) == 200
-    assert len((tmp_path / "submit_results.tsv").read_text().splitlines()) == 201
-
-
 @pytest.fixture(scope="module")
 def made_race(tmp_path_factory):
     """Directory with the generated questions."""
@@ -297,31 +268,6 @@ def test_generated_articles_state_all_options(made_race, level, most):
         assert level == "middle" or 2 in (towns, years)
 
 
-def test_run_race_learns_the_generated_questions(made_race, quickstart, tmp_path):
-    """Without reading, the accuracy is 0.25. The beginning of the articles takes least time."""
-    succeed(
-        run_race(
-            tmp_path / "run",
-            albert_config_file=write_small_config(tmp_path, vocab_size=500),
-            spm_model_file=quickstart[0] / "sentencepiece.model",
-            init_checkpoint=None,
-            data_dir=made_race,
-            middle_only=True,
-            max_seq_length=32,
-            train_batch_size=32,
-            train_step=200,
-            warmup_step=20,
-            learning_rate=2e-3,
-            save_checkpoints_steps=100,
-            deterministic_run=True,
-        )
-    )
-    results = json.loads((tmp_path / "run/eval_results.json").read_text())
-    assert results["accuracy"] > 0.45
-    accuracy = json.loads((tmp_path / "run/test_accuracy.json").read_text())
-    assert accuracy["accuracy"] > 0.45
-
-
 @pytest.fixture(scope="module")
 def made_v2(tmp_path_factory):
     """Directory with the generated files of SQuAD v2.0."""
@@ -336,30 +282,6 @@ def test_half_of_the_generated_questions_of_v2_have_no_answer(made_v2):
         assert len(questions) == count
         assert sum(question.is_impossible for question in questions) == count / 2
         assert len({question.paragraph for question in questions}) == count / 4
-
-
-def test_run_squad_v2_learns_the_generated_questions(made_v2, quickstart, tmp_path):
-    """Without reading, F1 is 50: no answer to half of the questions."""
-    succeed(
-        run_squad_v2(
-            tmp_path / "run",
-            albert_config_file=write_small_config(tmp_path, vocab_size=500),
-            spm_model_file=quickstart[0] / "sentencepiece.model",
-            init_checkpoint=None,
-            train_file=made_v2 / "train.json",
-            predict_file=made_v2 / "heldout.json",
-            max_answer_length=8,
-            train_batch_size=16,
-            train_steps=700,
-            learning_rate=3e-3,
-            save_checkpoints_steps=350,
-            deterministic_run=True,
-        )
-    )
-    results = json.loads((tmp_path / "run/eval_results.json").read_text())
-    assert results["best_f1"] > 62
-    assert results["NoAns_f1"] > 55
-    assert results["HasAns_f1"] > 40
 
 
 def test_text_to_answers_shows_both_metrics(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import os
 import re
@@ -17,9 +18,10 @@ from albert_tf.records.record_files import read_records
 from golden import golden_records, train_on_golden_rows
 from horovod_steps import RUNS
 from launchers import finish, launch, mpi_flags, rank_processes, start, started_by
-from own_data.files import OWN_DATA_FLAGS, write_rows
+from own_data.files import write_rows
 from scripts import (
     CLASSIFIER_FLAGS,
+    OWN_FILES_FLAGS,
     PRETRAINING_FLAGS,
     RACE_FLAGS,
     ROOT,
@@ -37,15 +39,13 @@ from scripts import (
     load,
     run_classifier,
     run_pretraining,
-    run_race,
     run_script,
     run_squad,
-    run_squad_v2,
     succeed,
 )
 
-# All in one xdist worker: parallel runs would slow each other down.
-pytestmark = [pytest.mark.horovod, pytest.mark.xdist_group("horovod")]
+pytestmark = pytest.mark.horovod
+ends = pytest.mark.xdist_group("runs of several processes that end early")  # they mostly wait
 
 
 def squad(output_dir, **flags):
@@ -130,7 +130,7 @@ def test_a_run_of_two(trained):
 
 
 @pytest.fixture(scope="module")
-def predicted_by_one(trained, tmp_path_factory):
+def squad_by_one(trained, tmp_path_factory):
     """Output directory of a prediction by one process with the best checkpoint of `trained`."""
     directory = tmp_path_factory.mktemp("predicted")
     checkpoint = trained[0] / "model.ckpt-best"
@@ -138,12 +138,12 @@ def predicted_by_one(trained, tmp_path_factory):
     return directory
 
 
-def test_both_shards_are_the_records_of_one_process(trained, predicted_by_one):
+def test_both_shards_are_the_records_of_one_process(trained, squad_by_one):
     directory, _ = trained
     expected = {
         "train_features": golden_records("train"),
         "predict_features": golden_records("predict"),
-        "predict_windows": windows(predicted_by_one / "predict_windows.tfrecord"),
+        "predict_windows": windows(squad_by_one / "predict_windows.tfrecord"),
     }
     for name, of_one in expected.items():
         read = windows if name == "predict_windows" else records_of
@@ -165,10 +165,10 @@ def windows(path):
     return found
 
 
-def test_answers_are_those_of_one_process(trained, predicted_by_one):
+def test_answers_are_those_of_one_process(trained, squad_by_one):
     directory, _ = trained
-    assert_same_answers(directory, predicted_by_one, tolerance=2e-5)
-    ours, of_one = (load(path / "eval_results.json") for path in (directory, predicted_by_one))
+    assert_same_answers(directory, squad_by_one, tolerance=2e-5)
+    ours, of_one = (load(path / "eval_results.json") for path in (directory, squad_by_one))
     assert ours["f1"] == of_one["f1"]
     assert ours["exact_match"] == of_one["exact_match"]
 
@@ -230,13 +230,12 @@ def start_and_wait(launcher, output_dir, text, **options):
     return process, rank_processes(process, "run_classifier.py")
 
 
+@ends
 @pytest.mark.parametrize(
     ("launcher", "moment", "number", "receivers"),
     [
-        ("mpi", "step 1 of", signal.SIGTERM, [1]),
         ("mpi", "model.ckpt-100: saved", signal.SIGTERM, [1]),
         ("gloo", "step 1 of", signal.SIGINT, [0, 1]),
-        ("gloo", "model.ckpt-100: saved", signal.SIGTERM, [0]),
     ],
 )
 def test_a_signal_stops_all_ranks(tmp_path, launcher, moment, number, receivers):
@@ -255,6 +254,7 @@ def test_a_signal_stops_all_ranks(tmp_path, launcher, moment, number, receivers)
     assert load(tmp_path / "run.json")["starts"][0]["processes"]["number"] == 2
 
 
+@ends
 @pytest.mark.parametrize(("launcher", "stopped"), [("mpi", 1), ("gloo", 0)])
 def test_a_suspended_rank_ends_the_run(tmp_path, launcher, stopped):
     limits = {"HOROVOD_STALL_SHUTDOWN_TIME_SECONDS": "8", "HOROVOD_STALL_CHECK_TIME_SECONDS": "4"}
@@ -270,18 +270,19 @@ def test_a_suspended_rank_ends_the_run(tmp_path, launcher, stopped):
     assert "the other processes have not answered for 12 s" in (tmp_path / "log.txt").read_text()
 
 
-@pytest.mark.parametrize("launcher", ["mpi", "gloo"])
-def test_the_error_of_one_rank_ends_the_run(tmp_path, launcher):
+@ends
+def test_the_error_of_one_rank_ends_the_run(tmp_path):
     (tmp_path / "1").mkdir()
     (tmp_path / "1/train_features.tfrecord_1").touch()
     (tmp_path / "1/train_features.tfrecord_1.manifest.json").write_text("{")
-    result = launch(launcher, 2, squad(tmp_path))
+    result = launch("gloo", 2, squad(tmp_path))
     assert result.returncode == 1
     (error,) = [line for line in result.stderr.splitlines() if "rank 1: " in line]
     assert "error: rank 1: " in error
     assert "train_features.tfrecord_1.manifest.json: not valid JSON" in error
 
 
+@ends
 def test_bad_input_is_told_once(tmp_path):
     (tmp_path / "1").touch()
     result = launch("mpi", 2, squad(tmp_path, train_file="missing.json"))
@@ -312,6 +313,7 @@ def test_servers_that_share_nothing(trained, tmp_path):
     assert files(tmp_path / "b/out/1") == files(trained[0] / "1")
 
 
+@ends
 def test_servers_with_different_inputs(tmp_path):
     """Different inputs would give different numbers of steps, and a deadlock."""
     questions = load(SAMPLE_TRAIN)
@@ -328,21 +330,6 @@ def test_servers_with_different_inputs(tmp_path):
     result = finish(start(["mpirun", *mpi_flags(), *commands]))
     (error,) = fail(result)
     assert error.startswith("error: rank 1: train_file, num_train_steps: different from rank 0")
-
-
-def test_squad_v2_on_two_ranks(tmp_path):
-    """Rank 0 finds the threshold in the scores of all questions."""
-    flags = {**SQUAD_V2_FLAGS, "train_batch_size": 4, "train_steps": 4}
-    run_flags = {"output_dir": tmp_path / "run", "use_horovod": True}
-    log = succeed(launch("gloo", 2, command("run_squad_v2.py", {**flags, **run_flags})))
-    assert "all 2 processes end with the same weights" in log
-    run, one = tmp_path / "run", tmp_path / "one"
-    succeed(run_squad_v2(one, **{**flags, "do_train": False, "init_checkpoint": run}))
-    assert_same_answers(run, one, tolerance=2e-5)
-    ours, theirs = (load(path / "null_odds.json") for path in (run, one))
-    assert ours == pytest.approx(theirs, abs=1e-5)
-    ours, theirs = (load(path / "eval_results.json")["best_f1"] for path in (run, one))
-    assert ours == theirs
 
 
 def test_glue_on_three_ranks(tmp_path):
@@ -374,25 +361,70 @@ def test_glue_on_three_ranks(tmp_path):
             assert [*shards[0], *shards[1], *shards[2]] == records_of(one / name)
 
 
-def test_own_data_on_two_ranks(tmp_path):
-    """All ranks split the training file alike, and predictions are in the order of the file."""
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory):
+    """Directory with runs of two ranks by the task's name, one after the other in one launch."""
+    directory = tmp_path_factory.mktemp("tasks")
+    few = {"train_batch_size": 2, "train_step": 4}
+    runs = [
+        ("squad_v2", {"train_batch_size": 4, "train_steps": 4}),
+        ("own_data", {**few, **own_files(directory)}),
+        ("race", few),
+    ]
+    listed = [(name, str(directory / name), flags) for name, flags in runs]
+    (directory / "runs.json").write_text(json.dumps(listed))
+    run = [*command("tests/horovod_tasks.py", {}), str(directory / "runs.json")]
+    log = succeed(launch("gloo", 2, run, env={"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}))
+    assert log.count("all 2 processes end with the same weights") == len(runs)
+    return directory
+
+
+def own_files(directory):
+    """Flags of own files with texts and labels."""
     rows = [{"text": f"{word} {n} {word}"} for n in range(13) for word in ("sun", "fog", "night")]
     labelled = [{**row, "label": row["text"][:1]} for row in rows[:-6]]
-    flags = {
-        **OWN_DATA_FLAGS,
-        "train_batch_size": 2,
-        "train_step": 4,
+    return {
+        "train_file": write_rows(directory / "train.csv", labelled),
+        "test_file": write_rows(directory / "new.jsonl.gz", rows),
+        "dev_file": None,
         "dev_share": 0.25,
-        "train_file": write_rows(tmp_path / "train.csv", labelled),
-        "test_file": write_rows(tmp_path / "new.jsonl.gz", rows),
-        "class_weights": "balanced",
+        "text_column": None,
+        "second_text_column": None,
+        "label_column": None,
+        "init_checkpoint": None,
     }
-    run, one = tmp_path / "run", tmp_path / "one"
-    run_flags = {"output_dir": run, "use_horovod": True}
-    log = succeed(launch("gloo", 2, command("run_classifier.py", {**flags, **run_flags})))
-    assert "all 2 processes end with the same weights" in log
-    flags.update(output_dir=one, do_train=False, init_checkpoint=run)
-    succeed(run_script("run_classifier.py", flags))
+
+
+def predicted_by_one(script, directory, flags):
+    """Output directory of a prediction by one process with the model of a run."""
+    one = directory.with_name(f"{directory.name}-one")
+    one_flags = {**flags, "output_dir": one, "do_train": False, "init_checkpoint": directory}
+    succeed(run_script(script, one_flags))
+    return one
+
+
+def assert_shards(run, one, name, counts):
+    """Assert that the record files of two ranks are, one after the other, that of one process."""
+    shards = records_of(run / f"{name}_0"), records_of(run / f"1/{name}_1")
+    assert [len(shard) for shard in shards] == counts
+    assert [*shards[0], *shards[1]] == records_of(one / name)
+
+
+def test_squad_v2_on_two_ranks(tasks):
+    """Rank 0 finds the threshold in the scores of all questions."""
+    run = tasks / "squad_v2"
+    one = predicted_by_one("run_squad_v2.py", run, SQUAD_V2_FLAGS)
+    assert_same_answers(run, one, tolerance=2e-5)
+    ours, theirs = (load(path / "null_odds.json") for path in (run, one))
+    assert ours == pytest.approx(theirs, abs=1e-5)
+    ours, theirs = (load(path / "eval_results.json")["best_f1"] for path in (run, one))
+    assert ours == theirs
+
+
+def test_own_data_on_two_ranks(tasks):
+    """All ranks split the training file alike, and predictions are in the order of the file."""
+    run = tasks / "own_data"
+    one = predicted_by_one("run_classifier.py", run, {**OWN_FILES_FLAGS, **own_files(tasks)})
     kept = load(run / "labels.json")
     assert (kept["labels"], kept["counts"]) == (["f", "n", "s"], [11, 11, 11])
     assert load(run / "confusion_matrix.json") == load(one / "confusion_matrix.json")
@@ -400,25 +432,19 @@ def test_own_data_on_two_ranks(tmp_path):
         [json.loads(line) for line in (path / "predictions.jsonl").read_text().splitlines()]
         for path in (run, one)
     )
-    assert [row["text"] for row in ours] == [row["text"] for row in rows]
+    with gzip.open(tasks / "new.jsonl.gz", "rt") as file:
+        assert [row["text"] for row in ours] == [json.loads(line)["text"] for line in file]
     assert [row["prediction"] for row in ours] == [row["prediction"] for row in theirs]
     probabilities = ([row["probability"] for row in found] for found in (ours, theirs))
     np.testing.assert_allclose(*probabilities, rtol=0, atol=1e-5)
-    for split, counts in (("eval", [4, 4]), ("predict", [20, 19])):
-        name = f"custom_{split}.tf_record"
-        shards = records_of(run / f"{name}_0"), records_of(run / f"1/{name}_1")
-        assert [len(shard) for shard in shards] == counts
-        assert [*shards[0], *shards[1]] == records_of(one / name)
+    assert_shards(run, one, "custom_eval.tf_record", [4, 4])
+    assert_shards(run, one, "custom_predict.tf_record", [20, 19])
 
 
-def test_race_on_two_ranks(tmp_path):
+def test_race_on_two_ranks(tasks):
     """Questions are dealt to the ranks, and predictions are in the order of the files."""
-    flags = {**RACE_FLAGS, "train_batch_size": 2, "train_step": 4}
-    run_flags = {"output_dir": tmp_path / "run", "use_horovod": True}
-    log = succeed(launch("gloo", 2, command("run_race.py", {**flags, **run_flags})))
-    assert "all 2 processes end with the same weights" in log
-    run, one = tmp_path / "run", tmp_path / "one"
-    succeed(run_race(one, **{**flags, "do_train": False, "init_checkpoint": run}))
+    run = tasks / "race"
+    one = predicted_by_one("run_race.py", run, RACE_FLAGS)
     ours, theirs = (load(path / "eval_results.json") for path in (run, one))
     assert ours["accuracy"] == theirs["accuracy"]
     assert (run / "test_accuracy.json").read_text() == (one / "test_accuracy.json").read_text()
@@ -426,10 +452,7 @@ def test_race_on_two_ranks(tmp_path):
     np.testing.assert_array_equal(*(rows[:, 4:] for rows in results))
     np.testing.assert_allclose(*(rows[:, :4].astype(float) for rows in results), rtol=0, atol=1e-5)
     for split in ("eval", "predict"):
-        name = f"race_{split}.tf_record"
-        shards = records_of(run / f"{name}_0"), records_of(run / f"1/{name}_1")
-        assert [len(shard) for shard in shards] == [3, 2]
-        assert [*shards[0], *shards[1]] == records_of(one / name)
+        assert_shards(run, one, f"race_{split}.tf_record", [3, 2])
 
 
 def test_pretraining_on_two_ranks(pretraining_files, tmp_path):

@@ -27,11 +27,9 @@ from modeling import AlbertModel
 from scripts import (
     PRETRAINING_FLAGS,
     SAMPLE_MODEL,
-    assert_same_run,
     assert_same_variables,
     fail,
     files,
-    kill_and_resume,
     load,
     run_squad,
     succeed,
@@ -86,14 +84,6 @@ def test_a_run_leaves_its_files(finished):
     assert re.search(r"\d+ records in 3 files", log)
     assert "step 10 of 10: loss" in log
     assert "NO --init_checkpoint" not in log
-
-
-def test_a_killed_run_resumes(finished, pretraining_files, tmp_path):
-    """A resumed run reads the same records, keeps the schedule and gives the same result."""
-    directory, _ = finished
-    changes = {"output_dir": tmp_path, "input_file": pretraining_files, "deterministic_run": True}
-    kill_and_resume("run_pretraining.py", {**PRETRAINING_FLAGS, **changes})
-    assert_same_run(tmp_path, directory)
 
 
 def test_a_finished_run_does_nothing(finished, pretraining_files):

@@ -21,14 +21,11 @@ from albert_tf.runs.model import make_model_fn
 from albert_tf.runs.task import MODEL_INPUTS
 from golden import INPUTS, golden_lines, golden_numbers
 from scripts import (
-    RACE_FLAGS,
     SAMPLE_MODEL,
     SAMPLE_RACE,
     TINY_CONFIG,
-    assert_same_run,
     fail,
     files,
-    kill_and_resume,
     load,
     run_script,
     succeed,
@@ -243,13 +240,6 @@ def test_record_files_of_the_original_in_another_padding_and_batch(finished, tmp
     assert others == same
     ours, theirs = (load(d / "run/eval_results.json") for d in (tmp_path, finished))
     assert ours["accuracy"] == theirs["accuracy"]
-
-
-def test_a_killed_run_resumes(finished, tmp_path):
-    flags = {**RACE_FLAGS, "output_dir": tmp_path / "run", "export_dir": tmp_path / "export"}
-    flags["deterministic_run"] = True
-    assert "race_train.tf_record: reusing" in kill_and_resume("run_race.py", flags)
-    assert_same_run(tmp_path / "run", finished / "run")
 
 
 @pytest.mark.parametrize(

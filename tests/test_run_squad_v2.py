@@ -17,10 +17,8 @@ from scripts import (
     SAMPLE_V2_PREDICT,
     SQUAD_V2_FLAGS,
     assert_same_answers,
-    assert_same_run,
     fail,
     files,
-    kill_and_resume,
     load,
     run_squad,
     run_squad_v2,
@@ -100,16 +98,6 @@ def test_our_checkpoints_have_the_variables_of_the_original(finished):
     directory, _, _ = finished
     ours = checkpoints.model_shapes_in(str(directory / "model.ckpt-10"))
     assert ours == checkpoints.shapes_in(str(SQUAD_V2_FLAGS["init_checkpoint"]))
-
-
-def test_a_killed_run_resumes(finished, tmp_path):
-    directory, _, _ = finished
-    kill_and_resume(
-        "run_squad_v2.py", {**SQUAD_V2_FLAGS, "output_dir": tmp_path, "deterministic_run": True}
-    )
-    assert_same_run(tmp_path, directory)
-    for name in (*RESULTS, "calibration.json"):
-        assert load(tmp_path / name) == load(directory / name)
 
 
 def test_training_ends_early_by_best_f1(tmp_path):

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -15,7 +12,7 @@ from albert_tf.devices import bfloat16
 from albert_tf.errors import InputError
 from golden import golden_numbers
 from heads import ALL_HEADS, HEADS
-from scripts import ROOT, assert_same_variables, fail, run_squad, succeed
+from scripts import ROOT, assert_same_variables, fail, run_script, run_squad, succeed
 
 CONFIG = ROOT / "bf16_config/albert.json"
 computable = pytest.mark.skipif(
@@ -27,13 +24,8 @@ computable = pytest.mark.skipif(
 @functools.lru_cache(maxsize=None)
 def trained(head, config, optimizer="adamw"):
     """Losses of 12 steps, and the op and dtype of each node in the rewritten graph."""
-    result = subprocess.run(
-        [sys.executable, str(ROOT / "tests/bfloat16_training.py"), head, optimizer],
-        env={**os.environ, "TF_BF16_CONVERSION": str(config)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment = {"TF_BF16_CONVERSION": str(config)}
+    result = run_script("tests/bfloat16_training.py", {}, [head, optimizer], env=environment)
     assert result.returncode == 0, result.stderr
     values = json.loads(result.stdout)
     return values["losses"], values["nodes"]

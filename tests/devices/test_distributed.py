@@ -13,7 +13,8 @@ from scripts import SQUAD_FLAGS, fail, run_script
 def run_squad(output_dir, use_horovod, **environment):
     """Run run_squad_v1.py with changed environment variables."""
     flags = {**SQUAD_FLAGS, "output_dir": output_dir, "use_horovod": use_horovod}
-    return run_script("run_squad_v1.py", flags, env=environment)
+    fresh = "PYTHONPATH" in environment
+    return run_script("run_squad_v1.py", flags, env=environment, fresh=fresh)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ _SHARE = {
     "classifier-results-0",
     "squad-v2-results-0",
     "own-data-results-0",
+    "race-saving-0",
     "pretraining-training-0",
     "records-workers-conversion-0",
 }

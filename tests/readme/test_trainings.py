@@ -1,7 +1,6 @@
 """README's longer trainings, as they are printed, with the figures that it promises.
 
-They take about half an hour: `make test-readme`. `make test` checks their files and flags, and runs
-the shorter ones.
+They take about half an hour: `make test-readme`. `make test` checks their files and flags.
 """
 
 from __future__ import annotations
@@ -71,6 +70,13 @@ def test_mrpc(checkout):
     run_as_printed(readme_block("make_glue.py quickstart/glue"), checkout)
     (f1,) = promised(r"F1 of the best checkpoint is about ([\d.]+\d)")
     assert results(checkout, "mrpc/eval_results.json")["f1"] == pytest.approx(f1, abs=0.08)
+
+
+def test_sts_b(checkout):
+    """Without reading the sentences, Pearson's correlation is 0."""
+    commands = readme_block("make_glue.py quickstart/glue").replace("mrpc", "sts-b")
+    run_as_printed(commands, checkout)
+    assert results(checkout, "sts-b/eval_results.json")["pearson"] > 0.4
 
 
 def test_text_to_answers(checkout):

@@ -100,7 +100,7 @@ def test_questions_that_have_changed(tmp_path, changed_questions, shard_name):
     del old
     killed = shard(**changes)
     same_command = 0
-    for _ in kills(killed.prepare, tmp_path / "run"):
+    for _ in kills(killed.prepare, tmp_path / "run", every=5):
         again = shard(**changes)
         again.prepare()
         after = [contents(path) for path in again.paths]
@@ -137,7 +137,7 @@ def test_pretraining_records_of_a_text_that_has_changed(tmp_path):
     old = made(lines)
     before = {path.name: path.read_bytes() for path in directory.iterdir()}
     text.write_text("\n".join(lines[::-1]), encoding="utf-8")
-    for _ in kills(lambda: writing.make_records(settings), directory):
+    for _ in kills(lambda: writing.make_records(settings), directory, every=5):
         try:
             setup = make_setup(
                 "pretraining", tmp_path / "run", input_file=f"{directory}/*", do_eval=False

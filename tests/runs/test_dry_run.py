@@ -172,7 +172,6 @@ def test_a_signal_leaves_nothing_behind(tmp_path):
 
 
 @pytest.mark.horovod
-@pytest.mark.xdist_group("horovod")
 def test_two_ranks(tmp_path):
     flags = {**RACE_FLAGS, "output_dir": tmp_path / "run", "dry_run": True}
     flags.update(do_train=False, do_predict=False, use_horovod=True)

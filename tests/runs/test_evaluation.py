@@ -6,7 +6,6 @@ All runs are of run_classifier.py on the sample.
 from __future__ import annotations
 
 import shutil
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +14,12 @@ import pytest
 from albert_tf.runs import checkpoint_files, curves
 from golden import checkpoint_of
 from scripts import (
-    ALL_KILLS,
     CLASSIFIER_FLAGS,
     assert_same_variables,
-    command,
     fail,
     files,
     load,
     run_classifier,
-    run_script,
     succeed,
 )
 
@@ -111,32 +107,6 @@ def assert_same_end(directory, undisturbed, keeps_all=False):
     assert curves.read(directory / "eval") == curves.read(undisturbed / "eval")
 
 
-# `make test` takes every second one, `make test-kills` all.
-KILLS = [
-    ("os.rename", r"model\.ckpt-8\.index$", 1),  # the checkpoint has no index file yet
-    ("os.rename", r"/checkpoint$", 2),  # is complete, but not evaluated
-    ("os.rename", r"eval_results\.json$", 2),  # is evaluated
-    ("shutil.copyfile", r"ckpt-best\.index", 1),  # is copied
-    ("os.rename", r"eval_results\.txt$", 2),
-    ("os.remove", r"model\.ckpt-8\.data", 1),  # is removed
-    ("os.rename", r"test_results\.tsv$", 1),
-    ("os.rename", r"export/\d+$", 1),
-]
-
-
-@pytest.mark.parametrize(("event", "pattern", "count"), KILLS if ALL_KILLS else KILLS[::2])
-def test_a_killed_run_ends_like_an_undisturbed_one(undisturbed, tmp_path, event, pattern, count):
-    flags = {**FLAGS, "output_dir": tmp_path, "export_dir": tmp_path / "export"}
-    extra = command("", flags)[2:]
-    result = run_script("tests/killed_run.py", {}, [event, pattern, str(count), *extra])
-    assert result.returncode == -signal.SIGKILL, result.stderr
-    succeed(run_script("run_classifier.py", flags))
-    assert_same_end(tmp_path, undisturbed[0])
-    exports = [path.name for path in (tmp_path / "export").iterdir()]
-    assert len(exports) == 1
-    assert exports[0].isdigit()
-
-
 def test_training_ends_early_once(undisturbed, tmp_path):
     """With a learning rate of 0, no checkpoint is better than the first."""
     flags = {"learning_rate": 0, "early_stopping_evaluations": 2}
@@ -192,21 +162,6 @@ def test_a_lost_best_checkpoint_is_not_replaced_by_another(copied):
         (line,) = fail(run_classifier(copied, **{**FLAGS, **flags}))
         assert line.startswith(f"error: {copied}/model.ckpt-best: the best checkpoint is lost: ")
     assert not list((copied / "new").iterdir())
-
-
-def test_results_of_an_earlier_version(copied):
-    """They had no digests. The best checkpoint, which is a copy only, is evaluated too."""
-    results = load(copied / "eval_results.json")
-    best = results["best_checkpoint"]
-    checkpoint_files.remove(str(copied / best))
-    text = (copied / "eval_results.json").read_text()
-    (copied / "eval_results.json").write_text(text.replace('"digests"', '"other"'))
-    log = run(copied)
-    assert "eval_results.json was not written by this version: evaluating again" in log
-    again = load(copied / "eval_results.json")
-    assert again["best_checkpoint"] == best
-    for name, metrics in again["checkpoints"].items():
-        assert metrics == results["checkpoints"][name]
 
 
 @pytest.mark.parametrize(
