@@ -80,6 +80,7 @@ def test_labels_of_own_data_are_kept(tmp_path):
     assert config["label2id"] == {"off": 0, "on": 1}
 
 
+@pytest.mark.tensorflow
 def test_both_ways_by_command(tmp_path):
     """Convert to transformers, back, and to transformers again, with the flags of a user."""
     theirs, ours, again = (str(tmp_path / name) for name in ("theirs", "ours", "again"))

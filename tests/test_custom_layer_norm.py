@@ -8,6 +8,8 @@ import tensorflow.compat.v1 as tf
 
 from custom_layer_norm import custom_layer_norm
 
+pytestmark = pytest.mark.tensorflow
+
 X = np.random.RandomState(0).randn(2, 3, 4) * 5 + 2
 
 

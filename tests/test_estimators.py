@@ -12,6 +12,8 @@ import tensorflow.compat.v1 as tf
 from albert_tf import estimators
 from scripts import ROOT
 
+pytestmark = pytest.mark.tensorflow
+
 HAS_ESTIMATORS = hasattr(tf, "estimator")
 from_package = pytest.mark.skipif(HAS_ESTIMATORS, reason="TensorFlow has Estimators of its own")
 

@@ -15,6 +15,8 @@ from albert_tf.errors import InputError
 from golden import assert_golden, build, checkpoint_of, golden_json, tiny_config
 from heads import ALL_HEADS, HEADS
 
+pytestmark = pytest.mark.tensorflow
+
 SIZES = {
     "base": dict(hidden_size=768, num_hidden_layers=12, num_attention_heads=12),
     "large": dict(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16),

@@ -10,6 +10,8 @@ import optimization
 from golden import build, golden_numbers, train_on_golden_rows
 from heads import HEADS
 
+pytestmark = pytest.mark.tensorflow
+
 
 @pytest.mark.parametrize("optimizer", ["adamw", "lamb"])
 @pytest.mark.parametrize("head", HEADS)

@@ -63,6 +63,7 @@ def predictions(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.tensorflow
 def test_a_run_on_a_csv_file(finished):
     folder, log = finished
     assert "train.csv: text: text, label: label" in log

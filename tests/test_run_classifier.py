@@ -83,6 +83,7 @@ def predicted(tmp_path_factory):
     return directory
 
 
+@pytest.mark.tensorflow
 def test_a_run_leaves_its_files(finished):
     directory, log = finished
     assert files(directory) == RUN_FILES
@@ -96,6 +97,7 @@ def test_a_run_leaves_its_files(finished):
     assert f"{directory}/model.ckpt-best: wrote predictions to" in log
 
 
+@pytest.mark.tensorflow
 def test_metrics_go_to_tensorboard(finished):
     directory, _ = finished
     (path,) = (directory / "eval").iterdir()
@@ -165,6 +167,7 @@ def test_a_second_start_converts_nothing(finished, tmp_path):
         assert (tmp_path / name).read_bytes() == (directory / name).read_bytes()
 
 
+@pytest.mark.tensorflow
 def test_records_are_those_of_the_original(finished):
     directory, _ = finished
     for split, name in (("train", "train"), ("dev", "eval"), ("test", "predict")):
@@ -350,6 +353,7 @@ def serve(path, features):
         return session.run(names, {signature.inputs["input"].name: features})
 
 
+@pytest.mark.tensorflow
 def test_the_exported_model_takes_the_records_that_we_write(predicted, tmp_path):
     flags = {"do_train": False, "do_eval": False, "do_predict": False, "data_dir": None}
     flags["threshold_to_export"] = 0.3
@@ -411,6 +415,7 @@ def test_a_deterministic_run_does_without_the_dropout_of_the_config(tmp_path, de
     assert setup.task.config.hidden_dropout_prob == (0.0 if deterministic_run else 0.1)
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("optimizer", ["adamw", "lamb"])
 def test_the_script_trains_as_the_original(graph, tmp_path, optimizer):
     """Golden losses through the model function, the optimizer flag and the schedule."""

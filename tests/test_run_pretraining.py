@@ -69,6 +69,7 @@ def finished(pretraining_files, tmp_path_factory):
     return directory, succeed(run(directory, input_file=pretraining_files, deterministic_run=True))
 
 
+@pytest.mark.tensorflow
 def test_a_run_leaves_its_files(finished):
     directory, log = finished
     assert files(directory) == RUN_FILES
@@ -121,6 +122,7 @@ def test_accumulated_gradients_make_the_same_run(finished, pretraining_files, tm
     )
 
 
+@pytest.mark.tensorflow
 def test_evaluation_gives_the_metrics_of_the_predictions(finished, pretraining_files, tmp_path):
     """Metrics equal those computed from the predictions, whatever the batch size."""
     directory, _ = finished
@@ -202,6 +204,7 @@ def test_groups_may_start_from_group_0(
     assert np.array_equal(*groups) == init_from_group0
 
 
+@pytest.mark.tensorflow
 def test_masking_while_reading(pretraining_files, tmp_path):
     log = succeed(
         run(
@@ -316,6 +319,7 @@ def test_fine_tuning_starts_from_the_checkpoint(finished, tmp_path):
     assert f"25 of 27 variables start from {directory}/model.ckpt-best" in log
 
 
+@pytest.mark.tensorflow
 def test_the_exported_model(finished, pretraining_files, tmp_path):
     directory, _ = finished
     succeed(run(directory, input_file=pretraining_files, export_dir=tmp_path / "export"))
@@ -346,6 +350,7 @@ def test_main_runs_with_flags_set(pretraining_files, tmp_path):
     assert (tmp_path / "model.ckpt-2.index").exists()
 
 
+@pytest.mark.tensorflow
 def test_builders_make_an_estimator(pretraining_files, tmp_path):
     """An Estimator trains and evaluates with the functions for notebooks."""
     paths = [
@@ -392,6 +397,7 @@ def test_gather_indexes(graph):
         ]
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize("optimizer", ["adamw", "lamb"])
 def test_training_through_the_loss_is_golden(graph, optimizer):
     """The loss computes no logits for the five unused predictions of the golden twelve.

@@ -107,6 +107,7 @@ def finished(tmp_path_factory):
     return directory
 
 
+@pytest.mark.tensorflow
 def test_a_run_leaves_its_files(finished):
     assert files(finished / "run") == RUN_FILES
     results = load(finished / "run/eval_results.json")
@@ -136,6 +137,7 @@ def test_records_are_those_of_the_original(finished):
     ]
 
 
+@pytest.mark.tensorflow
 def test_the_exported_model_takes_the_records_that_we_write(finished):
     (path,) = (finished / "export").iterdir()
     settings = load(path / "assets.extra/settings.json")
@@ -327,6 +329,7 @@ def training_graph(tmp_path, **changes):
     return model_fn(features, None, estimators.ModeKeys.TRAIN, None)
 
 
+@pytest.mark.tensorflow
 def test_the_script_has_the_original_loss(graph, tmp_path):
     spec = training_graph(tmp_path, dropout_prob=0.0)
     assert not [op for op in graph.get_operations() if op.type == "GreaterEqual"]

@@ -73,6 +73,7 @@ def finished(tmp_path_factory):
     return directory, log
 
 
+@pytest.mark.tensorflow
 def test_a_run_leaves_its_files(finished):
     directory, _ = finished
     assert files(directory) == RUN_FILES
@@ -142,6 +143,7 @@ def test_a_deterministic_run_gives_the_same_numbers(finished, tmp_path):
         assert (tmp_path / name).read_bytes() == (directory / name).read_bytes()
 
 
+@pytest.mark.tensorflow
 def test_our_checkpoints_have_the_variables_of_the_original(finished):
     directory, _ = finished
     ours = checkpoints.shapes_in(str(directory / "model.ckpt-10"))
@@ -295,6 +297,7 @@ def test_record_files_of_the_original_are_read(foreign, finished, tmp_path):
     assert {split: path.read_bytes() for split, path in foreign.items()} == before
 
 
+@pytest.mark.tensorflow
 def test_our_records_are_those_of_the_original(foreign, finished):
     directory, _ = finished
     for split, path in foreign.items():
@@ -304,6 +307,7 @@ def test_our_records_are_those_of_the_original(foreign, finished):
         assert parsed[0] == parsed[1]
 
 
+@pytest.mark.tensorflow
 def test_the_exported_model_gives_the_scores_of_the_checkpoint(predicted, tmp_path):
     succeed(
         run_squad(tmp_path / "run", do_train=False, do_predict=True, export_dir=tmp_path / "export")

@@ -42,6 +42,7 @@ def products(nodes):
     return {name: dtype for name, (op, dtype) in nodes.items() if "MatMul" in op}
 
 
+@pytest.mark.tensorflow
 @computable
 @pytest.mark.parametrize("head", HEADS)
 def test_losses_are_close_to_float32(head):
@@ -216,6 +217,7 @@ def test_a_run_with_a_broken_config(tmp_path):
     assert line.startswith(f"error: {path}: not valid JSON: ")
 
 
+@pytest.mark.tensorflow
 @computable
 def test_a_run_uses_the_config(tmp_path):
     """With the file, the script trains in bfloat16 and logs the lists; with 0, in float32."""
@@ -244,6 +246,7 @@ def test_a_run_without_onednn(tmp_path):
     assert line.startswith("error: TF_ENABLE_ONEDNN_OPTS=0 disables TensorFlow's bfloat16 rewrite")
 
 
+@pytest.mark.tensorflow
 def test_a_processor_without_bfloat16(tmp_path):
     """The run says so; it does not end in oneDNN, without a word."""
     result = run_squad(

@@ -15,6 +15,8 @@ from albert_tf.devices.device import PORTABLE, building_for
 from albert_tf.nn import attention
 from golden import tiny_config
 
+pytestmark = pytest.mark.tensorflow
+
 
 def compiled_calls(graph):
     return [op.name for op in graph.get_operations() if op.type.endswith("PartitionedCall")]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import tensorflow.compat.v1 as tf
 
 from albert_tf.nn.dropout import dropout, seeded
+
+pytestmark = pytest.mark.tensorflow
 
 SIZE = 10_000
 

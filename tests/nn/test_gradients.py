@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import tensorflow.compat.v1 as tf
 
 from albert_tf.devices.device import Device, building_for
 from albert_tf.nn.gradients import ClosedForm, override
+
+pytestmark = pytest.mark.tensorflow
 
 
 def make_gradient(slope):

@@ -15,6 +15,8 @@ from albert_tf.squad import v1
 from golden import INPUTS, SQUAD_V2_INPUTS, build, tiny_config
 from heads import ALL_HEADS
 
+pytestmark = pytest.mark.tensorflow
+
 MASK = INPUTS["input_mask"] == 1
 BY_POSITION = {"start_logits", "end_logits", "word_embedding_output", "embedding_output"}
 

@@ -18,6 +18,8 @@ from albert_tf.errors import InputError
 from albert_tf.records import datasets, manifests, record_files
 from albert_tf.records.manifests import Origin
 
+pytestmark = pytest.mark.tensorflow
+
 LENGTH = 8
 FIELDS = {
     "unique_ids": tf.io.FixedLenFeature([], tf.int64),

@@ -14,6 +14,8 @@ from albert_tf.records.manifests import Origin
 from albert_tf.runs import loop
 from task_factory import SCRIPTS, make_setup, training_shapes
 
+pytestmark = pytest.mark.tensorflow
+
 
 class StaticDevice(Device):
     """Device with static shapes, like an HPU."""

@@ -12,6 +12,8 @@ import tensorflow.compat.v1 as tf
 from albert_tf.runs import checkpoint_files
 from golden import checkpoint_of
 
+pytestmark = pytest.mark.tensorflow
+
 SQUAD = Path(checkpoint_of("squad"))
 SUFFIXES = (".index", ".meta", ".data-00000-of-00001")
 

@@ -13,6 +13,8 @@ from albert_tf.errors import InputError
 from albert_tf.runs import checkpoint_files, checkpoints
 from golden import build, checkpoint_of
 
+pytestmark = pytest.mark.tensorflow
+
 SQUAD = Path(checkpoint_of("squad"))
 
 

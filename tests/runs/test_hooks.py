@@ -10,6 +10,8 @@ import tensorflow.compat.v1 as tf
 
 from albert_tf.runs import hooks
 
+pytestmark = pytest.mark.tensorflow
+
 
 def test_throughput():
     throughput = hooks.Throughput(10, now=100.0)

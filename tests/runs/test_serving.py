@@ -13,6 +13,8 @@ from albert_tf.squad import question_answering
 from golden import golden_lines, tiny_config
 from scripts import SQUAD_CHECKPOINT, SQUAD_FLAGS, run_classifier, succeed
 
+pytestmark = pytest.mark.tensorflow
+
 NAMES = ("input_ids", "input_mask", "segment_ids")
 
 

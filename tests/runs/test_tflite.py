@@ -12,6 +12,8 @@ from albert_tf.runs import tflite
 from albert_tf.runs.model import build_predictions
 from task_factory import make_setup
 
+pytestmark = pytest.mark.tensorflow
+
 ROWS = 4
 
 
