@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import gc
 import json
-import subprocess
-import sys
 from dataclasses import asdict
 
 import numpy as np
@@ -26,7 +24,6 @@ from albert_tf.squad.question_answering import (
 from albert_tf.squad.v2 import THRESHOLD
 from golden import checkpoint_of, tiny_config
 from scripts import (
-    ROOT,
     SAMPLE_MODEL,
     SAMPLE_PREDICT,
     SAMPLE_V2_PREDICT,
@@ -275,14 +272,6 @@ def test_windows_are_scored_as_they_are_made(sample_tokenizer):
     answer_question("where?", "the lamp was lit " * 300, sample_tokenizer, scorer, 4, **SETTINGS)
     assert len(counts) > 10
     assert max(counts) <= 8
-
-
-def test_importing_the_script_defines_no_flags():
-    code = "import ask; from absl import flags; print('max_seq_length' in flags.FLAGS)"
-    shown = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
-    )
-    assert shown.stdout == "False\n"
 
 
 def test_many_questions_are_answered_like_each_alone(sample_tokenizer):

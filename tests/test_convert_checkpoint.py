@@ -66,7 +66,13 @@ def change(tmp_path):
 def test_labels_of_own_data_are_kept(tmp_path):
     for path in Path(checkpoint_of("classifier")).parent.glob("model.ckpt-best.*"):
         shutil.copy(path, tmp_path)
-    labels = {"regression": False, "labels": ["off", "on"], "counts": [3, 4], "text_columns": ["x"]}
+    labels = {
+        "format": 1,
+        "regression": False,
+        "labels": ["off", "on"],
+        "counts": [3, 4],
+        "text_columns": ["x"],
+    }
     (tmp_path / "labels.json").write_text(json.dumps(labels))
     settings = convert_checkpoint.Settings(
         albert_config_file=str(TINY_CONFIG),
@@ -133,7 +139,7 @@ def test_round_trip_is_exact(tmp_path, head):
 def test_the_head_of_squad_v2_has_no_class(tmp_path, caplog):
     assert to_huggingface(tmp_path / "theirs", "squad_v2") == "AlbertModel"
     assert "transformers has no class for the head of SQuAD v2.0: only the encoder" in caplog.text
-    assert "without answer_class/dense_0/bias; answer_class/dense_0/kernel" in caplog.text
+    assert "without answer_class/dense_0/bias, answer_class/dense_0/kernel" in caplog.text
     model = folders.read_huggingface(str(tmp_path / "theirs"), str(tmp_path / "ours"))
     shapes = checkpoints.shapes_in(model.checkpoint)
     assert shapes == {

@@ -142,7 +142,7 @@ def test_the_exported_model_takes_the_records_that_we_write(finished):
     (path,) = (finished / "export").iterdir()
     settings = load(path / "assets.extra/settings.json")
     expected = {"max_qa_length": 24, "max_seq_length": 96, "do_lower_case": True}
-    assert settings == {"task_name": "race", **expected}
+    assert settings == {"format": 1, "task_name": "race", **expected}
     signature = tf.saved_model.load_v2(str(path)).signatures["serving_default"]
     records = list(read_records(str(finished / "run/race_predict.tf_record")))
     outputs = signature(input=tf.constant(records))

@@ -1,7 +1,4 @@
-"""Conversion of one or two texts and their label to model inputs.
-
-This file does not import TensorFlow.
-"""
+"""Conversion of one or two texts and their label to model inputs."""
 
 from __future__ import annotations
 

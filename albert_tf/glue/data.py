@@ -1,7 +1,6 @@
 """The tasks of the GLUE benchmark, and their TSV files.
 
-Quotes have no special meaning in these files: a field is all the text between two tabs. This file
-does not import TensorFlow.
+Quotes have no special meaning in these files: a field is all the text between two tabs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Conversion of text to pre-training instances: pairs of segments with masked n-grams.
 
 Lan et al. 2019 (https://arxiv.org/abs/1909.11942), sections 3.1 and 4.1. This file works on plain
-Python and NumPy values and does not import TensorFlow.
+Python and NumPy values.
 
 The random choices for a block of documents depend only on its number, the pass over the text and
 the seed. Blocks can therefore be processed in any order, by any number of processes.

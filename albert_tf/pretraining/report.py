@@ -1,7 +1,4 @@
-"""Pre-training: sections of the report page, from the answers of a checkpoint.
-
-This file does not import TensorFlow.
-"""
+"""Pre-training: sections of the report page, from the answers of a checkpoint."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Conversion of multiple-choice questions to model inputs: a sequence per option.
-
-This file does not import TensorFlow.
-"""
+"""Conversion of multiple-choice questions to model inputs: a sequence per option."""
 
 from __future__ import annotations
 

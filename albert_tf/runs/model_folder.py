@@ -1,7 +1,7 @@
 """The folder of a model: its files and settings, which flags that are not given come from.
 
 The output directory of a training run is such a folder, and so is that of a published model, which
-has no settings. This file does not import TensorFlow.
+has no settings.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 Of the head of v1.1, all pairs of the best starts and ends are candidates. The head of v2.0 gives
 the pairs itself, and a score for "no answer".
-
-This file does not import TensorFlow.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""SQuAD v1.1 and v2.0: reader and checks of question files.
-
-This file does not import TensorFlow.
-"""
+"""SQuAD v1.1 and v2.0: reader and checks of question files."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """SQuAD: conversion of questions to features.
 
 Each paragraph is tokenized and aligned with its pieces once, for all its questions. A question and
-the pieces of its paragraph are split into windows (doc spans) that fit the model. This file does
-not import TensorFlow.
+the pieces of its paragraph are split into windows (doc spans) that fit the model.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 Those of v1.1 are defined by Rajpurkar et al. 2016, section 6.1, those of v2.0 by Rajpurkar et al.
 2018 and the official script.
-
-This file does not import TensorFlow.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The pieces of a paragraph, and their places in its text.
-
-This file does not import TensorFlow.
-"""
+"""The pieces of a paragraph, and their places in its text."""
 
 from __future__ import annotations
 

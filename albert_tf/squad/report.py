@@ -1,7 +1,4 @@
-"""SQuAD: sections of the report page, from the answers of a checkpoint.
-
-This file does not import TensorFlow.
-"""
+"""SQuAD: sections of the report page, from the answers of a checkpoint."""
 
 from __future__ import annotations
 
