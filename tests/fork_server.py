@@ -14,6 +14,7 @@ import importlib
 import json
 import os
 import runpy
+import signal
 import sys
 from pathlib import Path
 
@@ -56,6 +57,7 @@ def main() -> dict:
 if __name__ == "__main__":
     request = main()
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal
     nothing = os.open(os.devnull, os.O_RDONLY)
     outputs = [
         os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)

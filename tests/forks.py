@@ -17,11 +17,16 @@ _OF_PYTEST = "PYTEST_CURRENT_TEST"  # changes with every test
 class ForkServer:
     """Server process, which runs one script at a time."""
 
-    def __init__(self, environment: Mapping[str, str]):
-        """Start the server in an environment."""
+    def __init__(self, environment: Mapping[str, str], run_by: Sequence[str] = ()):
+        """Start the server.
+
+        Args:
+          environment: its environment.
+          run_by: command that runs the command given as its arguments, such as `unshare`.
+        """
         self.environment = dict(environment)
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("fork_server.py"))],
+            [*run_by, sys.executable, str(Path(__file__).with_name("fork_server.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=self.environment,

@@ -9,8 +9,9 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -139,6 +140,7 @@ def interruptible(arguments: Sequence[str]) -> list[str]:
 
 
 _ENVIRONMENT = current_environment()
+_LONGEST_WAIT_SECONDS = 120
 
 
 @functools.lru_cache(maxsize=1)
@@ -185,6 +187,44 @@ def run_script(
         status = server.wait()
         texts = [path.read_text() for path in outputs]
     return subprocess.CompletedProcess(arguments, status, *texts)
+
+
+class StartedScript:
+    """A running script, forked from a process that has imported TensorFlow.
+
+    No other script is started from this process until it has ended.
+
+    Attributes:
+      pid: id of its process.
+    """
+
+    def __init__(self, script: str, flags: dict):
+        """Start the script, which takes SIGINT as in a terminal."""
+        self._directory = tempfile.TemporaryDirectory()
+        self._log = Path(self._directory.name) / "log"
+        self._log.touch()
+        self._server = _fork_server()
+        self.pid = self._server.start(command(script, flags)[1:], self._log, self._log)
+
+    def wait_for(self, is_reached: Callable[[str], object]) -> Any:
+        """Wait until a function of the log so far is true, and return its value."""
+        deadline = time.time() + _LONGEST_WAIT_SECONDS
+        while not (reached := is_reached(self._log.read_text())):
+            assert time.time() < deadline, self._log.read_text()
+            assert Path(f"/proc/{self.pid}").exists(), self._log.read_text()
+            time.sleep(0.01)
+        return reached
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal."""
+        os.kill(self.pid, number)
+
+    def end(self) -> tuple[int, str]:
+        """Wait for the end; exit code, or the negative number of a signal, and the log."""
+        status = self._server.wait(_LONGEST_WAIT_SECONDS)
+        assert status is not None, f"still running:\n{self._log.read_text()}"
+        with self._directory:
+            return status, self._log.read_text()
 
 
 def run_squad(output_dir, env=None, **flags) -> subprocess.CompletedProcess:

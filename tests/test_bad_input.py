@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 import tensorflow.compat.v1 as tf
 
 from albert_tf.records import manifests, record_files
+from forks import ForkServer, current_environment
 from golden import GOLDEN, checkpoint_of
 from scripts import (
     SAMPLE_PREDICT,
@@ -275,29 +274,32 @@ def test_a_damaged_checkpoint_in_prediction(finished):
     assert re.match(rf"error: {finished}/model\.ckpt-best: the checkpoint is damaged", line)
 
 
-@pytest.mark.parametrize("kilobytes", [64, 600, 1500])
-def test_a_full_disk(tmp_path, kilobytes):
-    """The file system is too small for features, checkpoints or results, in this order."""
-    directory = tmp_path / "small"
-    directory.mkdir()
-    squad = command("run_squad_v1.py", {**SQUAD_FLAGS, "output_dir": directory / "run"})
-    mount = f'mount -t tmpfs -o size={kilobytes}k tmpfs "{directory}"'
-    result = subprocess.run(
-        [
-            "unshare",
-            "--mount",
-            "--map-root-user",
-            "sh",
-            "-c",
-            f'{mount} && exec "$@"',
-            "sh",
-            *squad,
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ,
-    )
-    (line,) = fail(result)
+# The file system is too small for features, checkpoints or results, in this order.
+SMALL_DISKS = (64, 600, 1500)  # kilobytes
+
+
+@pytest.fixture(scope="module")
+def small_disks(tmp_path_factory):
+    """Directory with file systems of few kilobytes, and a server whose scripts see them."""
+    directory = tmp_path_factory.mktemp("disks")
+    mounts = []
+    for kilobytes in SMALL_DISKS:
+        (directory / f"{kilobytes}").mkdir()
+        mounts.append(f"mount -t tmpfs -o size={kilobytes}k tmpfs {directory}/{kilobytes}")
+    unshared = ["unshare", "--mount", "--map-root-user", "sh", "-c"]
+    run_by = [*unshared, f'{" && ".join(mounts)} && exec "$@"', "sh"]
+    server = ForkServer(current_environment(), run_by)
+    yield directory, server
+    server.close()
+
+
+@pytest.mark.parametrize("kilobytes", SMALL_DISKS)
+def test_a_full_disk(small_disks, kilobytes, tmp_path):
+    directory, server = small_disks
+    flags = {**SQUAD_FLAGS, "output_dir": directory / f"{kilobytes}/run"}
+    log = tmp_path / "log"
+    server.start(command("run_squad_v1.py", flags)[1:], log, log)
+    assert server.wait() == 1
+    (line,) = [line for line in log.read_text().splitlines() if line.startswith("error: ")]
     assert line.startswith("error: the disk is full: ")
     assert line.endswith("free some space and run the same command again")

@@ -10,15 +10,18 @@ import re
 import shutil
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from albert_tf.records.record_files import read_records
-from golden import golden_records, train_on_golden_rows
+from golden import checkpoint_of, golden_records, train_on_golden_rows
 from horovod_steps import RUNS
 from launchers import finish, launch, mpi_flags, rank_processes, start, started_by
 from own_data.files import write_rows
+from runs.test_toy_task import FLAGS as TOY_FLAGS
+from runs.test_toy_task import make_pairs
 from scripts import (
     CLASSIFIER_FLAGS,
     OWN_FILES_FLAGS,
@@ -34,11 +37,8 @@ from scripts import (
     assert_same_run,
     assert_same_variables,
     command,
-    fail,
     files,
     load,
-    run_classifier,
-    run_pretraining,
     run_script,
     run_squad,
     succeed,
@@ -282,15 +282,6 @@ def test_the_error_of_one_rank_ends_the_run(tmp_path):
     assert "train_features.tfrecord_1.manifest.json: not valid JSON" in error
 
 
-@ends
-def test_bad_input_is_told_once(tmp_path):
-    (tmp_path / "1").touch()
-    result = launch("mpi", 2, squad(tmp_path, train_file="missing.json"))
-    by_rank_1, by_both = sorted(fail(result), key=lambda line: "rank 1" not in line)
-    assert by_rank_1.startswith(f"error: rank 1: --output_dir {tmp_path}/1: ")
-    assert by_both.startswith("error: missing.json: cannot read the questions")
-
-
 def test_servers_that_share_nothing(trained, tmp_path):
     """Each server has its own copy of the inputs; only the first has the checkpoint."""
     inputs = {"train_file": SAMPLE_TRAIN, "predict_file": SAMPLE_PREDICT}
@@ -313,72 +304,6 @@ def test_servers_that_share_nothing(trained, tmp_path):
     assert files(tmp_path / "b/out/1") == files(trained[0] / "1")
 
 
-@ends
-def test_servers_with_different_inputs(tmp_path):
-    """Different inputs would give different numbers of steps, and a deadlock."""
-    questions = load(SAMPLE_TRAIN)
-    questions["data"] = questions["data"][:1]
-    (tmp_path / "b.json").write_text(json.dumps(questions))
-    one = ["-np", "1"]
-    commands = [
-        *one,
-        *squad(tmp_path / "out"),
-        ":",
-        *one,
-        *squad(tmp_path / "out", train_file=tmp_path / "b.json"),
-    ]
-    result = finish(start(["mpirun", *mpi_flags(), *commands]))
-    (error,) = fail(result)
-    assert error.startswith("error: rank 1: train_file, num_train_steps: different from rank 0")
-
-
-def test_glue_on_three_ranks(tmp_path):
-    """Predictions are in the order of the file, and metrics equal those of one process."""
-    flags = {**CLASSIFIER_FLAGS, "train_batch_size": 2, "train_step": 4}
-    run_flags = {"output_dir": tmp_path / "run", "use_horovod": True}
-    log = succeed(launch("gloo", 3, command("run_classifier.py", {**flags, **run_flags})))
-    assert "all 3 processes end with the same weights" in log
-    assert "with a learning rate of up to 0.00015 (5e-05 times 3 cards)\n" in log
-    assert re.search(r"step 1 of 4: loss [\d.]+, learning rate 0.00015;", log)
-    run, one = tmp_path / "run", tmp_path / "one"
-    checkpoint = run / "model.ckpt-best"
-    succeed(run_classifier(one, **{**flags, "do_train": False, "init_checkpoint": checkpoint}))
-    ours, theirs = (load(path / "eval_results.json") for path in (run, one))
-    for name in ("f1", "accuracy"):
-        assert ours[name] == theirs[name]
-    assert (run / "submit_results.tsv").read_text() == (one / "submit_results.tsv").read_text()
-    np.testing.assert_allclose(
-        *(np.loadtxt(path / "test_results.tsv") for path in (run, one)), rtol=0, atol=1e-5
-    )
-    for split in ("train", "eval", "predict"):
-        name = f"mrpc_{split}.tf_record"
-        paths = (run / f"{name}_0", run / f"1/{name}_1", run / f"2/{name}_2")
-        shards = [records_of(path) for path in paths]
-        counts = [len(shard) for shard in shards]
-        assert max(counts) - min(counts) <= 1
-        assert counts == sorted(counts, reverse=True)
-        if split != "train":
-            assert [*shards[0], *shards[1], *shards[2]] == records_of(one / name)
-
-
-@pytest.fixture(scope="module")
-def tasks(tmp_path_factory):
-    """Directory with runs of two ranks by the task's name, one after the other in one launch."""
-    directory = tmp_path_factory.mktemp("tasks")
-    few = {"train_batch_size": 2, "train_step": 4}
-    runs = [
-        ("squad_v2", {"train_batch_size": 4, "train_steps": 4}),
-        ("own_data", {**few, **own_files(directory)}),
-        ("race", few),
-    ]
-    listed = [(name, str(directory / name), flags) for name, flags in runs]
-    (directory / "runs.json").write_text(json.dumps(listed))
-    run = [*command("tests/horovod_tasks.py", {}), str(directory / "runs.json")]
-    log = succeed(launch("gloo", 2, run, env={"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}))
-    assert log.count("all 2 processes end with the same weights") == len(runs)
-    return directory
-
-
 def own_files(directory):
     """Flags of own files with texts and labels."""
     rows = [{"text": f"{word} {n} {word}"} for n in range(13) for word in ("sun", "fog", "night")]
@@ -393,6 +318,52 @@ def own_files(directory):
         "label_column": None,
         "init_checkpoint": None,
     }
+
+
+def one_article(directory):
+    """Path of a SQuAD file with fewer questions."""
+    questions = load(SAMPLE_TRAIN)
+    questions["data"] = questions["data"][:1]
+    (directory / "train-1.json").write_text(json.dumps(questions))
+    shutil.copy(SAMPLE_TRAIN, directory / "train-0.json")
+    return str(directory / "train-{rank}.json")
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory, pretraining_files):
+    """Directory with runs of two ranks by name, made in one launch, and its outputs."""
+    directory = tmp_path_factory.mktemp("tasks")
+    (directory / "pairs.json").write_text(json.dumps(make_pairs()))
+    (directory / "missing").mkdir()
+    (directory / "missing/1").touch()
+    few = {"train_batch_size": 2, "train_step": 4}
+    of_pretraining = {
+        "input_file": pretraining_files,
+        "train_batch_size": 4,
+        "horovod_compression": "fp16",
+        "gradient_accumulation_steps": 2,
+    }
+    of_toy = {name: str(x) if isinstance(x, Path) else x for name, x in TOY_FLAGS.items()}
+    of_toy.update(pairs=str(directory / "pairs.json"), steps=2)
+    dry = {"dry_run": True, "do_train": False, "do_predict": False}
+    runs = [
+        ("squad", "missing", {"train_file": "missing.json"}),
+        ("squad", "different", {"train_file": one_article(directory)}),
+        ("race", "dry", dry),
+        ("squad_v2", "squad_v2", {"train_batch_size": 4, "train_steps": 4}),
+        ("classifier", "classifier", few),
+        ("own_data", "own_data", {**few, **own_files(directory)}),
+        ("race", "race", few),
+        ("pretraining", "pretraining", of_pretraining),
+        ("toy", "toy", of_toy),
+    ]
+    listed = [(name, str(directory / output), flags) for name, output, flags in runs]
+    (directory / "runs.json").write_text(json.dumps(listed))
+    run = [*command("tests/horovod_tasks.py", {}), str(directory / "runs.json")]
+    ended = launch("gloo", 2, run, env={"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"})
+    log = succeed(ended)
+    assert log.count("all 2 processes end with the same weights") == 6
+    return directory, log, ended.stdout
 
 
 def predicted_by_one(script, directory, flags):
@@ -410,9 +381,37 @@ def assert_shards(run, one, name, counts):
     assert [*shards[0], *shards[1]] == records_of(one / name)
 
 
+def refusals_in(log):
+    """Lines of the problems for which runs were refused."""
+    lines = [line.partition("<stderr>:")[2] for line in log.splitlines()]
+    told = "\n".join(lines).split("refused: ")[1:]
+    return [line for text in told for line in text.splitlines()[:2]]
+
+
+def test_bad_input_is_told_once(tasks):
+    directory, log, _ = tasks
+    by_both, by_rank_1, *_ = refusals_in(log)
+    assert by_both.startswith("missing.json: cannot read the questions")
+    assert by_rank_1.startswith(f"rank 1: --output_dir {directory}/missing/1: ")
+    assert log.count("missing.json: cannot read") == 1
+
+
+def test_servers_with_different_inputs(tasks):
+    """Different inputs would give different numbers of steps, and a deadlock."""
+    _, log, _ = tasks
+    assert "refused: rank 1: train_file, num_train_steps: different from rank 0; give all" in log
+
+
+def test_a_dry_run_of_two_ranks(tasks):
+    directory, _, output = tasks
+    assert len(re.findall("dry run: .* is as it was", output)) == 1
+    assert f"no training, with {checkpoint_of('race')}" in output
+    assert not (directory / "dry").exists()
+
+
 def test_squad_v2_on_two_ranks(tasks):
     """Rank 0 finds the threshold in the scores of all questions."""
-    run = tasks / "squad_v2"
+    run = tasks[0] / "squad_v2"
     one = predicted_by_one("run_squad_v2.py", run, SQUAD_V2_FLAGS)
     assert_same_answers(run, one, tolerance=2e-5)
     ours, theirs = (load(path / "null_odds.json") for path in (run, one))
@@ -421,10 +420,29 @@ def test_squad_v2_on_two_ranks(tasks):
     assert ours == theirs
 
 
+def test_glue_on_two_ranks(tasks):
+    """Predictions are in the order of the file, and metrics equal those of one process."""
+    directory, log, _ = tasks
+    assert "with a learning rate of up to 0.0001 (5e-05 times 2 cards)\n" in log
+    assert re.search(r"step 1 of 4: loss [\d.]+, learning rate 0.0001;", log)
+    run = directory / "classifier"
+    one = predicted_by_one("run_classifier.py", run, CLASSIFIER_FLAGS)
+    ours, theirs = (load(path / "eval_results.json") for path in (run, one))
+    for name in ("f1", "accuracy"):
+        assert ours[name] == theirs[name]
+    assert (run / "submit_results.tsv").read_text() == (one / "submit_results.tsv").read_text()
+    np.testing.assert_allclose(
+        *(np.loadtxt(path / "test_results.tsv") for path in (run, one)), rtol=0, atol=1e-5
+    )
+    for split in ("eval", "predict"):
+        assert_shards(run, one, f"mrpc_{split}.tf_record", [3, 2])
+
+
 def test_own_data_on_two_ranks(tasks):
     """All ranks split the training file alike, and predictions are in the order of the file."""
-    run = tasks / "own_data"
-    one = predicted_by_one("run_classifier.py", run, {**OWN_FILES_FLAGS, **own_files(tasks)})
+    directory = tasks[0]
+    run = directory / "own_data"
+    one = predicted_by_one("run_classifier.py", run, {**OWN_FILES_FLAGS, **own_files(directory)})
     kept = load(run / "labels.json")
     assert (kept["labels"], kept["counts"]) == (["f", "n", "s"], [11, 11, 11])
     assert load(run / "confusion_matrix.json") == load(one / "confusion_matrix.json")
@@ -432,7 +450,7 @@ def test_own_data_on_two_ranks(tasks):
         [json.loads(line) for line in (path / "predictions.jsonl").read_text().splitlines()]
         for path in (run, one)
     )
-    with gzip.open(tasks / "new.jsonl.gz", "rt") as file:
+    with gzip.open(directory / "new.jsonl.gz", "rt") as file:
         assert [row["text"] for row in ours] == [json.loads(line)["text"] for line in file]
     assert [row["prediction"] for row in ours] == [row["prediction"] for row in theirs]
     probabilities = ([row["probability"] for row in found] for found in (ours, theirs))
@@ -443,7 +461,7 @@ def test_own_data_on_two_ranks(tasks):
 
 def test_race_on_two_ranks(tasks):
     """Questions are dealt to the ranks, and predictions are in the order of the files."""
-    run = tasks / "race"
+    run = tasks[0] / "race"
     one = predicted_by_one("run_race.py", run, RACE_FLAGS)
     ours, theirs = (load(path / "eval_results.json") for path in (run, one))
     assert ours["accuracy"] == theirs["accuracy"]
@@ -455,27 +473,24 @@ def test_race_on_two_ranks(tasks):
         assert_shards(run, one, f"race_{split}.tf_record", [3, 2])
 
 
-def test_pretraining_on_two_ranks(pretraining_files, tmp_path):
-    flags = {**PRETRAINING_FLAGS, "input_file": pretraining_files, "train_batch_size": 4}
-    run_flags = {
-        "output_dir": tmp_path / "run",
-        "use_horovod": True,
-        "horovod_compression": "fp16",
-        "gradient_accumulation_steps": 2,
-    }
-    log = succeed(launch("gloo", 2, command("run_pretraining.py", {**flags, **run_flags})))
-    assert "all 2 processes end with the same weights" in log
+def test_pretraining_on_two_ranks(tasks, pretraining_files):
+    directory, log, _ = tasks
     assert "step 5 of 5: loss" in log  # of --num_train_steps=10
-    checkpoint = tmp_path / "run/model.ckpt-best"
-    succeed(
-        run_pretraining(
-            tmp_path / "one",
-            do_train=False,
-            init_checkpoint=checkpoint,
-            input_file=None,
-            eval_file=pretraining_files,
-        )
-    )
-    ours, theirs = (load(tmp_path / name / "eval_results.json") for name in ("run", "one"))
+    run = directory / "pretraining"
+    flags = {**PRETRAINING_FLAGS, "eval_file": pretraining_files}
+    one = predicted_by_one("run_pretraining.py", run, flags)
+    ours, theirs = (load(path / "eval_results.json") for path in (run, one))
     for name in ("masked_lm_accuracy", "masked_lm_loss", "sentence_order_loss"):
         assert ours[name] == pytest.approx(theirs[name], abs=1e-5)
+
+
+def test_a_new_task_on_two_ranks(tasks):
+    """It gets shards and gathered predictions without knowing of them."""
+    directory = tasks[0]
+    flags = {**TOY_FLAGS, "pairs": directory / "pairs.json"}
+    run = directory / "toy"
+    one = predicted_by_one("tests/toy_task.py", run, flags)
+    assert (run / "longer.txt").read_text() == (one / "longer.txt").read_text()
+    ours, theirs = (load(path / "eval_results.json")["accuracy"] for path in (run, one))
+    assert ours == theirs
+    assert_shards(run, one, "dev.tfrecord", [30, 30])

@@ -16,15 +16,17 @@ from scripts import (
     CLASSIFIER_FLAGS,
     PRETRAINING_DATA_FLAGS,
     ROOT,
+    StartedScript,
     assert_same_variables,
     command,
     interruptible,
     load,
     message_of,
+    run_script,
     succeed,
 )
 
-STEPS = 150
+STEPS = 60
 SCRIPTS = (
     "run_squad_v1.py",
     "run_squad_v2.py",
@@ -60,14 +62,37 @@ def read_until(process, text):
 def end(process):
     """Exit code of a process, and the line that tells of its stop."""
     _, log = process.communicate(timeout=120)
+    return process.returncode, line_of_stop(log)
+
+
+def line_of_stop(log):
     assert "Traceback" not in log
     (line,) = [line for line in log.splitlines() if "stopped by" in line or "ended at" in line]
-    return process.returncode, line
+    return line
+
+
+def stop(script, flags, moment, number):
+    """Start a script, and send it a signal; exit code, and the message that tells of its stop.
+
+    Args:
+      script: path of the script.
+      flags: its flags.
+      moment: text of the line of the log after which to send the signal.
+      number: number of the signal.
+    """
+    started = StartedScript(script, flags)
+    started.wait_for(lambda log: moment in log)
+    started.send_signal(number)
+    code, log = started.end()
+    return code, message_of(line_of_stop(log))
+
+
+TRAINING = "run_classifier.py"
 
 
 def training(output_dir, **changes):
-    """Command of a classifier's training, with dropout and without checkpoints on the way."""
-    flags = {
+    """Flags of a classifier's training, with dropout and without checkpoints on the way."""
+    return {
         **CLASSIFIER_FLAGS,
         "do_eval": False,
         "do_predict": False,
@@ -75,12 +100,12 @@ def training(output_dir, **changes):
         "save_checkpoints_steps": 100_000,
         "output_dir": output_dir,
         "gradient_accumulation_steps": 2,
+        **changes,
     }
-    return command("run_classifier.py", {**flags, **changes})
 
 
-def run(arguments):
-    return succeed(subprocess.run(arguments, capture_output=True, text=True, check=False))
+def run(flags):
+    return succeed(run_script(TRAINING, flags))
 
 
 @pytest.fixture(scope="module")
@@ -95,13 +120,9 @@ def undisturbed(tmp_path_factory):
 def stopped(request, tmp_path_factory):
     """Output directory and step of a training stopped by a signal."""
     directory = tmp_path_factory.mktemp("stopped")
-    process = start(training(directory))
-    read_until(process, "step 1 of")
     number = signal.Signals[request.param]
-    process.send_signal(number)
-    code, line = end(process)
+    code, message = stop(TRAINING, training(directory), "step 1 of", number)
     assert code == 128 + number
-    message = message_of(line)
     step = int(message.partition(" at step ")[2].partition(";")[0])
     told = f"stopped by {request.param} at step {step}"
     assert message == f"{told}; the same command resumes from there"
@@ -133,12 +154,9 @@ def test_a_stop_while_a_checkpoint_is_judged(tmp_path):
     """It does not wait for the predictions, and loses nothing."""
     flags = {"do_eval": True, "train_step": 8, "save_checkpoints_steps": 4}
     judged, plain = (training(tmp_path / name, **flags) for name in ("judged", "plain"))
-    process = start(judged)
-    read_until(process, "model.ckpt-4: saved")
-    process.send_signal(signal.SIGTERM)
-    code, line = end(process)
+    code, message = stop(TRAINING, judged, "model.ckpt-4: saved", signal.SIGTERM)
     assert code == 143
-    assert message_of(line) == "stopped by SIGTERM; the same command goes on where it can"
+    assert message == "stopped by SIGTERM; the same command goes on where it can"
     assert not (tmp_path / "judged/eval_results.json").exists()
     assert f"resuming training from {tmp_path}/judged/model.ckpt-4" in run(judged)
     run(plain)
@@ -282,15 +300,12 @@ def test_workers_and_temporary_files_end_with_the_script(tmp_path):
         "num_workers": 2,
         "dupe_factor": 40,
     }
-    process = start(command("create_pretraining_data.py", flags))
-    deadline = time.time() + 120
-    while not (workers := descendants(process.pid)):
-        assert process.poll() is None
-        assert time.time() < deadline
-        time.sleep(0.05)
+    started = StartedScript("create_pretraining_data.py", flags)
+    workers = started.wait_for(lambda log: descendants(started.pid))
     time.sleep(1)
-    process.send_signal(signal.SIGTERM)
-    code, line = end(process)
-    assert (code, message_of(line).partition(";")[0]) == (143, "stopped by SIGTERM")
+    started.send_signal(signal.SIGTERM)
+    code, log = started.end()
+    told = message_of(line_of_stop(log)).partition(";")[0]
+    assert (code, told) == (143, "stopped by SIGTERM")
     assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
     assert [path.name for path in tmp_path.iterdir()] == ["corpus.txt"]

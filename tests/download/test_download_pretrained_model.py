@@ -61,12 +61,8 @@ def download_command(server, directory, name=NAME, **flags):
 
 
 def download(server, directory, name=NAME, **flags):
-    return subprocess.run(
-        download_command(server, directory, name, **flags),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    flags = {"output_dir": directory, **QUICK, **flags}
+    return run_script(SCRIPT, flags, [f"{server.url}/models/", name])
 
 
 def assert_downloaded(directory):

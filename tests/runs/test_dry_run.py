@@ -21,10 +21,8 @@ from albert_tf.runs import loop
 from albert_tf.squad.v1 import SquadV1Task
 from albert_tf.squad.v2 import SquadV2Task
 from golden import checkpoint_of
-from launchers import launch
 from scripts import (
     CLASSIFIER_FLAGS,
-    RACE_FLAGS,
     SAMPLE_PREDICT,
     SAMPLE_V2_PREDICT,
     SQUAD_V2_FLAGS,
@@ -168,15 +166,4 @@ def test_a_signal_leaves_nothing_behind(tmp_path):
     output, log = process.communicate(timeout=120)
     assert (process.returncode, output) == (143, "")
     assert "stopped by SIGTERM; the same command goes on where it can" in log
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.horovod
-def test_two_ranks(tmp_path):
-    flags = {**RACE_FLAGS, "output_dir": tmp_path / "run", "dry_run": True}
-    flags.update(do_train=False, do_predict=False, use_horovod=True)
-    result = launch("gloo", 2, command("run_race.py", flags))
-    assert result.returncode == 0, result.stderr
-    assert len(re.findall("dry run: .* is as it was", result.stdout)) == 1
-    assert f"no training, with {checkpoint_of('race')}" in result.stdout
     assert not list(tmp_path.iterdir())

@@ -4,31 +4,45 @@ from __future__ import annotations
 
 import pytest
 
-from scripts import run_script
+import run_classifier
+import run_squad_v1
+import run_squad_v2
+from albert_tf.race.settings import RaceSettings
+from albert_tf.runs.foreign_flags import remedy
+from albert_tf.runs.settings import settings_of
+from scripts import fail, run_script
+
+SQUAD, SQUAD_V2, CLASSIFIER = (
+    script.Settings for script in (run_squad_v1, run_squad_v2, run_classifier)
+)
 
 
 @pytest.mark.parametrize(
-    ("script", "flag", "remedy"),
+    ("settings_class", "flag", "expected"),
     [
-        ("run_squad_v1.py", "albert_hub_module_handle=x", "download_pretrained_model.py"),
-        ("run_classifier.py", "albert_hub_module_handle=x", "--init_checkpoint"),
-        ("run_squad_v1.py", "input_file=folder", "use --train_feature_file"),
-        ("run_classifier.py", "input_file=folder", "use --cached_dir"),
-        ("run_classifier.py", "noverbose_logging", "use --verbosity=1"),
-        ("run_race.py", "num_keep_checkpoint=3", "use --keep_checkpoint_max"),
-        ("run_classifier.py", "max_qa_length=3", "run_race.py"),
-        ("run_squad_v1.py", "version_2_with_negative=true", "run_squad_v2.py"),
-        ("run_squad_v2.py", "version_2_with_negative=true", "for SQuAD v2.0 alone; leave it out"),
-        ("run_squad_v1.py", "start_n_top=5", "run_squad_v2.py"),
+        (SQUAD, "albert_hub_module_handle", "download_pretrained_model.py"),
+        (CLASSIFIER, "albert_hub_module_handle", "--init_checkpoint"),
+        (SQUAD, "input_file", "use --train_feature_file"),
+        (CLASSIFIER, "input_file", "use --cached_dir"),
+        (CLASSIFIER, "noverbose_logging", "use --verbosity=1"),
+        (RaceSettings, "num_keep_checkpoint", "use --keep_checkpoint_max"),
+        (CLASSIFIER, "max_qa_length", "run_race.py"),
+        (SQUAD, "version_2_with_negative", "run_squad_v2.py"),
+        (SQUAD_V2, "version_2_with_negative", "for SQuAD v2.0 alone; leave it out"),
+        (SQUAD, "start_n_top", "run_squad_v2.py"),
     ],
 )
-def test_what_to_use_is_told(script, flag, remedy):
-    result = run_script(script, {}, [f"--{flag}"])
-    assert result.returncode == 1
-    (line,) = result.stderr.splitlines()
-    name = flag.partition("=")[0]
-    assert line.startswith(f"error: --{name}: this script does not take this flag: ")
-    assert remedy in line
+def test_what_to_use_is_told(settings_class, flag, expected):
+    told = remedy(flag, settings_of(settings_class))
+    assert told.startswith("this script does not take this flag: ")
+    assert expected in told
+
+
+def test_a_script_tells_it():
+    (line,) = fail(run_script("run_squad_v1.py", {}, ["--start_n_top=5"]))
+    assert line.startswith(
+        "error: --start_n_top: this script does not take this flag: a flag of run_"
+    )
 
 
 def test_an_unknown_flag_is_not_guessed():

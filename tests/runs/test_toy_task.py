@@ -13,12 +13,9 @@ import tensorflow as tf
 import toy_task
 from albert_tf.records.record_files import serialize_example
 from golden import checkpoint_of
-from launchers import launch
 from scripts import (
     SAMPLE_MODEL,
     TINY_CONFIG,
-    command,
-    files,
     load,
     run_script,
     succeed,
@@ -86,23 +83,6 @@ def test_it_trains_evaluates_and_predicts(finished, pairs):
     hits = sum(answer == max(pair, key=len) for answer, pair in zip(answers, rows))
     # In a tie, the first text counts as the longer one, like with `max`.
     assert results["accuracy"] == pytest.approx(hits / 60, abs=0.02)
-
-
-@pytest.mark.horovod
-def test_two_ranks_predict_what_one_does(finished, pairs, tmp_path):
-    directory, _ = finished
-    changes = {
-        "do_train": False,
-        "init_checkpoint": directory / "model.ckpt-best",
-        "use_horovod": True,
-    }
-    run = command("tests/toy_task.py", flags(pairs, tmp_path, **changes))
-    log = succeed(launch("gloo", 2, run))
-    assert "predicted 60 records" in log
-    assert (tmp_path / "longer.txt").read_text() == (directory / "longer.txt").read_text()
-    accuracy = load(directory / "eval_results.json")["accuracy"]
-    assert load(tmp_path / "eval_results.json")["accuracy"] == accuracy
-    assert {"dev.tfrecord_1", "test.tfrecord_1"} <= files(tmp_path / "1")
 
 
 def test_it_is_served(finished, pairs, sample_tokenizer):
