@@ -73,11 +73,11 @@ class JsonObject:
             raise self._unlike(key, value, "true or false")
         return value
 
-    def object(self, key: str) -> JsonObject:
+    def child(self, key: str) -> JsonObject:
         """An object; `InputError` if it is missing or another value."""
-        return self._child(self._value(key), f"{self._prefix}{key}")
+        return self._as_child(self._value(key), f"{self._prefix}{key}")
 
-    def list(self, key: str) -> list:
+    def array(self, key: str) -> list:
         """A list; `InputError` if it is missing or another value."""
         value = self._value(key)
         if not isinstance(value, list):
@@ -86,15 +86,15 @@ class JsonObject:
 
     def texts(self, key: str) -> list[str]:
         """A list of strings; `InputError` if it is missing or another value."""
-        for index, value in enumerate(self.list(key)):
+        for index, value in enumerate(self.array(key)):
             if not isinstance(value, str):
                 raise self._unlike(f"{key}[{index}]", value, "a string")
         return self.values[key]
 
     def objects(self, key: str) -> Iterator[JsonObject]:
         """Yield the objects in a list; `InputError` if it is missing or has other values."""
-        for index, value in enumerate(self.list(key)):
-            yield self._child(value, f"{self._prefix}{key}[{index}]")
+        for index, value in enumerate(self.array(key)):
+            yield self._as_child(value, f"{self._prefix}{key}[{index}]")
 
     def check_format(self, version: int) -> None:
         """Check the version of the file's structure.
@@ -122,7 +122,7 @@ class JsonObject:
             raise self.error(f"{self._prefix}{key} is missing")
         return self.values[key]
 
-    def _child(self, value, place):
+    def _as_child(self, value, place):
         if not isinstance(value, dict):
             raise self.error(f"{place} is {shown(value)}, not an object")
         return JsonObject(value, self.file, self.remedy, place)

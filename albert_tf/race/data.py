@@ -141,7 +141,7 @@ def _examples(article: JsonObject, article_id: str, level: str, needs_answers: b
     text, questions = article.text("article"), article.texts("questions")
     if not text.strip():
         raise article.error("the article is empty")
-    options = article.list("options")
+    options = article.array("options")
     has_answers = needs_answers or "answers" in article
     answers = article.texts("answers") if has_answers else [None] * len(questions)
     if not len(questions) == len(options) == len(answers):

@@ -335,9 +335,9 @@ def _read_manifest(path):
     manifest.check_format(_FORMAT)
     if manifest.values == _UNFINISHED:
         return None
-    inputs = manifest.object("inputs")
+    inputs = manifest.child("inputs")
     origin = Origin(
-        manifest.object("settings").values, {name: inputs.text(name) for name in inputs.values}
+        manifest.child("settings").values, {name: inputs.text(name) for name in inputs.values}
     )
     digest = manifest.text("sampled_digest")
     size = manifest.number("bytes", _SIZE)
@@ -349,7 +349,7 @@ def _lengths_in(manifest):
     """Number of examples of each length, if the manifest tells."""
     if "lengths" not in manifest:
         return {}
-    lengths = manifest.object("lengths")
+    lengths = manifest.child("lengths")
     wrong = [name for name in lengths.values if not re.fullmatch("[0-9]{1,9}", name)]
     if wrong:
         raise lengths.error(f"lengths has {shown(wrong[0])}, which is no length")

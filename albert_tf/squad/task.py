@@ -156,7 +156,7 @@ def _window(companion, examples, max_seq_length) -> Window:
         question,
         companion.number("index", _INDEX),
         companion.number("first_position", Bounds(True, 0, max_seq_length)),
-        *(companion.list(name) for name in ("start_to_char", "end_to_char", "max_context")),
+        *(companion.array(name) for name in ("start_to_char", "end_to_char", "max_context")),
     )
     characters = range(len(examples[question].paragraph) + 1)
     offsets = [*window.start_to_char, *window.end_to_char]
