@@ -16,7 +16,7 @@ if __name__ == "__main__":
 
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, List, Optional
+from typing import TYPE_CHECKING, Any, Iterable, List, Optional, Sequence
 
 from absl import logging
 from tqdm import tqdm
@@ -79,13 +79,14 @@ class Settings(NullAnswerSettings, ChoiceSettings):
     albert_config_file: Optional[str] = path_setting(
         "Config of a checkpoint. Default: albert_config.json next to the checkpoint.",
     )
-    max_seq_length: Optional[int] = None
-    do_lower_case: Optional[bool] = None
-    doc_stride: Optional[int] = None
-    max_query_length: Optional[int] = None
-    max_qa_length: Optional[int] = None
-    n_best_size: Optional[int] = None
-    max_answer_length: Optional[int] = None
+    if not TYPE_CHECKING:  # a subclass must not widen the types of fields
+        max_seq_length: Optional[int] = None
+        do_lower_case: Optional[bool] = None
+        doc_stride: Optional[int] = None
+        max_query_length: Optional[int] = None
+        max_qa_length: Optional[int] = None
+        n_best_size: Optional[int] = None
+        max_answer_length: Optional[int] = None
 
 
 def main(settings: Settings) -> None:
@@ -96,18 +97,16 @@ def main(settings: Settings) -> None:
     missing = [name for name in _NEEDED if not (getattr(settings, name) or "").strip()]
     if missing:
         raise InputError(*(f"--{name} is missing: give {_NEEDED[name]}" for name in missing))
-    answers = (_chosen if settings.options else _found)(settings, _given(settings))
-    answers = answers[: settings.num_answers]
-    if settings.json:
-        print(json.dumps([asdict(answer) for answer in answers], ensure_ascii=False, indent=2))
-    elif settings.options:
-        for option in answers:
-            print(f"{option.text}\n  probability {option.probability:.3f}")
+    given = _given(settings)
+    if settings.options:
+        options = _chosen(settings, given)[: settings.num_answers]
+        _print_json(options) if settings.json else _print_options(options)
     else:
-        _print_answers(answers, settings.text_file)
+        answers = _found(settings, given)[: settings.num_answers]
+        _print_json(answers) if settings.json else _print_answers(answers, given["text_file"])
 
 
-def _given(settings):
+def _given(settings: Settings) -> dict[str, Any]:
     """Values of the settings that are given, by name."""
     return {name: value for name, value in asdict(settings).items() if value is not None}
 
@@ -117,11 +116,11 @@ def _found(settings: Settings, given: dict[str, Any]) -> list[FoundAnswer]:
     from albert_tf.runs import asking  # imports TensorFlow
     from albert_tf.squad import question_answering
 
-    text = asking.read_text(settings.text_file)
+    text = asking.read_text(given["text_file"])
     model = question_answering.load_model(
-        settings.model, settings.albert_config_file, settings.spm_model_file, given
+        given["model"], settings.albert_config_file, settings.spm_model_file, given
     )
-    return model.answer(settings.question, text, settings.predict_batch_size)
+    return model.answer(given["question"], text, settings.predict_batch_size)
 
 
 def _chosen(settings: Settings, given: dict[str, Any]) -> list[ScoredOption]:
@@ -129,15 +128,15 @@ def _chosen(settings: Settings, given: dict[str, Any]) -> list[ScoredOption]:
     from albert_tf.race.choosing import choose, load_scorer
     from albert_tf.runs import asking
 
-    text = asking.read_text(settings.text_file)
+    text = asking.read_text(given["text_file"])
     model = asking.load(
-        settings.model, ChoiceSettings, settings.albert_config_file, settings.spm_model_file, given
+        given["model"], ChoiceSettings, settings.albert_config_file, settings.spm_model_file, given
     )
     scorer, arguments = load_scorer(model), model.arguments(choose)
-    return choose(settings.question, settings.options, text, model.tokenizer, scorer, **arguments)
+    return choose(given["question"], given["options"], text, model.tokenizer, scorer, **arguments)
 
 
-def _ask_many(settings):
+def _ask_many(settings: Settings) -> None:
     """Answer the questions of a file, or one question about each file of a directory."""
     if not settings.model:
         raise InputError("--model is missing: give the model to ask")
@@ -152,22 +151,21 @@ def _ask_many(settings):
         files.check_can_be_written(settings.answers_file)
     else:
         file_format = "jsonl"
+    given = _given(settings)
     if settings.text_dir:
-        asked = many_questions.questions_of_files(settings.text_dir, settings.question)
+        asked = many_questions.questions_of_files(settings.text_dir, given["question"])
     else:
-        asked = many_questions.read_questions(settings.questions_file)
+        asked = many_questions.read_questions(given["questions_file"])
     from albert_tf.runs.asking import read_text
     from albert_tf.squad.question_answering import load_model
 
     for _ in many_questions.with_texts(asked, read_text):
         pass  # reads all texts, so that a missing one is known before the model is loaded
     questions = many_questions.with_texts(asked, read_text)
-    model = load_model(
-        settings.model, settings.albert_config_file, settings.spm_model_file, _given(settings)
-    )
+    model = load_model(settings.model, settings.albert_config_file, settings.spm_model_file, given)
     found = model.answer_all(questions, settings.predict_batch_size)
     found = tqdm(found, "answering", len(asked), unit=" questions", disable=None)
-    rows = (
+    rows: Iterable[dict[str, Any]] = (
         row
         for question, answers in zip(asked, found)
         for row in many_questions.answer_rows(question, answers[: settings.num_answers])
@@ -181,6 +179,15 @@ def _ask_many(settings):
     else:
         for line in lines:
             print(line, end="")
+
+
+def _print_json(answers: Sequence[FoundAnswer | ScoredOption]) -> None:
+    print(json.dumps([asdict(answer) for answer in answers], ensure_ascii=False, indent=2))
+
+
+def _print_options(options: Sequence[ScoredOption]) -> None:
+    for option in options:
+        print(f"{option.text}\n  probability {option.probability:.3f}")
 
 
 def _print_answers(answers: list[FoundAnswer], text_file: str) -> None:

@@ -68,11 +68,11 @@ def main(settings: Settings) -> None:
 
         model = folders.read_huggingface(settings.huggingface_dir, settings.output_dir)
         print("\n".join(model.as_flags()))
-    else:
-        _to_huggingface(settings)
+    elif settings.init_checkpoint:
+        _to_huggingface(settings, settings.init_checkpoint, settings.output_dir)
 
 
-def _labels(task_name, folder):
+def _labels(task_name: str | None, folder: Path) -> tuple[str, ...]:
     """Labels of a GLUE task, or else those of own data that are kept with the model, if any."""
     if task_name and task_name.lower() not in (_RACE, OWN_DATA):
         return find_task(task_name).labels
@@ -80,16 +80,16 @@ def _labels(task_name, folder):
     return kept.names if kept else ()
 
 
-def _to_huggingface(settings):
+def _to_huggingface(settings: Settings, init_checkpoint: str, output_dir: str) -> None:
     from albert_tf.huggingface import folders
     from albert_tf.runs import checkpoints, model_files
 
-    checkpoint = checkpoints.find_checkpoint(settings.init_checkpoint)
+    checkpoint = checkpoints.find_checkpoint(init_checkpoint)
     config_file, spm_model_file = model_files.beside_checkpoint(
         checkpoint, settings.albert_config_file, settings.spm_model_file
     )
     architecture = folders.write_huggingface(
-        settings.output_dir,
+        output_dir,
         config_file,
         spm_model_file,
         checkpoint,
@@ -97,8 +97,8 @@ def _to_huggingface(settings):
         labels=_labels(settings.task_name, Path(checkpoint).parent),
         is_multiple_choice=(settings.task_name or "").lower() == _RACE,
     )
-    logging.info("converted %s to %s", checkpoint, settings.output_dir)
-    print(f'transformers.{architecture}.from_pretrained("{settings.output_dir}")')
+    logging.info("converted %s to %s", checkpoint, output_dir)
+    print(f'transformers.{architecture}.from_pretrained("{output_dir}")')
 
 
 if __name__ == "__main__":

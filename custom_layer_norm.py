@@ -19,8 +19,8 @@ def custom_layer_norm(
     scale: bool = True,
     activation_fn: Callable[[tf.Tensor], tf.Tensor] | None = None,
     reuse: bool | None = None,
-    variables_collections: list | None = None,
-    outputs_collections: list | None = None,
+    variables_collections: list[str] | None = None,
+    outputs_collections: list[str] | None = None,
     trainable: bool = True,
     begin_norm_axis: int = 1,
     begin_params_axis: int = -1,
@@ -53,7 +53,7 @@ def custom_layer_norm(
     """
     norm_axes, params_shape = _axes(inputs, begin_norm_axis, begin_params_axis)
 
-    def variable(name, initializer):
+    def variable(name: str, initializer: tf.Initializer) -> tf.Variable:
         return tf.get_variable(
             name,
             shape=params_shape,
@@ -83,7 +83,9 @@ def custom_layer_norm(
         return outputs
 
 
-def _axes(inputs, begin_norm_axis, begin_params_axis):
+def _axes(
+    inputs: tf.Tensor, begin_norm_axis: int, begin_params_axis: int
+) -> tuple[list[int], tf.TensorShape]:
     """Axes to normalize, and the shape of the variables."""
     rank = inputs.shape.ndims
     if rank is None:
@@ -99,7 +101,9 @@ def _axes(inputs, begin_norm_axis, begin_params_axis):
     return list(range(begin_norm_axis % rank, rank)), params_shape
 
 
-def _layer_norm(inputs, beta, gamma, axes, epsilon):
+def _layer_norm(
+    inputs: tf.Tensor, beta: tf.Variable, gamma: tf.Variable, axes: list[int], epsilon: float
+) -> tf.Tensor:
     """Layer normalization whose axes are also those of `beta` and `gamma`.
 
     With shapes that are not static, op-by-op differentiation would add ops for broadcasting.
@@ -119,7 +123,15 @@ def _layer_norm(inputs, beta, gamma, axes, epsilon):
 
 
 @gradients.ClosedForm
-def _layer_norm_gradient(upstream, inputs, axes, standardized, inverse_deviation, gamma, beta):
+def _layer_norm_gradient(
+    upstream: tf.Tensor,
+    inputs: tf.Tensor,
+    axes: tf.Tensor,
+    standardized: tf.Tensor,
+    inverse_deviation: tf.Tensor,
+    gamma: tf.Tensor,
+    beta: tf.Tensor,
+) -> tuple[tf.Tensor | None, ...]:
     gradient, *_ = _standardize_gradient(
         upstream * gamma, inputs, axes, standardized, inverse_deviation
     )
@@ -139,7 +151,9 @@ def _standardize(inputs: tf.Tensor, axes: list[int], epsilon: float) -> tf.Tenso
     )
 
 
-def _standardized(inputs, axes, epsilon):
+def _standardized(
+    inputs: tf.Tensor, axes: list[int], epsilon: float
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Standardized inputs, 1 / sqrt(variance + epsilon), and the axes as a tensor."""
     axes = tf.constant(axes)
     centered = inputs - _mean(inputs, axes)
@@ -149,10 +163,16 @@ def _standardized(inputs, axes, epsilon):
 
 
 @gradients.ClosedForm
-def _standardize_gradient(upstream, inputs, axes, standardized, inverse_deviation):
+def _standardize_gradient(
+    upstream: tf.Tensor,
+    inputs: tf.Tensor,
+    axes: tf.Tensor,
+    standardized: tf.Tensor,
+    inverse_deviation: tf.Tensor,
+) -> tuple[tf.Tensor | None, ...]:
     projection = standardized * _mean(upstream * standardized, axes)
     return inverse_deviation * (upstream - _mean(upstream, axes) - projection), None, None, None
 
 
-def _mean(x, axes):
+def _mean(x: tf.Tensor, axes: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(x, axes, keepdims=True)

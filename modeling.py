@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import functools
 import re
-from typing import NamedTuple
+from typing import NamedTuple, Sequence
 
 import tensorflow.compat.v1 as tf
 
@@ -28,7 +28,7 @@ from albert_tf.nn.layers import (
     einsum_via_matmul,
     get_shape_list,
 )
-from albert_tf.nn.layout import PaddedSequences, Tokens
+from albert_tf.nn.layout import Layout, PaddedSequences, Tokens
 from custom_layer_norm import custom_layer_norm
 
 # The public API, including names defined in `albert_tf.nn`.
@@ -188,7 +188,7 @@ class AlbertModel:
         return self.embedding_table
 
 
-def _check_length(input_ids, config):
+def _check_length(input_ids: tf.Tensor, config: AlbertConfig) -> None:
     length = input_ids.shape.as_list()[1]
     if length is not None and length > config.max_position_embeddings:
         raise ValueError(
@@ -197,7 +197,9 @@ def _check_length(input_ids, config):
         )
 
 
-def _make_layout(input_ids, input_mask, compute_padding):
+def _make_layout(
+    input_ids: tf.Tensor, input_mask: tf.Tensor | None, compute_padding: bool
+) -> Layout:
     """Layout of the hidden vectors; padded sequences where there is no padding to leave out."""
     if input_mask is None:
         return PaddedSequences(tf.ones_like(input_ids))
@@ -208,7 +210,9 @@ def _make_layout(input_ids, input_mask, compute_padding):
     return Tokens(input_mask, current.attention_groups if is_long else 1)
 
 
-def _word_embeddings(input_ids, config, use_one_hot_embeddings):
+def _word_embeddings(
+    input_ids: tf.Tensor, config: AlbertConfig, use_one_hot_embeddings: bool
+) -> tuple[tf.Tensor, tf.Variable]:
     """Word embeddings [..., E] of ids [...], and their table [vocab_size, E]."""
     table = tf.get_variable(
         "word_embeddings",
@@ -218,7 +222,7 @@ def _word_embeddings(input_ids, config, use_one_hot_embeddings):
     return _look_up(table, input_ids, use_one_hot_embeddings), table
 
 
-def _look_up(table, ids, use_one_hot_embeddings):
+def _look_up(table: tf.Variable, ids: tf.Tensor, use_one_hot_embeddings: bool) -> tf.Tensor:
     """Rows [..., E] of `table` [vocabulary size, E] for `ids` [...]."""
     if not use_one_hot_embeddings:
         return tf.gather(table, ids)
@@ -226,7 +230,13 @@ def _look_up(table, ids, use_one_hot_embeddings):
     return einsum_via_matmul(one_hot, table, num_inner_dims=1)
 
 
-def _add_token_types_and_positions(words, token_type_ids, layout, config, use_one_hot_embeddings):
+def _add_token_types_and_positions(
+    words: tf.Tensor,
+    token_type_ids: tf.Tensor,
+    layout: Layout,
+    config: AlbertConfig,
+    use_one_hot_embeddings: bool,
+) -> tf.Tensor:
     """Add token-type and position embeddings, normalize, apply dropout: [..., E]."""
     token_type_table = tf.get_variable(
         "token_type_embeddings",
@@ -244,7 +254,9 @@ def _add_token_types_and_positions(words, token_type_ids, layout, config, use_on
     return dropout(embeddings, config.hidden_dropout_prob)
 
 
-def _encode(embeddings, layout, config, use_einsum):
+def _encode(
+    embeddings: tf.Tensor, layout: Layout, config: AlbertConfig, use_einsum: bool
+) -> tuple[list[tf.Tensor], list[Sequence[tf.Tensor]]]:
     """Apply all layers to `embeddings` [..., E].
 
     Returns:
@@ -257,8 +269,9 @@ def _encode(embeddings, layout, config, use_einsum):
         )
     mask_scores = layout.mask_scores(hidden.dtype)
 
-    layers, attention_probs = [], []
-    weights = {}  # shared by all layers of a group
+    layers: list[tf.Tensor] = []
+    attention_probs: list[Sequence[tf.Tensor]] = []
+    weights: dict[tuple[int, int], _BlockWeights] = {}  # shared by all layers of a group
     with tf.variable_scope("transformer", reuse=tf.AUTO_REUSE):
         for layer in range(config.num_hidden_layers):
             group = layer * config.num_hidden_groups // config.num_hidden_layers
@@ -285,7 +298,7 @@ class _BlockWeights(NamedTuple):
     output: Dense
 
 
-def _block_weights(config):
+def _block_weights(config: AlbertConfig) -> _BlockWeights:
     width, inner_width = config.hidden_size, config.intermediate_size
     projection = attention.projection_weights(config)
     with tf.variable_scope("attention_1"), tf.variable_scope("output"):
@@ -297,7 +310,14 @@ def _block_weights(config):
     return _BlockWeights(projection, attention_output, intermediate, output)
 
 
-def _block(hidden, layout, mask_scores, weights, config, use_einsum):
+def _block(
+    hidden: tf.Tensor,
+    layout: Layout,
+    mask_scores: Sequence[tf.Tensor],
+    weights: _BlockWeights,
+    config: AlbertConfig,
+    use_einsum: bool,
+) -> tuple[tf.Tensor, Sequence[tf.Tensor]]:
     """Self-attention and feed-forward with residual connections, from [..., D] to [..., D].
 
     Returns:
@@ -379,7 +399,7 @@ def get_assignment_map_from_checkpoint(
       dictionary with the names of all matched variables, with and without ":0", each with value 1.
     """
     in_checkpoint = {name for name, _ in tf.train.list_variables(init_checkpoint)}
-    maps = [{} for _ in range(max(1, num_of_group))]
+    maps: list[dict[str, str]] = [{} for _ in range(max(1, num_of_group))]
     matched = {}
     for variable in tvars:
         name = re.sub(r":\d+$", "", variable.name)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Iterable, Sequence
+from typing import Callable, Iterable, Sequence, Union
 
 import tensorflow.compat.v1 as tf
 
 from albert_tf.devices import distributed, reductions
+
+Gradient = Union[tf.Tensor, tf.IndexedSlices]
 
 SLOTS = ("adam_m", "adam_v")  # suffixes of the moment variables' names
 
@@ -134,7 +136,7 @@ def training_step(
     gradients, variables = zip(*pairs)
     updater.create_slots(variables)
 
-    def update(gradients, norm=None):
+    def update(gradients: Sequence[Gradient], norm: tf.Tensor | None = None) -> tf.Operation:
         gradients, _ = tf.clip_by_global_norm(gradients, clip_norm=_CLIP_NORM, use_norm=norm)
         applied = updater.apply_gradients(zip(gradients, variables), global_step=global_step)
         with tf.control_dependencies([applied]):
@@ -147,7 +149,7 @@ def training_step(
     return TrainingStep(op, learning_rate, untrained)
 
 
-def _make_optimizer(name, learning_rate):
+def _make_optimizer(name: str, learning_rate: tf.Tensor) -> AdamWeightDecayOptimizer:
     """Create the optimizer with a name."""
     optimizers = {"adamw": AdamWeightDecayOptimizer, "lamb": LAMBOptimizer}
     if name not in optimizers:
@@ -159,17 +161,22 @@ def _make_optimizer(name, learning_rate):
     )
 
 
-def _update_by_means(gradients, update, micro_batches, compression):
+def _update_by_means(
+    gradients: Sequence[Gradient],
+    update: Callable[..., tf.Operation],
+    micro_batches: int,
+    compression: str,
+) -> tf.Operation:
     """Call `update` with the mean gradients over all processes and micro-batches."""
     num_summands = micro_batches * distributed.size()
     is_sliced = [isinstance(gradient, tf.IndexedSlices) for gradient in gradients]
 
-    def update_by_means(slices_square, *means):
+    def update_by_means(slices_square: tf.Tensor, *means: tf.Tensor) -> tf.Operation:
         (square,) = reductions.average([slices_square], "slices_square")
-        means = reductions.average(means, "gradient", compression)
-        dense = [mean for mean, sliced in zip(means, is_sliced) if not sliced]
+        averages = reductions.average(means, "gradient", compression)
+        dense = [mean for mean, sliced in zip(averages, is_sliced) if not sliced]
         norm = tf.sqrt(square / num_summands + tf.square(tf.global_norm(dense)))
-        return update(means, norm)
+        return update(averages, norm)
 
     tensors = [_slices_square(gradients), *map(tf.convert_to_tensor, gradients)]
     if micro_batches == 1:
@@ -177,7 +184,7 @@ def _update_by_means(gradients, update, micro_batches, compression):
     return _accumulated(tensors, update_by_means, micro_batches)
 
 
-def _slices_square(gradients):
+def _slices_square(gradients: Sequence[Gradient]) -> tf.Tensor:
     """Sum of squares over all sparse gradients (`tf.IndexedSlices`) of a micro-batch.
 
     Like `tf.global_norm` on a single batch, the global norm counts every slice of an embedding
@@ -187,7 +194,9 @@ def _slices_square(gradients):
     return tf.add_n([tf.constant(0.0), *(tf.reduce_sum(tf.square(g.values)) for g in sliced)])
 
 
-def _accumulated(summands, update, micro_batches):
+def _accumulated(
+    summands: Sequence[tf.Tensor], update: Callable[..., tf.Operation], micro_batches: int
+) -> tf.Operation:
     """Operation that sums up tensors, and updates with their means every `micro_batches` runs.
 
     The sums are local variables, not saved in checkpoints: checkpoints are written between steps,
@@ -202,7 +211,7 @@ def _accumulated(summands, update, micro_batches):
     count = tf.identity(tf.assign_add(runs, 1))
     values = [tf.identity(tf.assign_add(total, summand)) for total, summand in zip(sums, summands)]
 
-    def last_run():
+    def last_run() -> tf.Operation:
         done = update(*(value / micro_batches for value in values))
         with tf.control_dependencies([done]):
             return tf.group(*[tf.assign(total, tf.zeros_like(total)) for total in sums])
@@ -210,7 +219,7 @@ def _accumulated(summands, update, micro_batches):
     return tf.group(tf.cond(tf.equal(count % micro_batches, 0), last_run, tf.no_op))
 
 
-def _local_variable(name, shape, dtype=tf.float32):
+def _local_variable(name: str, shape: Sequence[int], dtype: tf.DType = tf.float32) -> tf.Variable:
     """Variable initialized to zeros and not saved in checkpoints."""
     return tf.get_variable(
         name,
@@ -300,7 +309,7 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
         self.beta_2 = beta_2
         self.epsilon = epsilon
         self.exclude_from_weight_decay = exclude_from_weight_decay
-        self._moments = {}
+        self._moments: dict[str, list[tf.Variable]] = {}
 
     def create_slots(self, variables: Iterable[tf.Variable]) -> None:
         """Create the moment variables of variables that have none yet.
@@ -346,7 +355,7 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
                 assignments += self._update(tf.convert_to_tensor(gradient), variable)
         return tf.group(*assignments, name=name)
 
-    def _update(self, gradient, variable):
+    def _update(self, gradient: tf.Tensor, variable: tf.Variable) -> list[tf.Operation]:
         """Assignments to a variable and its moment variables in one step."""
         variable_name = _name(variable)
         mean, mean_square = self._moments[variable_name]
@@ -362,7 +371,9 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
             tf.assign(mean_square, next_mean_square),
         ]
 
-    def _trust_ratio(self, variable_name, variable, update):
+    def _trust_ratio(
+        self, variable_name: str, variable: tf.Variable, update: tf.Tensor
+    ) -> float | tf.Tensor:
         """Factor of the learning rate for one variable, always 1 in AdamW."""
         return 1.0
 
@@ -404,7 +415,9 @@ class LAMBOptimizer(AdamWeightDecayOptimizer):
             exclude_from_layer_adaptation = exclude_from_weight_decay
         self.exclude_from_layer_adaptation = exclude_from_layer_adaptation
 
-    def _trust_ratio(self, variable_name, variable, update):
+    def _trust_ratio(
+        self, variable_name: str, variable: tf.Variable, update: tf.Tensor
+    ) -> float | tf.Tensor:
         """Norm of the variable divided by the norm of its update; 1 if either is 0."""
         if _matches(variable_name, self.exclude_from_layer_adaptation):
             return 1.0

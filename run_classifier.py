@@ -37,10 +37,13 @@ def main(settings: Settings) -> None:
     from albert_tf.runs.loop import run  # imports TensorFlow, so only after the flags
 
     if settings.has_own_data:
-        from albert_tf.own_data.task import OwnDataTask as task_class
+        from albert_tf.own_data.task import OwnDataTask
+
+        run(OwnDataTask, settings)
     else:
-        from albert_tf.glue.task import ClassifierTask as task_class
-    run(task_class, settings)
+        from albert_tf.glue.task import ClassifierTask
+
+        run(ClassifierTask, settings)
 
 
 if __name__ == "__main__":

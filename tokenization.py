@@ -47,7 +47,7 @@ def preprocess_text(inputs: str | bytes, remove_space: bool = True, lower: bool 
 
 
 @functools.lru_cache(maxsize=2**16)
-def _base_characters(char):
+def _base_characters(char: str) -> str:
     """Compatibility decomposition of a character, without combining characters.
 
     `unicodedata.normalize` sorts runs of combining characters in quadratic time, so a text is
@@ -94,7 +94,7 @@ def encode_pieces(
     return split_pieces
 
 
-def _encode_number(sp_model, piece):
+def _encode_number(sp_model: sentencepiece.SentencePieceProcessor, piece: str) -> list[str]:
     """Encode a piece again, after its comma has been removed.
 
     SentencePiece adds "▁" in front of every text; it is removed if the piece had none.
@@ -140,7 +140,7 @@ def load_vocab(vocab_file: str) -> dict[str, int]:
         raise InputError(f"{vocab_file}: cannot read the vocabulary: {error}") from error
     if lines[-1] == "":
         lines.pop()
-    vocab = {}
+    vocab: dict[str, int] = {}
     for index, line in enumerate(lines):
         token = line.split()[0] if line.strip() else " "
         vocab.setdefault(token, index)
@@ -244,7 +244,7 @@ class FullTokenizer:
         Raises:
           InputError: if both files are None, or a file is missing or invalid.
         """
-        self.sp_model = None
+        self.sp_model: sentencepiece.SentencePieceProcessor | None = None
         if spm_model_file:
             self.sp_model = load_sentencepiece_model(spm_model_file)
             self.vocab = _pieces(self.sp_model, spm_model_file)
@@ -336,7 +336,7 @@ def load_sentencepiece_model(path: str) -> sentencepiece.SentencePieceProcessor:
     return model
 
 
-def _pieces(sp_model, path):
+def _pieces(sp_model: sentencepiece.SentencePieceProcessor, path: str) -> dict[str, int]:
     """Ids of the pieces of a SentencePiece model; `InputError` for pieces that are no text."""
     index = 0
     try:
@@ -370,7 +370,7 @@ class BasicTokenizer:
             for char in convert_to_unicode(text)
             if not (char in "\0\ufffd" or _is_control(char))
         )
-        tokens = []
+        tokens: list[str] = []
         for word in cleaned.split():
             if self.do_lower_case:
                 word = _strip_accents(word.lower())
@@ -418,7 +418,7 @@ class WordpieceTokenizer:
             piece for word in convert_to_unicode(text).split() for piece in self._split_word(word)
         ]
 
-    def _split_word(self, word):
+    def _split_word(self, word: str) -> list[str]:
         if len(word) > self.max_input_chars_per_word:
             return [self.unk_token]
         pieces, start = [], 0
@@ -434,15 +434,16 @@ class WordpieceTokenizer:
         return pieces
 
 
-def _strip_accents(text):
+def _strip_accents(text: str) -> str:
     """Remove nonspacing marks (accents) from text."""
     decomposed = unicodedata.normalize("NFD", text)
     return "".join(char for char in decomposed if unicodedata.category(char) != "Mn")
 
 
-def _split_at_punctuation(word):
+def _split_at_punctuation(word: str) -> list[str]:
     """Split a word so that every punctuation character is a token of its own."""
-    tokens, in_word = [], False
+    tokens: list[str] = []
+    in_word = False
     for char in word:
         is_punctuation = _is_punctuation(char)
         if in_word and not is_punctuation:
@@ -453,7 +454,7 @@ def _split_at_punctuation(word):
     return tokens
 
 
-def _is_chinese(char):
+def _is_chinese(char: str) -> bool:
     """Whether a character is a Chinese, Japanese or Korean ideograph.
 
     Hangul and the Japanese syllabaries are not ideographs.
@@ -474,17 +475,17 @@ _IDEOGRAPH_BLOCKS = (
 )
 
 
-def _is_whitespace(char):
+def _is_whitespace(char: str) -> bool:
     """Whether a character is a space, tab, line break or Unicode space."""
     return char in " \t\n\r" or unicodedata.category(char) == "Zs"
 
 
-def _is_control(char):
+def _is_control(char: str) -> bool:
     """Whether a character is a control or format character, except tabs and line breaks."""
     return char not in "\t\n\r" and unicodedata.category(char) in ("Cc", "Cf")
 
 
-def _is_punctuation(char):
+def _is_punctuation(char: str) -> bool:
     """Whether a character is punctuation.
 
     In ASCII, this includes all symbols, such as "$" and "^".

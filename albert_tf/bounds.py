@@ -46,10 +46,8 @@ class Bounds:
         name = "a whole number" if self.is_whole else "a number"
         above = "greater than" if self.excludes_lower else "of at least"
         below = "less than" if self.excludes_upper else "of at most"
-        if self.lower is None and self.upper is None:
-            return name
         if self.lower is None:
-            return f"{name} {below} {_text(self.upper)}"
+            return name if self.upper is None else f"{name} {below} {_text(self.upper)}"
         if self.upper is None:
             return f"{name} {above} {_text(self.lower)}"
         if self.excludes_lower or self.excludes_upper:
@@ -57,12 +55,12 @@ class Bounds:
         return f"{name} from {_text(self.lower)} to {_text(self.upper)}"
 
 
-def _is_finite(value):
+def _is_finite(value: float) -> bool:
     # `math.isfinite` fails for whole numbers that no float can hold.
     if isinstance(value, int):
         return abs(value) <= sys.float_info.max
     return math.isfinite(value)
 
 
-def _text(limit):
+def _text(limit: float) -> str:
     return str(limit) if isinstance(limit, int) else f"{limit:g}"

@@ -34,7 +34,7 @@ def listed(items: Sequence[str], most: int = 5, separator: str = ", ") -> str:
     return separator.join(items[:most]) + more
 
 
-def _as_line(text):
+def _as_line(text: str) -> str:
     line = "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
     )

@@ -11,10 +11,10 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.abc
-import importlib.machinery
 import sys
+from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any, Iterator
+from typing import Any, Iterator, Sequence
 
 import tensorflow.compat.v1 as tf
 
@@ -50,16 +50,18 @@ def load_estimators() -> Any:
 class _StandInFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finder of modules whose every attribute is an empty class."""
 
-    def find_spec(self, name, path=None, target=None):
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         """Spec of a stand-in; None for any other module."""
-        return importlib.machinery.ModuleSpec(name, self) if name in _MISSING_MODULES else None
+        return ModuleSpec(name, self) if name in _MISSING_MODULES else None
 
-    def create_module(self, spec):
+    def create_module(self, spec: ModuleSpec) -> None:
         """None: an ordinary module."""
 
-    def exec_module(self, module):
+    def exec_module(self, module: ModuleType) -> None:
         """Fill the stand-in."""
-        module.__getattr__ = _empty_class
+        vars(module)["__getattr__"] = _empty_class
 
 
 def _empty_class(name: str) -> type:
@@ -88,7 +90,7 @@ def _stand_ins() -> Iterator[None]:
 @contextlib.contextmanager
 def _export_names() -> Iterator[None]:
     """The table entries by which TensorFlow's exporter named the symbols of Estimators."""
-    exporter: ModuleType = importlib.import_module("tensorflow.python.util.tf_export")
+    exporter: Any = importlib.import_module("tensorflow.python.util.tf_export")
     attributes = exporter._Attributes
     exporter.ESTIMATOR_API_NAME = _ESTIMATOR_API
     exporter.API_ATTRS[_ESTIMATOR_API] = attributes(

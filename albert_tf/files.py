@@ -31,13 +31,13 @@ _ABANDONED_SECONDS = 24 * 60 * 60  # without a change, where the file system has
 _made_directories: list[Path] = []  # by this process, parents first
 
 
-def digest(path: str) -> str:
+def digest(path: str | Path) -> str:
     """SHA-256 digest of a file, or of all visible files in a folder, in hexadecimal."""
     sha256 = hashlib.sha256()
     if Path(path).is_dir():
-        inside = sorted(file for file in Path(path).iterdir() if not file.name.startswith("."))
-        for file in filter(Path.is_file, inside):
-            sha256.update(f"{digest(str(file))} {file.name}\n".encode())
+        inside = sorted(entry for entry in Path(path).iterdir() if not entry.name.startswith("."))
+        for entry in filter(Path.is_file, inside):
+            sha256.update(f"{digest(entry)} {entry.name}\n".encode())
         return sha256.hexdigest()
     with Path(path).open("rb") as file:
         for block in iter(lambda: file.read(_READ_BLOCK), b""):
@@ -152,7 +152,7 @@ def flush(path: str | Path) -> None:
 
 
 @contextmanager
-def _temporary(path, is_directory):
+def _temporary(path: Path, is_directory: bool) -> Iterator[Path]:
     """Make a temporary file or directory for `path`, and remove it unless it has been renamed.
 
     It is locked as long as its process lives, and its name is unique, so that no process takes that
@@ -191,7 +191,7 @@ def remove_leftovers(path: str | Path) -> None:
                     handle.close()
 
 
-def _remove(path):
+def _remove(path: Path) -> None:
     """Remove a file or a whole directory, if it exists."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
@@ -248,7 +248,7 @@ def check_writable(flag: str, directory: str) -> None:
     _check_writable(f"--{flag} {directory}", Path(directory))
 
 
-def _check_writable(named, directory):
+def _check_writable(named: str, directory: Path) -> None:
     try:
         if directory.exists() and not directory.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, "not a directory; give another path")

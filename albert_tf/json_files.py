@@ -11,7 +11,7 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import Any, Iterator, Mapping
+from typing import Any, Iterator, Mapping, Sequence
 
 from albert_tf.bounds import Bounds
 from albert_tf.errors import InputError
@@ -66,6 +66,10 @@ class JsonObject:
             raise self._unlike(key, value, str(bounds))
         return value
 
+    def integer(self, key: str, lower: int, upper: int | None = None) -> int:
+        """An integer from `lower` to `upper`; `InputError` if it is missing or another value."""
+        return int(self.number(key, Bounds(True, lower, upper)))
+
     def boolean(self, key: str) -> bool:
         """True or false; `InputError` if it is missing or another value."""
         value = self._value(key)
@@ -73,11 +77,11 @@ class JsonObject:
             raise self._unlike(key, value, "true or false")
         return value
 
-    def object(self, key: str) -> JsonObject:
+    def child(self, key: str) -> JsonObject:
         """An object; `InputError` if it is missing or another value."""
-        return self._child(self._value(key), f"{self._prefix}{key}")
+        return self._as_child(self._value(key), f"{self._prefix}{key}")
 
-    def list(self, key: str) -> list:
+    def array(self, key: str) -> list[Any]:
         """A list; `InputError` if it is missing or another value."""
         value = self._value(key)
         if not isinstance(value, list):
@@ -86,15 +90,15 @@ class JsonObject:
 
     def texts(self, key: str) -> list[str]:
         """A list of strings; `InputError` if it is missing or another value."""
-        for index, value in enumerate(self.list(key)):
+        for index, value in enumerate(self.array(key)):
             if not isinstance(value, str):
                 raise self._unlike(f"{key}[{index}]", value, "a string")
         return self.values[key]
 
     def objects(self, key: str) -> Iterator[JsonObject]:
         """Yield the objects in a list; `InputError` if it is missing or has other values."""
-        for index, value in enumerate(self.list(key)):
-            yield self._child(value, f"{self._prefix}{key}[{index}]")
+        for index, value in enumerate(self.array(key)):
+            yield self._as_child(value, f"{self._prefix}{key}[{index}]")
 
     def check_format(self, version: int) -> None:
         """Check the version of the file's structure.
@@ -114,20 +118,20 @@ class JsonObject:
         return InputError(f"{self.file}: {problem}; {self.remedy}")
 
     @property
-    def _prefix(self):
+    def _prefix(self) -> str:
         return f"{self.place}." if self.place else ""
 
-    def _value(self, key):
+    def _value(self, key: str) -> Any:
         if key not in self.values:
             raise self.error(f"{self._prefix}{key} is missing")
         return self.values[key]
 
-    def _child(self, value, place):
+    def _as_child(self, value: Any, place: str) -> JsonObject:
         if not isinstance(value, dict):
             raise self.error(f"{place} is {shown(value)}, not an object")
         return JsonObject(value, self.file, self.remedy, place)
 
-    def _unlike(self, key, value, expected):
+    def _unlike(self, key: str, value: Any, expected: str) -> InputError:
         return self.error(f"{self._prefix}{key} is {shown(value)}, not {expected}")
 
 
@@ -212,7 +216,7 @@ def shown(value: Any) -> str:
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
-def _unique(pairs):
+def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """Make a dictionary from the keys and values of an object."""
     values = dict(pairs)
     if len(values) < len(pairs):
@@ -222,7 +226,7 @@ def _unique(pairs):
     return values
 
 
-def _finite(text):
+def _finite(text: str) -> float:
     """Convert a number with a fraction or an exponent, "NaN" or "Infinity"."""
     number = float(text)
     if not math.isfinite(number):
@@ -230,7 +234,7 @@ def _finite(text):
     return number
 
 
-def _place_of_surrogate(value):
+def _place_of_surrogate(value: Any) -> str | None:
     """Place of the first string with a lone surrogate, or None."""
     waiting = [("", value)]
     while waiting:

@@ -22,7 +22,7 @@ def end_quietly() -> None:
     handle(_end_while_loading)
 
 
-def handle(handler) -> None:
+def handle(handler: object) -> None:
     """Set the handler of the signals, apart from those that are ignored, as under nohup."""
     for number in SIGNALS:
         if _signal.getsignal(number) != _signal.SIG_IGN:

@@ -27,7 +27,7 @@ _LONGEST_HOLDER = 300  # bytes
 _PATIENCE_SECONDS = 10.0  # a file is replaced in less
 _RETRY_SECONDS = 0.05
 
-_handles = weakref.WeakSet()  # of this process
+_handles: weakref.WeakSet[Handle] = weakref.WeakSet()  # of this process
 
 
 class Handle:
@@ -35,11 +35,12 @@ class Handle:
 
     def __init__(self, path: Path, flags: int = os.O_RDONLY):
         """Open a file with flags of `os.open`."""
-        self._descriptor = os.open(path, flags, 0o666)
+        self._descriptor: int | None = os.open(path, flags, 0o666)
         _handles.add(self)
 
     def fileno(self) -> int:
         """Descriptor of the open file."""
+        assert self._descriptor is not None
         return self._descriptor
 
     def close(self) -> None:
@@ -73,12 +74,12 @@ class Handle:
             return False
         return True
 
-    def __del__(self):
+    def __del__(self) -> None:
         if getattr(self, "_descriptor", None) is not None:
             self.close()
 
 
-def _close_handles():
+def _close_handles() -> None:
     """Close the handles in a forked process, which would prolong their locks."""
     for handle in list(_handles):
         handle.close()
@@ -112,13 +113,13 @@ class Lock:
         self._release()
 
 
-def _release(handle, lock_path, process):
+def _release(handle: Handle, lock_path: Path, process: int) -> None:
     if os.getpid() == process:  # a forked process does not hold the lock
         lock_path.unlink(missing_ok=True)  # before the release, see `_locked`
         handle.close()
 
 
-def _locked(lock_path, waits):
+def _locked(lock_path: Path, waits: bool) -> Handle:
     """Lock the lock file, write the holder into it, and return the open file.
 
     The previous holder removes the lock file, and a lock on a removed file excludes no other
@@ -156,7 +157,7 @@ def is_unsupported(error: OSError) -> bool:
     )
 
 
-def _description_of_this_process():
+def _description_of_this_process() -> str:
     script = Path(sys.argv[0]).name or "python"
     since = time.strftime("%Y-%m-%d %H:%M:%S")
     return f"process {os.getpid()} on {socket.gethostname()} ({script}, since {since})"
@@ -199,7 +200,7 @@ def file_lock(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def only_run(lock_path: Path, what: str, remedy: str) -> Lock | None:
+def only_run(lock_path: Path, what: str | Path, remedy: str) -> Lock | None:
     """Take a lock for the duration of a run, without waiting.
 
     Args:

@@ -8,7 +8,9 @@ import importlib.util
 import os
 import sys
 import tempfile
-from typing import Iterator
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Iterator, Sequence
 
 
 @contextlib.contextmanager
@@ -46,21 +48,23 @@ def suppress_on_import(name: str) -> None:
 class _QuietFinder(importlib.abc.MetaPathFinder):
     """Finder that serves the first import of one module, and then removes itself."""
 
-    def __init__(self, name):
+    def __init__(self, name: str):
         self._name = name
 
-    def find_spec(self, name, path=None, target=None):
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         """Spec of the module with a loader that suppresses messages; None for any other module."""
         if name != self._name:
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
-        if spec is not None:
+        if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
 
-            def execute_quietly(module):
+            def execute_quietly(module: ModuleType) -> None:
                 with suppressed():
                     execute(module)
 
-            spec.loader.exec_module = execute_quietly
+            spec.loader.exec_module = execute_quietly  # type: ignore[method-assign]
         return spec

@@ -69,7 +69,7 @@ class _State:
       has_reacted: whether `check` has raised `Stopped`.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.requested: int | None = None
         self.deferrals = 0
         self.has_reacted = False
@@ -106,7 +106,7 @@ def _note(number: int, frame: FrameType | None) -> None:
     _check_unless_deferred()
 
 
-def _report_or_raise_again(unraisable):
+def _report_or_raise_again(unraisable: sys.UnraisableHookArgs) -> None:
     """Raise `Stopped` once more shortly, if a destructor was running when it was raised.
 
     Python reports exceptions of destructors, and goes on without them.
@@ -118,7 +118,7 @@ def _report_or_raise_again(unraisable):
         sys.__unraisablehook__(unraisable)
 
 
-def _watch(reader):
+def _watch(reader: int) -> None:
     """Thread: end the process at a second signal, or if the main thread does not react."""
     first = None
     while True:
@@ -132,7 +132,7 @@ def _watch(reader):
             end(number, "ended at once by a second signal,")
 
 
-def _end_after_grace(number):
+def _end_after_grace(number: int) -> None:
     """Thread: end the process if the main thread neither reacts nor defers the signal."""
     remaining = _GRACE_SECONDS
     while remaining > 0:
@@ -155,7 +155,7 @@ def check() -> None:
         raise Stopped(_state.requested)
 
 
-def _check_unless_deferred():
+def _check_unless_deferred() -> None:
     if not _state.deferrals:
         check()
 

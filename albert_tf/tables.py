@@ -17,10 +17,13 @@ import tempfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO, Iterable, Iterator, Mapping, Sequence
 
 from albert_tf import json_files
 from albert_tf.errors import InputError, listed
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 FORMATS = ("csv", "tsv", "jsonl")
 
@@ -83,7 +86,8 @@ class Table:
         self.delimiter = {"csv": ",", "tsv": "\t", "jsonl": ""}[self.format]
         self.num_rows = 0
         self._starts = array.array("Q")  # offset and line number of every `_BLOCK`th row
-        self._read_block, self._block_rows = None, []  # the last block read by `row`
+        self._read_block: int | None = None  # the last one read by `row`
+        self._block_rows: list[Row] = []
         self._file = _opened(path)
         self._size = os.fstat(self._file.fileno()).st_size
         self._first = len(_MARK) if os.pread(self._file.fileno(), len(_MARK), 0) == _MARK else 0
@@ -113,21 +117,24 @@ class Table:
             self._read_block = block
         return self._block_rows[number % _BLOCK]
 
-    def _rows_of_block(self, number):
+    def _rows_of_block(self, number: int) -> list[Row]:
         start, line = self._starts[2 * number : 2 * number + 2]
         end = self._starts[2 * number + 2] if 2 * number + 2 < len(self._starts) else self._size
         return [row for _, row in self._parsed(start, end, line)]
 
-    def _read_header(self):
-        rows = self._fields(_Lines(self._file, self._first, self._size, 1))
+    def _read_header(self) -> None:
         if self.format == "jsonl":
             first = next((row for row in self.rows() if not row.problem), None)
             self.columns = tuple(first.values) if first else ()
             return
-        place, fields, problem = next(rows, (None, (), None))
+        header = next(self._fields(_Lines(self._file, self._first, self._size, 1)), None)
+        if header is None:
+            return
+        place, fields, problem = header
         if self.format == "csv" and len(fields) == 1 and ";" in fields[0]:
             self.delimiter = ";"
-            return self._read_header()
+            self._read_header()
+            return
         if problem:
             raise InputError(f"{self.path}, line {place.line}: {problem}; correct the header")
         duplicates = sorted({name for name in fields if name and fields.count(name) > 1})
@@ -137,26 +144,24 @@ class Table:
                 "once; give each column a name of its own"
             )
         self.columns = tuple(fields)
-        if place:
-            self._first, self._first_line = place.end, place.next_line
-        return None
+        self._first, self._first_line = place.end, place.next_line
 
-    def _parsed(self, start, end, first_line):
+    def _parsed(self, start: int, end: int, first_line: int) -> Iterator[tuple[int, Row]]:
         """Yield the offset of each row in a part of the file, and the row."""
         lines = _Lines(self._file, start, end, first_line)
+        if self.format == "jsonl":
+            for place, values, problem in _json_rows(lines):
+                yield place.offset, Row(place.line, values, problem)
+            return
         for place, fields, problem in self._fields(lines):
-            values = fields
-            if self.format != "jsonl" and not problem:
-                values = dict(zip(self.columns, fields))
-                if len(fields) != len(self.columns):
-                    problem = f"{len(fields)} fields where the header has {len(self.columns)}"
-            yield place.offset, Row(place.line, {} if problem else values, problem)
+            if not problem and len(fields) != len(self.columns):
+                problem = f"{len(fields)} fields where the header has {len(self.columns)}"
+            values = {} if problem else dict(zip(self.columns, fields))
+            yield place.offset, Row(place.line, values, problem)
 
-    def _fields(self, lines):
-        """Yield the place of each row, its fields or JSON object, and its problem or None."""
-        if self.format == "csv":
-            return _csv_rows(lines, self.delimiter)
-        return _tsv_rows(lines) if self.format == "tsv" else _json_rows(lines)
+    def _fields(self, lines: _Lines) -> Iterator[tuple[_Place, list[str], str | None]]:
+        """Yield the place of each row of CSV or TSV, its fields, and its problem or None."""
+        return _csv_rows(lines, self.delimiter) if self.format == "csv" else _tsv_rows(lines)
 
 
 @dataclass(frozen=True)
@@ -178,10 +183,10 @@ class _Lines:
         self.number = first_line  # of the next line
         self.is_utf8 = True  # whether all lines since `begin` are
 
-    def __iter__(self):
+    def __iter__(self) -> _Lines:
         return self
 
-    def __next__(self):
+    def __next__(self) -> str:
         line = next(self._lines)
         self.offset += len(line)
         self.number += 1
@@ -191,12 +196,12 @@ class _Lines:
             self.is_utf8 = False
             return line.decode("utf-8", "replace")
 
-    def begin(self):
+    def begin(self) -> tuple[int, int]:
         """Begin a row: its offset and line number."""
         self.is_utf8 = True
         return self.offset, self.number
 
-    def place(self, begun):
+    def place(self, begun: tuple[int, int]) -> _Place:
         """Place of the row that was begun."""
         return _Place(*begun, self.offset, self.number)
 
@@ -204,17 +209,18 @@ class _Lines:
 class _Part(io.RawIOBase):
     """Bytes of a part of an open file. It has a position of its own, so processes may share it."""
 
-    def __init__(self, descriptor, start, end):
+    def __init__(self, descriptor: int, start: int, end: int):
         super().__init__()
         self._descriptor, self._position, self._end = descriptor, start, end
 
-    def readable(self):
+    def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer):
-        size = min(len(buffer), self._end - self._position)
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer)
+        size = min(len(view), self._end - self._position)
         data = os.pread(self._descriptor, size, self._position)
-        buffer[: len(data)] = data
+        view[: len(data)] = data
         self._position += len(data)
         return len(data)
 
@@ -222,12 +228,13 @@ class _Part(io.RawIOBase):
 _NOT_UTF8 = "not UTF-8"
 
 
-def _csv_rows(lines, delimiter):
+def _csv_rows(lines: _Lines, delimiter: str) -> Iterator[tuple[_Place, list[str], str | None]]:
     csv.field_size_limit(_LONGEST_FIELD)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
         begun = lines.begin()
-        fields, problem = (), None
+        fields: list[str] = []
+        problem = None
         try:
             fields = next(reader)
         except StopIteration:
@@ -238,7 +245,7 @@ def _csv_rows(lines, delimiter):
             yield lines.place(begun), fields, problem if lines.is_utf8 else _NOT_UTF8
 
 
-def _explained(text):
+def _explained(text: str) -> str:
     if "unexpected end" in text or "limit" in text:
         return "a quote is not closed"
     if "new-line" in text:
@@ -246,7 +253,7 @@ def _explained(text):
     return text
 
 
-def _tsv_rows(lines):
+def _tsv_rows(lines: _Lines) -> Iterator[tuple[_Place, list[str], str | None]]:
     while True:
         begun = lines.begin()
         line = next(lines, None)
@@ -257,7 +264,7 @@ def _tsv_rows(lines):
             yield lines.place(begun), text.split("\t"), None if lines.is_utf8 else _NOT_UTF8
 
 
-def _json_rows(lines):
+def _json_rows(lines: _Lines) -> Iterator[tuple[_Place, dict[str, Any], str | None]]:
     while True:
         begun = lines.begin()
         line = next(lines, None)
@@ -274,11 +281,11 @@ def _json_rows(lines):
             yield lines.place(begun), {}, str(error)
 
 
-def _opened(path):
+def _opened(path: str) -> BinaryIO:
     """Open a file; a gzipped one is unpacked to a temporary file without a name."""
     with contextlib.ExitStack() as stack:
         try:
-            file = stack.enter_context(Path(path).open("rb"))
+            file: BinaryIO = stack.enter_context(Path(path).open("rb"))
             is_packed = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
         except OSError as error:
             raise InputError(
@@ -293,7 +300,7 @@ def _opened(path):
         return file
 
 
-def _unpack(path, file, unpacked):
+def _unpack(path: str, file: BinaryIO, unpacked: BinaryIO) -> None:
     with gzip.GzipFile(fileobj=file) as packed:
         try:
             for data in iter(lambda: packed.read(_COPIED), b""):
@@ -309,9 +316,10 @@ class RowProblems:
     The kind of a problem is its text up to the first colon.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         """Make an empty collection."""
-        self._found = {}  # from the kind to the first text and the lines
+        # From the kind to the first text and the lines.
+        self._found: dict[str, tuple[str, array.array[int]]] = {}
         self._num_others = 0  # rows with further kinds
 
     def __bool__(self) -> bool:
@@ -368,7 +376,7 @@ def as_text(
             yield line.getvalue()[: -len("\r\n")] + "\n"
 
 
-def _with_header(columns, rows):
+def _with_header(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Iterator[list[str]]:
     yield list(columns)
     for row in rows:
         yield ["" if row[name] is None else str(row[name]) for name in columns]
@@ -392,6 +400,6 @@ def has_known_name(path: str) -> bool:
     return _suffix(path) in _FORMAT_OF_SUFFIX
 
 
-def _suffix(path):
+def _suffix(path: str) -> str:
     name = path[: -len(".gz")] if path.endswith(".gz") else path
     return Path(name).suffix.lower()

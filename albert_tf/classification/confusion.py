@@ -55,15 +55,15 @@ def as_table(matrix: np.ndarray, names: Sequence[str]) -> str:
     return f"{_aligned(by_label)}\n{_aligned(counts)}"
 
 
-def _fraction(part, whole):
+def _fraction(part: float, whole: float) -> float:
     return float(part / whole) if whole else 0.0
 
 
-def _printable(text):
+def _printable(text: str) -> str:
     return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 
-def _aligned(rows):
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
     """Lines of a table with aligned columns: the first to the left, the others to the right."""
     rows = [[_printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows)]

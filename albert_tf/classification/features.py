@@ -67,11 +67,11 @@ def shortened(segments: Sequence[Sequence[int]], room: int) -> list[list[int]]:
       room: maximum number of pieces of all segments together. The longest segment (the last of
         several equally long ones) loses pieces from its end until the result fits.
     """
-    segments = [list(ids) for ids in segments]
-    while sum(len(ids) for ids in segments) > room:
-        longest = max(reversed(segments), key=len)
+    kept = [list(ids) for ids in segments]
+    while sum(len(ids) for ids in kept) > room:
+        longest = max(reversed(kept), key=len)
         longest.pop()
-    return segments
+    return kept
 
 
 def joined(

@@ -7,7 +7,7 @@ libraries take seconds to import, so they are imported only when a metric is com
 
 from __future__ import annotations
 
-from typing import Callable, Sequence
+from typing import Callable, Iterable, Sequence
 
 import numpy as np
 from absl import logging
@@ -32,7 +32,7 @@ def compute_metrics(
 
 
 def warn_of_one_label(
-    labels: Sequence[int], predictions: Sequence[int], names: Sequence[str]
+    labels: Iterable[int], predictions: Sequence[int] | np.ndarray, names: Sequence[str]
 ) -> None:
     """Warn if all predictions are the same label, but not all rows have it.
 
@@ -99,7 +99,9 @@ def spearman(labels: np.ndarray, predictions: np.ndarray) -> float:
     return _correlation(stats.spearmanr, labels, predictions)
 
 
-def _correlation(correlate, labels, predictions):
+def _correlation(
+    correlate: Callable[..., Sequence[float]], labels: np.ndarray, predictions: np.ndarray
+) -> float:
     if np.ptp(labels) == 0 or np.ptp(predictions) == 0:
         return 0.0
     return correlate(labels, predictions)[0]

@@ -48,10 +48,10 @@ def label_sections(
     predictions = [answer["predictions"] for answer in answers]
     matrix = confusion_matrix(np.array(truths), np.array(predictions), len(labels))
     blocks = [confusion(labels, matrix), per_label(labels, matrix)]
-    passages = passages or [None] * len(texts)
+    shared: Sequence[str | None] = passages or [None] * len(texts)
     examples = [
         _labelled(labels, *example, number)
-        for number, example in enumerate(zip(texts, passages, truths, answers), 1)
+        for number, example in enumerate(zip(texts, shared, truths, answers), 1)
     ]
     examples.sort(key=lambda pair: pair[0])
     listing = fitting_examples(
@@ -73,7 +73,7 @@ def confusion(labels: Sequence[str], matrix: np.ndarray) -> Block:
 def per_label(labels: Sequence[str], matrix: np.ndarray) -> Block:
     """Table of precision, recall and F1; of many labels, for those with the most errors."""
     shown, which = _with_most_errors(matrix, _MOST_IN_TABLE)
-    metrics = list(label_metrics(matrix, range(len(labels))).values())
+    metrics = list(label_metrics(matrix, [*map(str, range(len(labels)))]).values())
     rows = [
         [labels[i], *(f"{100 * metrics[i][name]:.1f}" for name in _SCORES), metrics[i]["rows"]]
         for i in shown
@@ -82,7 +82,7 @@ def per_label(labels: Sequence[str], matrix: np.ndarray) -> Block:
     return Table(caption, ("label", "precision", "recall", "F1", "examples"), rows)
 
 
-def _with_most_errors(matrix, most):
+def _with_most_errors(matrix: np.ndarray, most: int) -> tuple[np.ndarray, str]:
     """Indices of the labels with the most errors, in order, and words that say so."""
     if len(matrix) <= most:
         return np.arange(len(matrix)), ""
@@ -91,7 +91,14 @@ def _with_most_errors(matrix, most):
     return shown, f": the {most} labels with the most errors"
 
 
-def _labelled(labels, texts, passage, truth, answer, number):
+def _labelled(
+    labels: Sequence[str],
+    texts: Texts,
+    passage: str | None,
+    truth: int,
+    answer: dict[str, Any],
+    number: int,
+) -> tuple[tuple[bool, float], dict[str, Any]]:
     """Rank, and example with the probabilities of the labels."""
     prediction, probabilities = answer["predictions"], answer["probabilities"]
     is_right = prediction == truth
@@ -113,7 +120,7 @@ def _labelled(labels, texts, passage, truth, answer, number):
     return (is_right, sureness if is_right else -sureness), item
 
 
-def _filters(labels):
+def _filters(labels: Sequence[str]) -> dict[str, Sequence[str]]:
     """Filters of the list; none for more labels than one can choose from."""
     is_short = len(labels) <= _MOST_IN_FILTER
     return {"True label": labels, "Predicted label": labels} if is_short else {}
@@ -155,6 +162,6 @@ def score_sections(
     ]
 
 
-def _title(texts):
+def _title(texts: Texts) -> str:
     text = " ".join(texts[0][1].split())
     return text if len(text) <= _LONGEST_TITLE else f"{text[: _LONGEST_TITLE - 1]}…"

@@ -21,7 +21,7 @@ from albert_tf.records.record_files import RecordFields
 from albert_tf.report.blocks import Section
 from albert_tf.runs import serving
 from albert_tf.runs.problems import Problems
-from albert_tf.runs.task import DataSet, Evaluation, Record, Schedule, Task
+from albert_tf.runs.task import DataSet, Evaluation, Record, RecordFiles, Schedule, Task
 from modeling import AlbertModel
 
 
@@ -88,7 +88,7 @@ class ClassificationTask(Task):
             optimizer=settings.optimizer,
         )
 
-    def fields(self, data_set: DataSet) -> RecordFields:
+    def fields(self, data_set: DataSet | RecordFiles) -> RecordFields:
         """Fields of the records of a data set."""
         return {
             **self.sequence_fields,
@@ -103,7 +103,7 @@ class ClassificationTask(Task):
             feature = make_feature(
                 example.texts,
                 example.label,
-                self.tokenizer,
+                self.needed_tokenizer,
                 settings.max_seq_length,
                 settings.do_lower_case,
             )
@@ -152,7 +152,7 @@ class ClassificationTask(Task):
             outputs["threshold"] = tf.constant(self.settings.threshold_to_export)
         return outputs
 
-    def evaluate(self, data_set: DataSet, answers: Sequence[dict]) -> Evaluation:
+    def evaluate(self, data_set: DataSet, answers: Sequence[dict[str, Any]]) -> Evaluation:
         """Compute the task's metrics, with the data set's `part` as suffix of their names."""
         labels = np.array([example.label for example in data_set.examples])
         predictions = np.array([answer["predictions"] for answer in answers])
@@ -171,7 +171,9 @@ class ClassificationTask(Task):
         """Text of each example that it shares with others, for the report page; empty for none."""
         return []
 
-    def report_sections(self, data_set: DataSet, answers: Sequence[dict]) -> list[Section]:
+    def report_sections(
+        self, data_set: DataSet, answers: Sequence[dict[str, Any]]
+    ) -> list[Section]:
         """Sections of the report page: errors by label and each example, or scores."""
         texts = [self.texts_of(example) for example in data_set.examples]
         truths = [example.label for example in data_set.examples]

@@ -95,11 +95,11 @@ def read_config(path: str) -> ConversionConfig:
     return ConversionConfig(**lists)
 
 
-def _problems(lists):
+def _problems(lists: dict[str, Any]) -> list[str]:
     """Problems in the JSON value of a conversion file."""
     names = [field.name for field in dataclasses.fields(ConversionConfig)]
     problems = [f"{name!r} is not one of {', '.join(names)}" for name in lists if name not in names]
-    list_of = {}
+    list_of: dict[str, str] = {}
     for name in names:
         if not isinstance(lists.get(name, []), list):
             problems.append(f"{name} should be a list")
@@ -115,7 +115,7 @@ def _problems(lists):
     return problems
 
 
-def _exception_problems(place, entry):
+def _exception_problems(place: str, entry: Any) -> list[str]:
     is_pair = isinstance(entry, list) and [type(part) for part in entry] == [str, str]
     if not is_pair:
         return [f'{place}: {shown(entry)} is not a pair ["regular expression", "op type"]']
@@ -128,7 +128,7 @@ def _exception_problems(place, entry):
     return problems
 
 
-def _type_problems(place, op_type):
+def _type_problems(place: str, op_type: Any) -> list[str]:
     is_known = isinstance(op_type, str) and (
         op_type in _tensorflow_ops() or op_type.startswith(_ADDED_OPS)
     )
@@ -136,7 +136,7 @@ def _type_problems(place, op_type):
 
 
 @functools.lru_cache(maxsize=None)
-def _tensorflow_ops():
+def _tensorflow_ops() -> frozenset[str]:
     return frozenset(name for name in dir(tf.raw_ops) if not name.startswith("_"))
 
 
@@ -145,7 +145,7 @@ _PROCESSOR_FILE = Path("/proc/cpuinfo")
 _NEEDED_BY_OLD_ONEDNN = "avx512bw"
 
 
-def _rewrite_name():
+def _rewrite_name() -> str:
     """Name of the rewrite in this TensorFlow's session configuration."""
     fields = rewriter_config_pb2.RewriterConfig.DESCRIPTOR.fields_by_name
     return _NEW_REWRITE if _NEW_REWRITE in fields else _OLD_REWRITE
@@ -210,9 +210,9 @@ class ConversionHook(tf.train.SessionRunHook):
     def __init__(self, config: ConversionConfig):
         """Create the hook."""
         self._config = config
-        self._kept_by_fetches = {}
+        self._kept_by_fetches: dict[tuple[tf.Operation, ...], list[tf.Operation]] = {}
 
-    def begin(self):
+    def begin(self) -> None:
         self._graph = tf.get_default_graph()
         types = {name: set(getattr(self._config, name)) for name in _TENSORFLOW_LISTS}
         self._types_by_name = {
@@ -226,14 +226,14 @@ class ConversionHook(tf.train.SessionRunHook):
         self._types = frozenset().union(*types.values())
         self._lists = types
 
-    def _set_lists(self):
+    def _set_lists(self) -> None:
         """Set TensorFlow's lists to those of this graph, as another may have run in between."""
         for name, tensorflow_name in _TENSORFLOW_LISTS.items():
             _set_list(tensorflow_name, self._lists[name])
         _set_list("DENYLIST", set())  # op types in no list stay in float32
         ConversionHook._current = self
 
-    def before_run(self, run_context):
+    def before_run(self, run_context: tf.train.SessionRunContext) -> tf.train.SessionRunArgs:
         if ConversionHook._current is not self:
             self._set_lists()
         fetches = tf.nest.flatten(run_context.original_args.fetches)
@@ -242,7 +242,7 @@ class ConversionHook(tf.train.SessionRunHook):
             self._kept_by_fetches[ops] = [op for op in needed_ops(ops) if self._is_kept(op)]
         return tf.train.SessionRunArgs(self._kept_by_fetches[ops])
 
-    def _is_kept(self, op):
+    def _is_kept(self, op: tf.Operation) -> bool:
         if op.type not in self._types or not self._graph.is_fetchable(op):
             return False
         if _matches(op, self._config.non_convertible_exceptions):
@@ -258,7 +258,7 @@ def _set_list(tensorflow_name: str, types: set[str]) -> None:
     os.environ[f"{variable}_REMOVE"] = ",".join(sorted(_tensorflow_ops() - types))
 
 
-def _matches(op, exceptions: Exceptions) -> bool:
+def _matches(op: tf.Operation, exceptions: Exceptions) -> bool:
     return any(
         op_type in (_ANY_TYPE, op.type) and re.search(pattern, op.name)
         for pattern, op_type in exceptions

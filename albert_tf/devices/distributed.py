@@ -21,7 +21,8 @@ import socket
 import sys
 import threading
 import time
-from typing import Any, Callable, NoReturn
+from types import ModuleType
+from typing import Any, Callable, NoReturn, Optional, TypeVar
 
 import numpy as np
 from absl import logging
@@ -43,7 +44,9 @@ _MARGIN_SECONDS = 1.0
 _FAILURE_ELSEWHERE = re.compile("Horovod has been shut down|gloo/|Connection (closed|reset)")
 _INSTALL = "run `make horovod`, or see README.md, Many cards and servers"
 
-_horovod = None  # the module `horovod.tensorflow` after `initialize`
+Directory = TypeVar("Directory", str, Optional[str])
+
+_horovod: Any = None  # the module `horovod.tensorflow` after `initialize`
 _watchdog = Watchdog(0, lambda limit: None)
 
 
@@ -86,7 +89,7 @@ def initialize(use_horovod: bool) -> None:
         _warn_only()
 
 
-def _set_stall_limits():
+def _set_stall_limits() -> int:
     """Set Horovod's limits, unless the user has, and return the watchdog's, in seconds.
 
     Horovod ignores its limit if it is below the time between its checks. It ends a run in which a
@@ -97,7 +100,7 @@ def _set_stall_limits():
     return shutdown + check if shutdown else 0
 
 
-def _seconds(variable, default):
+def _seconds(variable: str, default: int) -> int:
     """Value of an environment variable, which is set to the default if it is missing."""
     text = os.environ.setdefault(variable, str(default))
     try:
@@ -106,7 +109,7 @@ def _seconds(variable, default):
         raise InputError(f"{variable}={text}: give a whole number of seconds") from error
 
 
-def _end_stalled(limit):
+def _end_stalled(limit: int) -> None:
     """Report a wait for other processes that has taken too long."""
     logging.error(
         "the other processes have not answered for %d s: one has hung or was stopped, or its "
@@ -116,16 +119,16 @@ def _end_stalled(limit):
     )
 
 
-def watching() -> contextlib.AbstractContextManager:
+def watching() -> contextlib.AbstractContextManager[None]:
     """Context in which this process waits for others, and ends if that takes too long."""
     return _watchdog.watching()
 
 
-def _launched_processes():
+def _launched_processes() -> int:
     return max(int(os.environ.get(name) or 1) for name in _LAUNCHED_SIZES)
 
 
-def _load_horovod():
+def _load_horovod() -> ModuleType:
     try:
         return importlib.import_module("horovod.tensorflow")
     except ModuleNotFoundError as error:
@@ -138,13 +141,13 @@ def _load_horovod():
         ) from error
 
 
-def _share_cores():
+def _share_cores() -> None:
     """Limit this process to its share of the server's cores, unless the launcher has done so."""
     if _are_cores_shared():
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(own_cores()))
 
 
-def _are_cores_shared():
+def _are_cores_shared() -> bool:
     """Whether this process may run on the same cores as its launcher, and so as other ranks."""
     return size() > 1 and os.sched_getaffinity(0) == os.sched_getaffinity(os.getppid())
 
@@ -230,7 +233,7 @@ def own_file(path: str) -> str:
     return path if size() == 1 else f"{path}_{rank()}"
 
 
-def own_directory(path: str | None) -> str | None:
+def own_directory(path: Directory) -> Directory:
     """Working directory of this process: `path` for rank 0, `path/<rank>` for the others."""
     return path if is_chief() or not path else os.path.join(path, str(rank()))
 
@@ -241,7 +244,7 @@ def shard_setting() -> dict[str, str]:
 
 
 @functools.lru_cache(maxsize=None)
-def _exchange():
+def _exchange() -> _Exchange:
     return _Exchange()
 
 
@@ -251,7 +254,7 @@ class _Exchange:
     Its session uses the CPU only, to leave the accelerator to the model.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         import tensorflow.compat.v1 as tf  # slow to load, and needed only with Horovod
 
         with tf.Graph().as_default() as graph:
@@ -299,7 +302,7 @@ def wait_for_all() -> None:
     gather(None)
 
 
-def _warn_only():
+def _warn_only() -> None:
     """Limit this process's log to warnings and errors, each line prefixed with the rank."""
     handler = logging.get_absl_handler()
     handler.setFormatter(_RankFormatter())
@@ -311,7 +314,7 @@ def _warn_only():
 class _RankFormatter(LineFormatter):
     """Formatter of log lines, each prefixed with the rank."""
 
-    def format(self, record):
+    def format(self, record: python_logging.LogRecord) -> str:
         return with_rank(super().format(record))
 
 
@@ -377,7 +380,7 @@ def exit_process(code: int, is_shared: bool = False) -> NoReturn:
     os._exit(code)
 
 
-def _call_briefly(function):
+def _call_briefly(function: Callable[[], object]) -> None:
     """Call a function in a thread, and wait for at most a few seconds."""
     thread = threading.Thread(target=function, daemon=True)
     thread.start()

@@ -23,7 +23,7 @@ def fused(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
     """
 
     @functools.wraps(function)
-    def call(*tensors):
+    def call(*tensors: tf.Tensor) -> tf.Tensor:
         return device.current().elementwise(function)(*tensors)
 
     return call

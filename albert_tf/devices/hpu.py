@@ -130,20 +130,22 @@ def register_ops() -> Any:
     return habana
 
 
-def _synapse_logger_hook(start):
+def _synapse_logger_hook(start: int) -> tf.train.SessionRunHook:
     """Adapt Habana's `SynapseLoggerHook`, whose methods lack a session hook's arguments."""
     import tensorflow.compat.v1 as tf
     from habana_frameworks.tensorflow import synapse_logger_helpers
 
     class SynapseLoggerHook(tf.train.SessionRunHook):
-        def __init__(self):
+        def __init__(self) -> None:
             runs = list(range(start, start + _PROFILED_RUNS))
             self._habana_hook = synapse_logger_helpers.SynapseLoggerHook(runs)
 
-        def before_run(self, run_context):
+        def before_run(self, run_context: tf.train.SessionRunContext) -> None:
             self._habana_hook.before_run()
 
-        def after_run(self, run_context, run_values):
+        def after_run(
+            self, run_context: tf.train.SessionRunContext, run_values: tf.train.SessionRunValues
+        ) -> None:
             self._habana_hook.after_run()
 
     return SynapseLoggerHook()

@@ -78,10 +78,10 @@ def broadcast(variables: Sequence[tf.Variable]) -> tf.Operation:
 class _BroadcastHook(tf.train.SessionRunHook):
     """Session hook that sets all variables to the values of rank 0 when a session starts."""
 
-    def begin(self):
+    def begin(self) -> None:
         self._broadcast = broadcast(tf.global_variables())
 
-    def after_create_session(self, session, coord):
+    def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
         with distributed.watching():
             session.run(self._broadcast)
 
@@ -89,24 +89,26 @@ class _BroadcastHook(tf.train.SessionRunHook):
 class _WatchingHook(tf.train.SessionRunHook):
     """Session hook that ends this process if a session run waits too long for the others."""
 
-    def before_run(self, run_context):
+    def before_run(self, run_context: tf.train.SessionRunContext) -> None:
         self._watching = distributed.watching()
         self._watching.__enter__()
 
-    def after_run(self, run_context, run_values):
+    def after_run(
+        self, run_context: tf.train.SessionRunContext, run_values: tf.train.SessionRunValues
+    ) -> None:
         self._watching.__exit__(None, None, None)
 
 
 class _SameWeightsHook(tf.train.SessionRunHook):
     """Session hook that warns if the weights are not bit-identical in all processes."""
 
-    def after_create_session(self, session, coord):
+    def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
         self._compare(session, "start from")
 
-    def end(self, session):
+    def end(self, session: tf.Session) -> None:
         self._compare(session, "end with")
 
-    def _compare(self, session, verb):
+    def _compare(self, session: tf.Session, verb: str) -> None:
         sha256 = hashlib.sha256()
         for value in session.run(tf.trainable_variables()):
             sha256.update(value.tobytes())

@@ -55,7 +55,7 @@ class Watchdog:
         self._waits = max(0, self._waits - 1)
         self._ticks = 0.0
 
-    def _watch(self):
+    def _watch(self) -> None:
         while True:
             time.sleep(_TICK_SECONDS)
             self._ticks = self._ticks + _TICK_SECONDS if self._waits else 0.0

@@ -9,7 +9,7 @@ import tarfile
 import zipfile
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Iterable, Iterator
+from typing import IO, BinaryIO, Iterable, Iterator, TypeVar
 
 from albert_tf.errors import InputError
 
@@ -19,6 +19,8 @@ _MOST_MEMBERS = 100_000
 _LONGEST_PATH, _LONGEST_NAME = 1000, 200  # bytes; file systems take little more
 _MOST_FOLDERS = 32
 _ENCRYPTED = 1  # bit of a zip member's flags
+
+Member = TypeVar("Member")
 
 
 def unpack(archive: Path, directory: Path, max_size: int) -> None:
@@ -65,7 +67,7 @@ def unpack(archive: Path, directory: Path, max_size: int) -> None:
 
 
 @contextmanager
-def _reading(archive):
+def _reading(archive: Path) -> Iterator[None]:
     """Turn an error from reading the archive in the block into an `InputError`."""
     try:
         yield
@@ -79,7 +81,7 @@ def _reading(archive):
 
 
 @contextmanager
-def _opened(archive, name, directory) -> Iterator[BinaryIO]:
+def _opened(archive: Path, name: str, directory: Path) -> Iterator[BinaryIO]:
     """Create the file of a member, and its folders."""
     target = directory / _safe_path(archive, name)
     try:
@@ -94,25 +96,26 @@ def _opened(archive, name, directory) -> Iterator[BinaryIO]:
 class _GzipFile(gzip.GzipFile):
     """A gzip file that refuses to read huge headers of a tar archive into memory."""
 
-    def read(self, size=-1):
+    def read(self, size: int | None = -1) -> bytes:
         if size is None or not 0 <= size <= _LARGEST_HEADER:
             raise tarfile.HeaderError(f"a header of {size} bytes")
         return super().read(size)
 
 
-def _tar_members(archive: Path) -> Iterator[tuple[str, BinaryIO]]:
+def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
     """Yield the name and content of each file in a tar archive."""
     with _GzipFile(archive) as compressed, tarfile.open(fileobj=compressed, mode="r:") as tar:
         for member in _limited(archive, tar):
-            if member.isreg():
-                yield member.name, tar.extractfile(member)
+            content = tar.extractfile(member) if member.isreg() else None
+            if content is not None:
+                yield member.name, content
             elif not member.isdir():
                 raise _harmful(archive, member.name, "is a link or a device")
             elif member.size:
                 raise _harmful(archive, member.name, "is a folder with content")
 
 
-def _zip_members(archive: Path) -> Iterator[tuple[str, BinaryIO]]:
+def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
     """Yield the name and content of each file in a zip archive, without macOS metadata.
 
     Links are read as regular files.
@@ -128,14 +131,14 @@ def _zip_members(archive: Path) -> Iterator[tuple[str, BinaryIO]]:
                 yield name, file
 
 
-def _limited(archive, members: Iterable) -> Iterator:
+def _limited(archive: Path, members: Iterable[Member]) -> Iterator[Member]:
     for number, member in enumerate(members):
         if number == _MOST_MEMBERS:
             raise InputError(f"{archive.name}: the archive has more than {_MOST_MEMBERS} members")
         yield member
 
 
-def _safe_path(archive, name):
+def _safe_path(archive: Path, name: str) -> Path:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\0" in name:
         raise _harmful(archive, name, "would be written outside of the folder")
@@ -150,7 +153,7 @@ def _safe_path(archive, name):
     return Path(*path.parts)
 
 
-def _harmful(archive, name, reason):
+def _harmful(archive: Path, name: str, reason: str) -> InputError:
     return InputError(
         f"{archive.name}: member {name!r} {reason}; nothing was unpacked, do not use this archive"
     )

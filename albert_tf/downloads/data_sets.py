@@ -105,7 +105,7 @@ def download_data_sets(names: Sequence[str], output_dir: str, source: Source) ->
     return folders
 
 
-def _names(arguments):
+def _names(arguments: Sequence[str]) -> list[str]:
     """Expand the command's arguments to names of data sets."""
     if not arguments:
         own = ["squad", "squad-v2", "squad-evaluation", "race"]
@@ -118,11 +118,11 @@ def _names(arguments):
     ]
 
 
-def _glue_names():
+def _glue_names() -> list[str]:
     return [name for name in TASKS if name != "mismnli"]  # same data as mnli
 
 
-def _data_set(name) -> tuple[str, Callable[[Path, Path, Source], None]]:
+def _data_set(name: str) -> tuple[str, Callable[[Path, Path, Source], None]]:
     """Folder name of a data set, and the function that fills the folder."""
     if name.lower() == "squad":
         return "SQuAD", functools.partial(make_squad, version=V1)
@@ -163,7 +163,7 @@ def download(make: Callable[[Path, Path, Source], None], folder: Path, source: S
         raise InputError(*(f"{folder}: {message}" for message in messages)) from error
 
 
-def _keep_parts(downloads):
+def _keep_parts(downloads: Path) -> None:
     """Remove complete downloads, as one of them is invalid; keep partial ones to resume."""
     for path in downloads.iterdir():
         if ".part" not in path.suffixes:
@@ -246,7 +246,7 @@ def make_mrpc(folder: Path, downloads: Path, source: Source) -> None:
     _check_glue(folder, TASKS["mrpc"])
 
 
-def _lines(path):
+def _lines(path: Path) -> list[bytes]:
     """Non-empty lines of a file as bytes, without surrounding white space."""
     lines = [line.strip() for line in path.read_bytes().split(b"\n")]
     if not any(lines):
@@ -254,7 +254,7 @@ def _lines(path):
     return [line for line in lines if line]
 
 
-def _check_glue(folder, task):
+def _check_glue(folder: Path, task: GlueTask) -> None:
     """Check all files of a task by reading them as training and prediction do."""
     for split in ("train", "dev", "test"):
         for file in task.files(split):

@@ -15,20 +15,24 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPMessage, HTTPResponse
 from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Callable, Literal
+from urllib.request import Request
 
 from absl import logging
 from tqdm import tqdm
 
 from albert_tf import files, json_files
-from albert_tf.bounds import Bounds
 from albert_tf.errors import InputError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 _BLOCK = 1 << 16  # bytes
 LONGEST_WAIT = 60.0  # seconds
 _MOST_DOUBLINGS = 30  # of the wait; enough to reach the longest
 _TRANSIENT_STATUS = (408, 425, 429, 500, 502, 503, 504)
-_SIZE = Bounds(is_whole=True, lower=0)
 _NETWORK_ERRORS = (
     urllib.error.URLError,
     http.client.HTTPException,
@@ -119,7 +123,7 @@ class _Download:
     digest, and a validator to detect a changed file on the server.
     """
 
-    def __init__(self, url, path, policy, size):
+    def __init__(self, url: str, path: Path, policy: DownloadPolicy, size: int | None):
         self.url = url
         self.path = path
         self.policy = policy
@@ -130,18 +134,18 @@ class _Download:
         self.state = self._read_state()
 
     @property
-    def received(self):
+    def received(self) -> int:
         """Number of bytes received so far."""
         return self.part.stat().st_size if self.part.exists() else 0
 
-    def _read_state(self):
+    def _read_state(self) -> dict[str, Any]:
         try:
             state = json_files.read(self.state_path, "the state", "remove the file")
             for name in ("validator", "md5"):
                 if state.values.get(name) is not None and not state.text(name).isprintable():
                     raise state.error(f"{name} is not a line of text")
             if state.values.get("total") is not None:
-                state.number("total", _SIZE)
+                state.integer("total", 0)
             is_same = state.text("url") == self.url and self.part.exists()
         except InputError:
             is_same = False
@@ -150,7 +154,7 @@ class _Download:
             return {}
         return state.values
 
-    def run(self):
+    def run(self) -> None:
         """Fetch the missing bytes; raise one of `_NETWORK_ERRORS` if the transfer fails."""
         headers = {"User-Agent": "albert-download"}
         if self.received:
@@ -158,7 +162,7 @@ class _Download:
             if self.state.get("validator"):
                 headers["If-Range"] = self.state["validator"]
         try:
-            request = urllib.request.Request(self.url, headers=headers)
+            request = Request(self.url, headers=headers)
             opener = _opener(self.policy)
             with opener.open(request, timeout=self.policy.timeout) as response:
                 self._receive(response)
@@ -176,7 +180,7 @@ class _Download:
         except ValueError as error:
             raise InputError(f"{self.url}: not a valid URL: {error}") from error
 
-    def _receive(self, response):
+    def _receive(self, response: HTTPResponse) -> None:
         start, total = _range_of(response)
         if start and (start != self.received or total != self.state.get("total")):
             self.discard()
@@ -197,7 +201,7 @@ class _Download:
                 f"the connection ended after {self.received} of {total} bytes"
             )
 
-    def _check_size(self, size):
+    def _check_size(self, size: int) -> None:
         if size > self.max_size:
             self.discard()
             limit = "--max_size" if self.size is None else "--size"
@@ -206,7 +210,7 @@ class _Download:
                 f"URL, or raise {limit} if the file is what you want"
             )
 
-    def _write_state(self, response, total):
+    def _write_state(self, response: HTTPResponse, total: int | None) -> None:
         etag = response.headers.get("ETag", "")
         is_exact = etag and not etag.startswith("W/")
         self.state = {
@@ -218,7 +222,7 @@ class _Download:
         self.discard()
         files.write_json(self.state_path, self.state)
 
-    def check(self, sha256):
+    def check(self, sha256: str | None) -> None:
         """Check size and digests; remove the download if they differ."""
         problem = _problem(self.part, self.size, sha256, self.state.get("md5"))
         if problem:
@@ -228,18 +232,20 @@ class _Download:
                 "and repeat the command"
             )
 
-    def finish(self):
+    def finish(self) -> None:
         """Move the complete file to its final path."""
         self.part.replace(self.path)
         self.state_path.unlink()
 
-    def discard(self):
+    def discard(self) -> None:
         """Remove the bytes received so far."""
         self.part.unlink(missing_ok=True)
         self.state_path.unlink(missing_ok=True)
 
 
-def _problem(path, size, sha256, md5=None):
+def _problem(
+    path: Path, size: int | None, sha256: str | None, md5: str | None = None
+) -> str | None:
     """Describe a mismatch of a file's size or digest, or return None."""
     found = path.stat().st_size
     if size is not None and found != size:
@@ -257,7 +263,7 @@ def _problem(path, size, sha256, md5=None):
     return None
 
 
-def _range_of(response):
+def _range_of(response: HTTPResponse) -> tuple[int, int | None]:
     """Offset of a response's first byte, and the total size of the file or None."""
     if response.status == 206:
         match = re.fullmatch(
@@ -272,7 +278,7 @@ def _range_of(response):
     return 0, int(length) if re.fullmatch(r"\d{1,18}", length) else None
 
 
-def _md5_of(response):
+def _md5_of(response: HTTPResponse) -> str | None:
     """MD5 digest from the headers of Google Cloud Storage, in hexadecimal, or None."""
     for header in response.headers.get_all("x-goog-hash", []):
         match = re.search(r"\bmd5=([A-Za-z0-9+/]{22}==)", header)
@@ -281,7 +287,14 @@ def _md5_of(response):
     return None
 
 
-def _copy(response, file, start, total, name, check_size):
+def _copy(
+    response: HTTPResponse,
+    file: BinaryIO,
+    start: int,
+    total: int | None,
+    name: str,
+    check_size: Callable[[int], None],
+) -> None:
     """Copy a response to a file as data arrives, with a progress bar.
 
     `check_size` is called with the size that the file is going to have.
@@ -300,18 +313,17 @@ def _copy(response, file, start, total, name, check_size):
     logging.info("%s: %.1f MB in %.0f s (%.1f MB/s)", name, megabytes, seconds, speed)
 
 
-def _reason(error):
+def _reason(error: Exception) -> str:
     """Short description of a network error."""
     if isinstance(error, urllib.error.HTTPError):
         return f"the server answers {error.code} {error.reason}"
-    if isinstance(error, urllib.error.URLError):
-        error = error.reason
-    if isinstance(error, socket.timeout):
+    reason: object = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(reason, socket.timeout):
         return "no data received within --timeout"
-    return str(error) or type(error).__name__
+    return str(reason) or type(reason).__name__
 
 
-def _requested_wait(error):
+def _requested_wait(error: Exception) -> float:
     """Seconds to wait before the next try, as requested by the server (Retry-After)."""
     headers = getattr(error, "headers", None)
     value = headers.get("Retry-After", "").strip() if headers else ""
@@ -325,21 +337,26 @@ def _requested_wait(error):
     return min(max(wait, 0.0), LONGEST_WAIT)
 
 
-def _opener(policy):
+def _opener(policy: DownloadPolicy) -> urllib.request.OpenerDirector:
     """Opener of URLs that follows redirects to http and https, and gives up on slow servers."""
 
-    class WatchedConnections:
-        """Mix-in for handlers: connections whose responses are read by `_WatchedSocket`."""
+    class WatchedResponse(HTTPResponse):
+        def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any):
+            watched = _WatchedSocket(sock, policy)
+            super().__init__(watched, *args, **kwargs)  # type: ignore[arg-type]
 
-        def do_open(self, http_class, request, **arguments):
-            def connect(*args, **kwargs):
+    class WatchedConnections(urllib.request.AbstractHTTPHandler):
+        """Mix-in for handlers: connections with `WatchedResponse`s."""
+
+        def do_open(
+            self, http_class: Callable[..., HTTPConnection], req: Request, **arguments: Any
+        ) -> HTTPResponse:
+            def connect(*args: Any, **kwargs: Any) -> HTTPConnection:
                 connection = http_class(*args, **kwargs)
-                connection.response_class = lambda sock, *args, **kwargs: http.client.HTTPResponse(
-                    _WatchedSocket(sock, policy), *args, **kwargs
-                )
+                connection.response_class = WatchedResponse
                 return connection
 
-            return super().do_open(connect, request, **arguments)
+            return super().do_open(connect, req, **arguments)
 
     class HttpHandler(WatchedConnections, urllib.request.HTTPHandler):
         pass
@@ -351,7 +368,15 @@ def _opener(policy):
 
 
 class _RedirectHandler(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, request, response, code, message, headers, new_url):
+    def redirect_request(
+        self,
+        request: Request,
+        response: IO[bytes],
+        code: int,
+        message: str,
+        headers: HTTPMessage,
+        new_url: str,
+    ) -> Request | None:
         if urllib.parse.urlsplit(new_url).scheme not in ("http", "https"):
             raise InputError(
                 f"{request.full_url}: the server redirects to {new_url}, which is neither http nor "
@@ -367,26 +392,26 @@ class _TooSlowError(ConnectionError):
 class _WatchedSocket:
     """Socket of a connection, as far as `http.client.HTTPResponse` uses it."""
 
-    def __init__(self, sock, policy):
+    def __init__(self, sock: socket.socket, policy: DownloadPolicy):
         self._socket = sock
         self._policy = policy
 
-    def makefile(self, mode):
+    def makefile(self, mode: Literal["rb"]) -> io.BufferedReader:
         return io.BufferedReader(_WatchedReader(self._socket.makefile(mode, 0), self._policy))
 
 
 class _WatchedReader(io.RawIOBase):
     """Reader of headers and data that raises `_TooSlowError` if they come too slowly."""
 
-    def __init__(self, reader, policy):
+    def __init__(self, reader: io.RawIOBase, policy: DownloadPolicy):
         self._reader = reader
         self._policy = policy
         self._received, self._seconds = 0, 0.0  # since the last measurement
 
-    def readable(self):
+    def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer):
+    def readinto(self, buffer: WriteableBuffer) -> int | None:
         start = time.monotonic()
         count = self._reader.readinto(buffer)
         self._seconds += time.monotonic() - start
@@ -400,6 +425,6 @@ class _WatchedReader(io.RawIOBase):
             self._received, self._seconds = 0, 0.0
         return count
 
-    def close(self):
+    def close(self) -> None:
         self._reader.close()
         super().close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import ModuleType
 from typing import Sequence
 
 from absl import logging
@@ -110,7 +111,7 @@ def download_model(
         archive.unlink()
 
 
-def _module_of_checks():
+def _module_of_checks() -> ModuleType | None:
     """The module that reads and checks models; None without TensorFlow."""
     try:
         from albert_tf.runs import model_files
@@ -124,10 +125,10 @@ def _module_of_checks():
 def _unchecked(folder: Path) -> ModelFiles:
     """Files of a model, which are there; `InputError` if one is missing."""
     checkpoint = folder / model_folder.BEST_CHECKPOINT
-    paths = model_folder.needed_files(folder)
+    config, vocabulary, spm_model = model_folder.needed_files(folder)
     if not checkpoint.with_name(f"{checkpoint.name}.index").is_file():
         raise InputError(f"{checkpoint}.index is missing; give the folder of a complete model")
-    return ModelFiles(*paths, str(checkpoint))
+    return ModelFiles(config, vocabulary, spm_model, str(checkpoint))
 
 
 def check_source(folder: Path, sha256: str | None) -> None:

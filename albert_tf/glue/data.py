@@ -9,6 +9,7 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Iterator, Mapping, Sequence
 
 from absl import logging
 
@@ -188,7 +189,7 @@ def find_task(name: str) -> GlueTask:
     raise InputError(f"--task_name {name}: unknown task; give one of {', '.join(TASKS)}")
 
 
-def _plain(name):
+def _plain(name: str) -> str:
     return re.sub("[^a-z0-9]", "", name.lower())
 
 
@@ -221,8 +222,12 @@ def read_examples(path: str, task: GlueTask, split: str) -> list[Example]:
     Raises:
       InputError: if the file is missing or empty, or has invalid rows.
     """
-    examples, problems, incomplete = [], [], []
-    columns = None if split == "test" else task.columns_of_labelled_files or None
+    examples: list[Example] = []
+    problems: list[str] = []
+    incomplete: list[str] = []
+    columns: Sequence[str] | None = (
+        None if split == "test" else task.columns_of_labelled_files or None
+    )
     for number, line in _lines(path, task):
         fields = line.split("\t")
         if columns is None:
@@ -250,7 +255,7 @@ def read_examples(path: str, task: GlueTask, split: str) -> list[Example]:
     return examples
 
 
-def _lines(path, task):
+def _lines(path: str, task: GlueTask) -> Iterator[tuple[int, str]]:
     """Yield the numbers and texts of the lines that are not empty.
 
     Only a line feed ends a line: sentences may contain the other separators of `str.splitlines`.
@@ -271,7 +276,9 @@ def _lines(path, task):
         raise InputError(f"{path}, line {number}: not UTF-8: {error}; convert the file") from error
 
 
-def _check_header(path, number, task, columns, split):
+def _check_header(
+    path: str, number: int, task: GlueTask, columns: Sequence[str], split: str
+) -> None:
     needed = task.texts if split == "test" else (*task.texts, task.label_column)
     missing = [name for name in needed if name not in columns]
     if missing:
@@ -281,16 +288,16 @@ def _check_header(path, number, task, columns, split):
         )
 
 
-def _example(row, row_number, task, split):
+def _example(row: Mapping[str, str], row_number: int, task: GlueTask, split: str) -> Example:
     """Make an example from a row; raise `ValueError` if its label is invalid."""
-    label = 0.0 if task.is_regression else 0
+    label: int | float = 0.0 if task.is_regression else 0
     if split != "test":
         label = _label(row[task.label_column], task)
     index = row.get("index", row.get("id", str(row_number)))
     return Example(index, tuple(row[name] for name in task.texts), label)
 
 
-def _label(text, task):
+def _label(text: str, task: GlueTask) -> int | float:
     """Index of a label, or the score."""
     if not task.is_regression:
         if text not in task.labels:

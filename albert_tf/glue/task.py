@@ -28,9 +28,14 @@ class ClassifierTask(ClassificationTask):
     glue: GlueTask | None = None
 
     @property
+    def _known_task(self) -> GlueTask:
+        assert self.glue is not None
+        return self.glue
+
+    @property
     def title(self) -> str:
         """Name of the task for people."""
-        return f"GLUE {self.glue.name}"
+        return f"GLUE {self._known_task.name}"
 
     @property
     def has_head(self) -> bool:
@@ -40,12 +45,12 @@ class ClassifierTask(ClassificationTask):
     @property
     def labels(self) -> tuple[str, ...]:
         """Labels in the order of the model's outputs; empty for a regression."""
-        return self.glue.labels
+        return self._known_task.labels
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """Metrics of the task; the first ranks the checkpoints."""
-        return self.glue.metrics
+        return self._known_task.metrics
 
     def read_inputs(self, problems: Problems) -> None:
         """Read the rows, and collect problems with them and with the settings."""
@@ -59,29 +64,35 @@ class ClassifierTask(ClassificationTask):
         wanted = settings.wanted_splits
         if wanted and not settings.data_dir:
             problems.add("--data_dir is missing: give the folder with the task's files")
-        elif self.glue:
-            data_sets = {split: self._data_sets(split, problems) for split in wanted}
+        elif self.glue and settings.data_dir:
+            data_sets = {
+                split: self._data_sets(self.glue, settings.data_dir, split, problems)
+                for split in wanted
+            }
             self.train_set = next(iter(data_sets.get("train", ())), None)
             self.eval_sets = data_sets.get("dev", [])
             self.test_sets = data_sets.get("test", [])
 
-    def _data_sets(self, split, problems):
+    def _data_sets(
+        self, glue: GlueTask, data_dir: str, split: str, problems: Problems
+    ) -> list[DataSet]:
         """Read the files of a split: "train", "dev" or "test"."""
-        settings, data_sets = self.settings, []
-        data_files = self.glue.files(split)
+        settings = self.settings
+        data_sets: list[DataSet] = []
+        data_files = glue.files(split)
         if not data_files:
             problems.add(
-                f"--task_name {self.glue.name} has no {split} set: only predict it, with a model "
+                f"--task_name {glue.name} has no {split} set: only predict it, with a model "
                 "trained on mnli (--init_checkpoint)"
             )
         for file in data_files:
-            path = self.glue.path(settings.data_dir, file)
+            path = glue.path(data_dir, file)
             with problems.collected():
                 data_set = DataSet(
-                    record_name=f"{self.glue.name}_{_RECORD_NAMES[split]}{file.suffix}.tf_record",
+                    record_name=f"{glue.name}_{_RECORD_NAMES[split]}{file.suffix}.tf_record",
                     record_dir=settings.cached_dir,
                     inputs={file.name: path},
-                    examples=read_examples(path, self.glue, split),
+                    examples=read_examples(path, glue, split),
                     batch_size=(
                         settings.predict_batch_size if split == "test" else settings.eval_batch_size
                     ),
@@ -96,9 +107,11 @@ class ClassifierTask(ClassificationTask):
     @property
     def feature_settings(self) -> dict[str, Any]:
         """Settings that the records depend on; JSON values by name."""
-        return {"task_name": self.glue.name, **super().feature_settings}
+        return {"task_name": self._known_task.name, **super().feature_settings}
 
-    def predicted_files(self, data_set: DataSet, answers: Sequence[dict]) -> dict[str, str]:
+    def predicted_files(
+        self, data_set: DataSet, answers: Sequence[dict[str, Any]]
+    ) -> dict[str, str]:
         """Contents of the prediction files of a test set, by name; one line per row in each.
 
         The first file has the probabilities of the labels or the score, the second the index and
@@ -108,7 +121,7 @@ class ClassifierTask(ClassificationTask):
         results, submission = [], ["index\tprediction"]
         for example, answer in zip(data_set.examples, answers):
             prediction = answer["predictions"]
-            values = np.float32(answer.get("probabilities", [prediction]))
+            values = np.array(answer.get("probabilities", [prediction]), np.float32)
             results.append("\t".join(str(value) for value in values))
             shown = self.labels[prediction] if self.labels else np.float32(prediction)
             submission.append(f"{example.index}\t{shown!s}")

@@ -129,7 +129,8 @@ def read_their_config(path: Path) -> AlbertConfig:
     values = root.values
     if values.get("model_type") != "albert":
         raise InputError(f'{path}: model_type is {shown(values.get("model_type"))}, not "albert"')
-    for architecture in root.texts("architectures") if values.get("architectures") else ():
+    architectures = root.texts("architectures") if values.get("architectures") else []
+    for architecture in architectures:
         if architecture not in _ARCHITECTURES:
             raise InputError(
                 f"{path}: {architecture} cannot be converted, only {', '.join(_ARCHITECTURES)}"

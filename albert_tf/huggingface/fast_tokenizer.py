@@ -14,7 +14,7 @@ import json
 import sys
 import unicodedata
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Mapping, Sequence
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
@@ -133,7 +133,7 @@ def tokenizer_json(proto: Any, do_lower_case: bool) -> dict[str, Any] | None:
 
 
 @functools.lru_cache(maxsize=None)
-def _message_class():
+def _message_class() -> Any:
     """Class of the message in a SentencePiece model file."""
     pool = descriptor_pool.DescriptorPool()
     pool.Add(text_format.Parse(_PROTO, descriptor_pb2.FileDescriptorProto()))
@@ -143,14 +143,14 @@ def _message_class():
     return message_factory.MessageFactory(pool).GetPrototype(descriptor)
 
 
-def _special_token(number, text):
+def _special_token(number: int, text: str) -> dict[str, Any]:
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
     return {"id": number, "content": text, **flags, "special": True}
 
 
-def _normalizers(normalizer_spec, do_lower_case):
+def _normalizers(normalizer_spec: Any, do_lower_case: bool) -> list[dict[str, Any]]:
     """Steps of `preprocess_text`, and then those of the SentencePiece model itself."""
-    steps = [
+    steps: list[dict[str, Any]] = [
         _replace(f"{_characters(str.isspace)}+", " "),
         {"type": "NFKD"},
         _replace(_characters(unicodedata.combining), ""),
@@ -168,13 +168,14 @@ def _normalizers(normalizer_spec, do_lower_case):
     ]
 
 
-def _replace(pattern, text):
+def _replace(pattern: str, text: str) -> dict[str, Any]:
     return {"type": "Replace", "pattern": {"Regex": pattern}, "content": text}
 
 
 def _characters(is_member: Callable[[str], Any]) -> str:
     """Regular expression for one of the characters with a property."""
-    ranges, codes = [], range(sys.maxunicode + 1)
+    ranges: list[list[int]] = []
+    codes = range(sys.maxunicode + 1)
     for code in (code for code in codes if is_member(chr(code))):
         if ranges and ranges[-1][1] == code - 1:
             ranges[-1][1] = code
@@ -183,13 +184,13 @@ def _characters(is_member: Callable[[str], Any]) -> str:
     return "[" + "".join(rf"\x{{{first:X}}}-\x{{{last:X}}}" for first, last in ranges) + "]"
 
 
-def _isolated(text):
+def _isolated(text: str) -> dict[str, Any]:
     """Step that makes each occurrence of a text a word of its own."""
     pattern = {"String": text}
     return {"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": False}
 
 
-def _template(ids):
+def _template(ids: Mapping[str, int]) -> dict[str, Any]:
     """Step that adds the special tokens to one or two texts."""
     first, second = ({"Sequence": {"id": name, "type_id": n}} for n, name in enumerate("AB"))
     cls, sep, last_sep = (
@@ -206,12 +207,12 @@ def _template(ids):
     }
 
 
-def _is_number_with_comma(piece):
+def _is_number_with_comma(piece: str) -> bool:
     """Whether `encode_pieces` splits a piece into a number and a comma."""
     return len(piece) > 1 and piece[-1] == "," and piece[-2].isdigit()
 
 
-def _unigram(pieces, ids):
+def _unigram(pieces: Sequence[Any], ids: Mapping[str, int]) -> dict[str, Any]:
     """Model that splits a word into the pieces with the highest sum of scores."""
     vocabulary = [
         [piece.piece, piece.score + (_UNUSABLE if _is_number_with_comma(piece.piece) else 0)]
@@ -221,7 +222,7 @@ def _unigram(pieces, ids):
     return {"type": "Unigram", "unk_id": unknown, "vocab": vocabulary, "byte_fallback": False}
 
 
-def _bpe(pieces, ids):
+def _bpe(pieces: Sequence[Any], ids: Mapping[str, int]) -> dict[str, Any]:
     """Model that merges the two neighbors whose union has the highest score, again and again."""
     merges = []
     for piece in sorted(pieces, key=lambda piece: -piece.score):

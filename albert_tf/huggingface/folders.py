@@ -14,8 +14,8 @@ import tokenization
 from albert_tf import files
 from albert_tf.errors import InputError
 from albert_tf.huggingface import configs, fast_tokenizer, model_card, weights
-from albert_tf.runs import checkpoints, model_files
-from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT
+from albert_tf.runs import checkpoints, model_files, model_folder
+from albert_tf.runs.model_folder import BEST_CHECKPOINT, ModelFiles
 from modeling import AlbertConfig
 
 CONFIG_FILE = "config.json"
@@ -92,7 +92,7 @@ def write_huggingface(
     return architecture
 
 
-def read_huggingface(huggingface_dir: str, folder: str) -> model_files.ModelFiles:
+def read_huggingface(huggingface_dir: str, folder: str) -> ModelFiles:
     """Convert a folder of transformers to a model folder, laid out like the published models.
 
     Example:
@@ -115,6 +115,7 @@ def read_huggingface(huggingface_dir: str, folder: str) -> model_files.ModelFile
     source = Path(huggingface_dir)
     config = configs.read_their_config(source / CONFIG_FILE)
     tokenizer = tokenization.FullTokenizer(None, spm_model_file=str(source / SPM_MODEL_FILE))
+    assert tokenizer.sp_model is not None
     model_files.check_vocabulary(
         str(source / SPM_MODEL_FILE), tokenizer, str(source / CONFIG_FILE), config
     )
@@ -123,8 +124,8 @@ def read_huggingface(huggingface_dir: str, folder: str) -> model_files.ModelFile
     with files.atomic_directory(folder) as temporary:
         checkpoints.write_values(str(temporary / BEST_CHECKPOINT), values)
         text = config.to_json_string()
-        (temporary / model_files.CONFIG_FILE).write_text(text, encoding="utf-8")
-        shutil.copyfile(source / SPM_MODEL_FILE, temporary / model_files.SPM_MODEL_FILE)
+        (temporary / model_folder.CONFIG_FILE).write_text(text, encoding="utf-8")
+        shutil.copyfile(source / SPM_MODEL_FILE, temporary / model_folder.SPM_MODEL_FILE)
         vocabulary = model_files.vocabulary_text(tokenizer.sp_model)
-        (temporary / model_files.VOCAB_FILE).write_text(vocabulary, encoding="utf-8")
+        (temporary / model_folder.VOCAB_FILE).write_text(vocabulary, encoding="utf-8")
     return model_files.find_model(folder)

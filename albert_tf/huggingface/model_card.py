@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Iterable, Mapping, Sequence
+from typing import Any, Iterable, Iterator, Mapping, Sequence
 
 from albert_tf.runs import results, run_record
 from albert_tf.runs.model_folder import SETTINGS_FILE
@@ -98,7 +98,7 @@ def _section(title: str, column: str, rows: Iterable[tuple[str, Any]]) -> list[s
     return ["", f"## {title}", "", f"| {column} | |", "| --- | --- |", *lines] if lines else []
 
 
-def _data_rows(training: Mapping[str, Any]):
+def _data_rows(training: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Inputs of a training run: file names where they are known, and digests."""
     for name, digest in training["inputs"].items():
         path = training["settings"].get(name)
@@ -106,7 +106,7 @@ def _data_rows(training: Mapping[str, Any]):
         yield name if path is None else f"{name} ({Path(str(path)).name})", shown
 
 
-def _training_rows(training):
+def _training_rows(training: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield from training.get("schedule", {}).items()
     for name in ("optimizer", "seed"):
         if name in training["settings"]:
@@ -114,7 +114,7 @@ def _training_rows(training):
     yield from training.get("versions", {}).items()
 
 
-def _settings(directory):
+def _settings(directory: Path) -> dict[str, Any]:
     """Settings that the run has left beside its checkpoints."""
     try:
         settings = json.loads((directory / SETTINGS_FILE).read_text(encoding="utf-8"))

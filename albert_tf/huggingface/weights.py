@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Mapping
+from typing import Mapping, Sequence
 
 import numpy as np
 import safetensors
@@ -44,18 +44,18 @@ class Weight:
         return np.ascontiguousarray(value.T) if self.is_kernel else value
 
 
-def _dense(ours, theirs):
+def _dense(ours: str, theirs: str) -> list[Weight]:
     return [
         Weight(f"{ours}/kernel", f"{theirs}.weight", is_kernel=True),
         Weight(f"{ours}/bias", f"{theirs}.bias"),
     ]
 
 
-def _norm(ours, theirs):
+def _norm(ours: str, theirs: str) -> list[Weight]:
     return [Weight(f"{ours}/gamma", f"{theirs}.weight"), Weight(f"{ours}/beta", f"{theirs}.bias")]
 
 
-def _output(ours, theirs):
+def _output(ours: str, theirs: str) -> list[Weight]:
     return [
         Weight(f"{ours}output_weights", f"{theirs}.weight"),
         Weight(f"{ours}output_bias", f"{theirs}.bias"),
@@ -96,7 +96,7 @@ def encoder_weights(config: AlbertConfig) -> list[Weight]:
     return weights
 
 
-def _block_weights(ours, theirs):
+def _block_weights(ours: str, theirs: str) -> list[Weight]:
     """Weights of one attention and feed-forward block."""
     weights = []
     for name in ("query", "key", "value"):
@@ -152,7 +152,9 @@ def to_tensors(values: Arrays, config: AlbertConfig, place: str) -> dict[str, np
     return tensors
 
 
-def _present(heads, arrays, side, place):
+def _present(
+    heads: Sequence[list[Weight]], arrays: Arrays, side: str, place: str
+) -> list[list[Weight]]:
     """Heads whose weights are present; `InputError` for an incomplete head."""
     present = []
     for head in heads:
@@ -207,24 +209,26 @@ def to_values(tensors: Arrays, config: AlbertConfig, place: str) -> dict[str, np
     return values
 
 
-def _full_name(name):
+def _full_name(name: str) -> str:
     """Weight name with the encoder's prefix, which files of a bare `AlbertModel` leave out."""
     return f"albert.{name}" if name.startswith(("embeddings.", "encoder.", "pooler.")) else name
 
 
-def _untie(tensors, place):
+def _untie(tensors: dict[str, np.ndarray], place: str) -> None:
     """Remove copies of tied weights, after checking that they are equal to the originals."""
     if _TIED_BIAS in tensors:
         tensors.setdefault(MASKED_LM[-1].theirs, tensors[_TIED_BIAS])
     for copy, original in ((_TIED_WORDS, _WORDS.theirs), (_TIED_BIAS, MASKED_LM[-1].theirs)):
         value = tensors.pop(copy, None)
-        if value is not None and not np.array_equal(value, tensors.get(original)):
+        if value is None:
+            continue
+        if original not in tensors or not np.array_equal(value, tensors[original]):
             raise InputError(
                 f"{place}: {copy} differs from {original}, but ALBERT ties these weights"
             )
 
 
-def _add_pooler(tensors, config, place):
+def _add_pooler(tensors: dict[str, np.ndarray], config: AlbertConfig, place: str) -> None:
     """Add a newly initialized pooler to a model that was saved without one."""
     kernel, bias = _POOLER
     if kernel.theirs not in tensors and bias.theirs not in tensors:
@@ -235,7 +239,7 @@ def _add_pooler(tensors, config, place):
         tensors[bias.theirs] = np.zeros(config.hidden_size, np.float32)
 
 
-def _remove_mapping(values, place):
+def _remove_mapping(values: dict[str, np.ndarray], place: str) -> None:
     """Remove the mapping of embeddings to hidden states of equal width; it must be the identity."""
     kernel, bias = (values.pop(weight.ours) for weight in _MAPPING_IN)
     if not np.array_equal(kernel, np.eye(*kernel.shape)) or bias.any():
@@ -245,7 +249,7 @@ def _remove_mapping(values, place):
         )
 
 
-def _check_shapes(values, config, place):
+def _check_shapes(values: Arrays, config: AlbertConfig, place: str) -> None:
     """Check the shapes of the weights against the config."""
     shapes = model_files.encoder_shapes(config)
     width, vocab_size, embedding_size = config.hidden_size, config.vocab_size, config.embedding_size

@@ -28,8 +28,8 @@ def projection_weights(config: AlbertConfig) -> Dense:
             dense_weights(width, width, name, config) for name in ("query", "key", "value")
         )
         scale = 1.0 / math.sqrt(width // config.num_attention_heads)
-        query = [scale * weights for weights in query]
-        kernels, biases = zip(query, key, value)
+        scaled_query = Dense(scale * query.kernel, scale * query.bias)
+        kernels, biases = zip(scaled_query, key, value)
         return Dense(tf.concat(kernels, axis=1), tf.concat(biases, axis=0))
 
 
@@ -59,8 +59,8 @@ def self_attention(
     groups = layout.split_heads(projected, config.num_attention_heads)
     contexts, weights = zip(
         *(
-            attend(*parts, scores, config.attention_probs_dropout_prob)
-            for parts, scores in zip(groups, mask_scores)
+            attend(query, key, value, scores, config.attention_probs_dropout_prob)
+            for (query, key, value), scores in zip(groups, mask_scores)
         )
     )
     return layout.join_heads(contexts), weights
@@ -98,7 +98,15 @@ def attend(
 
 
 @gradients.ClosedForm
-def _attention_gradient(upstream, query, key, value, mask_scores, weights, context):
+def _attention_gradient(
+    upstream: tf.Tensor,
+    query: tf.Tensor,
+    key: tf.Tensor,
+    value: tf.Tensor,
+    mask_scores: tf.Tensor,
+    weights: tf.Tensor,
+    context: tf.Tensor,
+) -> tuple[tf.Tensor | None, ...]:
     # The gradient of the softmax needs the sum of weights * weights_gradient over the S keys. It
     # equals the sum of context * upstream over H (Dao et al. 2022, appendix B.2), which is cheaper.
     weights_gradient = tf.matmul(upstream, value, transpose_b=True)
@@ -115,5 +123,5 @@ def _attention_gradient(upstream, query, key, value, mask_scores, weights, conte
 
 
 @fused
-def _softmax_gradient(softmax, upstream, mean):
+def _softmax_gradient(softmax: tf.Tensor, upstream: tf.Tensor, mean: tf.Tensor) -> tf.Tensor:
     return softmax * (upstream - mean)

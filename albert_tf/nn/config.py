@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from typing import Callable
+from typing import Any
 
 import tensorflow.compat.v1 as tf
 
@@ -12,7 +12,7 @@ from albert_tf import json_files
 from albert_tf.bounds import LARGEST_INT, Bounds
 from albert_tf.errors import InputError
 from albert_tf.json_files import shown
-from albert_tf.nn.activations import get_activation
+from albert_tf.nn.activations import Activation, get_activation
 
 _REMEDY = "give the config that comes with the model"
 _MOST_LAYERS = 1000  # also of groups, and of blocks in a layer
@@ -69,7 +69,7 @@ class AlbertConfig:
         intermediate_size: int = 16384,
         inner_group_num: int = 1,
         down_scale_factor: int = 1,
-        hidden_act: str | Callable | None = "gelu",
+        hidden_act: str | Activation | None = "gelu",
         hidden_dropout_prob: float = 0,
         attention_probs_dropout_prob: float = 0,
         max_position_embeddings: int = 512,
@@ -113,7 +113,7 @@ class AlbertConfig:
         self.initializer_range = initializer_range
 
     @classmethod
-    def from_dict(cls, json_object: dict) -> AlbertConfig:
+    def from_dict(cls, json_object: dict[str, Any]) -> AlbertConfig:
         """Create a config from a dictionary, with defaults for missing keys.
 
         Raises:
@@ -122,7 +122,7 @@ class AlbertConfig:
         for key in json_object:
             if hasattr(cls, key):
                 raise InputError(f"the key {key!r} hides a method of a config; remove it")
-        config = cls(vocab_size=None)
+        config = cls(vocab_size=None)  # type: ignore[arg-type]  # `checked` demands a value
         vars(config).update(json_object)
         return config
 
@@ -143,7 +143,7 @@ class AlbertConfig:
         return cls.checked(json_files.parse(data, json_file, _REMEDY).values, json_file)
 
     @classmethod
-    def checked(cls, values: dict, file: str) -> AlbertConfig:
+    def checked(cls, values: dict[str, Any], file: str) -> AlbertConfig:
         """Create a config from the values of a file, and check it.
 
         Args:
@@ -162,7 +162,7 @@ class AlbertConfig:
             raise InputError(f"{file}: {problem}; {_REMEDY}")
         return config
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """The config as a dictionary, including unknown keys."""
         return copy.deepcopy(vars(self))
 

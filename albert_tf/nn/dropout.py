@@ -22,12 +22,12 @@ _MOST_PLACES = 1 << 20  # places with dropout in a graph
 class _Seeds:
     """Seeds of the dropout in a graph, one for each place."""
 
-    def __init__(self, seed, number):
+    def __init__(self, seed: int, number: tf.Tensor):
         self._first = seed * _MOST_PLACES
         self._places = itertools.count()
         self._number = tf.cast(number, tf.int64)
 
-    def next(self):
+    def next(self) -> tf.Tensor:
         """Seed of the next place, int64 [2]."""
         place = tf.constant(self._first + next(self._places), tf.int64)
         return tf.stack([place, self._number])

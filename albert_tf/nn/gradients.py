@@ -46,10 +46,10 @@ class ClosedForm:
             except KeyError:
                 continue
 
-    def __call__(self, *tensors):
+    def __call__(self, *tensors: tf.Tensor) -> Sequence[tf.Tensor | None]:
         return self.function(*tensors)
 
-    def _of_identity(self, op, *upstreams):
+    def _of_identity(self, op: tf.Operation, *upstreams: tf.Tensor) -> list[tf.Tensor | None]:
         number = self.num_outputs
         return [None] * number + list(self.function(*upstreams[:number], *op.inputs[number:]))
 

@@ -130,7 +130,7 @@ def get_shape_list(
     tensor: tf.Tensor,
     expected_rank: int | list[int] | None = None,
     name: str | None = None,
-) -> list:
+) -> list[int | tf.Tensor]:
     """Shape of a tensor, preferring static sizes.
 
     Args:

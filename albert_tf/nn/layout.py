@@ -16,7 +16,7 @@ import abc
 import functools
 import itertools
 from dataclasses import dataclass
-from typing import Sequence
+from typing import Callable, Sequence
 
 import tensorflow.compat.v1 as tf
 
@@ -163,7 +163,7 @@ class Tokens(Layout):
         self._rows, self._columns = self._slots // length, self._slots % length
         # [B, S]: the number of each position's token; in padding, that of the token before it.
         self._numbers = tf.reshape(tf.cumsum(tf.cast(flat, tf.int32)) - 1, [batch_size, length])
-        self._heads = {}  # places of the heads, by their number
+        self._heads: dict[int, _HeadPlaces] = {}  # places of the heads, by their number
 
     @property
     def output_mask(self) -> tf.Tensor:
@@ -218,7 +218,7 @@ class Tokens(Layout):
         return gradients.override(_take_gradient, padded, hidden, places)
 
     @functools.cached_property
-    def _padded_places(self):
+    def _padded_places(self) -> tuple[tf.Tensor, tf.Tensor]:
         """The token of each position, [B, P], and the position of each token, [T].
 
         Padding has T, and a computed token of padding B * P.
@@ -233,12 +233,12 @@ class Tokens(Layout):
             tf.where_v2(is_needed, places, tf.size(numbers)),
         )
 
-    def _head_places(self, num_heads):
+    def _head_places(self, num_heads: int) -> _HeadPlaces:
         if num_heads not in self._heads:
             self._heads[num_heads] = self._make_head_places(num_heads)
         return self._heads[num_heads]
 
-    def _make_head_places(self, num_heads):
+    def _make_head_places(self, num_heads: int) -> _HeadPlaces:
         head = tf.range(num_heads)
         none = num_heads * tf.size(self._rows)
         of_parts, taken = [], []
@@ -281,15 +281,15 @@ class _Group:
         return tf.gather(values, self.rows)[:, : self.length]
 
 
-def _ends(is_needed):
+def _ends(is_needed: tf.Tensor) -> tf.Tensor:
     """Last needed position of each row of a bool tensor [B, P], counted from 1: int [B]."""
     return tf.reduce_max(tf.where_v2(is_needed, tf.range(1, tf.shape(is_needed)[1] + 1), 0), axis=1)
 
 
-def _groups(lengths, padded_length, num_groups):
+def _groups(lengths: tf.Tensor, padded_length: int | tf.Tensor, num_groups: int) -> list[_Group]:
     """Split sequences of some lengths, int [B], into groups from the shortest to the longest."""
 
-    def length_of(rows):
+    def length_of(rows: tf.Tensor) -> tf.Tensor:
         return tf.minimum(_rounded_up(tf.reduce_max(rows), _LENGTH_STEP), padded_length)
 
     batch_size = get_size(lengths, 0)
@@ -303,7 +303,7 @@ def _groups(lengths, padded_length, num_groups):
     ]
 
 
-def _by_row(groups, value_of):
+def _by_row(groups: Sequence[_Group], value_of: Callable[[_Group], tf.Tensor]) -> tf.Tensor:
     """Values of the sequences, int [B] in the order of the batch.
 
     Args:
@@ -316,7 +316,7 @@ def _by_row(groups, value_of):
     return tf.gather(tf.concat(values, axis=0), _order(groups))
 
 
-def _order(groups):
+def _order(groups: Sequence[_Group]) -> tf.Tensor:
     """Place of each sequence of the batch among those of all groups, int [B]."""
     return tf.argsort(tf.concat([group.rows for group in groups], axis=0))
 
@@ -337,12 +337,14 @@ class _HeadPlaces:
     taken: list[tf.Tensor]
 
 
-def _rounded_up(number, step):
+def _rounded_up(number: tf.Tensor, step: int | tf.Tensor) -> tf.Tensor:
     """The smallest multiple of `step` that is not below `number`."""
     return -(-number // step) * step
 
 
-def _with_some_padding(is_needed, has_place, step):
+def _with_some_padding(
+    is_needed: tf.Tensor, has_place: tf.Tensor, step: int | tf.Tensor
+) -> tf.Tensor:
     """Needed positions, bool [B, S], and some others up to a multiple of `step`.
 
     Args:
@@ -358,7 +360,7 @@ def _with_some_padding(is_needed, has_place, step):
     return tf.reshape(flat | is_more, tf.shape(is_needed))
 
 
-def _take(inputs, numbers, back):
+def _take(inputs: tf.Tensor, numbers: tf.Tensor, back: tf.Tensor) -> tf.Tensor:
     """Gather rows, each the place of at most one output.
 
     Args:
@@ -376,22 +378,26 @@ def _take(inputs, numbers, back):
 
 
 @gradients.ClosedForm
-def _take_gradient(upstream, inputs, back):
+def _take_gradient(
+    upstream: tf.Tensor, inputs: tf.Tensor, back: tf.Tensor
+) -> tuple[tf.Tensor, None]:
     rows = tf.gather(_with_zeros(tf.reshape(upstream, [-1, upstream.shape[-1]])), back)
     return tf.reshape(rows, tf.shape(inputs)), None
 
 
 @gradients.ClosedForm
-def _position_gradient(upstream, table, positions):
+def _position_gradient(
+    upstream: tf.Tensor, table: tf.Tensor, positions: tf.Tensor
+) -> tuple[tf.Tensor, None]:
     # Dense, as in the padded layout: slices would count one by one in the global norm.
     return tf.math.unsorted_segment_sum(upstream, positions, tf.shape(table)[0]), None
 
 
 @functools.lru_cache(maxsize=None)
-def _split_gradient(num_groups):
+def _split_gradient(num_groups: int) -> gradients.ClosedForm:
     """Closed-form gradient of `split_heads` with this number of groups."""
 
-    def gradient(*arguments):
+    def gradient(*arguments: tf.Tensor) -> tuple[tf.Tensor, None]:
         *parts, projected, places = arguments
         head_size = parts[0].shape[-1]
         taken = [tf.gather(_as_rows(parts[part::3], head_size), places) for part in range(3)]
@@ -401,19 +407,19 @@ def _split_gradient(num_groups):
 
 
 @gradients.ClosedForm
-def _join_gradient(upstream, *contexts_and_places):
+def _join_gradient(upstream: tf.Tensor, *contexts_and_places: tf.Tensor) -> list[tf.Tensor | None]:
     num_groups = len(contexts_and_places) // 2
     rows = _with_zeros(tf.reshape(upstream, [-1, upstream.shape[-1]]))
     taken = [tf.gather(rows, places) for places in contexts_and_places[num_groups:]]
     return [*taken, *[None] * num_groups]
 
 
-def _as_rows(tensors, width):
+def _as_rows(tensors: Sequence[tf.Tensor], width: int) -> tf.Tensor:
     """Rows [..., width] of tensors, one tensor after the other: [n, width]."""
     rows = [tf.reshape(tensor, [-1, width]) for tensor in tensors]
     return tf.concat(rows, axis=0) if len(rows) > 1 else rows[0]
 
 
-def _with_zeros(rows):
+def _with_zeros(rows: tf.Tensor) -> tf.Tensor:
     """Rows [N, width], and behind them one of zeros."""
     return tf.pad(rows, [[0, 1], [0, 0]])

@@ -50,7 +50,9 @@ def find_columns(
     return Columns(_text_columns(table, settings, label, known_texts), label)
 
 
-def _label_column(table, settings, is_regression, needs_label):
+def _label_column(
+    table: Table, settings: OwnDataSettings, is_regression: bool, needs_label: bool
+) -> str | None:
     if settings.label_column:
         if settings.label_column in table.columns:
             return settings.label_column
@@ -65,7 +67,9 @@ def _label_column(table, settings, is_regression, needs_label):
     return None
 
 
-def _text_columns(table, settings, label, known):
+def _text_columns(
+    table: Table, settings: OwnDataSettings, label: str | None, known: Sequence[str]
+) -> tuple[str, ...]:
     if settings.second_text_column and not settings.text_column:
         raise InputError("--second_text_column needs --text_column, the column of the first text")
     if settings.text_column:
@@ -91,19 +95,19 @@ def _text_columns(table, settings, label, known):
     return tuple(found[0])
 
 
-def _named(table, names):
+def _named(table: Table, names: Sequence[str]) -> list[str]:
     """Columns with one of some names, in any case, in the order of the names."""
     by_name = {column.strip().lower(): column for column in table.columns}
     return [by_name[name] for name in names if name in by_name]
 
 
-def _missing(table, flag, name):
+def _missing(table: Table, flag: str, name: str) -> InputError:
     return InputError(
         f"{table.path}: no column {name}, only {', '.join(table.columns)}; correct --{flag}"
     )
 
 
-def _unclear(table, content, flag, found):
+def _unclear(table: Table, content: str, flag: str, found: Sequence[str]) -> InputError:
     reason = f"{', '.join(found)} could each be it" if found else "no name tells it"
     return InputError(
         f"{table.path}: cannot tell the column of the {content} among "

@@ -81,9 +81,12 @@ class Labels:
 
 def sorted_labels(names: Sequence[str]) -> list[str]:
     """Sort labels: by value if all are numbers, else as texts."""
-    values = {name: _number(name) for name in names}
-    if None in values.values():
-        return sorted(names)
+    values: dict[str, float] = {}
+    for name in names:
+        value = _number(name)
+        if value is None:
+            return sorted(names)
+        values[name] = value
     return sorted(names, key=lambda name: (values[name], name))
 
 
@@ -99,11 +102,11 @@ def read_labels(kept: Mapping[str, Any], path: str) -> Labels | None:
     return Labels.from_json(kept[LABELS_FILE], f"{path}/{LABELS_FILE}")
 
 
-def _are(values, kind):
+def _are(values: Any, kind: type) -> bool:
     return isinstance(values, list) and all(type(value) is kind for value in values)
 
 
-def _number(text):
+def _number(text: str) -> float | None:
     try:
         value = float(text)
     except ValueError:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import array
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Mapping
+from typing import Any, Callable, Mapping, Sequence, overload
 
 import numpy as np
 from absl import logging
@@ -39,10 +38,16 @@ class Example:
     values: Mapping[str, Any]
 
 
-class Examples(Sequence):
+class Examples(Sequence[Example]):
     """Examples of a table, each read from the file when it is asked for."""
 
-    def __init__(self, table: Table, columns: Columns, labels: np.ndarray, numbers: Sequence):
+    def __init__(
+        self,
+        table: Table,
+        columns: Columns,
+        labels: np.ndarray,
+        numbers: Sequence[int] | np.ndarray,
+    ):
         """Make the sequence.
 
         Args:
@@ -61,10 +66,16 @@ class Examples(Sequence):
         """Labels of the examples [examples], without reading them from the file."""
         return self._labels[self._numbers]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._numbers)
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Examples: ...
+
+    def __getitem__(self, index: int | slice) -> Example | Examples:
         if isinstance(index, slice):
             return Examples(self._table, self._columns, self._labels, self._numbers[index])
         number = int(self._numbers[index])
@@ -91,8 +102,8 @@ class CheckedRows:
 
     def examples(self, numbers: np.ndarray | None = None) -> Examples:
         """Examples of all rows, or of those with some numbers."""
-        numbers = range(len(self.labels)) if numbers is None else numbers
-        return Examples(self.table, self.columns, self.labels, numbers)
+        chosen = range(len(self.labels)) if numbers is None else numbers
+        return Examples(self.table, self.columns, self.labels, chosen)
 
     def counts(self) -> tuple[int, ...]:
         """Number of rows with each label."""
@@ -107,7 +118,7 @@ def check_scores(table: Table, columns: Columns) -> CheckedRows:
     """
     scores = array.array("d")
 
-    def take(value):
+    def take(value: Any) -> str | None:
         score = _score(value)
         scores.append(math.nan if score is None else score)
         if score is None and _is_missing(value):
@@ -132,7 +143,7 @@ def check_labels(table: Table, columns: Columns, known: Sequence[str] | None = N
     codes = {name: code for code, name in enumerate(known or ())}
     taken = array.array("i")
 
-    def take(value):
+    def take(value: Any) -> str | None:
         name = _label_text(value)
         if not name:
             return "no label" if _is_missing(value) else "the label is neither text nor number"
@@ -168,11 +179,12 @@ def check_unlabelled(table: Table, columns: Columns, known: Sequence[str] = ()) 
     Raises:
       InputError: all problems with the rows, by their kind.
     """
-    unknown, known = {}, set(known)
+    unknown: dict[str, int] = {}
+    names = set(known)
 
-    def take(value):
+    def take(value: Any) -> None:
         name = _label_text(value)
-        if known and name and name not in known and len(unknown) < _MOST_LABELS:
+        if names and name and name not in names and len(unknown) < _MOST_LABELS:
             unknown[name] = unknown.get(name, 0) + 1
 
     _check_rows(table, columns, take)
@@ -186,7 +198,7 @@ def check_unlabelled(table: Table, columns: Columns, known: Sequence[str] = ()) 
     return CheckedRows(table, columns, labels, ())
 
 
-def _check_rows(table, columns, take):
+def _check_rows(table: Table, columns: Columns, take: Callable[[Any], str | None]) -> None:
     """Check the texts of all rows, and their labels by a function that returns a problem or None.
 
     Raises:
@@ -196,7 +208,7 @@ def _check_rows(table, columns, take):
     for row in table.rows():
         problem = row.problem or _text_problem(row.values, columns)
         if not problem:
-            problem = take(row.values.get(columns.label))
+            problem = take(row.values.get(columns.label) if columns.label is not None else None)
             if not row.values[columns.texts[0]].strip():
                 empty.add(row.line, f"the text {columns.texts[0]} is empty")
         if problem:
@@ -209,7 +221,7 @@ def _check_rows(table, columns, take):
         logging.warning("%s", message)
 
 
-def _text_problem(values, columns):
+def _text_problem(values: Mapping[str, Any], columns: Columns) -> str | None:
     for name in columns.texts:
         if not isinstance(values.get(name), str):
             if _is_missing(values.get(name)):
@@ -218,11 +230,11 @@ def _text_problem(values, columns):
     return None
 
 
-def _is_missing(value):
+def _is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
-def _label_text(value):
+def _label_text(value: Any) -> str:
     """Text of a label; "" if there is none, or it is a list or an object."""
     if isinstance(value, str):
         return value if value.strip() else ""
@@ -231,7 +243,7 @@ def _label_text(value):
     return ""
 
 
-def _score(value):
+def _score(value: Any) -> float | None:
     """A score; None if it is not a finite number that float32 can hold."""
     if isinstance(value, str) and "_" in value:  # Python would take it
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Iterator, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -37,6 +37,11 @@ class OwnDataTask(ClassificationTask):
     _labels: Labels | None = None  # None until they are known
 
     @property
+    def _known_labels(self) -> Labels:
+        assert self._labels is not None
+        return self._labels
+
+    @property
     def has_head(self) -> bool:
         """Whether the labels are known, or that they are scores."""
         return self._labels is not None
@@ -44,7 +49,7 @@ class OwnDataTask(ClassificationTask):
     @property
     def labels(self) -> tuple[str, ...]:
         """Labels in the order of the model's outputs; empty for a regression."""
-        return self._labels.names
+        return self._known_labels.names
 
     @property
     def metrics(self) -> list[Metric]:
@@ -57,7 +62,7 @@ class OwnDataTask(ClassificationTask):
     @property
     def kept(self) -> dict[str, Any]:
         """JSON values to keep with the model, by file name."""
-        return {LABELS_FILE: self._labels.as_json()}
+        return {LABELS_FILE: self._known_labels.as_json()}
 
     def read_inputs(self, problems: Problems) -> None:
         """Read and check all rows, and collect problems with them and with the settings."""
@@ -86,7 +91,7 @@ class OwnDataTask(ClassificationTask):
                 self._check_with_labels()
             self._read_splits(train_rows, problems)
 
-    def _check_files(self, problems):
+    def _check_files(self, problems: Problems) -> None:
         """Collect problems with the flags of files."""
         settings = self.settings
         if settings.do_train and not settings.train_file:
@@ -104,7 +109,7 @@ class OwnDataTask(ClassificationTask):
         if settings.dev_file and settings.dev_share:
             problems.add("--dev_file and --dev_share: give one of them")
 
-    def _checked(self, split, is_regression, known: Labels | None) -> CheckedRows:
+    def _checked(self, split: str, is_regression: bool, known: Labels | None) -> CheckedRows:
         """Read and check the file of a split."""
         settings = self.settings
         path = getattr(settings, _FLAGS[split])
@@ -121,12 +126,12 @@ class OwnDataTask(ClassificationTask):
         label = f", label: {columns.label}" if columns.label and is_labelled else ""
         logging.info("%s: text: %s%s", table.path, " and ".join(columns.texts), label)
         if not is_labelled:
-            return rows.check_unlabelled(table, columns, known.names)
+            return rows.check_unlabelled(table, columns, known.names if known else ())
         if is_regression:
             return rows.check_scores(table, columns)
-        return rows.check_labels(table, columns, known and known.names)
+        return rows.check_labels(table, columns, known.names if known else None)
 
-    def _labels_of(self, train_rows, before):
+    def _labels_of(self, train_rows: CheckedRows, before: Labels | None) -> Labels:
         """Labels of the training file, which must be those that the model has already."""
         if before or self.settings.regression:
             counts = train_rows.counts() if train_rows.names else ()
@@ -149,11 +154,11 @@ class OwnDataTask(ClassificationTask):
             )
         return labels
 
-    def _check_with_labels(self):
+    def _check_with_labels(self) -> None:
         """Check the settings that depend on the labels."""
         settings, names = self.settings, self.labels
-        self.check_room(len(self._labels.text_columns))
-        chosen = metrics.METRICS.get(settings.metric)
+        self.check_room(len(self._known_labels.text_columns))
+        chosen = metrics.METRICS[settings.metric] if settings.metric else None
         if chosen and (chosen in metrics.OF_SCORES) != (not names):
             kind = "a regression" if not names else "labels"
             raise InputError(f"--metric {settings.metric}: does not fit {kind}; give another")
@@ -164,9 +169,9 @@ class OwnDataTask(ClassificationTask):
         if settings.class_weights == "balanced" and not names:
             raise InputError("--class_weights balanced: a regression has no labels; leave it out")
 
-    def _read_splits(self, train_rows, problems):
+    def _read_splits(self, train_rows: CheckedRows | None, problems: Problems) -> None:
         """Read the files of the splits, and make the data sets."""
-        settings, is_regression = self.settings, self._labels.is_regression
+        settings, is_regression = self.settings, self._known_labels.is_regression
         train_numbers = dev_numbers = None
         if train_rows and settings.dev_share:
             train_numbers, dev_numbers = rows.split(train_rows.labels, settings.dev_share)
@@ -177,7 +182,7 @@ class OwnDataTask(ClassificationTask):
                 )
         if settings.do_train and train_rows:
             self.train_set = self._data_set("train", train_rows, train_numbers)
-        if settings.do_eval and dev_numbers is not None:
+        if settings.do_eval and train_rows and dev_numbers is not None:
             self.eval_sets = [self._data_set("dev", train_rows, dev_numbers)]
         elif settings.do_eval and settings.dev_file:
             with problems.collected():
@@ -191,7 +196,9 @@ class OwnDataTask(ClassificationTask):
                 self.test_sets[0].predicted_names = (f"predictions{suffix}",)
                 self._test_table = checked.table
 
-    def _data_set(self, split, checked, numbers=None):
+    def _data_set(
+        self, split: str, checked: CheckedRows, numbers: np.ndarray | None = None
+    ) -> DataSet:
         settings = self.settings
         flag = "train_file" if numbers is not None else _FLAGS[split]
         is_test = split == "test"
@@ -211,7 +218,7 @@ class OwnDataTask(ClassificationTask):
             "task_name": TASK_NAME,
             **super().feature_settings,
             "labels": list(self.labels),
-            "text_columns": list(self._labels.text_columns),
+            "text_columns": list(self._known_labels.text_columns),
             "label_column": settings.label_column,
             "file_format": settings.file_format,
             "dev_share": settings.dev_share,
@@ -229,17 +236,17 @@ class OwnDataTask(ClassificationTask):
         return super().feature_settings
 
     @functools.cached_property
-    def _weights(self):
+    def _weights(self) -> np.ndarray | None:
         """Weights of the labels in the loss, float [labels], or None."""
         if self.settings.class_weights == "none":
             return None
-        return self._labels.balanced_weights()
+        return self._known_labels.balanced_weights()
 
     def example_weights(self, labels: tf.Tensor) -> tf.Tensor | None:
         """Weights of the examples by their labels, float [B], or None."""
         return None if self._weights is None else tf.gather(tf.constant(self._weights), labels)
 
-    def evaluate(self, data_set: DataSet, answers: Sequence[dict]) -> Evaluation:
+    def evaluate(self, data_set: DataSet, answers: Sequence[dict[str, Any]]) -> Evaluation:
         """Compute the metrics, and for labels the confusion matrix."""
         evaluation = super().evaluate(data_set, answers)
         if not self.labels:
@@ -259,20 +266,22 @@ class OwnDataTask(ClassificationTask):
 
     def texts_of(self, example: rows.Example) -> list[tuple[str, str]]:
         """Names of the text columns, and their texts, for the report page."""
-        return list(zip(self._labels.text_columns, example.texts))
+        return list(zip(self._known_labels.text_columns, example.texts))
 
     def label_counts(self, data_set: DataSet) -> dict[str, int]:
         """Number of examples with each label, for the report page; empty for a regression."""
         if not self.labels:
             return {}
         examples = data_set.examples
-        is_whole = isinstance(examples, rows.Examples)  # and not limited to some of its rows
-        labels = examples.labels if is_whole else [example.label for example in examples]
+        if isinstance(examples, rows.Examples):  # and not limited to some of its rows
+            labels = examples.labels
+        else:
+            labels = np.array([example.label for example in examples], np.int64)
         counts = np.bincount(labels, minlength=len(self.labels))
         return dict(zip(self.labels, counts.tolist()))
 
     def predicted_files(
-        self, data_set: DataSet, answers: Sequence[dict]
+        self, data_set: DataSet, answers: Sequence[dict[str, Any]]
     ) -> dict[str, Iterator[str]]:
         """Lines of the file with the rows of the test file and their predictions.
 
@@ -289,7 +298,7 @@ class OwnDataTask(ClassificationTask):
         table = self._test_table
         return {name: tables.as_text(table.format, columns, predicted, table.delimiter)}
 
-    def _prediction(self, answer):
+    def _prediction(self, answer: Mapping[str, Any]) -> dict[str, Any]:
         """Values to add to the row of an answer, by column."""
         if not self.labels:
             return {"prediction": _shortest(answer["predictions"])}
@@ -304,6 +313,6 @@ class OwnDataTask(ClassificationTask):
         return {**values, **dict(named)}
 
 
-def _shortest(value):
+def _shortest(value: float) -> float:
     """A float32 number with as few digits as tell it from others."""
     return float(str(np.float32(value)))

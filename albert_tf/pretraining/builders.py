@@ -63,11 +63,19 @@ def model_fn_builder(
     """
     task = PretrainingTask(PretrainingSettings(), albert_config, None)
 
-    def model_fn(features, labels, mode, params):
+    def model_fn(
+        features: Mapping[str, tf.Tensor],
+        labels: tf.Tensor | None,
+        mode: str,
+        params: Mapping[str, Any],
+    ) -> estimators.EstimatorSpec:
+        input_ids, input_mask, segment_ids = (features[name] for name in MODEL_INPUTS)
         encoder = AlbertModel(
             albert_config,
             mode == estimators.ModeKeys.TRAIN,
-            *(features[name] for name in MODEL_INPUTS),
+            input_ids,
+            input_mask,
+            segment_ids,
             use_one_hot_embeddings,
             use_einsum,
         )
@@ -93,7 +101,7 @@ def model_fn_builder(
     return model_fn
 
 
-def _metrics(sums):
+def _metrics(sums: dict[str, tf.Tensor]) -> dict[str, tuple[tf.Tensor, tf.Operation]]:
     """Evaluation metrics of an Estimator, from sums over the predictions of each example."""
     weights = sums.pop(WEIGHTS)
     return {
@@ -125,7 +133,7 @@ def input_fn_builder(
     """
     fields = record_fields(max_seq_length, max_predictions_per_seq)
 
-    def input_fn(params):
+    def input_fn(params: Mapping[str, Any]) -> tf.data.Dataset:
         if not is_training:
             return datasets.first_batches(input_files, fields, params["batch_size"])
         return datasets.training_dataset(

@@ -95,7 +95,7 @@ def masked_lm_loss(
     return _weighted_mean(losses, weights)
 
 
-def _transformed(config, hidden):
+def _transformed(config: AlbertConfig, hidden: tf.Tensor) -> tf.Tensor:
     """Map the encoder's outputs [N, D] to the space of the word embeddings: [N, E]."""
     with tf.variable_scope("cls/predictions/transform"):
         hidden = modeling.dense_layer(hidden, config.embedding_size, "dense", config)
@@ -105,7 +105,7 @@ def _transformed(config, hidden):
         return modeling.layer_norm(hidden, "LayerNorm")
 
 
-def _masked_lm_logits(hidden, output_weights):
+def _masked_lm_logits(hidden: tf.Tensor, output_weights: tf.Tensor) -> tf.Tensor:
     """Logits of all pieces, [N, V], from vectors [N, E] and the embedding table [V, E]."""
     with tf.variable_scope("cls/predictions"):
         bias = tf.get_variable(
@@ -114,12 +114,12 @@ def _masked_lm_logits(hidden, output_weights):
     return tf.nn.bias_add(tf.matmul(hidden, output_weights, transpose_b=True), bias)
 
 
-def _cross_entropies(logits, labels):
+def _cross_entropies(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     labels = tf.reshape(labels, [-1])
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
 
 
-def _weighted_mean(losses, weights):
+def _weighted_mean(losses: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     weights = tf.reshape(weights, [-1])
     return tf.reduce_sum(weights * losses) / masked_lm_denominator(weights)
 
@@ -219,13 +219,13 @@ def example_sums(
     }
 
 
-def _is_correct(log_probs, labels):
+def _is_correct(log_probs: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Float [N]: 1 where the most probable class of [N, classes] is the label, else 0."""
     best = tf.argmax(log_probs, axis=-1, output_type=tf.int32)
     return tf.cast(tf.equal(best, tf.reshape(labels, [-1])), tf.float32)
 
 
-def _sums(values, weights):
+def _sums(values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
     """Weighted sums [B] of values [B * P] over the predictions of each example."""
     return tf.reduce_sum(tf.reshape(values, tf.shape(weights)) * weights, axis=-1)
 

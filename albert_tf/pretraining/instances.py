@@ -14,7 +14,7 @@ import random
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator, Sequence
+from typing import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -137,9 +137,10 @@ def read_blocks(
     Raises:
       InputError: if a file cannot be read or is not UTF-8.
     """
-    block, size = [], 0
+    block: list[list[str]] = []
+    size = 0
     for path in paths:
-        document = []
+        document: list[str] = []
         for line in itertools.chain(_read_lines(path, strict), [""]):
             if line:
                 document.append(line)
@@ -154,7 +155,7 @@ def read_blocks(
         yield block
 
 
-def _read_lines(path, strict):
+def _read_lines(path: str, strict: bool) -> Iterator[str]:
     """Yield the lines of a file, without leading and trailing whitespace."""
     number = 0
     try:
@@ -193,7 +194,9 @@ class EncodedBlock:
         cls, block: Sequence[Sequence[str]], tokenizer: FullTokenizer, do_lower_case: bool
     ) -> EncodedBlock:
         """Encode the sentences of a block, skipping those without pieces."""
-        ids, sentence_lengths, document_lengths = [], [], []
+        ids: list[int] = []
+        sentence_lengths: list[int] = []
+        document_lengths: list[int] = []
         for document in block:
             sentences = [tokenizer.ids_of_text(text, do_lower_case) for text in document]
             lengths = [len(sentence) for sentence in sentences if sentence]
@@ -282,7 +285,9 @@ class InstanceMaker:
         rng.shuffle(instances)
         return instances
 
-    def _pairs(self, documents, index, rng):
+    def _pairs(
+        self, documents: Sequence[Document], index: int, rng: random.Random
+    ) -> Iterator[tuple[list[int], list[int], int]]:
         """Yield the pairs of segments of a document, with their labels.
 
         A pair takes sentences up to the target length, but at least two. If only one sentence
@@ -313,23 +318,27 @@ class InstanceMaker:
             else:
                 yield segment_a, segment_b, 0
 
-    def _target_length(self, rng):
+    def _target_length(self, rng: random.Random) -> int:
         longest = self.settings.max_seq_length - SPECIAL_TOKENS
         if rng.random() < self.settings.short_seq_prob:
             return rng.randint(2, longest)
         return longest
 
-    def _other_text(self, documents, index, length, rng):
+    def _other_text(
+        self, documents: Sequence[Document], index: int, length: int, rng: random.Random
+    ) -> list[int]:
         """Pieces of another document from a random sentence on, up to about a length."""
         other = documents[(index + rng.randrange(1, len(documents))) % len(documents)]
-        pieces = []
+        pieces: list[int] = []
         for sentence in other[rng.randrange(len(other)) :]:
             pieces += sentence
             if len(pieces) >= length:
                 break
         return pieces
 
-    def _instance(self, segment_a, segment_b, label, rng):
+    def _instance(
+        self, segment_a: list[int], segment_b: list[int], label: int, rng: random.Random
+    ) -> Instance:
         """Make an instance from two segments of any length."""
         room = self.settings.max_seq_length - SPECIAL_TOKENS
         if len(segment_a) + len(segment_b) > room:
@@ -344,7 +353,7 @@ class InstanceMaker:
         chosen = self._mask(ids, rng)
         return Instance(ids, segment_ids, boundary, *chosen, label)
 
-    def _truncated(self, segment, length, rng):
+    def _truncated(self, segment: list[int], length: int, rng: random.Random) -> list[int]:
         """Truncate a segment at random ends; the result starts at the start of a word."""
         excess = len(segment) - length
         if excess <= 0:
@@ -356,7 +365,7 @@ class InstanceMaker:
             front = 0
         return segment[front : front + length]
 
-    def _mask(self, ids, rng):
+    def _mask(self, ids: list[int], rng: random.Random) -> tuple[list[int], list[int]]:
         """Mask and permute pieces in place.
 
         Returns:
@@ -382,7 +391,7 @@ class InstanceMaker:
         positions = sorted(labels)
         return positions, [labels[position] for position in positions]
 
-    def _replacement(self, piece, rng):
+    def _replacement(self, piece: int, rng: random.Random) -> int:
         """Replacement of a masked piece in the input (BERT, section 3.1)."""
         draw = rng.random()
         if draw < MASKED_SHARE:
@@ -398,7 +407,7 @@ class InstanceMaker:
           Start and end (exclusive) of each word, as positions in `ids`.
         """
         vocabulary, whole = self.vocabulary, self.settings.do_whole_word_mask
-        words = []
+        words: list[tuple[int, int]] = []
         for position, piece in enumerate(ids):
             if vocabulary.is_special[piece]:
                 continue
@@ -409,7 +418,7 @@ class InstanceMaker:
         return words
 
 
-def _joined(sentences):
+def _joined(sentences: Iterable[Sequence[int]]) -> list[int]:
     return list(itertools.chain.from_iterable(sentences))
 
 
@@ -433,7 +442,7 @@ class NgramChooser:
 
     def choose(self, budget: int) -> list[int]:
         """Choose n-grams of up to `budget` pieces in total; return the positions of the pieces."""
-        positions = []
+        positions: list[int] = []
         for ngram in self.ngrams(budget):
             positions += range(self._words[ngram[0]][0], self._words[ngram[-1]][1])
         return positions
@@ -451,7 +460,7 @@ class NgramChooser:
                 budget -= self._words[word][1] - self._words[word][0]
             yield ngram
 
-    def _draw(self, max_size, budget):
+    def _draw(self, max_size: int, budget: int) -> range | None:
         """Draw a free n-gram of `max_size` words, or else of fewer, within the budget."""
         num_words, rng = len(self._words), self._rng
         for size in range(max_size, 0, -1):
@@ -466,7 +475,7 @@ class NgramChooser:
                 return rng.choice(fitting)
         return None
 
-    def _fits(self, ngram, budget):
+    def _fits(self, ngram: range, budget: int) -> bool:
         words = self._words
         if ngram[-1] >= len(words) or not self._is_free[ngram[0]]:
             return False

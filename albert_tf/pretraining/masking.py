@@ -8,6 +8,7 @@ resumed run makes the same masks.
 from __future__ import annotations
 
 import itertools
+from typing import Mapping
 
 import tensorflow.compat.v1 as tf
 
@@ -98,7 +99,7 @@ class Masker:
         replaced = tf.where(is_masked, self._replacements(ids, draws[2], draws[3]), ids)
         return {**features, **predictions, "input_ids": replaced}
 
-    def _may_be_masked(self, ids, words, input_mask):
+    def _may_be_masked(self, ids: tf.Tensor, words: tf.Tensor, input_mask: tf.Tensor) -> tf.Tensor:
         """Bool [S]: whether a piece belongs to a word without special tokens."""
         is_special = tf.gather(tf.constant(self._is_special), ids)
         is_special = tf.logical_or(is_special, tf.equal(input_mask, 0))
@@ -107,7 +108,7 @@ class Masker:
         )
         return tf.equal(tf.gather(num_special, words), 0)
 
-    def _ngrams(self, words, may_be_masked, draws):
+    def _ngrams(self, words: tf.Tensor, may_be_masked: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
         """Number of each piece's n-gram, int32 [S]; n-grams do not cross special tokens."""
         sizes = 1 + sum(tf.cast(draws >= limit, tf.int32) for limit in self._limits)
         ends = tf.cumsum(sizes + tf.zeros_like(words))
@@ -117,7 +118,7 @@ class Masker:
         is_new = tf.logical_or(is_new, tf.logical_or(is_break[1:], is_break[:-1]))
         return tf.cumsum(tf.pad(tf.cast(is_new, tf.int32), [[1, 0]]))
 
-    def _replacements(self, ids, kinds, pieces):
+    def _replacements(self, ids: tf.Tensor, kinds: tf.Tensor, pieces: tf.Tensor) -> tf.Tensor:
         """Replacement of each piece in the input if it is masked, int32 [S]."""
         numbers = tf.cast(pieces * len(self._ordinary_ids), tf.int32)
         random_ids = tf.gather(tf.constant(self._ordinary_ids, tf.int32), numbers)
@@ -125,7 +126,7 @@ class Masker:
         return tf.where(kinds < MASKED_SHARE, tf.fill(tf.shape(ids), self._mask_id), others)
 
 
-def _restored(features):
+def _restored(features: Mapping[str, tf.Tensor]) -> tf.Tensor:
     """Ids [S] before the record was masked."""
     used = features["masked_lm_weights"] > 0
     positions = tf.boolean_mask(features["masked_lm_positions"], used)
@@ -133,7 +134,7 @@ def _restored(features):
     return tf.tensor_scatter_nd_update(features["input_ids"], positions[:, tf.newaxis], labels)
 
 
-def _chosen(sizes, draws, budget):
+def _chosen(sizes: tf.Tensor, draws: tf.Tensor, budget: tf.Tensor) -> tf.Tensor:
     """Choose the n-grams to mask: bool [S].
 
     Args:

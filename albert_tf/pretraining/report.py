@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Mapping, Sequence
+from typing import Any, Iterable, Mapping, Sequence
 
 from albert_tf.report.blocks import (
     MASKED_SPAN,
@@ -26,7 +26,9 @@ _TITLE_PIECES = 24
 
 
 def sections(
-    metrics: Mapping[str, float], details: Sequence[dict], tokenizer: FullTokenizer | None
+    metrics: Mapping[str, float],
+    details: Sequence[dict[str, Any]],
+    tokenizer: FullTokenizer | None,
 ) -> list[Section]:
     """Sections of the report page.
 
@@ -68,8 +70,8 @@ def sections(
     return found
 
 
-def _example(record: Mapping[str, Any], tokenizer) -> dict[str, Any]:
-    def pieces_of(ids):
+def _example(record: Mapping[str, Any], tokenizer: FullTokenizer | None) -> dict[str, Any]:
+    def pieces_of(ids: Sequence[int]) -> list[str]:
         return tokenizer.convert_ids_to_tokens(ids) if tokenizer else [f" {i}" for i in ids]
 
     positions, true_pieces = record["positions"], pieces_of(record["true_ids"])
@@ -101,7 +103,7 @@ def _example(record: Mapping[str, Any], tokenizer) -> dict[str, Any]:
     )
 
 
-def _joined(pieces, marked):
+def _joined(pieces: Iterable[str], marked: set[int]) -> tuple[str, list[list[Any]]]:
     """Text of pieces, and the spans of those at the marked positions."""
     text, spans = "", []
     for position, piece in enumerate(pieces):

@@ -18,6 +18,7 @@ from albert_tf.report.blocks import Section
 from albert_tf.runs.problems import Problems
 from albert_tf.runs.task import (
     MODEL_INPUTS,
+    DataSet,
     Evaluation,
     Prediction,
     RecordFiles,
@@ -92,7 +93,7 @@ class PretrainingTask(Task):
             if settings.masked_lm_budget:
                 self._make_masker()
 
-    def _make_masker(self):
+    def _make_masker(self) -> None:
         budget = self.settings.masked_lm_budget
         room = self.settings.max_predictions_per_seq
         if budget > room:
@@ -134,13 +135,13 @@ class PretrainingTask(Task):
         """Settings to store with a model, for its later use; JSON values by name."""
         return self.feature_settings
 
-    def fields(self, data_set: RecordFiles) -> RecordFields:
+    def fields(self, data_set: DataSet | RecordFiles) -> RecordFields:
         """Fields of the records of a data set."""
         settings = self.settings
         fields = record_fields(settings.max_seq_length, settings.max_predictions_per_seq)
-        if settings.masked_lm_budget:
-            fields["token_boundary"] = fields["input_ids"]
-        return fields
+        if not settings.masked_lm_budget:
+            return fields
+        return {**fields, "token_boundary": fields["input_ids"]}
 
     def prepare(self, numbers: tf.Tensor, features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Apply dynamic masking to the records of a batch, if it is on."""
@@ -152,21 +153,23 @@ class PretrainingTask(Task):
 
     def loss(self, encoder: AlbertModel, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Build both heads and the sum of their losses."""
-        return heads.pretraining_loss(self.config, encoder, features)
+        return heads.pretraining_loss(self.needed_config, encoder, features)
 
     def outputs(
         self, encoder: AlbertModel, features: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
         """Build both heads for evaluation, or for an exported model; see `heads`."""
         if POSITIONS not in features:
-            return heads.log_probabilities(self.config, encoder)
+            return heads.log_probabilities(self.needed_config, encoder)
         if not self.settings.write_report:
-            return heads.example_sums(self.config, encoder, features)
-        num_best = min(report.NUM_BEST, self.config.vocab_size)
+            return heads.example_sums(self.needed_config, encoder, features)
+        num_best = min(report.NUM_BEST, self.needed_config.vocab_size)
         shown = {name: features[name] for name in ("input_ids", POSITIONS, IDS, ORDER)}
-        return {**heads.example_sums(self.config, encoder, features, num_best), **shown}
+        return {**heads.example_sums(self.needed_config, encoder, features, num_best), **shown}
 
-    def answers(self, examples: range, predictions: Iterable[Prediction]) -> list[dict[str, Any]]:
+    def answers(
+        self, examples: Sequence[int], predictions: Iterable[Prediction]
+    ) -> list[dict[str, Any]]:
         """Sums of each record, by name; the first records have `details` for the report page."""
         answers = {}
         for prediction in predictions:
@@ -177,7 +180,7 @@ class PretrainingTask(Task):
             answers[prediction.number] = answer
         return [answers[number] for number in sorted(answers)]
 
-    def evaluate(self, data_set: RecordFiles, answers: Sequence[dict]) -> Evaluation:
+    def evaluate(self, data_set: RecordFiles, answers: Sequence[dict[str, Any]]) -> Evaluation:
         """Compute accuracies and losses over all records."""
         names = [name for name in answers[0] if name != _DETAILS]
         sums = {name: np.sum([answer[name] for answer in answers]) for name in names}
@@ -191,14 +194,16 @@ class PretrainingTask(Task):
             }
         )
 
-    def report_sections(self, data_set: RecordFiles, answers: Sequence[dict]) -> list[Section]:
+    def report_sections(
+        self, data_set: RecordFiles, answers: Sequence[dict[str, Any]]
+    ) -> list[Section]:
         """Sections of the report page: accuracies, losses, and predictions of some records."""
         details = [answer[_DETAILS] for answer in answers if _DETAILS in answer]
         metrics = self.evaluate(data_set, answers).metrics
         return report.sections(metrics, details[: report.SHOWN_RECORDS], self.tokenizer)
 
 
-def _details(outputs):
+def _details(outputs: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Predictions of a record, as JSON values; unused predictions and padding are left out."""
     used = round(float(outputs[WEIGHTS]))
     length = int(np.max(np.flatnonzero(outputs["input_ids"]), initial=0)) + 1

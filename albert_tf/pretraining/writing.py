@@ -13,7 +13,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Iterable, Iterator
+from typing import BinaryIO, Callable, Iterable, Iterator, Sequence, TypeVar
 
 import numpy as np
 from absl import logging
@@ -33,6 +33,8 @@ from albert_tf.runs import model_files
 from albert_tf.runs.hooks import ReportTimer, Throughput
 from albert_tf.runs.problems import Problems
 from tokenization import FullTokenizer
+
+Item = TypeVar("Item")
 
 _MIN_SEQ_LENGTH = instances.SPECIAL_TOKENS + 2  # one piece in each segment
 
@@ -57,7 +59,7 @@ def make_records(settings: RecordSettings) -> None:
 
 
 @contextlib.contextmanager
-def _only_writer(paths):
+def _only_writer(paths: Sequence[str]) -> Iterator[None]:
     """Hold the locks of the output files.
 
     Raises:
@@ -105,8 +107,8 @@ class Job:
             "dupe_factor": self.settings.dupe_factor,
             "output_files": len(self.output_files),
         }
-        inputs = [self.settings.vocabulary, *self.input_files]
-        return Origin(settings, {path: files.digest(path) for path in inputs})
+        inputs = (self.settings.vocabulary, *self.input_files)
+        return Origin(settings, {path: files.digest(path) for path in inputs if path})
 
 
 def checked_job(settings: RecordSettings) -> Job:
@@ -126,10 +128,13 @@ def checked_job(settings: RecordSettings) -> Job:
             f"{instances.SPECIAL_TOKENS} special tokens: give {_MIN_SEQ_LENGTH} or more"
         )
     problems.raise_all()
+    assert tokenizer is not None
+    assert input_files is not None
+    assert output_files is not None
     return Job(settings, tokenizer, input_files, output_files)
 
 
-def _checked_output_files(settings):
+def _checked_output_files(settings: RecordSettings) -> list[str]:
     """Paths of the record files to write, all of which can be written."""
     if not settings.output_file:
         raise InputError("--output_file is missing: give the record files to write")
@@ -190,7 +195,8 @@ class BlockStore:
     def __init__(self, file: BinaryIO):
         """Make an empty store in an open file."""
         self._file = file
-        self._layout = []  # of each block: offset in the file, and lengths of its arrays
+        # Of each block: offset in the file, and lengths of its arrays.
+        self._layout: list[tuple[int, list[int]]] = []
         self.num_documents = self.num_single_sentences = self.num_pieces = 0
 
     def __len__(self) -> int:
@@ -218,7 +224,7 @@ def _encoded_blocks(job: Job) -> Iterator[EncodedBlock]:
     """Yield the encoded blocks of the text."""
     settings = job.settings
 
-    def encode(block):
+    def encode(block: Sequence[Sequence[str]]) -> EncodedBlock:
         return EncodedBlock.from_text(block, job.tokenizer, settings.do_lower_case)
 
     text = instances.read_blocks(job.input_files, strict=settings.input_file_mode == "r")
@@ -226,7 +232,7 @@ def _encoded_blocks(job: Job) -> Iterator[EncodedBlock]:
     return _with_progress(blocks, "reading text", "pieces", lambda block: len(block.ids))
 
 
-def _log_text(job, store):
+def _log_text(job: Job, store: BlockStore) -> None:
     logging.info(
         "read %d documents with %d pieces from %d files",
         store.num_documents,
@@ -240,7 +246,9 @@ def _log_text(job, store):
         )
 
 
-def _made_records(maker, block, block_number, pass_number) -> list[bytes]:
+def _made_records(
+    maker: InstanceMaker, block: EncodedBlock, block_number: int, pass_number: int
+) -> list[bytes]:
     """Make the serialized records of one pass over a block."""
     return [
         record_files.serialize_example(instance.record(maker.settings))
@@ -248,7 +256,7 @@ def _made_records(maker, block, block_number, pass_number) -> list[bytes]:
     ]
 
 
-def _write(made: Iterable[list[bytes]], writers, num_tasks) -> int:
+def _write(made: Iterable[list[bytes]], writers: Sequence[RecordWriter], num_tasks: int) -> int:
     """Distribute records over the writers in turn, and return their number."""
     count = 0
     in_turn = itertools.cycle(writers)
@@ -259,7 +267,13 @@ def _write(made: Iterable[list[bytes]], writers, num_tasks) -> int:
     return count
 
 
-def _with_progress(items, description, unit, size, total=None):
+def _with_progress(
+    items: Iterable[Item],
+    description: str,
+    unit: str,
+    size: Callable[[Item], int],
+    total: int | None = None,
+) -> Iterator[Item]:
     """Yield items, logging progress and rate."""
     start, count, done = time.time(), 0, 0
     throughput, timer = Throughput(0, start), ReportTimer(start)

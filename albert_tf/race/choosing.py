@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -18,7 +18,7 @@ from albert_tf.records.record_files import serialize_example
 from albert_tf.runs import asking
 from albert_tf.runs.asking import TrainedModel
 from albert_tf.runs.model import model_inputs
-from modeling import AlbertModel
+from modeling import AlbertConfig, AlbertModel
 
 # From features, each of four options, to the scores of the options: float [features, 4].
 Scorer = Callable[[Sequence[Feature]], np.ndarray]
@@ -92,7 +92,7 @@ def choose(
     return sorted(scored, key=lambda option: -option.probability)
 
 
-def _example(question, options, text):
+def _example(question: str, options: Sequence[str], text: str) -> Example:
     """Example of up to four options; the last one fills up the others."""
     filled_up = [*options, *[options[-1]] * len(LETTERS)][: len(LETTERS)]
     return Example("", "", text, question, tuple(filled_up), None)
@@ -104,19 +104,22 @@ def load_scorer(model: TrainedModel) -> Scorer:
     Raises:
       InputError: if the model is damaged, or of another task.
     """
-    return _saved_model_scorer(model) if model.saved_model else _checkpoint_scorer(model)
+    if model.saved_model:
+        return _saved_model_scorer(model.saved_model, model.found_settings)
+    assert model.checkpoint is not None
+    return _checkpoint_scorer(model.config, model.checkpoint)
 
 
-def _saved_model_scorer(model):
-    if "max_qa_length" not in model.found_settings:
+def _saved_model_scorer(path: str, settings: Mapping[str, Any]) -> Scorer:
+    if "max_qa_length" not in settings:
         raise InputError(
-            f"{model.saved_model}: not a model of multiple choice; give one that run_race.py has "
+            f"{path}: not a model of multiple choice; give one that run_race.py has "
             "exported, or leave out --options"
         )
-    length = model.found_settings["max_seq_length"]
-    loaded = asking.load_saved_model(model.saved_model)
+    length = settings["max_seq_length"]
+    loaded = asking.load_saved_model(path)
 
-    def scores(features):
+    def scores(features: Sequence[Feature]) -> np.ndarray:
         records = [serialize_example(feature.record(length)) for feature in features]
         outputs = loaded.signatures["serving_default"](input=tf.constant(records))
         return outputs["logits"].numpy()
@@ -124,14 +127,17 @@ def _saved_model_scorer(model):
     return scores
 
 
-def _checkpoint_scorer(model):
+def _checkpoint_scorer(config: AlbertConfig, checkpoint: str) -> Scorer:
     with tf.Graph().as_default():
         inputs = model_inputs()
-        encoder = AlbertModel(model.config, False, *inputs.values(), compute_padding=False)
+        input_ids, input_mask, segment_ids = inputs.values()
+        encoder = AlbertModel(
+            config, False, input_ids, input_mask, segment_ids, compute_padding=False
+        )
         logits = option_logits(encoder.get_pooled_output())
-        session = asking.restored_session(model.checkpoint)
+        session = asking.restored_session(checkpoint)
 
-    def scores(features):
+    def scores(features: Sequence[Feature]) -> np.ndarray:
         rows = [sequence for feature in features for sequence in feature.sequences]
         values = asking.padded_rows(rows)
         return session.run(logits, {inputs[name]: value for name, value in values.items()})

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator, Sequence
+from typing import Any, Iterator, Sequence
 
 from albert_tf import json_files
 from albert_tf.errors import InputError
@@ -92,7 +92,9 @@ def read_articles(path: str, level: str, needs_answers: bool) -> list[Example]:
       InputError: if a file cannot be read, or an article is not one of RACE; a line for each of the
         first few such articles.
     """
-    examples, places, problems = [], {}, []
+    examples: list[Example] = []
+    places: dict[str, str] = {}
+    problems: list[str] = []
     for place, text in _texts(Path(path)):
         try:
             article = json_files.parse(text, place, _REMEDY)
@@ -113,7 +115,7 @@ def read_articles(path: str, level: str, needs_answers: bool) -> list[Example]:
     return examples
 
 
-def _article_files(folder):
+def _article_files(folder: Path) -> list[Path]:
     """Files of a folder with an article each, in the order of their numbers."""
     found = [path for path in folder.glob("*.txt") if not path.name.startswith(".")]
     return sorted(found, key=lambda path: (len(path.name), path.name))
@@ -136,14 +138,18 @@ def _texts(path: Path) -> Iterator[tuple[str, bytes]]:
         ) from error
 
 
-def _examples(article: JsonObject, article_id: str, level: str, needs_answers: bool):
+def _examples(
+    article: JsonObject, article_id: str, level: str, needs_answers: bool
+) -> list[Example]:
     """Examples of an article, one per question."""
     text, questions = article.text("article"), article.texts("questions")
     if not text.strip():
         raise article.error("the article is empty")
-    options = article.list("options")
+    options = article.array("options")
     has_answers = needs_answers or "answers" in article
-    answers = article.texts("answers") if has_answers else [None] * len(questions)
+    answers: Sequence[str | None] = [None] * len(questions)
+    if has_answers:
+        answers = article.texts("answers")
     if not len(questions) == len(options) == len(answers):
         raise article.error(
             f"{len(questions)} questions, but {len(options)} lists of options and {len(answers)} "
@@ -162,7 +168,7 @@ def _examples(article: JsonObject, article_id: str, level: str, needs_answers: b
     ]
 
 
-def _options(article, number, options):
+def _options(article: JsonObject, number: int, options: Any) -> tuple[str, ...]:
     if not isinstance(options, list) or not all(isinstance(option, str) for option in options):
         raise article.error(f"options[{number}] is {shown(options)}, not a list of strings")
     if len(options) != len(LETTERS):
@@ -170,7 +176,7 @@ def _options(article, number, options):
     return tuple(options)
 
 
-def _label(article, number, answer):
+def _label(article: JsonObject, number: int, answer: str) -> int:
     if answer not in LETTERS:
         raise article.error(f"answers[{number}] is {shown(answer)}, not one of A, B, C, D")
     return LETTERS.index(answer)

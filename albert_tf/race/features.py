@@ -75,7 +75,7 @@ def make_features(
       The feature of each question, in order.
     """
 
-    def ids_of(text):
+    def ids_of(text: str) -> list[int]:
         return tokenizer.ids_of_text(text, do_lower_case)
 
     for article, questions in itertools.groupby(examples, operator.attrgetter("article")):

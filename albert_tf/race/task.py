@@ -65,7 +65,8 @@ class RaceTask(ClassificationTask):
 
     def _data_sets(self, split: str, problems: Problems) -> list[DataSet]:
         """Read a split, "train", "dev" or "test": one data set, or none if there are problems."""
-        settings, examples = self.settings, []
+        settings = self.settings
+        examples: list[Example] = []
         paths = problems.result(find_articles, settings.data_dir, split, settings.levels) or {}
         for level, path in zip(settings.levels, paths.values()):
             with problems.collected():
@@ -116,7 +117,7 @@ class RaceTask(ClassificationTask):
         settings = self.settings
         features = make_features(
             examples.values(),
-            self.tokenizer,
+            self.needed_tokenizer,
             settings.max_seq_length,
             settings.max_qa_length,
             settings.do_lower_case,
@@ -132,7 +133,7 @@ class RaceTask(ClassificationTask):
         """Build the scores of the options; see `option_logits`."""
         return option_logits(pooled_output)
 
-    def evaluate(self, data_set: DataSet, answers: Sequence[dict]) -> Evaluation:
+    def evaluate(self, data_set: DataSet, answers: Sequence[dict[str, Any]]) -> Evaluation:
         """Compute the accuracy of all questions, and of those of each level."""
         labels = [example.label for example in data_set.examples]
         warn_of_one_label(labels, [answer["predictions"] for answer in answers], LETTERS)
@@ -146,7 +147,9 @@ class RaceTask(ClassificationTask):
         """Article of each question, for the report page."""
         return [example.article for example in data_set.examples]
 
-    def predicted_files(self, data_set: DataSet, answers: Sequence[dict]) -> dict[str, str]:
+    def predicted_files(
+        self, data_set: DataSet, answers: Sequence[dict[str, Any]]
+    ) -> dict[str, str]:
         """Contents of the files of the test set, by name.
 
         `test_results.tsv` has a line per question: the probabilities of its four options, the
@@ -155,16 +158,16 @@ class RaceTask(ClassificationTask):
         """
         lines = []
         for example, answer in zip(data_set.examples, answers):
-            probabilities = (str(value) for value in np.float32(answer["probabilities"]))
-            lines.append("\t".join([*probabilities, LETTERS[answer["predictions"]], example.id]))
+            values = np.array(answer["probabilities"], np.float32)
+            lines.append("\t".join([*map(str, values), LETTERS[answer["predictions"]], example.id]))
         contents = {_RESULTS: "\n".join([*lines, ""])}
         if _TEST_ACCURACY in data_set.predicted_names:
-            values = accuracies(data_set.examples, answers)
-            contents[_TEST_ACCURACY] = json.dumps(values, indent=2) + "\n"
+            fractions = accuracies(data_set.examples, answers)
+            contents[_TEST_ACCURACY] = json.dumps(fractions, indent=2) + "\n"
         return contents
 
 
-def accuracies(examples: Sequence[Example], answers: Sequence[dict]) -> dict[str, float]:
+def accuracies(examples: Sequence[Example], answers: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Compute accuracies, fractions from 0 to 1.
 
     Args:

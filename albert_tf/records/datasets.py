@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, Sequence
+from typing import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -89,9 +89,11 @@ def training_dataset(
     first_epoch = skip_before_dealing // num_records
     first_seed = DEFAULT_SEED + (seed - DEFAULT_SEED) * _EPOCHS_BETWEEN_SEEDS
 
-    def one_epoch(number):
+    def one_epoch(number: tf.Tensor) -> tf.data.Dataset:
         seed = first_seed + number
-        files = tf.data.Dataset.from_tensor_slices((paths, np.int64(firsts), np.int64(counts)))
+        files = tf.data.Dataset.from_tensor_slices(
+            (paths, np.array(firsts, np.int64), np.array(counts, np.int64))
+        )
         dataset = files.shuffle(len(paths), seed=seed).interleave(
             lambda path, first, count: tf.data.TFRecordDataset(path).skip(first).take(count),
             cycle_length=files_read_together,
@@ -114,7 +116,7 @@ def training_dataset(
     return read_ahead(dataset)
 
 
-def _dealt_by_length(records, fields, batch_size):
+def _dealt_by_length(records: tf.Tensor, fields: RecordFields, batch_size: int) -> tf.Tensor:
     """Reorder serialized records, [n * batch_size], so that n batches of them have like lengths.
 
     They are dealt in the order of their lengths, to the first batch to the last and back again.
@@ -126,12 +128,12 @@ def _dealt_by_length(records, fields, batch_size):
     return tf.gather(records, tf.reshape(batches, [-1]))
 
 
-def _masks(records, fields):
+def _masks(records: tf.Tensor, fields: RecordFields) -> tf.Tensor:
     """Feature `input_mask` of serialized records."""
     return tf.io.parse_example(records, {"input_mask": fields["input_mask"]})["input_mask"]
 
 
-def _split(batch, size):
+def _split(batch: dict[str, tf.Tensor], size: int) -> tf.data.Dataset:
     """Split a batch into consecutive micro-batches of `size` records."""
     return tf.data.Dataset.from_tensor_slices(batch).batch(size, drop_remainder=True)
 
@@ -182,10 +184,18 @@ def first_batches(
     return read_ahead(dataset)
 
 
-def _batched(dataset, first, fields, batch_size, parallel_calls, prepare, drop_remainder):
+def _batched(
+    dataset: tf.data.Dataset,
+    first: int,
+    fields: RecordFields,
+    batch_size: int,
+    parallel_calls: int | None,
+    prepare: Prepare | None,
+    drop_remainder: bool,
+) -> tf.data.Dataset:
     """Batch and parse a dataset of serialized records, numbered from `first` on."""
 
-    def parse(numbers, serialized):
+    def parse(numbers: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         features = parse_examples(serialized, fields)
         return prepare(numbers, features) if prepare else features
 
@@ -215,14 +225,14 @@ def sorted_dataset(
       or [up to batch_size] for scalar fields.
     """
 
-    def lengths(masks):
+    def lengths(masks: tf.Tensor) -> tf.Tensor:
         return tf.reduce_max(tf.reshape(tf.reduce_sum(masks, axis=-1), [tf.shape(masks)[0], -1]), 1)
 
-    def in_order(numbers, records):
+    def in_order(numbers: tf.Tensor, records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         order = tf.argsort(lengths(_masks(records, fields)), direction="DESCENDING", stable=True)
         return tf.gather(numbers, order), tf.gather(records, order)
 
-    def parse(numbers, records):
+    def parse(numbers: tf.Tensor, records: tf.Tensor) -> dict[str, tf.Tensor]:
         features = parse_examples(records, fields)
         longest = tf.reduce_max(lengths(features["input_mask"]))
         batch = _cut(features, longest)
@@ -234,7 +244,9 @@ def sorted_dataset(
     return read_ahead(dataset.map(parse, num_parallel_calls=_PARALLEL_CALLS))
 
 
-def _cut(features, length, scalar_rank=1):
+def _cut(
+    features: Mapping[str, tf.Tensor], length: tf.Tensor, scalar_rank: int = 1
+) -> dict[str, tf.Tensor]:
     """Cut the last axis of the features to a length, apart from those of scalar fields."""
     return {
         name: value[..., :length] if value.shape.ndims > scalar_rank else value
@@ -270,7 +282,7 @@ def bucketed_dataset(
       or [up to batch_size] for scalar fields.
     """
 
-    def without_padding(number, record):
+    def without_padding(number: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
         features = _with_int32(tf.io.parse_single_example(record, fields))
         length = tf.reduce_max(tf.reduce_sum(features["input_mask"], axis=-1))
         if number_name:
@@ -301,7 +313,7 @@ def parse_examples(serialized: tf.Tensor, fields: RecordFields) -> dict[str, tf.
     return _with_int32(tf.io.parse_example(serialized, fields))
 
 
-def _with_int32(features):
+def _with_int32(features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """Cast int64 features to int32, as accelerators lack int64."""
     return {
         name: tf.cast(value, tf.int32) if value.dtype == tf.int64 else value

@@ -20,9 +20,8 @@ from typing import Any, Iterable, Iterator, Mapping, Sequence
 from absl import logging
 
 from albert_tf import files, json_files, locks
-from albert_tf.bounds import Bounds
 from albert_tf.errors import InputError
-from albert_tf.json_files import FormatError, shown
+from albert_tf.json_files import FormatError, JsonObject, shown
 from albert_tf.records.record_files import (
     RECORD_OVERHEAD,
     RecordFields,
@@ -36,8 +35,6 @@ from albert_tf.records.record_files import (
 _DIGEST_LENGTH = 12
 _FORMAT = 1
 _UNFINISHED = json_files.versioned(_FORMAT, {"unfinished": True})
-_SIZE = Bounds(is_whole=True, lower=0)
-_COUNT = Bounds(is_whole=True, lower=0)
 
 
 @dataclass(frozen=True)
@@ -58,8 +55,10 @@ class Origin:
         text = json.dumps(asdict(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_LENGTH]
 
-    def changes_since(self, earlier: Origin) -> list[str]:
-        """Describe the settings and inputs that differ from an earlier origin."""
+    def changes_since(self, earlier: Origin | None) -> list[str]:
+        """Describe the settings and inputs that differ from an earlier origin, if it is known."""
+        if earlier is None:
+            return ["its origin is unknown"]
         changes = []
         for name in sorted({*self.settings, *earlier.settings}):
             was, now = earlier.settings.get(name), self.settings.get(name)
@@ -141,7 +140,12 @@ def record_writers(paths: Sequence[str], origin: Origin) -> Iterator[list[Record
         _publish(paths, temporaries, writers, origin)
 
 
-def _publish(paths, temporaries, writers, origin):
+def _publish(
+    paths: Sequence[str],
+    temporaries: Sequence[Path],
+    writers: Sequence[RecordWriter],
+    origin: Origin,
+) -> None:
     """Put finished record files and their manifests in place of older ones."""
     with contextlib.ExitStack() as stack:
         for path in sorted(paths):
@@ -169,7 +173,7 @@ def _publish(paths, temporaries, writers, origin):
 
 
 @contextmanager
-def _only_publisher(path):
+def _only_publisher(path: Path) -> Iterator[None]:
     """Exclude other processes from publishing a file, if the file system supports locks."""
     try:
         lock = locks.Lock(path.with_name(f"{path.name}{files.PUBLISHING_SUFFIX}"), waits=True)
@@ -184,7 +188,8 @@ def _only_publisher(path):
         lock.release()
 
 
-def _write(path, manifest):
+def _write(path: str, manifest: Manifest) -> None:
+    assert manifest.origin is not None
     values = {
         "records": manifest.num_records,
         "bytes": manifest.bytes,
@@ -278,10 +283,14 @@ def check_own(path: str) -> None:
       InputError: if it was not.
     """
     if is_foreign(path):
-        raise InputError(
-            f"{path}: no manifest next to it, so it was not written by this program; choose "
-            "another path, or remove the file to rebuild it"
-        )
+        raise _foreign_error(path)
+
+
+def _foreign_error(path: str) -> InputError:
+    return InputError(
+        f"{path}: no manifest next to it, so it was not written by this program; choose another "
+        "path, or remove the file to rebuild it"
+    )
 
 
 def is_made(paths: Sequence[str], origin: Origin) -> bool:
@@ -328,38 +337,38 @@ def checked_manifest(path: str, fields: RecordFields) -> Manifest:
     return manifest
 
 
-def _read_manifest(path):
+def _read_manifest(path: str) -> Manifest | None:
     """Read a manifest; None if its file is unfinished. `FormatError` for another version's."""
     remedy = f"remove it and {path} to rebuild both"
     manifest = json_files.read(manifest_path(path), "the manifest", remedy)
     manifest.check_format(_FORMAT)
     if manifest.values == _UNFINISHED:
         return None
-    inputs = manifest.object("inputs")
+    inputs = manifest.child("inputs")
     origin = Origin(
-        manifest.object("settings").values, {name: inputs.text(name) for name in inputs.values}
+        manifest.child("settings").values, {name: inputs.text(name) for name in inputs.values}
     )
     digest = manifest.text("sampled_digest")
-    size = manifest.number("bytes", _SIZE)
-    num_records = manifest.number("records", Bounds(True, 0, size // RECORD_OVERHEAD))
+    size = manifest.integer("bytes", 0)
+    num_records = manifest.integer("records", 0, size // RECORD_OVERHEAD)
     return Manifest(num_records, size, origin, digest, _lengths_in(manifest))
 
 
-def _lengths_in(manifest):
+def _lengths_in(manifest: JsonObject) -> dict[int, int]:
     """Number of examples of each length, if the manifest tells."""
     if "lengths" not in manifest:
         return {}
-    lengths = manifest.object("lengths")
+    lengths = manifest.child("lengths")
     wrong = [name for name in lengths.values if not re.fullmatch("[0-9]{1,9}", name)]
     if wrong:
         raise lengths.error(f"lengths has {shown(wrong[0])}, which is no length")
-    return {int(name): lengths.number(name, _COUNT) for name in lengths.values}
+    return {int(name): lengths.integer(name, 0) for name in lengths.values}
 
 
-def _manifest_of_foreign_file(path, fields):
+def _manifest_of_foreign_file(path: str, fields: RecordFields | None) -> Manifest:
     """Check the first record of a file without a manifest, and count its records."""
     if fields is None:
-        check_own(path)
+        raise _foreign_error(path)
     num_records = count_records(path)
     check_first_record(path, fields)
     logging.warning(

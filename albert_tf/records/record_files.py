@@ -34,7 +34,7 @@ class RecordWriter:
     def __init__(self, path: str | Path):
         """Open the file."""
         self.num_records = 0
-        self.lengths = collections.Counter()
+        self.lengths: collections.Counter[int] = collections.Counter()
         self._writer = tf.io.TFRecordWriter(str(path))
 
     def write(self, record: bytes) -> None:
@@ -126,7 +126,7 @@ def check_first_record(path: str, fields: RecordFields) -> None:
     _check_record(path, 1, next(read_records(path)), fields)
 
 
-def _check_record(path, number, record, fields):
+def _check_record(path: str, number: int, record: bytes, fields: RecordFields) -> None:
     example = _parsed(path, number, record)
     for name, field in fields.items():
         feature = example.features.feature.get(name)
@@ -150,7 +150,7 @@ def _check_record(path, number, record, fields):
             )
 
 
-def _parsed(path, number, record):
+def _parsed(path: str, number: int, record: bytes) -> tf.train.Example:
     try:
         return tf.train.Example.FromString(record)
     except DecodeError as error:

@@ -32,17 +32,21 @@ def static_input_fns(input_fn: InputFn, batch_size: int, lengths: Sequence[int])
       Input functions of datasets with the static shape [batch_size, ..., length] and the feature
       `IS_FILLER`, int32 [batch_size].
     """
-    return [lambda length=length: _of_length(input_fn(), batch_size, length) for length in lengths]
+
+    def of_length(length: int) -> InputFn:
+        return lambda: _of_length(input_fn(), batch_size, length)
+
+    return [of_length(length) for length in lengths]
 
 
 @without_autograph
-def _of_length(dataset, batch_size, length):
+def _of_length(dataset: tf.data.Dataset, batch_size: int, length: int) -> tf.data.Dataset:
     """Select the batches of one length, and fill them to the same size."""
 
-    def is_of_length(features):
+    def is_of_length(features: Mapping[str, tf.Tensor]) -> tf.Tensor:
         return tf.equal(tf.shape(features["input_ids"])[-1], length)
 
-    def filled_up(features):
+    def filled_up(features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         rows = tf.shape(features["input_ids"])[0]
         filled = {
             name: tf.concat([value, tf.repeat(value[-1:], batch_size - rows, axis=0)], axis=0)

@@ -11,11 +11,14 @@ import pickle
 import queue
 import signal
 import threading
-from multiprocessing.pool import ExceptionWithTraceback
-from typing import Callable, Iterable, Iterator, TypeVar
+from multiprocessing.pool import ExceptionWithTraceback  # type: ignore[attr-defined]
+from typing import TYPE_CHECKING, Any, Callable, Generic, Iterable, Iterator, TypeVar
 
 from albert_tf import stopping
 from albert_tf.errors import InputError
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 _TASKS_PER_WORKER = 2  # waiting, running, or with a result not taken yet
 _STOP_CHECK_SECONDS = 0.1
@@ -43,7 +46,8 @@ def ordered_map(
     if num_workers == 1:
         yield from map(function, tasks)
         return
-    workers, pending = [], collections.deque()
+    workers: list[_Worker[Task, Result]] = []
+    pending: collections.deque[_Worker[Task, Result]] = collections.deque()
     try:
         for number, task in enumerate(tasks):
             with stopping.deferred():
@@ -62,14 +66,14 @@ def ordered_map(
                 worker.end()
 
 
-class _Worker:
+class _Worker(Generic[Task, Result]):
     """Worker process with a pipe of its own.
 
     One that is killed in the middle of a message breaks its own pipe, and the wait for it ends. The
     queues of `concurrent.futures`, which its processes share, would be left with half a message.
     """
 
-    def __init__(self, function):
+    def __init__(self, function: Callable[[Task], Result]):
         context = multiprocessing.get_context("fork")
         self._connection, its_connection = context.Pipe()
         arguments = (function, its_connection, self._connection)
@@ -78,17 +82,17 @@ class _Worker:
             self._process.start()
         its_connection.close()
 
-    def send(self, task):
+    def send(self, task: Task) -> None:
         """Give a task to the worker, which reads it at once, whatever it is doing."""
         with _named_if_killed():
             self._connection.send(task)
 
-    def result(self):
+    def result(self) -> Result:
         """Wait for the result of the earliest task without one, or raise the task's exception.
 
         `Stopped` is raised between two looks if a signal has arrived.
         """
-        answer = None
+        answer: tuple[Result, BaseException | None] | None = None
         while answer is None:
             with _named_if_killed(), stopping.deferred():
                 if self._connection.poll(_STOP_CHECK_SECONDS):
@@ -98,7 +102,7 @@ class _Worker:
             raise error
         return result
 
-    def end(self):
+    def end(self) -> None:
         """End the process, in the middle of a task too."""
         self._process.kill()  # a process that has just been forked loses SIGTERM
         self._process.join()
@@ -107,7 +111,7 @@ class _Worker:
 
 
 @contextlib.contextmanager
-def _named_if_killed():
+def _named_if_killed() -> Iterator[None]:
     try:
         yield
     except (EOFError, OSError) as error:
@@ -118,7 +122,7 @@ def _named_if_killed():
 
 
 @contextlib.contextmanager
-def _without_collection():
+def _without_collection() -> Iterator[None]:
     """Keep garbage that a process forked within would otherwise collect, until it freezes it.
 
     The end of a session in a fork would wait for threads that only the parent has.
@@ -132,13 +136,15 @@ def _without_collection():
             gc.enable()
 
 
-def _work(function, connection, parents_connection):
+def _work(
+    function: Callable[[Any], Any], connection: Connection, parents_connection: Connection
+) -> None:
     """Carry out tasks in a worker process, until the parent ends it or ends itself."""
     gc.freeze()
     gc.enable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     parents_connection.close()  # its end must be the parent's end
-    tasks = queue.SimpleQueue()
+    tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(connection, tasks), daemon=True).start()
     while True:
         try:
@@ -149,7 +155,7 @@ def _work(function, connection, parents_connection):
             connection.send_bytes(message)
 
 
-def _read(connection, tasks):
+def _read(connection: Connection, tasks: queue.SimpleQueue[Any]) -> None:
     """Thread: read tasks ahead, so that the parent never waits to send one, up to its end."""
     while True:
         try:

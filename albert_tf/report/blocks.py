@@ -18,11 +18,12 @@ TRUE_SPAN, MASKED_SPAN = "true", "masked"
 
 EXAMPLES_BYTES = 8_000_000  # of a list of examples; a page with two lists stays under 20 MB
 
-_EMPTY = (None, "", (), [])  # left out of an example
+_EMPTY: tuple[object, ...] = (None, "", (), [])  # left out of an example
 
 Cell = Union[str, float, int, None]
 
 
+@dataclass(frozen=True)
 class Block:
     """Base class of blocks; each is a dataclass of JSON values."""
 
@@ -219,7 +220,9 @@ def fitting_examples(
       most_bytes: size of the list as JSON.
       **options: further fields of `Examples`.
     """
-    kept, passages, size = [], {}, 0
+    kept: list[dict[str, Any]] = []
+    passages: dict[str, int] = {}
+    size = 0
     for item in items:
         passage = item["passage"]
         size += _size({**item, "passage": 0})
@@ -235,7 +238,7 @@ def fitting_examples(
     return Examples(caption, kept, list(passages), len(items), states, **options)
 
 
-def _size(value):
+def _size(value: Any) -> int:
     """Size of a JSON value in a page, in bytes; `<`, `>`, `&` and `'` take six each."""
     text = json.dumps(value, ensure_ascii=False)
     return len(text.encode()) + 5 * sum(map(text.count, "<>&'"))

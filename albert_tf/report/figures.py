@@ -12,14 +12,18 @@ import logging as python_logging
 import math
 import re
 import warnings
-from typing import Any, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Mapping, Sequence
 from xml.sax.saxutils import quoteattr
 
 import matplotlib
 import numpy as np
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 from matplotlib.ticker import MaxNLocator
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 python_logging.getLogger("matplotlib").setLevel(python_logging.ERROR)
 
@@ -31,7 +35,7 @@ _VARIABLES = {
     _GRID: "var(--line)",
     **{colour: f"var(--series-{number})" for number, colour in enumerate(_SERIES, 1)},
 }
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a dollar sign is a dollar sign
     "font.family": ["sans-serif"],
@@ -49,13 +53,13 @@ _STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "legend.frameon": False,
-    "axes.prop_cycle": matplotlib.cycler(color=_SERIES),
+    "axes.prop_cycle": cycler(color=_SERIES),
 }
 _WIDTH, _HEIGHT = 7.0, 3.0  # inches
 _MOST_POINTS = 1000  # of a line or a scatter plot
 _AXIS_CHARACTERS = 84  # of the names of all groups of bars together
 _LONGEST_NAME = 30  # characters
-_OUTSIDE = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
+_OUTSIDE: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
 
 
 def draw(block: Mapping[str, Any]) -> str:
@@ -76,7 +80,7 @@ def draw(block: Mapping[str, Any]) -> str:
         return _as_svg(figure, block["caption"])
 
 
-def _bars(axes, block):
+def _bars(axes: Axes, block: Mapping[str, Any]) -> None:
     groups, series = block["groups"], block["series"]
     width = 0.8 / len(series)
     for number, (name, heights) in enumerate(series.items()):
@@ -96,12 +100,12 @@ def _bars(axes, block):
     _add_legend(axes, len(series))
 
 
-def _lines(axes, block):
+def _lines(axes: Axes, block: Mapping[str, Any]) -> None:
     for name, points in block["series"].items():
         x, y = zip(*_thinned(points)) if points else ((), ())
         axes.plot(x, y, label=name, marker="o" if block["has_dots"] else None, markersize=4)
     for name, (x, y) in block["marked"].items():
-        ring = {"markersize": 11, "markerfacecolor": "none", "markeredgewidth": 1.5}
+        ring: dict[str, Any] = {"markersize": 11, "markerfacecolor": "none", "markeredgewidth": 1.5}
         axes.plot([x], [y], "o", color=_INK, label=name, **ring)
     if block["has_diagonal"]:
         axes.plot([0, 1], [0, 1], "--", color=_INK, linewidth=1, label="as good as it says")
@@ -113,7 +117,7 @@ def _lines(axes, block):
     _add_legend(axes, len(block["series"]) + len(block["marked"]) + len(block["vertical"]))
 
 
-def _histogram(axes, block):
+def _histogram(axes: Axes, block: Mapping[str, Any]) -> None:
     for name, counts in block["series"].items():
         edges = block["start"] + block["step"] * np.arange(len(counts) + 1)
         axes.stairs(counts, edges, label=name, fill=len(block["series"]) == 1, linewidth=1.5)
@@ -124,7 +128,7 @@ def _histogram(axes, block):
     _add_legend(axes, len(block["series"]) + len(block["vertical"]))
 
 
-def _scatter(axes, block):
+def _scatter(axes: Axes, block: Mapping[str, Any]) -> None:
     x, y = zip(*_thinned(block["points"]))
     low, high = min(*x, *y), max(*x, *y)
     axes.plot([low, high], [low, high], "--", color=_INK, linewidth=1, label="predicted = true")
@@ -137,27 +141,27 @@ def _scatter(axes, block):
 _CHARTS = {"bars": _bars, "lines": _lines, "histogram": _histogram, "scatter": _scatter}
 
 
-def _add_vertical_lines(axes, lines):
+def _add_vertical_lines(axes: Axes, lines: Mapping[str, float]) -> None:
     for name, x in lines.items():
         axes.axvline(x, color=_INK, linestyle="--", linewidth=1, label=name)
 
 
-def _add_legend(axes, count):
+def _add_legend(axes: Axes, count: int) -> None:
     if count > 1:
         axes.legend(ncols=4, **_OUTSIDE)
 
 
-def _thinned(points: Sequence) -> Sequence:
+def _thinned(points: Sequence[Any]) -> Sequence[Any]:
     """At most `_MOST_POINTS` points, evenly spread; the last stays."""
     step = math.ceil(len(points) / _MOST_POINTS)
     return points[::-1][::step][::-1] if step > 1 else points
 
 
-def _shortened(name, room):
+def _shortened(name: str, room: int) -> str:
     return name if len(name) <= room else f"{name[: room - 1]}…"
 
 
-def _as_svg(figure, caption):
+def _as_svg(figure: Figure, caption: str) -> str:
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     FigureCanvasSVG(figure).print_svg(buffer, metadata=nothing)

@@ -12,6 +12,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from albert_tf.report import figures
+from albert_tf.report.blocks import Cell
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -50,22 +51,22 @@ def render(title: str, subtitle: str, sections: Sequence[Mapping[str, Any]]) -> 
     )
 
 
-def _chart(block):
+def _chart(block: Mapping[str, Any]) -> Markup:
     return Markup(figures.draw(block))
 
 
-def _data(block):
+def _data(block: Mapping[str, Any]) -> Markup:
     """JSON of a list of examples, for a script element."""
     return htmlsafe_json_dumps(block, ensure_ascii=False, separators=(",", ":"))
 
 
-def _number(value):
+def _number(value: Cell) -> str:
     """Text of a table's cell."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return "" if value is None else str(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
 
 
-def _shade(count, row):
+def _shade(count: int, row: Sequence[int]) -> int:
     """Share of a row's examples, in percent, to shade a cell of a matrix by."""
     return round(100 * count / max(sum(row), 1))

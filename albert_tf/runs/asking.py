@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging as python_logging
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from absl import logging
 import tokenization
 from albert_tf.errors import InputError
 from albert_tf.runs import calibration, checkpoints, model_files, model_folder, serving
-from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT
+from albert_tf.runs.model_folder import BEST_CHECKPOINT
 from modeling import AlbertConfig
 
 _EXPORT_AGAIN = "export the model again with --export_dir"
@@ -42,7 +43,7 @@ class TrainedModel:
     found_settings: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
-    def arguments(self, function: Callable) -> dict[str, Any]:
+    def arguments(self, function: Callable[..., Any]) -> dict[str, Any]:
         """The settings that are keyword-only arguments of a function, by name."""
         parameters = inspect.signature(function).parameters.values()
         names = [p.name for p in parameters if p.kind == p.KEYWORD_ONLY]
@@ -68,13 +69,15 @@ def load(
     Raises:
       InputError: if files are missing or do not belong together.
     """
-    saved_model, checkpoint = serving.find_saved_model(path), None
+    saved_model = serving.find_saved_model(path)
+    checkpoint: str | None = None
+    remedy: str | None = None
+    found: dict[str, Any] = {}
     if saved_model:
         beside, remedy = str(Path(saved_model) / serving.ASSETS / BEST_CHECKPOINT), _EXPORT_AGAIN
-        found = {}
     else:
-        beside, remedy = checkpoints.find_checkpoint(path), None
-        checkpoint, found = beside, calibration.read(beside)
+        beside = checkpoint = checkpoints.find_checkpoint(path)
+        found = calibration.read(checkpoint)
     folder = Path(beside).parent
     found = {**found, **model_folder.read_settings(folder, settings_class, remedy)}
     config_file, spm_model_file = model_files.beside_checkpoint(
@@ -96,7 +99,7 @@ def load(
 def load_saved_model(path: str) -> Any:
     """Load an exported model; the log does not tell that an Estimator's has no fingerprint."""
 
-    def is_other(record):
+    def is_other(record: python_logging.LogRecord) -> bool:
         # "Fingerprint not found.", and that the metric of path and fingerprint is not logged.
         return not record.getMessage().endswith("Saved model loading will continue.")
 
@@ -123,7 +126,7 @@ def restored_session(checkpoint: str) -> tf.Session:
     return session
 
 
-def padded_rows(rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> dict[str, np.ndarray]:
+def padded_rows(rows: Sequence[tuple[list[int], list[int]]]) -> dict[str, np.ndarray]:
     """Pad input ids and segment ids to the longest row: int32 [B, S] by name of the input."""
     length = max(len(input_ids) for input_ids, _ in rows)
     padded = [tokenization.padded_inputs(*row, length) for row in rows]

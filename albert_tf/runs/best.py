@@ -16,7 +16,7 @@ from absl import logging
 
 from albert_tf.errors import InputError
 from albert_tf.runs import checkpoint_files
-from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT
+from albert_tf.runs.model_folder import BEST_CHECKPOINT
 
 RESULTS_FILE = "eval_results.json"
 FORMAT = 1  # of the file

@@ -50,7 +50,7 @@ def read(checkpoint: str, output_dir: str | None = None) -> dict[str, float]:
     return {}
 
 
-def _read_file(path):
+def _read_file(path: Path) -> dict[str, Any]:
     """Contents of a file; empty if it is not there or has other contents."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))

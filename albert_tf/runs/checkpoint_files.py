@@ -12,7 +12,7 @@ import math
 import re
 import shutil
 from pathlib import Path
-from typing import Sequence
+from typing import Iterable, Sequence
 
 import tensorflow.compat.v1 as tf
 from absl import logging
@@ -24,7 +24,7 @@ STATE_FILE = "checkpoint"
 FILE_SUFFIX = r"\.(index|meta|data-\d{5}-of-\d{5})$"
 # Errors of TensorFlow's reader on damaged files.
 READER_ERRORS = (tf.errors.OpError, ValueError, TypeError, RuntimeError, IndexError)
-_SHARD = re.compile(r"\.data-\d{5}-of-(\d{5})$")
+_SHARD = re.compile(r"\.data-\d{5}-of-\d{5}$")
 _ONLY_TO_RESUME = ".only-to-resume"  # suffix of the file that marks such a checkpoint
 _ORPHAN = re.compile(rf"(model\.ckpt-\d+)({re.escape(_ONLY_TO_RESUME)}|\.meta|\.data-.+)$")
 # Temporary files of TensorFlow, `save` and `keep_as_best`.
@@ -52,7 +52,7 @@ def problem(prefix: str) -> str | None:
     shards = sorted(p for p in _files_of(prefix, ".data-*") if _SHARD.search(p.name))
     if not shards:
         return f"{prefix}.data-* is missing"
-    if len(shards) != int(_SHARD.search(shards[0].name).group(1)):
+    if len(shards) != int(shards[0].name.rpartition("-")[2]):
         return f"some of {prefix}.data-* are missing"
     try:
         reader = tf.train.load_checkpoint(prefix)
@@ -79,21 +79,24 @@ def incomplete_checkpoints(directory: str) -> dict[str, str]:
     return {prefix: reason for prefix, reason in reasons.items() if reason}
 
 
-def _trained_checkpoints(directory):
+def _trained_checkpoints(directory: str) -> list[str]:
     steps = {step_of(path.name[: -len(".index")]) for path in _matching(directory, "*.index")}
-    return [str(Path(directory) / f"model.ckpt-{step}") for step in sorted(steps - {None})]
+    return [
+        str(Path(directory) / f"model.ckpt-{step}")
+        for step in sorted(s for s in steps if s is not None)
+    ]
 
 
 @functools.lru_cache(maxsize=None)
-def _warn_once(message):
+def _warn_once(message: str) -> None:
     logging.warning("%s", message)
 
 
-def _matching(directory, pattern):
+def _matching(directory: str, pattern: str) -> list[Path]:
     return list(Path(directory).glob(f"model.ckpt-{pattern}"))
 
 
-def _files_of(prefix, suffix=".*"):
+def _files_of(prefix: str, suffix: str = ".*") -> list[Path]:
     """Files of a checkpoint."""
     name = Path(prefix).name
     return [path for path in Path(prefix).parent.glob(name + suffix) if ".tmp" not in path.name]
@@ -150,7 +153,7 @@ def add_missing_meta_graphs(directory: str, meta_graph: bytes) -> None:
                 temporary.write_bytes(meta_graph)
 
 
-def _index_last(paths):
+def _index_last(paths: Iterable[Path]) -> list[Path]:
     return sorted(paths, key=lambda path: (path.suffix == ".index", path.name))
 
 
@@ -190,7 +193,7 @@ def write_state(directory: str, prefixes: Sequence[str]) -> None:
     files.write_text(Path(directory) / STATE_FILE, _state_text(prefixes))
 
 
-def _state_text(prefixes):
+def _state_text(prefixes: Sequence[str]) -> str:
     names = [Path(prefix).name for prefix in prefixes]
     lines = [f'model_checkpoint_path: "{names[-1]}"']
     lines += [f'all_model_checkpoint_paths: "{name}"' for name in names]
@@ -219,7 +222,7 @@ def correct_state(directory: str, prefixes: Sequence[str]) -> None:
         path.unlink()
 
 
-def _named_in_state(path):
+def _named_in_state(path: Path) -> str | None:
     """Latest checkpoint in a file `checkpoint`: file name, or path if it is elsewhere.
 
     Empty if TensorFlow cannot read the file; None if it and so the checkpoint do not exist.

@@ -54,7 +54,7 @@ def find_checkpoint(path: str) -> str:
     return prefix
 
 
-def _named_checkpoint(directory):
+def _named_checkpoint(directory: str) -> str | None:
     """Checkpoint of another program, which only the file `checkpoint` in its directory names."""
     try:
         return tf.train.latest_checkpoint(directory)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import json
 from dataclasses import dataclass, field
-from typing import Any, Callable, Counter, Iterator, Sequence
+from typing import Any, Callable, Counter, Iterator, Mapping, Sequence
 
 from absl import logging
 from tqdm import tqdm
@@ -55,7 +55,7 @@ def convert(
     belong_together = None if is_cut_anywhere else task.belong_together
     spans = list(chunk_spans(examples, belong_together, _CHUNK))
     num_workers = min(num_workers or distributed.own_cores(), max(1, len(spans)))
-    skipped = collections.defaultdict(list)
+    skipped: collections.defaultdict[str, list[str]] = collections.defaultdict(list)
     chunks = ordered_map(
         lambda span: _converted(task, data_set, {number: examples[number] for number in span}),
         spans,
@@ -89,7 +89,7 @@ def chunk_spans(
         start = end
 
 
-def _converted(task, data_set, examples):
+def _converted(task: Task, data_set: DataSet, examples: Mapping[int, Any]) -> Chunk:
     """Convert a chunk, in a worker process."""
     chunk = Chunk()
     for record in task.records(data_set, examples):

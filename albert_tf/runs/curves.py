@@ -18,7 +18,7 @@ def read(directory: Path) -> dict[int, dict[str, float]]:
 
     Events of a killed process may end in the middle of a record.
     """
-    curve = {}
+    curve: dict[int, dict[str, float]] = {}
     for path in sorted(directory.glob("events.out.tfevents.*")):
         try:
             for event in tf.train.summary_iterator(str(path)):
@@ -54,7 +54,7 @@ def write(directory: Path, curve: Curve) -> None:
             write_summary(str(directory), step, dict(curve[step]))
 
 
-def _are_equal(values, others):
+def _are_equal(values: Mapping[str, float] | None, others: Mapping[str, float] | None) -> bool:
     if values is None or others is None or values.keys() != others.keys():
         return False
     return all(
@@ -63,7 +63,7 @@ def _are_equal(values, others):
     )
 
 
-def _hide_from(directory, step):
+def _hide_from(directory: Path, step: int) -> None:
     """Make TensorBoard drop the events from a step on, as for a restarted program."""
     with tf.Graph().as_default():  # the writer cannot be created in eager mode
         writer = tf.summary.FileWriterCache.get(str(directory))

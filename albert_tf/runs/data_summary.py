@@ -22,12 +22,12 @@ def summaries(setup: Setup) -> list[dict[str, Any]]:
     return [{"use": use, **_summary(setup, shard)} for use, shard in uses]
 
 
-def _summary(setup, shard: ExampleShard | FileShard):
+def _summary(setup: Setup, shard: ExampleShard | FileShard) -> dict[str, Any]:
     gathered = distributed.gather({str(length): n for length, n in shard.lengths.items()})
-    lengths = collections.Counter()
+    lengths: collections.Counter[int] = collections.Counter()
     for own in gathered:
         lengths.update({int(length): count for length, count in own.items()})
-    summary = {}
+    summary: dict[str, Any] = {}
     if lengths:
         histogram = binned(lengths, setup.settings.max_seq_length)
         summary = {"lengths": {**histogram, "fate": setup.task.fate_of_long_examples}}

@@ -13,7 +13,7 @@ import dataclasses
 import resource
 import time
 from pathlib import Path
-from typing import Any, Callable, Iterator, Sequence
+from typing import Any, Callable, Iterable, Iterator, Sequence, TypeVar
 
 import tensorflow.compat.v1 as tf
 from absl import logging
@@ -30,6 +30,8 @@ from albert_tf.runs.task import DataSet, RecordFiles, Task
 
 # Trains, evaluates and predicts with a predictor and further session hooks of training.
 Work = Callable[[Setup, Predictor, Sequence[tf.train.SessionRunHook]], Any]
+
+AnyDataSet = TypeVar("AnyDataSet", bound="DataSet | RecordFiles")
 
 _MOST_STEPS = 6  # the first of which builds the graph, and is not counted
 _MOST_TRAIN_EXAMPLES = 2000  # enough to tell how long they are
@@ -64,9 +66,10 @@ def run(task_class: type[Task], settings: RunSettings, work: Work) -> None:
         distributed.wait_for_all()
 
 
-def _plan(setup, work):
+def _plan(setup: Setup, work: Work) -> Plan:
     """Try the run, and plan it by what has been measured."""
-    own, directory = None, setup.settings.output_dir
+    own: str | None = None
+    directory = setup.output_dir
     if distributed.is_chief():
         own = checkpoints.own_checkpoint(directory, setup.settings.do_train)
     with files.temporary_directory(Path(directory) / "dry_run") as temporary:
@@ -133,11 +136,11 @@ def _small_setup(setup: Setup, directory: str, checkpoint: str | None) -> Setup:
     task.test_sets = [_predicted_part(data_set, results_dir) for data_set in task.test_sets]
     if isinstance(task.train_set, DataSet):
         task.train_set = _part(task.train_set, _MOST_TRAIN_EXAMPLES, directory)
-    counts = {}
+    counts: dict[str, int] = {}
     for shard in setup.shards:
         counts.update(shard.counts if isinstance(shard, FileShard) else {})
 
-    def opened(data_sets):
+    def opened(data_sets: Iterable[DataSet | RecordFiles]) -> list[ExampleShard | FileShard]:
         return [open_shard(task, data_set, counts) for data_set in data_sets]
 
     return dataclasses.replace(
@@ -148,18 +151,18 @@ def _small_setup(setup: Setup, directory: str, checkpoint: str | None) -> Setup:
         schedule=dataclasses.replace(
             setup.schedule, steps=steps, warmup_steps=min(steps, setup.schedule.warmup_steps)
         ),
-        train_shards=opened([task.train_set] if setup.train_shards else []),
+        train_shards=opened([task.train_set] if task.train_set else []),
         eval_shards=opened(task.eval_sets),
         test_shards=opened(task.test_sets),
     )
 
 
-def _predicted_part(data_set, directory):
+def _predicted_part(data_set: AnyDataSet, directory: str) -> AnyDataSet:
     most = _PREDICTED_BATCHES * data_set.batch_size * distributed.size()
     return _part(data_set, max(most, _LEAST_PREDICTED), directory)
 
 
-def _part(data_set: DataSet | RecordFiles, most: int, directory: str) -> DataSet | RecordFiles:
+def _part(data_set: AnyDataSet, most: int, directory: str) -> AnyDataSet:
     """At most so many examples of a data set, whose files go to a directory."""
     part = copy.copy(data_set)
     part.limit(most)
@@ -175,7 +178,7 @@ def _seconds_to_prepare(shard: ExampleShard | FileShard) -> float:
     return time.time() - start
 
 
-def _num_records(shard):
+def _num_records(shard: ExampleShard | FileShard) -> int:
     """Number of records of this process's shard."""
     return shard.num_records if isinstance(shard, ExampleShard) else len(shard.examples)
 
@@ -207,10 +210,12 @@ class _StepTimer(tf.train.SessionRunHook):
         self._runs = 0
         self._start = time.time()
 
-    def begin(self):
+    def begin(self) -> None:
         self._start = time.time()
 
-    def after_run(self, run_context, run_values):
+    def after_run(
+        self, run_context: tf.train.SessionRunContext, run_values: tf.train.SessionRunValues
+    ) -> None:
         self._runs += 1
         if self._runs % self._runs_per_step == 0:
             now = time.time()
@@ -229,7 +234,7 @@ class _TimedPredictor(Predictor):
         super().__init__(setup)
         self.seconds: dict[ExampleShard | FileShard, float] = {}
 
-    def answers(self, checkpoint, shard):
+    def answers(self, checkpoint: str, shard: ExampleShard | FileShard) -> list[Any]:
         super().answers(checkpoint, shard)
         start = time.time()
         answers = super().answers(checkpoint, shard)

@@ -13,7 +13,8 @@ from albert_tf.devices import distributed
 from albert_tf.records import manifests
 from albert_tf.records.manifests import Origin
 from albert_tf.runs import calibration, checkpoint_files, checkpoints, reporting
-from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT, step_of
+from albert_tf.runs.checkpoint_files import step_of
+from albert_tf.runs.model_folder import BEST_CHECKPOINT
 from albert_tf.runs.prediction import Predictor
 from albert_tf.runs.results import Results
 from albert_tf.runs.setup import Setup
@@ -32,7 +33,7 @@ class Evaluator:
         """Read the results of earlier runs."""
         self._setup = setup
         self._predictor = predictor
-        self._directory = setup.settings.output_dir
+        self._directory = setup.output_dir
         self._results: Results | None = None
         self._is_resumed = True  # until the checkpoints found at the start have been listed
         if setup.eval_shards and distributed.is_chief():
@@ -96,54 +97,59 @@ class Evaluator:
         """Best metric and its checkpoint, for the last line of the log; empty if there is none."""
         return self._results.summary() if self._results else ""
 
-    def _single_checkpoint(self):
+    def _single_checkpoint(self) -> str:
         """Checkpoint to evaluate if the run does not train."""
         own = checkpoints.own_checkpoint(self._directory, do_train=False)
-        return own or self._setup.init_checkpoint
+        checkpoint = own or self._setup.init_checkpoint
+        assert checkpoint is not None  # `startup.check` has found one
+        return checkpoint
 
-    def _evaluate_pending(self):
+    def _evaluate_pending(self) -> None:
         """Evaluate the checkpoints that have no results yet, by step."""
         if not self._setup.eval_shards:
             return
-        pending = self._pending() if self._results else []
+        pending = self._pending(self._results) if self._results else []
         self._is_resumed = False
         for checkpoint in distributed.broadcast(pending):
             evaluation = self._evaluation(checkpoint)
             if self._results:
                 self._results.add(checkpoint, evaluation, keep_best=self._setup.settings.do_train)
 
-    def _pending(self):
-        candidates = [self._single_checkpoint()]
+    def _pending(self, results: Results) -> list[str]:
         if self._setup.settings.do_train:
-            candidates = self._trained_checkpoints()
+            candidates = self._trained_checkpoints(results)
+        else:
+            candidates = [self._single_checkpoint()]
         if self._is_resumed:
-            for checkpoint in filter(self._results.has, candidates):
+            for checkpoint in filter(results.has, candidates):
                 logging.info("%s: already evaluated", checkpoint)
-        return [checkpoint for checkpoint in candidates if not self._results.has(checkpoint)]
+        return [checkpoint for checkpoint in candidates if not results.has(checkpoint)]
 
-    def _trained_checkpoints(self):
+    def _trained_checkpoints(self, results: Results) -> list[str]:
         """Checkpoints of the training, by step; among them the best, if it is kept as a copy only.
 
         That copy has no results if they are on other data.
         """
         saved = checkpoint_files.saved_checkpoints(self._directory)
         for checkpoint in saved[-1:]:
-            if step_of(checkpoint) >= self._setup.schedule.steps:
+            if (step_of(checkpoint) or 0) >= self._setup.schedule.steps:
                 checkpoint_files.count_as_saved(checkpoint)
         saved = [c for c in saved if not checkpoint_files.is_only_to_resume(c)]
         best = str(Path(self._directory) / BEST_CHECKPOINT)
-        if not self._results.knows_best or checkpoint_files.problem(best):
+        if not results.knows_best or checkpoint_files.problem(best):
             return saved
         digest = checkpoint_files.digest(best)
         if digest in map(checkpoint_files.digest, saved):
             return saved
-        step = step_of(self._results.name_of(best))
-        return sorted([best, *saved], key=lambda c: step if c == best else step_of(c))
+        return sorted([best, *saved], key=lambda c: step_of(results.name_of(c)) or 0)
 
-    def _evaluation(self, checkpoint):
+    def _evaluation(self, checkpoint: str) -> Evaluation:
         """Metrics and files of a checkpoint on all evaluation sets; empty on ranks other than 0."""
-        task, metrics, kept_files, found = self._setup.task, {}, {}, {}
-        sections = []
+        task = self._setup.task
+        metrics: dict[str, float] = {}
+        kept_files: dict[str, Any] = {}
+        found: dict[str, float] = {}
+        sections: list[dict[str, Any]] = []
         for shard in self._setup.eval_shards:
             answers = self._predictor.answers(checkpoint, shard)
             if distributed.is_chief():
@@ -157,7 +163,7 @@ class Evaluator:
             kept_files[reporting.SECTIONS_FILE] = reporting.as_file(sections)
         return Evaluation(metrics, kept_files, found)
 
-    def _tidy(self):
+    def _tidy(self) -> None:
         """Remove old checkpoints. None is removed before it has been evaluated."""
         if not distributed.is_chief():
             return
@@ -174,7 +180,7 @@ class Evaluator:
             checkpoint_files.remove(checkpoint)
 
 
-def _evaluated_on(setup) -> dict[str, Any]:
+def _evaluated_on(setup: Setup) -> dict[str, Any]:
     """Inputs and settings that the results depend on, apart from the checkpoint."""
     inputs = {}
     for shard in setup.eval_shards:
@@ -207,11 +213,11 @@ class PredictedFiles:
         self._names = shard.data_set.predicted_names
 
     @property
-    def _manifest_of(self):
+    def _manifest_of(self) -> str:
         return str(self._directory / self._names[0])
 
     @functools.cached_property
-    def _origin(self):
+    def _origin(self) -> Origin:
         index = f"{self._checkpoint}.index"
         return Origin(
             {**self._task.feature_settings, **self._task.answer_settings},

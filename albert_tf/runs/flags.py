@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from absl import flags
 
@@ -35,20 +35,20 @@ class _Unreadable:
     text: str
 
 
-class _Parser(flags.ArgumentParser):
+class _Parser(flags.ArgumentParser):  # type: ignore[type-arg]  # generic in absl 2 only
     """Parser that returns `_Unreadable` instead of raising."""
 
-    def __init__(self, parser, syntactic_help):
+    def __init__(self, parser: flags.ArgumentParser[Any], syntactic_help: str):
         self._parser = parser
         self.syntactic_help = syntactic_help
 
-    def parse(self, argument):
+    def parse(self, argument: Any) -> Any:
         try:
             return self._parser.parse(argument)
         except (ValueError, TypeError):
             return _Unreadable(str(argument))
 
-    def flag_type(self):
+    def flag_type(self) -> str:
         return self._parser.flag_type()
 
 

@@ -36,7 +36,8 @@ class Throughput(Generic[Count]):
 
     def __init__(self, count: Count, now: float):
         """Start counting at `count`; times are in seconds."""
-        self._start = self._last = (count, now)
+        self._start: tuple[Count, float] = (count, now)
+        self._last: tuple[Count, float] = (count, now)
 
     def since_last(self, count: Count, now: float) -> Count:
         """Rate since the last call."""
@@ -46,9 +47,8 @@ class Throughput(Generic[Count]):
 
     def leave_out(self, seconds: float) -> None:
         """Leave out a pause since the last call."""
-        self._start, self._last = (
-            (count, time + seconds) for count, time in (self._start, self._last)
-        )
+        self._start = (self._start[0], self._start[1] + seconds)
+        self._last = (self._last[0], self._last[1] + seconds)
 
     def since_start(self, count: Count, now: float) -> Count:
         """Rate since the start."""
@@ -73,7 +73,7 @@ class ReportTimer:
         self._next_report = now + self._pause
 
 
-def _rate(start, end):
+def _rate(start: tuple[Count, float], end: tuple[Count, float]) -> Count:
     return (end[0] - start[0]) / max(end[1] - start[1], 1e-9)
 
 
@@ -116,22 +116,24 @@ class ProgressHook(tf.train.SessionRunHook):
         self._summary_dir = summary_dir
         self._summary_steps = summary_steps
         self._runs_per_step = runs_per_step
-        self._losses = []  # of the micro-batches of this step
+        self._losses: list[float] = []  # of the micro-batches of this step
         self._num_tokens = 0.0  # since the start
-        self._throughput = None
-        self._bar = None
+        self._throughput: Throughput[np.ndarray] | None = None
+        self._bar: tqdm | None = None
 
-    def begin(self):
+    def begin(self) -> None:
         self._global_step = tf.train.get_global_step()
 
-    def after_create_session(self, session, coord):
+    def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
         self._step = int(session.run(self._global_step))
         self._first_step_start = time.time()
 
-    def before_run(self, run_context):
+    def before_run(self, run_context: tf.train.SessionRunContext) -> tf.train.SessionRunArgs:
         return tf.train.SessionRunArgs(self._tensors)
 
-    def after_run(self, run_context, run_values):
+    def after_run(
+        self, run_context: tf.train.SessionRunContext, run_values: tf.train.SessionRunValues
+    ) -> None:
         loss, learning_rate, num_tokens = run_values.results
         self._num_tokens += num_tokens
         self._losses.append(loss)
@@ -148,11 +150,11 @@ class ProgressHook(tf.train.SessionRunHook):
             self._bar.update()
             self._bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
         if self._timer.is_due(now) or self._step == self._num_train_steps:
-            self._report(loss, learning_rate, now)
+            self._report(self._throughput, loss, learning_rate, now)
         if self._summary_dir and self._step % self._summary_steps == 0:
-            self._summarize(loss, learning_rate, now)
+            self._summarize(self._summary_dir, loss, learning_rate, now)
 
-    def end(self, session):
+    def end(self, session: tf.Session) -> None:
         if self._bar:
             self._bar.close()
 
@@ -162,11 +164,11 @@ class ProgressHook(tf.train.SessionRunHook):
             self._throughput.leave_out(seconds)
             self._summary_throughput.leave_out(seconds)
 
-    def _counts(self):
+    def _counts(self) -> np.ndarray:
         """Steps, examples and tokens so far."""
         return np.array([self._step, self._step * self._examples_per_step, self._num_tokens])
 
-    def _after_first_step(self, loss, learning_rate, now):
+    def _after_first_step(self, loss: float, learning_rate: float, now: float) -> None:
         self._throughput = Throughput(self._counts(), now)
         self._summary_throughput = Throughput(self._counts(), now)
         self._timer = ReportTimer(now)
@@ -181,9 +183,11 @@ class ProgressHook(tf.train.SessionRunHook):
         if sys.stderr.isatty():
             self._bar = tqdm(initial=self._step, total=self._num_train_steps, unit="step")
 
-    def _report(self, loss, learning_rate, now):
-        steps, *over_the_run = self._throughput.since_start(self._counts(), now)
-        _, *since_last = self._throughput.since_last(self._counts(), now)
+    def _report(
+        self, throughput: Throughput[np.ndarray], loss: float, learning_rate: float, now: float
+    ) -> None:
+        steps, *over_the_run = throughput.since_start(self._counts(), now)
+        _, *since_last = throughput.since_last(self._counts(), now)
         remaining_seconds = round((self._num_train_steps - self._step) / steps)
         logging.info(
             "step %d of %d: loss %.4f, learning rate %.3g; %.1f examples/s with %.0f tokens/s, "
@@ -198,10 +202,10 @@ class ProgressHook(tf.train.SessionRunHook):
         )
         self._timer.restart(now)
 
-    def _summarize(self, loss, learning_rate, now):
+    def _summarize(self, summary_dir: str, loss: float, learning_rate: float, now: float) -> None:
         _, examples, tokens = self._summary_throughput.since_last(self._counts(), now)
         write_summary(
-            self._summary_dir,
+            summary_dir,
             self._step,
             {
                 "train/loss": loss,
@@ -233,20 +237,22 @@ class StopHook(tf.train.SessionRunHook):
         self._runs_per_step = runs_per_step
         self._runs = 0
 
-    def begin(self):
+    def begin(self) -> None:
         self._shares = None
         if distributed.size() > 1:
             self._own = tf.placeholder(tf.float32, [len(SIGNALS)], "stop_signals")
             (self._shares,) = reductions.average([self._own], "stop_signals")
 
-    def before_run(self, run_context):
+    def before_run(self, run_context: tf.train.SessionRunContext) -> tf.train.SessionRunArgs | None:
         self._runs += 1
         if self._shares is None or self._runs % self._runs_per_step:
             return None
         received = [float(stopping.requested() == number) for number in SIGNALS]
         return tf.train.SessionRunArgs(self._shares, {self._own: received})
 
-    def after_run(self, run_context, run_values):
+    def after_run(
+        self, run_context: tf.train.SessionRunContext, run_values: tf.train.SessionRunValues
+    ) -> None:
         if self._runs % self._runs_per_step:
             return
         if self._shares is None:
@@ -287,7 +293,7 @@ def write_hparams(summary_dir: str, values: Mapping[str, Any]) -> None:
     writer.flush()
 
 
-def _varint(number):
+def _varint(number: int) -> bytes:
     """Number in the encoding of protocol buffers."""
     encoded = bytearray()
     while number >= 0x80:
@@ -305,12 +311,12 @@ def write_summary(summary_dir: str, step: int, values: dict[str, float]) -> None
       step: global step.
       values: scalars by tag.
     """
-    values = [tf.Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
+    scalars = [tf.Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
     writer = _writer(summary_dir)
-    writer.add_summary(tf.Summary(value=values), step)
+    writer.add_summary(tf.Summary(value=scalars), step)
     writer.flush()
 
 
-def _writer(summary_dir):
+def _writer(summary_dir: str) -> tf.summary.FileWriter:
     with tf.Graph().as_default():  # the writer cannot be created in eager mode
         return tf.summary.FileWriterCache.get(str(summary_dir))

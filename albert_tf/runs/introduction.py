@@ -31,8 +31,8 @@ def log(setup: Setup, shapes: Mapping[str, Sequence[int]]) -> None:
     if shapes:
         logging.info(
             "model: %d layers of width %d, %s parameters with the head",
-            task.config.num_hidden_layers,
-            task.config.hidden_size,
+            task.needed_config.num_hidden_layers,
+            task.needed_config.hidden_size,
             f"{sum(math.prod(shape) for shape in shapes.values()):,}",
         )
     for name, data_sets in (
@@ -56,7 +56,7 @@ def _data_lines(data_sets: Sequence[DataSet | RecordFiles]) -> Iterator[str]:
         yield f"{count} of {paths[0]}{' and others' if len(paths) > 1 else ''}"
 
 
-def _log_schedule(setup):
+def _log_schedule(setup: Setup) -> None:
     settings, cards = setup.settings, distributed.size()
     rate = peak_learning_rate(settings)
     logging.info(

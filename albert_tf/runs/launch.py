@@ -44,7 +44,7 @@ def launch(main: Callable[..., None], settings_class: type, takes_arguments: boo
     log_file.keep_lines()
     flags.define(settings_class)
 
-    def main_with_messages(argv):
+    def main_with_messages(argv: list[str]) -> None:
         try:
             stopping.start()
             arguments = argv[1:]
@@ -53,7 +53,7 @@ def launch(main: Callable[..., None], settings_class: type, takes_arguments: boo
                     f"{' '.join(arguments)}: not a flag; join a flag and its value with an equals "
                     "sign, as in --do_train=false"
                 )
-            settings = flags.read(settings_class)
+            settings: object = flags.read(settings_class)
             main(*([settings, arguments] if takes_arguments else [settings]))
         except stopping.Stopped as stop:
             if not stop.is_told:
@@ -75,26 +75,26 @@ def launch(main: Callable[..., None], settings_class: type, takes_arguments: boo
         finally:
             loading.end_quietly()
 
-    def parse(arguments):
+    def parse(arguments: list[str]) -> list[str]:
         if _asks_for_help(arguments):
-            print(help_text.help_text(settings_class, sys.modules["__main__"].__doc__))
+            print(help_text.help_text(settings_class, sys.modules["__main__"].__doc__ or ""))
             sys.exit(_HELP_CODE)
         return _parse_flags(arguments)
 
     app.run(main_with_messages, flags_parser=parse)
 
 
-def _asks_for_help(arguments):
+def _asks_for_help(arguments: list[str]) -> bool:
     before_words = arguments[: arguments.index("--")] if "--" in arguments else arguments
     return not set(before_words).isdisjoint(_HELP_FLAGS)
 
 
-def _parse_flags(arguments):
+def _parse_flags(arguments: list[str]) -> list[str]:
     """Parse the flags; say what to use in place of those of other ALBERT code."""
     try:
         return absl_flags.FLAGS(arguments)
     except absl_flags.UnrecognizedFlagError as error:
-        remedy = foreign_flags.remedy(error.flagname, absl_flags.FLAGS)
+        remedy = foreign_flags.remedy(error.flagname, [*absl_flags.FLAGS])
         if remedy:
             sys.exit(f"error: --{error.flagname}: {remedy}")
     except absl_flags.Error:

@@ -21,7 +21,7 @@ _MOST_KEPT_LINES = 10_000  # lines before the file is open
 class _Formatter(python_logging.Formatter):
     """Formatter of the file's lines: date, time, level's letter, rank if it is not 0, message."""
 
-    def format(self, record):
+    def format(self, record: python_logging.LogRecord) -> str:
         day = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
         lines = distributed.with_rank(super().format(record)).splitlines() or [""]
         return "\n".join(f"{day} {record.levelname[0]} {line}" for line in lines)
@@ -33,13 +33,13 @@ class _LogFile(python_logging.Handler):
     A line is one write to a file open for appending, so that processes on one server may share it.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.setFormatter(_Formatter())
-        self._kept = []
-        self._path = None
+        self._kept: list[tuple[int, str]] = []
+        self._path: Path | None = None
 
-    def emit(self, record):
+    def emit(self, record: python_logging.LogRecord) -> None:
         line = f"{self.format(record)}\n"
         if self._path is None:
             if len(self._kept) < _MOST_KEPT_LINES:
@@ -51,8 +51,8 @@ class _LogFile(python_logging.Handler):
         except OSError:  # a full disk is told by what the run itself writes
             pass
 
-    def open(self, path):
-        self._path = Path(path)
+    def open(self, path: Path) -> None:
+        self._path = path
         lines = [line for level, line in self._kept if level >= self.level]
         self._kept = []
         if lines:

@@ -6,7 +6,7 @@ import dataclasses
 import time
 from datetime import timedelta
 from pathlib import Path
-from typing import Sequence
+from typing import NoReturn, Sequence
 
 import tensorflow.compat.v1 as tf
 from absl import logging
@@ -37,6 +37,7 @@ from albert_tf.runs.options import RunSettings
 from albert_tf.runs.prediction import Predictor
 from albert_tf.runs.saving import OnSaved
 from albert_tf.runs.setup import Setup
+from albert_tf.runs.shards import ExampleShard
 from albert_tf.runs.task import Task
 
 
@@ -141,16 +142,17 @@ def train(
     setup: Setup, evaluator: Evaluator, hooks: Sequence[tf.train.SessionRunHook] = ()
 ) -> None:
     """Train to the end of the schedule, starting from the last checkpoint if one exists."""
-    settings, num_train_steps, latest = setup.settings, setup.schedule.steps, None
+    settings, num_train_steps = setup.settings, setup.schedule.steps
+    latest: str | None = None
     if distributed.is_chief():
         _write_model_folder(setup)
-        kept_files.write(settings.output_dir, setup.task.kept)
-        checkpoint_files.remove_unfinished(settings.output_dir)
-        saved = checkpoint_files.saved_checkpoints(settings.output_dir)
-        checkpoint_files.correct_state(settings.output_dir, saved)
+        kept_files.write(setup.output_dir, setup.task.kept)
+        checkpoint_files.remove_unfinished(setup.output_dir)
+        saved = checkpoint_files.saved_checkpoints(setup.output_dir)
+        checkpoint_files.correct_state(setup.output_dir, saved)
         latest = saved[-1] if saved else None
     latest = distributed.broadcast(latest)
-    start_step = checkpoint_files.step_of(latest) if latest else 0
+    start_step = checkpoint_files.step_of(latest) or 0 if latest else 0
     evaluator.begin_training(start_step)
     if start_step >= num_train_steps:
         logging.info("%s: training has finished at step %d", latest, start_step)
@@ -177,12 +179,12 @@ def train(
             _end_stopped(setup, stop.signal)
 
 
-def _write_model_folder(setup):
+def _write_model_folder(setup: Setup) -> None:
     """Put the files of the model beside its checkpoints, so that the directory is complete."""
     settings = setup.settings
     model_files.write_folder(
-        settings.output_dir,
-        settings.albert_config_file,
+        setup.output_dir,
+        setup.albert_config_file,
         setup.task.tokenizer,
         settings.spm_model_file,
         settings.vocab_file,
@@ -190,9 +192,9 @@ def _write_model_folder(setup):
     )
 
 
-def _end_stopped(setup, signal):
+def _end_stopped(setup: Setup, signal: int) -> NoReturn:
     """Raise `Stopped` in all processes, after rank 0 has saved and logged the checkpoint."""
-    saved = checkpoints.latest_checkpoint(setup.settings.output_dir)
+    saved = checkpoints.latest_checkpoint(setup.output_dir)
     place = f"at step {checkpoint_files.step_of(saved)}" if saved else ""
     stopped = stopping.Stopped(signal, place, is_told=True)
     if distributed.is_chief():
@@ -201,24 +203,25 @@ def _end_stopped(setup, signal):
     raise stopped
 
 
-def _final_checkpoint(setup):
+def _final_checkpoint(setup: Setup) -> str:
     """Checkpoint for prediction and export.
 
     After training without evaluation it is the latest: an older best one ignores that training.
     """
-    settings, checkpoint = setup.settings, None
+    checkpoint: str | None = None
     if distributed.is_chief():
-        if settings.do_train and not setup.eval_shards:
-            checkpoint = checkpoints.latest_checkpoint(settings.output_dir)
+        if setup.settings.do_train and not setup.eval_shards:
+            checkpoint = checkpoints.latest_checkpoint(setup.output_dir)
         else:
-            best.restore(settings.output_dir)
-            checkpoint = checkpoints.own_checkpoint(settings.output_dir, do_train=False)
+            best.restore(setup.output_dir)
+            checkpoint = checkpoints.own_checkpoint(setup.output_dir, do_train=False)
     return distributed.broadcast(checkpoint or setup.init_checkpoint)
 
 
 def predict(setup: Setup, predictor: Predictor, checkpoint: str) -> None:
     """Write a checkpoint's predictions for the test sets, unless they exist already."""
     for shard in setup.test_shards:
+        assert isinstance(shard, ExampleShard)  # as `Task.test_sets` has no record files
         predicted = PredictedFiles(setup.task, setup.results_dir, shard, checkpoint)
         if not distributed.broadcast(distributed.is_chief() and predicted.are_there()):
             answers = predictor.answers(checkpoint, shard)
@@ -239,13 +242,13 @@ def export(setup: Setup, checkpoint: str) -> None:
         setup.task.serving_input_receiver,
         checkpoint,
         model_folder.named_files(
-            settings.albert_config_file, settings.spm_model_file, settings.vocab_file
+            setup.albert_config_file, settings.spm_model_file, settings.vocab_file
         ),
         {
             model_folder.SETTINGS_FILE: json_files.versioned(
                 model_folder.SETTINGS_FORMAT,
                 {
-                    **calibration.read(checkpoint, settings.output_dir),
+                    **calibration.read(checkpoint, setup.output_dir),
                     **setup.task.exported_settings,
                 },
             ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Callable, Mapping
+from typing import Any, Callable, Mapping
 
 import tensorflow.compat.v1 as tf
 from absl import logging
@@ -46,16 +46,21 @@ def build_encoder(
       is_training: whether to apply dropout.
       config: config of the model; by default the task's.
     """
+    input_ids, input_mask, segment_ids = (
+        _one_sequence_per_row(features[name]) for name in MODEL_INPUTS
+    )
     return AlbertModel(
-        config or task.config,
+        config or task.needed_config,
         is_training,
-        *(_one_sequence_per_row(features[name]) for name in MODEL_INPUTS),
+        input_ids,
+        input_mask,
+        segment_ids,
         use_einsum=task.settings.use_einsum,
         compute_padding=task.settings.compute_padding,
     )
 
 
-def _one_sequence_per_row(ids):
+def _one_sequence_per_row(ids: tf.Tensor) -> tf.Tensor:
     return ids if ids.shape.ndims == 2 else tf.reshape(ids, [-1, get_shape_list(ids)[-1]])
 
 
@@ -89,7 +94,12 @@ def make_model_fn(setup: Setup, for_device: Device, on_saved: OnSaved | None = N
     """
     conversion = setup.bfloat16 if for_device.rewrites_to_bfloat16 else None
 
-    def model_fn(features, labels, mode, params):
+    def model_fn(
+        features: Mapping[str, tf.Tensor],
+        labels: tf.Tensor | None,
+        mode: str,
+        params: Mapping[str, Any],
+    ) -> estimators.EstimatorSpec:
         is_training = mode == estimators.ModeKeys.TRAIN
         kind = for_device if is_training else for_device.for_inference()
         with device.building_for(kind):
@@ -103,16 +113,18 @@ def make_model_fn(setup: Setup, for_device: Device, on_saved: OnSaved | None = N
     return model_fn
 
 
-def _training_spec(setup, kind, features, on_saved):
+def _training_spec(
+    setup: Setup, kind: Device, features: Mapping[str, tf.Tensor], on_saved: OnSaved | None
+) -> estimators.EstimatorSpec:
     task, schedule, settings = setup.task, setup.schedule, setup.settings
-    latest = checkpoints.latest_checkpoint(settings.output_dir)  # only rank 0 has one
+    latest = checkpoints.latest_checkpoint(setup.output_dir)  # only rank 0 has one
     tf.set_random_seed(_graph_seed(settings.seed, distributed.broadcast(latest)))
     features = dict(features)
     numbers = features.pop(RUN_NUMBER, None)
     with dropout.seeded(settings.seed, None if numbers is None else numbers[0]):
         loss = build_loss(task, build_encoder(task, features, is_training=True), features)
     if setup.init_checkpoint and not latest:
-        groups = task.config.num_hidden_groups if task.shares_group_0 else 0
+        groups = task.needed_config.num_hidden_groups if task.shares_group_0 else 0
         checkpoints.initialize_from(setup.init_checkpoint, groups)
     step = optimization.training_step(
         loss,
@@ -134,7 +146,7 @@ def _training_spec(setup, kind, features, on_saved):
         _num_tokens(features),
         schedule.steps,
         settings.train_batch_size * distributed.size(),
-        settings.output_dir if distributed.is_chief() else None,
+        setup.output_dir if distributed.is_chief() else None,
         settings.save_summary_steps,
         settings.gradient_accumulation_steps,
     )
@@ -146,7 +158,7 @@ def _training_spec(setup, kind, features, on_saved):
         progress,
         SavingHook(
             saver,
-            settings.output_dir,
+            setup.output_dir,
             settings.save_checkpoints_steps,
             schedule.steps,
             on_saved,
@@ -162,7 +174,7 @@ def _training_spec(setup, kind, features, on_saved):
     )
 
 
-def _num_tokens(features):
+def _num_tokens(features: Mapping[str, tf.Tensor]) -> tf.Tensor:
     """Number of tokens in the batches of all processes, without padding: scalar float tensor."""
     own = tf.cast(tf.reduce_sum(features["input_mask"]), tf.float32)
     (mean,) = reductions.average([own], "num_tokens")
@@ -188,13 +200,13 @@ def build_predictions(
         return _predictions(task, features)
 
 
-def _predictions(task, features):
+def _predictions(task: Task, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     outputs = task.outputs(build_encoder(task, features, is_training=False), features)
     passed_through = {name: features[name] for name in _PASSED_THROUGH if name in features}
     return {**outputs, **passed_through}
 
 
-def _graph_seed(seed, resumed_from):
+def _graph_seed(seed: int, resumed_from: str | None) -> int:
     """Seed of a training graph: of its initial weights, and of dropout without `RUN_NUMBER`.
 
     TensorFlow's own random numbers start over in each session. A resumed run must not repeat those
@@ -209,7 +221,7 @@ def peak_learning_rate(settings: RunSettings) -> float:
     return settings.learning_rate * (distributed.size() if settings.scale_learning_rate else 1)
 
 
-def _prediction_spec(task, features):
+def _prediction_spec(task: Task, features: Mapping[str, tf.Tensor]) -> estimators.EstimatorSpec:
     """Predictions of the task's head.
 
     Only the model's variables are restored: published checkpoints have no global step.
@@ -234,7 +246,7 @@ def model_shapes(task: Task) -> dict[str, list[int]]:
 
     Only one layer of each group is built, as the layers of a group share their variables.
     """
-    config = copy.copy(task.config)
+    config = copy.copy(task.needed_config)
     config.num_hidden_layers = min(config.num_hidden_layers, config.num_hidden_groups)
     with tf.Graph().as_default():
         inputs = model_inputs()

@@ -32,8 +32,9 @@ def find_model(directory: str | Path) -> ModelFiles:
     Raises:
       InputError: if a file is missing.
     """
-    paths = model_folder.needed_files(directory)
-    return ModelFiles(*paths, checkpoints.find_checkpoint(str(directory)))
+    config, vocabulary, spm_model = model_folder.needed_files(directory)
+    checkpoint = checkpoints.find_checkpoint(str(directory))
+    return ModelFiles(config, vocabulary, spm_model, checkpoint)
 
 
 def beside_checkpoint(
@@ -81,7 +82,9 @@ def load_tokenizer(
     return tokenizer
 
 
-def _check_pieces(vocabulary, tokenizer, needed_pieces):
+def _check_pieces(
+    vocabulary: str | None, tokenizer: tokenization.FullTokenizer, needed_pieces: Sequence[str]
+) -> None:
     if not tokenizer.sp_model:
         needed_pieces = [*needed_pieces, tokenization.UNKNOWN_TOKEN]
     missing = [piece for piece in needed_pieces if piece not in tokenizer.vocab]
@@ -93,7 +96,7 @@ def _check_pieces(vocabulary, tokenizer, needed_pieces):
 
 
 def check_vocabulary(
-    vocabulary: str,
+    vocabulary: str | None,
     tokenizer: tokenization.FullTokenizer,
     config_file: str | None,
     config: AlbertConfig | None,

@@ -112,13 +112,13 @@ def defaults(settings_class: type, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def has_checkpoints(directory: str | None) -> bool:
     """Whether a directory has checkpoints of a training run, complete or not."""
-    return bool(directory) and any(Path(directory).glob(_CHECKPOINTS))
+    return any(Path(directory).glob(_CHECKPOINTS)) if directory else False
 
 
-def _folder_of(values):
+def _folder_of(values: Mapping[str, Any]) -> Path | None:
     """Folder of the model to start from or to predict with; None if there is none."""
     output_dir, checkpoint = (values.get(name) for name in ("output_dir", "init_checkpoint"))
-    if has_checkpoints(output_dir) and _is_folder(output_dir):
+    if output_dir and has_checkpoints(output_dir) and _is_folder(output_dir):
         return Path(output_dir)
     if checkpoint:
         folder = Path(checkpoint) if Path(checkpoint).is_dir() else Path(checkpoint).parent
@@ -126,11 +126,11 @@ def _folder_of(values):
     return None
 
 
-def _is_folder(directory):
+def _is_folder(directory: str | Path) -> bool:
     return (Path(directory) / CONFIG_FILE).is_file()
 
 
-def _files_in(folder, given):
+def _files_in(folder: Path, given: Mapping[str, Any]) -> dict[str, str]:
     """Paths of the files in a folder, by flag; without vocabularies if one is given."""
     flags = _FLAGS
     if given.get("spm_model_file") or given.get("vocab_file"):

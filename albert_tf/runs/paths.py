@@ -37,7 +37,7 @@ def resolved(flag: str, value: str, kind: str) -> str:
     return ",".join(_resolved_path(flag, path, kind) for path in paths)
 
 
-def _resolved_path(flag, path, kind):
+def _resolved_path(flag: str, path: str, kind: str) -> str:
     shown = path if len(path) <= _LONGEST_SHOWN else f"{path[:_LONGEST_SHOWN]}…"
     shown = f"--{flag} {shown.encode(errors='backslashreplace').decode()}"
     if "\0" in path:
@@ -69,7 +69,7 @@ def _resolved_path(flag, path, kind):
     return path
 
 
-def _with_home(path, shown):
+def _with_home(path: str, shown: str) -> str:
     """Replace `~` at the start of a path, after white space, by the home directory."""
     stripped = path.strip()
     if not stripped.startswith("~"):

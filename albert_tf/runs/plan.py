@@ -87,21 +87,21 @@ class Plan:
         ]
 
     @property
-    def _num_steps(self):
+    def _num_steps(self) -> int:
         """Number of steps that are left to train."""
         if not self._settings.do_train:
             return 0
         return max(0, self._setup.schedule.steps - self._start_step)
 
     @property
-    def _num_checkpoints(self):
+    def _num_checkpoints(self) -> int:
         """Number of checkpoints to save, or to evaluate."""
         if not self._settings.do_train:
             return 1
         every = self._settings.save_checkpoints_steps
         return -(-self._setup.schedule.steps // every) - self._start_step // every
 
-    def _data_lines(self):
+    def _data_lines(self) -> Iterator[str]:
         for index, (use, shard) in enumerate(zip(self._uses, self._setup.shards)):
             if isinstance(shard, FileShard):
                 count, paths = _counted(shard.num_examples, "record"), shard.paths
@@ -129,7 +129,7 @@ class Plan:
         fate = f": {lengths['fate']}" if lengths["longer"] else ""
         return f"{text}{longer} longer than {lengths['limit']:,}{fate}"
 
-    def _work(self):
+    def _work(self) -> str:
         settings, cards = self._settings, distributed.size()
         start = self._checkpoint or "random weights"
         if not settings.do_train:
@@ -171,19 +171,19 @@ class Plan:
         """List the files, by directory."""
         listed: dict[str, dict[str, str]] = {}
 
-        def add(directory, name, note=""):
+        def add(directory: str | Path, name: str, note: str = "") -> None:
             listed.setdefault(str(directory), {})[name] = note
 
-        add(self._settings.output_dir, log_file.NAME)
+        add(self._setup.output_dir, log_file.NAME)
         for path in self._measured.sizes:
             self._add_file(path, add)
         for shard in self._setup.shards:
             if isinstance(shard, FileShard):
                 continue
             note = ", there already" if shard.are_made() else ""
-            for path in map(Path, shard.paths):
-                add(path.parent, path.name, note)
-                add(path.parent, path.name + files.MANIFEST_SUFFIX, note)
+            for file in map(Path, shard.paths):
+                add(file.parent, file.name, note)
+                add(file.parent, file.name + files.MANIFEST_SUFFIX, note)
         for directory, names in listed.items():
             yield f"files in {directory}"
             yield from (f"  {name}{names[name]}" for name in sorted(names))
@@ -195,9 +195,9 @@ class Plan:
         checkpoint = _CHECKPOINT.match(path)
         if first == EXPORT:
             size = sum(size for name, size in sizes.items() if Path(name).parts[0] == EXPORT)
-            add(settings.export_dir, f"a SavedModel, {_size(size)}")
+            add(settings.export_dir or "", f"a SavedModel, {_size(size)}")
         elif first == TFLITE:
-            exported = Path(settings.export_tflite)
+            exported = Path(settings.export_tflite or "")
             add(exported.parent, exported.name, f", {_size(sizes[path])}")
         elif checkpoint:
             is_best = checkpoint[1] == "best"
@@ -205,27 +205,27 @@ class Plan:
                 n for name, n in sizes.items() if name.startswith(f"model.ckpt-{checkpoint[1]}.")
             )
             name, number = ("best", "") if is_best else ("N", self._number_kept())
-            add(settings.output_dir, f"model.ckpt-{name}.*", f", {number}{_size(size)}")
+            add(self._setup.output_dir, f"model.ckpt-{name}.*", f", {number}{_size(size)}")
         else:
-            directory = self._setup.results_dir if first == RESULTS else settings.output_dir
+            directory = self._setup.results_dir if first == RESULTS else self._setup.output_dir
             name = str(Path(*rest)) if first == RESULTS else path
             add(directory, _EVENTS.sub(r"\1*", name))
 
-    def _number_kept(self):
+    def _number_kept(self) -> str:
         most = self._settings.keep_checkpoint_max or self._num_checkpoints
         kept = min(self._num_checkpoints, most)
         return f"{kept:,} of " if kept else ""
 
 
-def _counted(number, noun):
+def _counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _time(seconds):
+def _time(seconds: float) -> str:
     return str(timedelta(seconds=round(seconds))) if seconds >= 60 else f"{seconds:.1f} s"
 
 
-def _size(count):
+def _size(count: int) -> str:
     """Bytes with three digits and a unit."""
     value, unit = float(count), 0
     while value >= 1000 and unit < len(_UNITS) - 1:

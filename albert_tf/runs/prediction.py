@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from typing import Any, Iterator, Mapping
+from typing import Any, Dict, Iterable, Iterator, Mapping, Sequence, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -17,8 +17,13 @@ from albert_tf.records import static_batches
 from albert_tf.runs import checkpoint_files, checkpoints
 from albert_tf.runs.model import build_predictions, session_config
 from albert_tf.runs.setup import Setup
-from albert_tf.runs.shards import IS_REAL, NUMBER, ExampleShard, FileShard
+from albert_tf.runs.shards import IS_REAL, NUMBER, ExampleShard, FileShard, InputFn
 from albert_tf.runs.task import Prediction
+
+# Names, types and shapes of the features of a batch.
+Structure = Tuple[Tuple[str, str, str], ...]
+# Outputs by name, and ops to fetch with them.
+Fetches = Tuple[Dict[str, tf.Tensor], Sequence[tf.Operation]]
 
 
 class Predictor:
@@ -52,7 +57,9 @@ class Predictor:
         shard.check_answers(answers)
         return list(itertools.chain.from_iterable(distributed.gather(answers)))
 
-    def _batches(self, checkpoint, shard) -> Iterator[dict[str, np.ndarray]]:
+    def _batches(
+        self, checkpoint: str, shard: ExampleShard | FileShard
+    ) -> Iterator[dict[str, np.ndarray]]:
         """Yield the outputs of each batch, and log the throughput at the end."""
         start_time, count = time.time(), 0
         self._graph = self._graph or _PredictionGraph(self._setup)
@@ -83,16 +90,20 @@ class Predictor:
 class _PredictionGraph:
     """Graph with the model's variables, and outputs for each structure of batches."""
 
-    def __init__(self, setup):
+    def __init__(self, setup: Setup):
         self._setup = setup
         self._graph = tf.Graph()
         self._session = tf.Session(graph=self._graph, config=session_config(setup, setup.device))
-        self._restore = None
-        self._restored = None  # digest of the checkpoint
-        self._outputs = {}  # iterator, and tensors to fetch, by the structure of the batches
-        self._passes = {}  # ops that start a pass over the records, and tensors to fetch, by shard
+        self._restore: tf.train.SaverDef | None = None
+        self._restored: str | None = None  # digest of the checkpoint
+        # Iterator, and tensors to fetch, by the structure of the batches.
+        self._outputs: dict[Structure, tuple[tf.data.Iterator, Fetches]] = {}
+        # Ops that start a pass over the records, and tensors to fetch, by shard.
+        self._passes: dict[ExampleShard | FileShard, list[tuple[tf.Operation, Fetches]]] = {}
 
-    def batches(self, checkpoint, shard):
+    def batches(
+        self, checkpoint: str, shard: ExampleShard | FileShard
+    ) -> Iterator[dict[str, np.ndarray]]:
         """Yield the outputs of a checkpoint for the batches of a shard."""
         if shard not in self._passes:
             with self._graph.as_default():
@@ -107,7 +118,7 @@ class _PredictionGraph:
                 except tf.errors.OutOfRangeError:
                     break
 
-    def _pass(self, dataset):
+    def _pass(self, dataset: tf.data.Dataset) -> tuple[tf.Operation, Fetches]:
         """Op that starts a pass over a dataset, and tensors to fetch for each of its batches."""
         types, shapes = tf.data.get_output_types(dataset), tf.data.get_output_shapes(dataset)
         structure = tuple((name, str(types[name]), str(shapes[name])) for name in sorted(types))
@@ -122,7 +133,7 @@ class _PredictionGraph:
         iterator, fetches = self._outputs[structure]
         return iterator.make_initializer(dataset), fetches
 
-    def _kept_in_float32(self, outputs):
+    def _kept_in_float32(self, outputs: Mapping[str, tf.Tensor]) -> Sequence[tf.Operation]:
         """Ops to fetch with the outputs, so that they are not converted to bfloat16."""
         if not (self._setup.bfloat16 and self._setup.device.rewrites_to_bfloat16):
             return ()
@@ -131,7 +142,7 @@ class _PredictionGraph:
         context = tf.train.SessionRunContext(tf.train.SessionRunArgs(outputs), self._session)
         return hook.before_run(context).fetches
 
-    def _load(self, checkpoint):
+    def _load(self, checkpoint: str) -> None:
         """Set the variables of all processes to a checkpoint, unless it is the last one loaded."""
         is_chief = distributed.is_chief()
         digest = distributed.broadcast(checkpoint_files.digest(checkpoint) if is_chief else None)
@@ -153,16 +164,16 @@ class _PredictionGraph:
         self._session.run(self._broadcast)
         self._restored = digest
 
-    def close(self):
+    def close(self) -> None:
         self._session.close()
 
 
-def _input_fns(setup, shard):
+def _input_fns(setup: Setup, shard: ExampleShard | FileShard) -> list[InputFn]:
     """Functions that make the data sets to predict: one, or one per length if shapes are static."""
     full_length = [setup.settings.max_seq_length]
     lengths = setup.length_buckets if isinstance(shard, ExampleShard) else full_length
 
-    def input_fn():
+    def input_fn() -> tf.data.Dataset:
         return shard.prediction_dataset(lengths)
 
     if not setup.device.static_shapes:
@@ -170,16 +181,18 @@ def _input_fns(setup, shard):
     return static_batches.static_input_fns(input_fn, shard.data_set.batch_size, lengths)
 
 
-def _predictions(checkpoint, batches, companions: Iterator[Any]) -> Iterator[Prediction]:
+def _predictions(
+    checkpoint: str, batches: Iterable[dict[str, np.ndarray]], companions: Iterator[Any]
+) -> Iterator[Prediction]:
     """Yield the outputs of each record with its companion."""
-    companions = enumerate(companions)
-    waiting = {}  # companions read ahead of their records
+    numbered = enumerate(companions)
+    waiting: dict[int, Any] = {}  # companions read ahead of their records
     for batch in batches:
         _check_finite(checkpoint, batch)
         is_real = batch.pop(IS_REAL, None)
         for row, number in enumerate(batch.pop(NUMBER)):
             while number not in waiting:
-                waiting.update([next(companions)])
+                waiting.update([next(numbered)])
             companion = waiting.pop(number)
             if is_real is None or is_real[row]:
                 outputs = {name: values[row] for name, values in batch.items()}

@@ -22,8 +22,8 @@ class Problems:
       problems.raise_all()
     """
 
-    def __init__(self):
-        self._messages = []
+    def __init__(self) -> None:
+        self._messages: list[str] = []
 
     def add(self, message: str) -> None:
         """Add a problem, unless it is already in the collection."""

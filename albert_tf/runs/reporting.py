@@ -105,7 +105,7 @@ def write(output_dir: str) -> Path:
     return path
 
 
-def _task_sections(directory):
+def _task_sections(directory: Path) -> list[dict[str, Any]]:
     path = directory / SECTIONS_FILE
     if not path.exists():
         return []
@@ -118,20 +118,22 @@ def _task_sections(directory):
     raise InputError(f"{path}: damaged; remove it and repeat the run's command")
 
 
-def _metrics_of(results):
+def _metrics_of(results: Mapping[str, Any]) -> dict[str, float]:
     """Metrics of the best checkpoint, by name."""
     return results.get("checkpoints", {}).get(results.get("best_checkpoint")) or {}
 
 
-def _metrics_text(results):
+def _metrics_text(results: Mapping[str, Any]) -> str:
     metrics = _metrics_of(results)
     return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items()) + "." * bool(metrics)
 
 
-def _head(directory: Path, starts: Sequence[Mapping], results: Mapping) -> list[Block]:
+def _head(
+    directory: Path, starts: Sequence[Mapping[str, Any]], results: Mapping[str, Any]
+) -> list[Block]:
     """Tables: metrics, the run and its model, changed settings, versions."""
     last = starts[-1]
-    tables = []
+    tables: list[Block] = []
     metrics = _metrics_of(results)
     if metrics:
         caption = f"Best checkpoint: {results['best_checkpoint']}"
@@ -169,13 +171,13 @@ def _head(directory: Path, starts: Sequence[Mapping], results: Mapping) -> list[
     return tables
 
 
-def _setting_text(value):
+def _setting_text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _model_text(directory, start):
+def _model_text(directory: Path, start: Mapping[str, Any]) -> str:
     """Sizes of the model, as far as its files are still there."""
     parts = []
     try:
@@ -191,7 +193,7 @@ def _model_text(directory, start):
     return ", ".join(parts)
 
 
-def _curves(directory: Path, results: Mapping) -> list[Block]:
+def _curves(directory: Path, results: Mapping[str, Any]) -> list[Block]:
     """Charts of training, and of the metrics of each evaluated checkpoint."""
     curve = curves.read(directory)
     names = {name for values in curve.values() for name in values if name.startswith("train/")}
@@ -210,12 +212,12 @@ def _curves(directory: Path, results: Mapping) -> list[Block]:
     return [*blocks, *_metric_curves(results)]
 
 
-def _metric_curves(results):
+def _metric_curves(results: Mapping[str, Any]) -> list[Block]:
     """Charts of the metrics by step, losses apart, with the best checkpoint marked."""
     by_step = {
-        checkpoint_files.step_of(name): metrics
+        step: metrics
         for name, metrics in results.get("checkpoints", {}).items()
-        if checkpoint_files.step_of(name) is not None and metrics
+        if (step := checkpoint_files.step_of(name)) is not None and metrics
     }
     best_step = checkpoint_files.step_of(results.get("best_checkpoint") or "")
     names = list(dict.fromkeys(name for metrics in by_step.values() for name in metrics))
@@ -224,7 +226,7 @@ def _metric_curves(results):
         "Metrics": [name for name in names if "loss" not in name],
         "Losses": [name for name in names if "loss" in name],
     }
-    blocks = []
+    blocks: list[Block] = []
     for caption, group in groups.items():
         series = {
             name: [[step, by_step[step][name]] for step in sorted(by_step) if name in by_step[step]]
@@ -241,7 +243,7 @@ def _metric_curves(results):
     return blocks
 
 
-def _data_sets(starts):
+def _data_sets(starts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Summaries of the data sets: each use of the last start that had it."""
     found = {}
     for start in starts:
@@ -250,9 +252,9 @@ def _data_sets(starts):
     return list(found.values())
 
 
-def _data(starts: Sequence[Mapping]) -> list[Block]:
+def _data(starts: Sequence[Mapping[str, Any]]) -> list[Block]:
     """Charts of lengths and labels of the data sets."""
-    blocks = []
+    blocks: list[Block] = []
     for data_set in _data_sets(starts):
         lengths, labels = data_set.get("lengths"), data_set.get("labels")
         name = f"{data_set['use']}, {Path(data_set['name']).name}"

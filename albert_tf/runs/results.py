@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, Iterable, Mapping
 
 from absl import logging
 
@@ -14,7 +14,8 @@ from albert_tf import files, json_files
 from albert_tf.bounds import Bounds
 from albert_tf.runs import best, calibration, checkpoint_files, curves
 from albert_tf.runs.best import NO_BEST, RESULTS_FILE, Source
-from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT, step_of
+from albert_tf.runs.checkpoint_files import step_of
+from albert_tf.runs.model_folder import BEST_CHECKPOINT
 from albert_tf.runs.task import Evaluation
 
 _TEXT_FILE = "eval_results.txt"
@@ -65,13 +66,17 @@ class Results:
         path = Path(checkpoint)
         if path.parent.resolve() != self._directory.resolve():
             return str(path)
-        is_known = path.name == BEST_CHECKPOINT and self._source not in (None, NO_BEST)
-        return self._source.checkpoint if is_known else path.name
+        source = self._known_source if path.name == BEST_CHECKPOINT else None
+        return source.checkpoint if source else path.name
 
     @property
     def knows_best(self) -> bool:
         """Whether `model.ckpt-best` has a known source."""
-        return self._source not in (None, NO_BEST)
+        return self._known_source is not None
+
+    @property
+    def _known_source(self) -> Source | None:
+        return None if self._source == NO_BEST else self._source
 
     @property
     def evaluations_since_best(self) -> int:
@@ -133,8 +138,9 @@ class Results:
           last_step: step from which training resumes.
         """
         forgotten = [name for name in self._names() if not self._is_of_training(name, last_step)]
-        is_best_gone = self.knows_best and not self._is_of_training(
-            self._source.checkpoint, last_step, self._source.digest
+        source = self._known_source
+        is_best_gone = source is not None and not self._is_of_training(
+            source.checkpoint, last_step, source.digest
         )
         if is_best_gone:
             # A checkpoint that is no longer there cannot become the best.
@@ -151,7 +157,7 @@ class Results:
                 self._source = Source(self.best, self._digests[self.best])
             self._write_json()
 
-    def _is_of_training(self, name, last_step, digest=None):
+    def _is_of_training(self, name: str, last_step: int, digest: str | None = None) -> bool:
         step, prefix = step_of(name), str(self._directory / name)
         if not step or step > last_step:
             return False
@@ -160,11 +166,11 @@ class Results:
         ) != (digest or self._digests[name])
         return not is_changed
 
-    def _is_there(self, name):
+    def _is_there(self, name: str) -> bool:
         prefix = str(self._directory / name)
         return best.is_intact(prefix, Source(name, self._digests[name]))
 
-    def _forget(self, names):
+    def _forget(self, names: Iterable[str]) -> None:
         for name in names:
             del self._metrics[name], self._digests[name]
         self._choose_best()
@@ -189,42 +195,46 @@ class Results:
 
     def log(self) -> None:
         """Log the best result and its files."""
-        logging.info("%s: %s", self.best, _as_text(self._metrics[self.best]))
+        logging.info("%s: %s", self.best, _as_text(self._best_metrics))
         written = ", ".join([*(self._files or ()), _TEXT_FILE, RESULTS_FILE])
         logging.info("results in %s: %s", self._directory, written)
 
     def summary(self) -> str:
         """Clause with the first metric of the best checkpoint; empty if it is unknown."""
-        metrics = self._metrics[self.best] if self.best else {}
+        metrics = self._best_metrics
         return "".join(f"{name} {x:.4f} at {self.best}; " for name, x in [*metrics.items()][:1])
 
-    def _names(self):
+    @property
+    def _best_metrics(self) -> dict[str, float]:
+        return self._metrics[self.best] if self.best else {}
+
+    def _names(self) -> list[str]:
         """Names of the evaluated checkpoints, by step."""
         return sorted(self._metrics, key=lambda name: step_of(name) or 0)
 
-    def _choose_best(self):
+    def _choose_best(self) -> None:
         """Set `best`: the first with the highest value, or the last if there are no metrics."""
-        names, before = self._names(), self.best
-        self.best = names[0] if names else None
-        for name in names[1:]:
-            if self._value(name) > self._value(self.best) or not self._metrics[name]:
+        before, self.best = self.best, None
+        for name in self._names():
+            is_better = not self.best or self._value(name) > self._value(self.best)
+            if is_better or not self._metrics[name]:
                 self.best = name
         if self.best != before:
             self._files = None
 
-    def _value(self, name):
+    def _value(self, name: str) -> float:
         """Value of the first metric, by which checkpoints are ranked; NaN ranks lowest."""
         value = next(iter(self._metrics[name].values()), -math.inf)
         return -math.inf if math.isnan(value) else value
 
-    def _has_files(self):
+    def _has_files(self) -> bool:
         """Whether the files of the best checkpoint are there as they were written."""
         if self._files is None:
             return False
         paths = {self._directory / name: digest for name, digest in self._files.items()}
         return all(path.is_file() and files.digest(path) == d for path, d in paths.items())
 
-    def _read(self):
+    def _read(self) -> None:
         path = self._directory / RESULTS_FILE
         if not path.exists():
             return
@@ -239,9 +249,9 @@ class Results:
             self._choose_best()
             self._files = saved["files"] if self.best == saved["best_checkpoint"] else None
 
-    def _write_json(self):
+    def _write_json(self) -> None:
         names = self._names()
-        metrics = self._metrics[self.best] if self.best else {}
+        metrics = self._best_metrics
         value = {
             "best_checkpoint": self.best,
             "metric": next(iter(metrics), None),
@@ -255,17 +265,16 @@ class Results:
             value[BEST_CHECKPOINT] = self._source.as_json()
         files.write_json(self._directory / RESULTS_FILE, json_files.versioned(best.FORMAT, value))
 
-    def _text(self):
-        metrics = self._metrics[self.best]
-        lines = [f"{name} = {value}" for name, value in metrics.items()]
+    def _text(self) -> str:
+        lines = [f"{name} = {value}" for name, value in self._best_metrics.items()]
         lines += [f"best checkpoint = {self.best}", "", "all checkpoints:"]
         lines += [f"  {name}: {_as_text(self._metrics[name])}" for name in self._names()]
         return "\n".join(lines) + "\n"
 
-    def _write_text(self):
+    def _write_text(self) -> None:
         files.write_text(self._directory / _TEXT_FILE, self._text())
 
-    def _write_curve(self):
+    def _write_curve(self) -> None:
         by_step = {step_of(name): metrics for name, metrics in self._metrics.items()}
         curve = {
             step: {f"eval/{name}": value for name, value in metrics.items()}
@@ -285,7 +294,7 @@ def metrics_of(checkpoint: str) -> dict[str, float]:
     return saved["checkpoints"][names[0]] if names else {}
 
 
-def _is_valid(saved):
+def _is_valid(saved: Any) -> bool:
     """Whether a JSON value has the structure that `Results` writes."""
     if not isinstance(saved, dict) or saved.get(json_files.FORMAT) != best.FORMAT:
         return False
@@ -304,22 +313,22 @@ def _is_valid(saved):
     )
 
 
-def _maps_to(value, kind):
+def _maps_to(value: Any, kind: type) -> bool:
     return isinstance(value, dict) and all(isinstance(x, kind) for x in value.values())
 
 
-def _is_metric(value):
+def _is_metric(value: Any) -> bool:
     return isinstance(value, float) or _FINITE.allow(value)
 
 
-def _as_text(metrics):
+def _as_text(metrics: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
 
 
-def _as_file(content):
+def _as_file(content: Any) -> str:
     """Content of a file: a text as it is, another value as JSON."""
     return content if isinstance(content, str) else json.dumps(content, indent=4) + "\n"
 
 
-def _digest(text):
+def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()

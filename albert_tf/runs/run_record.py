@@ -15,7 +15,7 @@ import sys
 import time
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 from absl import logging
 
@@ -73,7 +73,7 @@ def begin(setup: Setup, resumed_from: str | None = None) -> None:
             )
     _write(path, [*entries, entry])
     if setup.settings.do_train:
-        write_hparams(setup.settings.output_dir, entry["settings"])
+        write_hparams(setup.output_dir, entry["settings"])
 
 
 def last_training(directory: str) -> dict[str, Any] | None:
@@ -86,7 +86,7 @@ def last_training(directory: str) -> dict[str, Any] | None:
     return trained[-1] if trained else None
 
 
-def _entries(path):
+def _entries(path: Path) -> list[dict[str, Any]]:
     record = json.loads(path.read_text(encoding="utf-8"))
     entries = record["starts"]
     if record[json_files.FORMAT] != _FORMAT or not (
@@ -114,7 +114,7 @@ def end(setup: Setup, start_time: float) -> None:
         _write(path, entries)
 
 
-def _write(path, entries):
+def _write(path: Path, entries: Sequence[Mapping[str, Any]]) -> None:
     files.write_json(path, json_files.versioned(_FORMAT, {"starts": entries}))
 
 
@@ -131,7 +131,7 @@ def read(path: Path) -> list[dict[str, Any]]:
         return []
 
 
-def _is_entry(value):
+def _is_entry(value: Any) -> bool:
     """Whether a JSON value has the structure that later starts rely on."""
     if not isinstance(value, dict):
         return False
@@ -139,7 +139,7 @@ def _is_entry(value):
     return all(isinstance(part, dict) for part in parts) and type(value["start"].get("step")) is int
 
 
-def _trained_by(entries, step):
+def _trained_by(entries: Sequence[dict[str, Any]], step: int) -> dict[str, Any] | None:
     """Entry of the start that has trained the checkpoint of a step; None if it is unknown."""
     earlier = [e for e in entries if e["settings"].get("do_train") and e["start"]["step"] < step]
     return earlier[-1] if earlier else None
@@ -179,12 +179,14 @@ def changes_since(
     return changes
 
 
-def _entry(setup, servers, resumed_from, start_step):
+def _entry(
+    setup: Setup, servers: Sequence[str], resumed_from: str | None, start_step: int
+) -> dict[str, Any]:
     settings = setup.settings
     schedule = setup.schedule
     starting_checkpoint = resumed_from
     if not settings.do_train:
-        starting_checkpoint = checkpoints.own_checkpoint(settings.output_dir, do_train=False)
+        starting_checkpoint = checkpoints.own_checkpoint(setup.output_dir, do_train=False)
     starting_checkpoint = starting_checkpoint or setup.init_checkpoint
     return {
         "started": _time_text(time.time()),
@@ -216,13 +218,13 @@ def _entry(setup, servers, resumed_from, start_step):
     }
 
 
-def _time_text(seconds):
+def _time_text(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(seconds))
 
 
-def _inputs(setup):
+def _inputs(setup: Setup) -> dict[str, Any]:
     """Digests of the inputs, or for record files their names, numbers of records and sizes."""
-    inputs = {"albert_config_file": files.digest(setup.settings.albert_config_file)}
+    inputs: dict[str, Any] = {"albert_config_file": files.digest(setup.albert_config_file)}
     for shard in setup.shards:
         inputs.update(shard.fingerprint)
     return inputs
@@ -247,7 +249,7 @@ def versions(settings: RunSettings, device: str) -> dict[str, str]:
     return found
 
 
-def _project():
+def _project() -> dict[str, Any] | None:
     """Commit of this project, and whether files differ from it; None outside of a repository."""
     if not (_PROJECT / ".git").exists():
         return None
@@ -259,7 +261,7 @@ def _project():
     return {"commit": commit, "has_uncommitted_changes": bool(changed)}
 
 
-def _git(*arguments):
+def _git(*arguments: str) -> str:
     return subprocess.run(
         ["git", "-C", str(_PROJECT), *arguments],
         check=True,

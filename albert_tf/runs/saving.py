@@ -48,16 +48,16 @@ class SavingHook(tf.train.SessionRunHook):
           leave_out: function to call with the seconds that this took.
         """
         self._saver = saver
-        self._directory = Path(directory or "")
+        self._directory = Path(directory)
         self._save_steps = save_steps
         self._num_train_steps = num_train_steps
         self._on_saved = on_saved
         self._leave_out = leave_out
 
-    def begin(self):
+    def begin(self) -> None:
         self._global_step = tf.train.get_global_step()
 
-    def after_create_session(self, session, coord):
+    def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
         self._saved_step = session.run(self._global_step)
         if not distributed.is_chief():
             return
@@ -73,7 +73,9 @@ class SavingHook(tf.train.SessionRunHook):
         self._meta_graph = meta_graph.SerializeToString()
         checkpoint_files.add_missing_meta_graphs(str(self._directory), self._meta_graph)
 
-    def after_run(self, run_context, run_values):
+    def after_run(
+        self, run_context: tf.train.SessionRunContext, run_values: tf.train.SessionRunValues
+    ) -> None:
         step = run_context.session.run(self._global_step)
         if step == self._saved_step or not self._is_regular(step):
             return
@@ -83,15 +85,15 @@ class SavingHook(tf.train.SessionRunHook):
         if self._leave_out:
             self._leave_out(time.time() - start)
 
-    def end(self, session):
+    def end(self, session: tf.Session) -> None:
         step = session.run(self._global_step)
         if step != self._saved_step:
             self._save(session, step, may_evaluate=False)
 
-    def _is_regular(self, step):
+    def _is_regular(self, step: int) -> bool:
         return step % self._save_steps == 0 or step >= self._num_train_steps
 
-    def _save(self, session, step, may_evaluate):
+    def _save(self, session: tf.Session, step: int, may_evaluate: bool) -> bool:
         """Save a checkpoint, and return whether to end training."""
         self._saved_step = step
         prefix = str(self._directory / f"model.ckpt-{step}")

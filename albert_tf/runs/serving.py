@@ -14,7 +14,7 @@ import tempfile
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Callable, Iterator, Mapping, Sequence
 
 import tensorflow.compat.v1 as tf
 from absl import logging
@@ -124,7 +124,7 @@ def export(
 
 
 @contextmanager
-def _temporary_directory(parent):
+def _temporary_directory(parent: Path) -> Iterator[Path]:
     """Make a directory that is locked while the block runs, and removed after it."""
     path = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=parent))
     lock = os.open(path, os.O_RDONLY)
@@ -137,7 +137,7 @@ def _temporary_directory(parent):
         os.close(lock)
 
 
-def _remove_unfinished(parent):
+def _remove_unfinished(parent: Path) -> None:
     """Remove what killed exports have left in a directory, but nothing that is being written."""
     for path in parent.glob(f"{_TEMPORARY}*"):
         lock = os.open(path, os.O_RDONLY)
@@ -156,7 +156,7 @@ def _remove_unfinished(parent):
             shutil.rmtree(path)
 
 
-def _read_json(path):
+def _read_json(path: Path) -> Any:
     """JSON value of a file; None if it cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))

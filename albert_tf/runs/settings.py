@@ -180,13 +180,17 @@ class Setting:
         return f"--{self.name}={text}: give {self.valid_values}"
 
 
-@functools.lru_cache(maxsize=None)
 def settings_of(settings_class: type) -> dict[str, Setting]:
     """Settings of a dataclass by name, in the order of its fields.
 
     Raises:
       TypeError: if a field is not declared by `setting`, in the class or one of its bases.
     """
+    return _settings_of(settings_class)
+
+
+@functools.lru_cache(maxsize=None)
+def _settings_of(settings_class: type) -> dict[str, Setting]:
     hints = typing.get_type_hints(settings_class)
     settings = {}
     for field in dataclasses.fields(settings_class):

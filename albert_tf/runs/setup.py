@@ -8,7 +8,7 @@ from albert_tf.devices.bfloat16 import ConversionConfig
 from albert_tf.devices.device import Device
 from albert_tf.runs.options import RunSettings
 from albert_tf.runs.shards import ExampleShard, FileShard
-from albert_tf.runs.task import Schedule, Task
+from albert_tf.runs.task import ResolvedSchedule, Task
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Setup:
     init_checkpoint: str | None
     length_buckets: list[int]
     results_dir: str
-    schedule: Schedule
+    schedule: ResolvedSchedule
     train_shards: list[ExampleShard | FileShard]
     eval_shards: list[ExampleShard | FileShard]
     test_shards: list[ExampleShard | FileShard]
@@ -44,6 +44,18 @@ class Setup:
     def settings(self) -> RunSettings:
         """Settings of the run and of the task."""
         return self.task.settings
+
+    @property
+    def output_dir(self) -> str:
+        """Output directory of this process."""
+        assert self.settings.output_dir is not None
+        return self.settings.output_dir
+
+    @property
+    def albert_config_file(self) -> str:
+        """Path of the model's config."""
+        assert self.settings.albert_config_file is not None
+        return self.settings.albert_config_file
 
     @property
     def shards(self) -> list[ExampleShard | FileShard]:

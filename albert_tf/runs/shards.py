@@ -24,7 +24,9 @@ from albert_tf.errors import InputError
 from albert_tf.json_files import JsonObject
 from albert_tf.records import datasets, manifests, record_files
 from albert_tf.records.manifests import Manifest, Origin
-from albert_tf.runs.conversion import convert
+from albert_tf.records.record_files import RecordFields, RecordWriter
+from albert_tf.runs.conversion import Chunk, convert
+from albert_tf.runs.options import TextSettings
 from albert_tf.runs.task import DataSet, RecordFiles, Task
 
 InputFn = Callable[[], tf.data.Dataset]
@@ -34,7 +36,7 @@ RUN_NUMBER = "number_in_run"  # feature in training: number of the record, uniqu
 IS_REAL = "is_real_example"  # field: 0 in filler records, which the original writes for TPUs
 
 
-def digests(settings, inputs: Mapping[str, str]) -> dict[str, str]:
+def digests(settings: TextSettings, inputs: Mapping[str, str]) -> dict[str, str]:
     """Digests of input files and of the vocabulary, by name.
 
     Args:
@@ -66,7 +68,8 @@ class ExampleShard:
         self.lengths: Mapping[int, int] = {}
         span = distributed.own_shard(len(data_set.examples))
         self.examples = data_set.examples[span.start : span.stop]
-        self._readers = []  # keep the files from being replaced by other runs
+        # Keep the files from being replaced by other runs.
+        self._readers: list[locks.Handle] = []
         self._is_prepared = False
 
     @functools.cached_property
@@ -75,24 +78,24 @@ class ExampleShard:
         return [path for path in (self._path, self._companion_path) if path]
 
     @functools.cached_property
-    def _path(self):
+    def _path(self) -> str:
         data_set = self.data_set
         if data_set.record_file or not data_set.record_dir:
             return self._own_path(data_set.record_file, data_set.record_name)
         return self._cached_path(data_set.record_dir, data_set.record_name)
 
     @functools.cached_property
-    def _companion_path(self):
+    def _companion_path(self) -> str | None:
         data_set = self.data_set
         if not data_set.companion_name:
             return None
         return self._own_path(data_set.companion_file, data_set.companion_name)
 
-    def _own_path(self, given, name):
+    def _own_path(self, given: str | None, name: str) -> str:
         directory = self.data_set.directory or self.task.settings.output_dir or ""
         return distributed.own_file(given or str(Path(directory) / name))
 
-    def _cached_path(self, directory, name):
+    def _cached_path(self, directory: str, name: str) -> str:
         """Path in a directory that several runs may share, named after the origin of the records.
 
         A file with the plain name, made by another program, is used if it fits, and is never
@@ -121,7 +124,7 @@ class ExampleShard:
         return digests(self.task.settings, self.data_set.inputs)
 
     @functools.cached_property
-    def _origin(self):
+    def _origin(self) -> Origin:
         settings = {
             **self.task.feature_settings,
             "records_version": self.task.records_version,
@@ -170,32 +173,36 @@ class ExampleShard:
         if self._is_prepared:
             return
         manifest, companion = self._usable()
-        is_complete = manifest and (companion or not self._companion_path)
-        first_number = self._first_number(manifest if is_complete else None)
-        if is_complete or (manifest and not manifest.origin):  # another program wrote the file
+        has_companions = companion is not None or not self._companion_path
+        first_number = self._first_number(manifest if has_companions else None)
+        # Without an origin: another program wrote the file.
+        if manifest and (has_companions or not manifest.origin):
             self.num_records = manifest.num_records
             self.lengths = manifest.lengths
             if self._companion_path:
-                num_companions = companion.num_records if companion else self._write_companions()
+                num_companions = (
+                    companion.num_records
+                    if companion
+                    else self._write_companions(self._companion_path)
+                )
                 self._check_belong_together(num_companions)
         else:
             self._write(first_number)
         self._is_prepared = True
 
-    def _usable(self):
+    def _usable(self) -> tuple[Manifest | None, Manifest | None]:
         """Manifests of the files, or None in place of those that must be made."""
         self._read_alone()
         manifest = manifests.usable_manifest(self._path, self._origin, self._fields)
-        companion = self._companion_path and manifests.usable_manifest(
-            self._companion_path, self._origin
-        )
-        return manifest, companion
+        if not self._companion_path:
+            return manifest, None
+        return manifest, manifests.usable_manifest(self._companion_path, self._origin)
 
-    def _read_alone(self):
+    def _read_alone(self) -> None:
         """Keep the files that exist from being replaced by other runs."""
         self._readers = [locks.reading(Path(path)) for path in self.paths if Path(path).exists()]
 
-    def _check_belong_together(self, num_companions):
+    def _check_belong_together(self, num_companions: int) -> None:
         if num_companions != self.num_records:
             raise InputError(
                 f"{self._path} and {self._companion_path} do not belong together: the first has "
@@ -204,10 +211,10 @@ class ExampleShard:
             )
 
     @property
-    def _fields(self):
+    def _fields(self) -> RecordFields:
         return self.task.fields(self.data_set)
 
-    def _chunks(self):
+    def _chunks(self) -> Iterator[Chunk]:
         return convert(self.task, self.data_set, self.examples, self.task.settings.num_workers)
 
     def _first_number(self, manifest: Manifest | None) -> int:
@@ -218,14 +225,14 @@ class ExampleShard:
         if not self.task.counter:
             return 0
 
-        def count():
+        def count() -> int:
             if manifest:
                 return manifest.num_records
             return sum(len(chunk.records) for chunk in self._chunks())
 
         return distributed.sum_of_earlier(count)
 
-    def _write(self, first_number):
+    def _write(self, first_number: int) -> None:
         """Write the record file, and the companion file if there is one."""
         start, counter = time.time(), self.task.counter
         with self._writers(self.paths) as (writer, *companion_writers):
@@ -246,15 +253,15 @@ class ExampleShard:
             "%s: wrote %d records in %.1f s", self._path, self.num_records, time.time() - start
         )
 
-    def _write_companions(self):
-        with self._writers([self._companion_path]) as (writer,):
+    def _write_companions(self, path: str) -> int:
+        with self._writers([path]) as (writer,):
             for chunk in self._chunks():
                 for companion in chunk.companions:
                     writer.write(companion)
         return writer.num_records
 
     @contextmanager
-    def _writers(self, paths):
+    def _writers(self, paths: Sequence[str]) -> Iterator[list[RecordWriter]]:
         """Write files; afterwards keep them from being replaced by other runs."""
         self._readers = []
         with manifests.record_writers(paths, self._origin) as writers:
@@ -295,6 +302,7 @@ class ExampleShard:
 
     def training_dataset(self, start_step: int) -> tf.data.Dataset:
         """Training batches, repeated forever, starting at a global step."""
+        _check_enough(self.num_records, [self._path])
         return _training_dataset(
             self.task, self.data_set, [self._path], self.num_records, start_step
         )
@@ -394,22 +402,24 @@ class FileShard:
             spans = [range(n if number in own else 0) for number, n in enumerate(counts)]
         else:
             spans = datasets.spans_of(distributed.own_shard(sum(counts)), counts)
-        spans = {path: span for path, span in zip(self.counts, spans) if span}
+        span_of = {path: span for path, span in zip(self.counts, spans) if span}
+        num_records = sum(map(len, span_of.values()))
+        _check_enough(num_records, self.paths)
         logging.info("%d records in %d files", sum(counts), len(counts))
         return _training_dataset(
             self.task,
             self.data_set,
-            list(spans),
-            sum(map(len, spans.values())),
+            list(span_of),
+            num_records,
             start_step,
-            list(spans.values()),
+            list(span_of.values()),
         )
 
     def prediction_dataset(self, lengths: Sequence[int]) -> tf.data.Dataset:
         """Prediction batches, padded to the full length, with the feature `NUMBER`."""
         first = self.examples.start
 
-        def prepare(numbers, features):
+        def prepare(numbers: tf.Tensor, features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             features = self.task.prepare(numbers, features)
             return {**features, NUMBER: tf.cast(numbers - first, tf.int32)}
 
@@ -422,7 +432,7 @@ class FileShard:
         )
 
 
-def _checked_count(task, data_set, path):
+def _checked_count(task: Task, data_set: RecordFiles, path: str) -> int:
     """Count the records of a file, and check that their ids fit the model's vocabulary."""
     manifest = manifests.checked_manifest(path, task.fields(data_set))
     if task.config:
@@ -443,16 +453,25 @@ def _checked_count(task, data_set, path):
     return manifest.num_records
 
 
-def _training_dataset(task, data_set, paths, num_records, start_step, spans=None):
-    settings = task.settings
+def _check_enough(num_records: int, paths: Sequence[str]) -> None:
     if not num_records:
         raise InputError(
-            f"{', '.join(paths or data_set.paths)}: too few examples to give each process one; "
-            "start fewer processes"
+            f"{', '.join(paths)}: too few examples to give each process one; start fewer processes"
         )
+
+
+def _training_dataset(
+    task: Task,
+    data_set: DataSet | RecordFiles,
+    paths: Sequence[str],
+    num_records: int,
+    start_step: int,
+    spans: Sequence[range] | None = None,
+) -> tf.data.Dataset:
+    settings = task.settings
     micro_batches = settings.gradient_accumulation_steps
 
-    def prepare(numbers, features):
+    def prepare(numbers: tf.Tensor, features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         unique_numbers = numbers * distributed.size() + distributed.rank()
         features = task.prepare(unique_numbers, features)
         denominators = {

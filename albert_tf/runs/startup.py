@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator
+from typing import Any, Iterable, Iterator
 
 from absl import logging
 
 from albert_tf import files, locks
 from albert_tf.devices import bfloat16, choice, distributed
+from albert_tf.devices.bfloat16 import ConversionConfig
 from albert_tf.devices.device import PORTABLE, Device
 from albert_tf.errors import InputError
 from albert_tf.nn.config import AlbertConfig
@@ -23,14 +24,16 @@ from albert_tf.runs import (
     model_folder,
     serving,
 )
-from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT
+from albert_tf.runs.checkpoints import Shapes
 from albert_tf.runs.model import model_shapes
+from albert_tf.runs.model_folder import BEST_CHECKPOINT
 from albert_tf.runs.options import RunSettings
 from albert_tf.runs.problems import Problems
 from albert_tf.runs.settings import wrong_values
 from albert_tf.runs.setup import Setup
-from albert_tf.runs.shards import open_shard
-from albert_tf.runs.task import DataSet, RecordFiles, Task
+from albert_tf.runs.shards import ExampleShard, FileShard, open_shard
+from albert_tf.runs.task import DataSet, RecordFiles, ResolvedSchedule, Task
+from tokenization import FullTokenizer
 
 _LOCK_FILE = "run.lock"
 
@@ -42,7 +45,8 @@ def only_run(settings: RunSettings) -> Iterator[None]:
     Raises:
       SharedInputError: if another run holds it.
     """
-    problems, lock = Problems(), None
+    problems = Problems()
+    lock: locks.Lock | None = None
     try:
         distributed.initialize(settings.use_horovod)
     except InputError:
@@ -59,7 +63,7 @@ def only_run(settings: RunSettings) -> Iterator[None]:
             lock.release()
 
 
-def _output_lock(directory):
+def _output_lock(directory: Path) -> locks.Lock | None:
     """Lock of the output directory; None if it cannot be written, which `check` reports."""
     try:
         files.make_directory(directory)
@@ -90,7 +94,7 @@ def check(task_class: type[Task], settings: RunSettings, device: Device | None =
     settings = dataclasses.replace(settings, output_dir=own_directory)
     conversion, device = _check_device(settings, device, problems)
     shares_directory = distributed.shares_server_with_chief()
-    log_directory = given_directory if shares_directory else own_directory
+    log_directory = (given_directory if shares_directory else own_directory) or ""
     _check_numbers(settings, problems)
     config = problems.result(_read_config, settings)
     tokenizer = problems.result(_load_tokenizer, task_class, settings, config)
@@ -105,20 +109,21 @@ def check(task_class: type[Task], settings: RunSettings, device: Device | None =
     results_dir = _results_dir(task, problems)
     _check_evaluation(task, problems)
     schedule = problems.result(_resolved_schedule, task)
-    train_sets, known_counts = [task.train_set] if task.train_set else [], {}
+    train_sets = [task.train_set] if task.train_set else []
+    known_counts: dict[str, int] = {}
     setup = Setup(
         task=task,
         device=device,
         bfloat16=conversion,
         init_checkpoint=init_checkpoint,
-        length_buckets=length_buckets,
+        length_buckets=length_buckets or [],
         results_dir=results_dir,
-        schedule=schedule,
+        schedule=schedule or ResolvedSchedule(),
         train_shards=_open_shards(task, train_sets, known_counts, problems),
         eval_shards=_open_shards(task, task.eval_sets, known_counts, problems),
         test_shards=_open_shards(task, task.test_sets, known_counts, problems),
     )
-    shapes = {}
+    shapes: dict[str, list[int]] = {}
     if config and task.has_head and settings.output_dir and distributed.is_chief():
         with problems.collected():
             shapes = model_shapes(task)
@@ -134,7 +139,9 @@ def check(task_class: type[Task], settings: RunSettings, device: Device | None =
     return setup
 
 
-def _check_device(settings, device, problems):
+def _check_device(
+    settings: RunSettings, device: Device | None, problems: Problems
+) -> tuple[ConversionConfig | None, Device]:
     """Bfloat16 conversion and device of the run; `device` if it is given."""
     conversion = None
     with problems.collected():
@@ -151,7 +158,7 @@ def _check_device(settings, device, problems):
     return conversion, device or PORTABLE
 
 
-def _check_numbers(settings, problems):
+def _check_numbers(settings: RunSettings, problems: Problems) -> None:
     micro_batches = settings.gradient_accumulation_steps
     if settings.train_batch_size % micro_batches:
         problems.add(
@@ -163,9 +170,12 @@ def _check_numbers(settings, problems):
         problems.add("--use_tpu: TPUs are not supported; run on CPU, GPU or HPU")
 
 
-def _kept_before(task, init_checkpoint, problems):
+def _kept_before(
+    task: Task, init_checkpoint: str | None, problems: Problems
+) -> tuple[str, dict[str, Any]]:
     """Directory of the checkpoint to resume from or predict with, and what the task keeps there."""
-    settings, found = task.settings, ("", {})
+    settings = task.settings
+    found: tuple[str, dict[str, Any]] = ("", {})
     with problems.collected():
         if task.kept_names and settings.output_dir and distributed.is_chief():
             own = checkpoints.own_checkpoint(settings.output_dir, settings.do_train)
@@ -176,7 +186,7 @@ def _kept_before(task, init_checkpoint, problems):
     return distributed.broadcast(found)
 
 
-def _limit_examples(task):
+def _limit_examples(task: Task) -> None:
     """Have the data sets keep as many examples as the settings say."""
     settings = task.settings
     if settings.max_train_examples and task.train_set:
@@ -186,7 +196,7 @@ def _limit_examples(task):
             data_set.limit(settings.max_eval_examples)
 
 
-def _check_evaluation(task, problems):
+def _check_evaluation(task: Task, problems: Problems) -> None:
     """Check that the settings for the evaluation of checkpoints fit together."""
     settings = task.settings
     if not settings.early_stopping_evaluations or not settings.do_train:
@@ -203,7 +213,7 @@ def _check_evaluation(task, problems):
         )
 
 
-def _read_config(settings):
+def _read_config(settings: RunSettings) -> AlbertConfig:
     if not settings.albert_config_file:
         raise InputError(
             "--albert_config_file is missing: give the model's JSON config, or its folder as "
@@ -221,7 +231,9 @@ def _read_config(settings):
     return config
 
 
-def _load_tokenizer(task_class, settings, config):
+def _load_tokenizer(
+    task_class: type[Task], settings: RunSettings, config: AlbertConfig | None
+) -> FullTokenizer | None:
     """Load the tokenizer, if the task needs one or a vocabulary is given."""
     if not task_class.needs_tokenizer(settings) and not settings.vocabulary:
         return None
@@ -232,14 +244,14 @@ def _load_tokenizer(task_class, settings, config):
     return tokenizer
 
 
-def _find_init_checkpoint(settings):
+def _find_init_checkpoint(settings: RunSettings) -> str | None:
     """Find the checkpoint to start from, on rank 0."""
     if settings.init_checkpoint and distributed.is_chief():
         return checkpoints.find_checkpoint(settings.init_checkpoint)
     return None
 
 
-def _length_buckets(settings, device):
+def _length_buckets(settings: RunSettings, device: Device) -> list[int]:
     """Lengths to pad to in prediction, ascending; none to sort the records by length."""
     values, longest = settings.length_buckets, settings.max_seq_length
     if not values:
@@ -259,7 +271,7 @@ def _length_buckets(settings, device):
     return sorted(lengths | {longest})
 
 
-def _check_outputs(settings, log_directory, problems):
+def _check_outputs(settings: RunSettings, log_directory: str, problems: Problems) -> None:
     """Check that the outputs can be written; from here on, an existing log gets the lines."""
     with problems.collected():
         _check_output_dir(settings)
@@ -272,7 +284,7 @@ def _check_outputs(settings, log_directory, problems):
             files.check_can_be_written(settings.export_tflite)
 
 
-def _check_output_dir(settings):
+def _check_output_dir(settings: RunSettings) -> None:
     """Check that the output directory is writable, and that only rank 0's has checkpoints."""
     directory = settings.output_dir
     if not directory:
@@ -285,7 +297,7 @@ def _check_output_dir(settings):
         )
 
 
-def _results_dir(task, problems):
+def _results_dir(task: Task, problems: Problems) -> str:
     """Directory of this process for results, and for the records of what they are about.
 
     Prediction leaves the results of a training run alone: those of other questions go below.
@@ -313,13 +325,13 @@ def _results_dir(task, problems):
     return directory
 
 
-def _name_of(data_set):
+def _name_of(data_set: DataSet | RecordFiles) -> str:
     """Name of the first file of a data set, without its extension."""
     paths = data_set.paths if isinstance(data_set, RecordFiles) else data_set.inputs.values()
     return Path(next(iter(paths))).stem
 
 
-def _check_export_dir(settings):
+def _check_export_dir(settings: RunSettings) -> None:
     """Check that the model can be exported, and found there."""
     directory = settings.export_dir
     if directory and distributed.is_chief():
@@ -331,7 +343,12 @@ def _check_export_dir(settings):
             )
 
 
-def _open_shards(task, data_sets, known_counts, problems):
+def _open_shards(
+    task: Task,
+    data_sets: Iterable[DataSet | RecordFiles],
+    known_counts: dict[str, int],
+    problems: Problems,
+) -> list[ExampleShard | FileShard]:
     """Open this process's shards of data sets, and collect the problems of the others."""
     shards = []
     for data_set in data_sets:
@@ -340,16 +357,15 @@ def _open_shards(task, data_sets, known_counts, problems):
     return shards
 
 
-def _resolved_schedule(task):
+def _resolved_schedule(task: Task) -> ResolvedSchedule:
     """The task's schedule in steps of this run."""
-    settings, num_examples, num_cards = task.settings, 0, distributed.size()
-    if isinstance(task.train_set, DataSet):
-        num_examples = len(task.train_set.examples)
+    settings, train_set, num_cards = task.settings, task.train_set, distributed.size()
+    num_examples = len(train_set.examples) if isinstance(train_set, DataSet) else 0
     schedule = task.schedule.resolve(num_examples, settings.train_batch_size, num_cards)
-    if settings.do_train and task.train_set and schedule.steps < 1:
-        if task.schedule.steps is None:
+    if settings.do_train and train_set and schedule.steps < 1:
+        if isinstance(train_set, DataSet) and task.schedule.steps is None:
             raise InputError(
-                f"{', '.join(task.train_set.inputs.values())}: {num_examples} examples in batches "
+                f"{', '.join(train_set.inputs.values())}: {num_examples} examples in batches "
                 f"of {settings.train_batch_size * num_cards} for {task.schedule.epochs} epochs "
                 "make less than one step: lower --train_batch_size"
             )
@@ -360,12 +376,12 @@ def _resolved_schedule(task):
     return schedule
 
 
-def _check_first_weights(setup, shapes):
+def _check_first_weights(setup: Setup, shapes: Shapes) -> None:
     """Check that the checkpoint to start from exists and fits the model's variables."""
     settings, init_checkpoint = setup.settings, setup.init_checkpoint
-    own = checkpoints.own_checkpoint(settings.output_dir, settings.do_train)
+    own = checkpoints.own_checkpoint(setup.output_dir, settings.do_train)
     if settings.do_train and not own and init_checkpoint:
-        _check_init_stays(settings.output_dir, init_checkpoint)
+        _check_init_stays(setup.output_dir, init_checkpoint)
     if own:
         checkpoints.check_fits(own, shapes, all_needed=True)
     elif init_checkpoint:
@@ -384,7 +400,7 @@ def _check_first_weights(setup, shapes):
         )
 
 
-def _check_init_stays(output_dir, init_checkpoint):
+def _check_init_stays(output_dir: str, init_checkpoint: str) -> None:
     """Check that training does not replace the checkpoint that it starts from."""
     best = Path(output_dir) / BEST_CHECKPOINT
     if Path(init_checkpoint).resolve() == best.resolve():
@@ -394,9 +410,9 @@ def _check_init_stays(output_dir, init_checkpoint):
         )
 
 
-def _check_same_inputs(setup, problems):
+def _check_same_inputs(setup: Setup, problems: Problems) -> None:
     """Raise `InputError` if the processes have read different inputs: they would deadlock."""
-    own = {}
+    own: dict[str, Any] = {}
     for shard in setup.shards:
         own.update(shard.fingerprint)
     own["num_train_steps"] = setup.schedule.steps

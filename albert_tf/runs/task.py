@@ -12,7 +12,6 @@ to cut (`belong_together`), and have its records counted (`counter`).
 from __future__ import annotations
 
 import abc
-import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Iterable, Iterator, Mapping, Sequence
 
@@ -29,6 +28,9 @@ from albert_tf.runs.options import RunSettings
 from albert_tf.runs.problems import Problems
 from modeling import AlbertModel
 from tokenization import FullTokenizer
+
+# `DataSet` or `RecordFiles`: a task gets back the kind that it has made in `read_inputs`.
+OwnDataSet = Any
 
 MODEL_INPUTS = ("input_ids", "input_mask", "segment_ids")
 
@@ -186,8 +188,8 @@ class Schedule:
     poly_power: float = 1.0
     start_warmup_step: int = 0
 
-    def resolve(self, num_examples: int, batch_size: int, num_cards: int) -> Schedule:
-        """Schedule with `steps` and `warmup_steps` resolved for this run.
+    def resolve(self, num_examples: int, batch_size: int, num_cards: int) -> ResolvedSchedule:
+        """Schedule in steps of this run.
 
         Args:
           num_examples: number of training examples.
@@ -203,14 +205,22 @@ class Schedule:
             warmup_steps = int(steps * self.warmup_proportion)
         else:
             warmup_steps = self.warmup_steps // cards
-        return dataclasses.replace(self, steps=steps, warmup_steps=warmup_steps)
+        resolved = {**vars(self), "steps": steps, "warmup_steps": warmup_steps}
+        return ResolvedSchedule(**resolved)
+
+
+@dataclass(frozen=True)
+class ResolvedSchedule(Schedule):
+    """Schedule whose `steps` and `warmup_steps` are those of a run."""
+
+    steps: int = 0
+    warmup_steps: int = 0
 
 
 class Task(abc.ABC):
     """Base class of tasks.
 
     Attributes:
-      title: name of the task for people; "" for the name of the class.
       fate_of_long_examples: participle that says what becomes of an example that is longer than
         `max_seq_length`, for the report page.
       settings: settings of the run and the task.
@@ -222,7 +232,6 @@ class Task(abc.ABC):
       calibration: numbers by name that an earlier `evaluate` has found for the same checkpoint; set
         by the run before it calls `evaluate`.
       expects_checkpoint: whether to warn when training starts from random weights.
-      shares_group_0: whether groups missing in the checkpoint start from its group 0.
       kept_names: names of the JSON files that the task keeps with its model.
       kept_before: JSON values of these files, by name, as far as they are with the checkpoint that
         the run resumes from or predicts with.
@@ -233,10 +242,8 @@ class Task(abc.ABC):
         of earlier versions made again.
     """
 
-    title = ""
     fate_of_long_examples = "cut"
     expects_checkpoint = True
-    shares_group_0 = False
     kept_names: tuple[str, ...] = ()
     counter: tuple[str, int] | None = None
     records_version = 1
@@ -252,16 +259,38 @@ class Task(abc.ABC):
         self.config = config
         self.tokenizer = tokenizer
         self.train_set: DataSet | RecordFiles | None = None
-        self.eval_sets: list[DataSet | RecordFiles] = []
-        self.test_sets: list[DataSet] = []
+        self.eval_sets: Sequence[DataSet | RecordFiles] = []
+        self.test_sets: Sequence[DataSet] = []
         self.calibration: Mapping[str, float] = {}
         self.kept_before: Mapping[str, Any] = {}
         self.kept_in = ""
 
     @classmethod
-    def needs_tokenizer(cls, settings: RunSettings) -> bool:
-        """Whether the task needs a vocabulary."""
+    def needs_tokenizer(cls, settings: Any) -> bool:
+        """Whether the task needs a vocabulary, by settings of its class."""
         return True
+
+    @property
+    def title(self) -> str:
+        """Name of the task for people; "" for the name of the class."""
+        return ""
+
+    @property
+    def shares_group_0(self) -> bool:
+        """Whether groups missing in the checkpoint start from its group 0."""
+        return False
+
+    @property
+    def needed_config(self) -> AlbertConfig:
+        """Config of the model, where the run cannot do without it."""
+        assert self.config is not None
+        return self.config
+
+    @property
+    def needed_tokenizer(self) -> FullTokenizer:
+        """The tokenizer, where the run cannot do without it."""
+        assert self.tokenizer is not None
+        return self.tokenizer
 
     @property
     def has_head(self) -> bool:
@@ -396,12 +425,10 @@ class Task(abc.ABC):
         return [answers[number] for number in sorted(answers)]
 
     @abc.abstractmethod
-    def evaluate(self, data_set: DataSet | RecordFiles, answers: Sequence[Any]) -> Evaluation:
+    def evaluate(self, data_set: OwnDataSet, answers: Sequence[Any]) -> Evaluation:
         """Compare the answers to all examples of a data set with the true answers."""
 
-    def report_sections(
-        self, data_set: DataSet | RecordFiles, answers: Sequence[Any]
-    ) -> list[Section]:
+    def report_sections(self, data_set: OwnDataSet, answers: Sequence[Any]) -> list[Section]:
         """Sections of the report page about the answers to all examples of a data set.
 
         Returns:

@@ -45,7 +45,7 @@ def export(task: Task, checkpoint: str, path: str, is_float16: bool = False) -> 
     logging.info("%s: exported to %s (%.1f MB)", checkpoint, path, len(content) / 1e6)
 
 
-def _save(task, checkpoint, directory):
+def _save(task: Task, checkpoint: str, directory: str) -> None:
     """Write a SavedModel whose inputs have the fixed length and a batch of one."""
     task = copy.copy(task)  # the published graph has shapes that do not depend on the padding
     task.settings = dataclasses.replace(task.settings, compute_padding=True)

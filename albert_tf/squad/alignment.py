@@ -53,7 +53,7 @@ def align(text: Sequence[str], pieces: str) -> np.ndarray | None:
     return None if length < _MIN_COVERAGE * len(text) else counterparts
 
 
-def _embedding(text, pieces):
+def _embedding(text: Sequence[str], pieces: str) -> np.ndarray | None:
     """Counterparts if the whole text is a subsequence of the pieces; else None.
 
     Each character is paired with its first possible match.
@@ -67,7 +67,7 @@ def _embedding(text, pieces):
     return counterparts
 
 
-def _most_common(text, pieces):
+def _most_common(text: Sequence[str], pieces: str) -> int:
     """Upper bound of the length of a common subsequence: characters in common, in any order."""
     in_pieces = collections.Counter(pieces)
     return sum(min(count, in_pieces[char]) for char, count in collections.Counter(text).items())
@@ -106,14 +106,16 @@ def common_subsequence(text: Sequence[str], pieces: str, distance: int) -> np.nd
     return counterparts
 
 
-def _rows(text, pieces, distance):
+def _rows(text: Sequence[str], pieces: str, distance: int) -> list[int]:
     """Rows of the table, an integer for each character of the pieces."""
-    rows, row, previous_lowest, previous_end = [], 0, 0, 0
+    rows: list[int] = []
+    row = previous_lowest = previous_end = 0
     block = max(_MIN_BLOCK, 2 * distance)
     for block_start in range(0, len(pieces), block):
         block_end = min(block_start + block, len(pieces))
         base = max(0, block_start - distance + 1)
-        occurrences = {}  # for each character, an integer with bit i set where text[base + i] is it
+        # For each character, an integer with bit i set where text[base + i] is it.
+        occurrences: dict[str, int] = {}
         for i in range(base, min(len(text), block_end + distance)):
             occurrences[text[i]] = occurrences.get(text[i], 0) | 1 << i - base
         for j in range(block_start, block_end):

@@ -10,11 +10,14 @@ import abc
 import collections
 import math
 from dataclasses import dataclass
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Iterable, Mapping, Sequence, Tuple, TypeVar
 
 import numpy as np
 
 from albert_tf.squad.features import Window
+
+Item = TypeVar("Item")
+Rank = Tuple[float, int, int]  # negative score, index of the window, place in it
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,9 @@ class AnswerCollector(abc.ABC):
         """
         self.n_best_size = n_best_size
         self.max_answer_length = max_answer_length
-        self._ranked = collections.defaultdict(list)  # question → (rank, candidate), best first
-        self._num_windows = collections.Counter()  # by question
+        # By question, best first.
+        self._ranked: dict[int, list[tuple[Rank, Candidate]]] = collections.defaultdict(list)
+        self._num_windows: collections.Counter[int] = collections.Counter()  # by question
 
     @abc.abstractmethod
     def candidates(
@@ -212,19 +216,24 @@ class TopListCollector(AnswerCollector):
             [np.repeat(outputs["start_top_log_probs"], ends), outputs["end_top_log_probs"]]
         ).astype(np.float64)
         valid = _are_valid(window, first, last, self.max_answer_length)
-        scores_of_spans = collections.defaultdict(list)
-        for *span, place in zip(first[valid], last[valid], np.flatnonzero(valid)):
-            scores_of_spans[tuple(span)].append(scores[:, place])
+        scores_of_spans: dict[tuple[int, int], list[np.ndarray]] = collections.defaultdict(list)
+        for start, end, place in zip(first[valid], last[valid], np.flatnonzero(valid)):
+            scores_of_spans[start, end].append(scores[:, place])
         if not scores_of_spans:
             return []
         first, last = np.array(list(scores_of_spans)).T
         means = np.array(
             [np.sum(of_span, 0) / len(of_span) for of_span in scores_of_spans.values()]
         )
-        return _ranked_candidates(window, paragraph, first, last, *means.T, self.n_best_size)
+        start_scores, end_scores = means.T
+        return _ranked_candidates(
+            window, paragraph, first, last, start_scores, end_scores, self.n_best_size
+        )
 
 
-def _are_valid(window, first, last, max_answer_length):
+def _are_valid(
+    window: Window, first: np.ndarray, last: np.ndarray, max_answer_length: int
+) -> np.ndarray:
     """Whether each span, from its first to its last position, may be an answer in a window.
 
     It must lie in the paragraph, be in order and not too long, and start at a piece with maximum
@@ -238,7 +247,15 @@ def _are_valid(window, first, last, max_answer_length):
     return valid
 
 
-def _ranked_candidates(window, paragraph, first, last, start_scores, end_scores, n_best_size):
+def _ranked_candidates(
+    window: Window,
+    paragraph: str,
+    first: np.ndarray,
+    last: np.ndarray,
+    start_scores: np.ndarray,
+    end_scores: np.ndarray,
+    n_best_size: int,
+) -> list[Candidate]:
     """Candidates of valid spans, best first, with distinct texts."""
     start_scores, end_scores = (x.astype(np.float64) for x in (start_scores, end_scores))
     candidates = []
@@ -252,14 +269,15 @@ def _ranked_candidates(window, paragraph, first, last, start_scores, end_scores,
     return _distinct(candidates, lambda candidate: candidate.text, n_best_size)
 
 
-def _best_positions(scores, count):
+def _best_positions(scores: np.ndarray, count: int) -> np.ndarray:
     """Positions of the highest scores, highest first; ties go to the earlier position."""
     return np.argsort(-scores, kind="stable")[:count]
 
 
-def _distinct(items, key, count):
+def _distinct(items: Iterable[Item], key: Callable[[Item], str], count: int) -> list[Item]:
     """First `count` items with distinct keys."""
-    seen, kept = set(), []
+    seen: set[str] = set()
+    kept: list[Item] = []
     for item in items:
         if len(kept) == count:
             break

@@ -75,7 +75,7 @@ def read_squad(path: str, for_training: bool, version: str = V1) -> list[Questio
     return questions
 
 
-def _check_version(root, expected):
+def _check_version(root: JsonObject, expected: str) -> None:
     """Raise `InputError` if a file is of the other version.
 
     Its questions tell, or else its field `version`. Questions without answers that do not tell
@@ -111,20 +111,20 @@ class _SquadReader:
       problems: problems of well-formed questions.
     """
 
-    def __init__(self, for_training, version):
+    def __init__(self, for_training: bool, version: str):
         self.for_training = for_training
         self.version = version
-        self.problems = []
-        self.ids = set()
+        self.problems: list[str] = []
+        self.ids: set[str] = set()
 
-    def questions(self, root):
+    def questions(self, root: JsonObject) -> Iterator[Question]:
         needs_label = self.version == V2 and (
             self.for_training or any("is_impossible" in qa for _, qa in _questions(root))
         )
         for context, qa in _questions(root):
             yield self._question(qa, context, needs_label)
 
-    def _question(self, qa, context, needs_label):
+    def _question(self, qa: JsonObject, context: str, needs_label: bool) -> Question:
         answers = qa.objects("answers") if "answers" in qa else ()
         is_labelled = self.version == V2 and "is_impossible" in qa
         question = Question(
@@ -145,7 +145,7 @@ class _SquadReader:
         return question
 
 
-def _start(answer):
+def _start(answer: JsonObject) -> int:
     """Offset of an answer; some programs write it as 45.0."""
     start = answer.number("answer_start", _NUMBER)
     if start != int(start):
@@ -153,7 +153,7 @@ def _start(answer):
     return int(start)
 
 
-def _label_problem(question):
+def _label_problem(question: Question) -> str | None:
     """Contradiction between the answers of a SQuAD v2.0 question and its label, or None."""
     if question.is_impossible is None:
         return "is_impossible is missing; give it for all questions, or for none to predict"
@@ -164,7 +164,7 @@ def _label_problem(question):
     return None
 
 
-def _training_problem(question):
+def _training_problem(question: Question) -> str | None:
     """Problem of an answerable training question, or None."""
     context = question.paragraph
     if not question.answers or not question.answers[0].text.strip():

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import Iterable, Iterator
+from typing import Iterable, Iterator, Sequence
 
 import numpy as np
 
 import tokenization
 from albert_tf.errors import InputError
 from albert_tf.squad.data import Question
-from albert_tf.squad.paragraphs import align_paragraph
+from albert_tf.squad.paragraphs import AlignedParagraph, align_paragraph
 
 FIRST_UNIQUE_ID = 1000000000
 _SPECIAL_TOKENS = 3  # [CLS] question [SEP] window [SEP]
@@ -165,7 +165,9 @@ class FeatureConverter:
                 else:
                     yield from self._windows(question, number, aligned, for_training)
 
-    def _windows(self, question, number, aligned, for_training):
+    def _windows(
+        self, question: Question, number: int, aligned: AlignedParagraph, for_training: bool
+    ) -> Iterator[Feature]:
         """Yield the features of one question."""
         settings = self.settings
         query = self.tokenizer.ids_of_text(question.text, settings.do_lower_case)
@@ -196,7 +198,7 @@ class FeatureConverter:
             yield feature
 
 
-def _add_answer(feature, span, answer):
+def _add_answer(feature: Feature, span: range, answer: tuple[int, int] | None) -> None:
     """Add the positions of an answer to the feature of a window, or that it is not there.
 
     Args:
@@ -204,10 +206,11 @@ def _add_answer(feature, span, answer):
       span: pieces of the paragraph in the window.
       answer: first and last piece of the answer in the paragraph; None without an answer.
     """
-    feature.is_impossible = not (answer and span.start <= answer[0] and answer[1] < span.stop)
-    if not feature.is_impossible:
+    if answer and span.start <= answer[0] and answer[1] < span.stop:
         offset = feature.window.first_position - span.start
         feature.start_position, feature.end_position = (piece + offset for piece in answer)
+    else:
+        feature.is_impossible = True
 
 
 def doc_spans(num_pieces: int, window_length: int, doc_stride: int) -> list[range]:
@@ -252,7 +255,7 @@ def max_context(spans: list[range], index: int) -> list[bool]:
     span = spans[index]
     pieces = np.arange(span.start, span.stop)
 
-    def context(window):
+    def context(window: range) -> np.ndarray:
         smaller = np.minimum(pieces - window.start, window.stop - 1 - pieces)
         return np.where(smaller >= 0, smaller + 0.01 * len(window), -1.0)
 
@@ -265,7 +268,7 @@ def max_context(spans: list[range], index: int) -> list[bool]:
     return is_mine.tolist()
 
 
-def _overlapping(spans, index, step):
+def _overlapping(spans: Sequence[range], index: int, step: int) -> Iterator[int]:
     """Yield the indices of the windows on one side that overlap a window, nearest first."""
     number = index + step
     while 0 <= number < len(spans) and (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Callable, Iterable, Iterator, Sequence
+from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence
 
 from albert_tf import json_files
 from albert_tf.errors import InputError
@@ -52,7 +52,9 @@ def read_questions(path: str) -> list[Asked]:
     Raises:
       InputError: all problems with the file.
     """
-    table, asked, problems, ids = Table(path), [], RowProblems(), set()
+    table, problems = Table(path), RowProblems()
+    asked: list[Asked] = []
+    ids: set[str] = set()
     if "question" not in table.columns or not {"text", "text_file"} & set(table.columns):
         raise InputError(
             f"{path}: the columns are {', '.join(table.columns) or 'none'}; give question, text or "
@@ -75,7 +77,7 @@ def read_questions(path: str) -> list[Asked]:
     return asked
 
 
-def _problem(values):
+def _problem(values: Mapping[str, Any]) -> str | None:
     """The reason why a row is no question, or None."""
     for name in ("question", "text", "text_file"):
         if not isinstance(values.get(name), (str, type(None))):
@@ -89,11 +91,11 @@ def _problem(values):
     return None
 
 
-def _given(values, name):
+def _given(values: Mapping[str, Any], name: str) -> bool:
     return bool((values.get(name) or "").strip())
 
 
-def _asked(values, number, folder):
+def _asked(values: Mapping[str, Any], number: int, folder: Path) -> Asked:
     identity = values.get("id")
     if identity is None or identity == "":
         identity = number
@@ -128,11 +130,12 @@ def with_texts(asked: Iterable[Asked], read_text: Callable[[str], str]) -> Itera
       asked: the questions.
       read_text: function that reads a file.
     """
-    last_file, text = None, ""
+    last_file: str | None = None
+    text = ""
     for question in asked:
         if question.text_file and question.text_file != last_file:
             last_file, text = question.text_file, read_text(question.text_file)
-        own_text = text if question.text_file else question.text
+        own_text = text if question.text_file else question.text or ""
         yield Question(question.id, question.question, own_text)
 
 

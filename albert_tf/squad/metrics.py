@@ -30,7 +30,7 @@ def squad_metrics(
       "f1" and "exact_match". Each question scores its maximum over the true answers; the metric is
       the mean over the questions.
     """
-    exact_match = f1 = count = 0
+    exact_match, f1, count = 0, 0.0, 0
     for question in questions:
         count += 1
         prediction = predictions.get(question.id)
@@ -79,7 +79,7 @@ def squad_v2_metrics(
       "f1", "exact" and "total", and with the prefixes "HasAns_" and "NoAns_" those of the questions
       with and without an answer, where there are any.
     """
-    figures = {}
+    figures: dict[str, float] = {}
     groups = {
         "": questions,
         "HasAns_": [question for question in questions if not question.is_impossible],
@@ -130,20 +130,25 @@ def v2_scores(question: Question, prediction: str) -> dict[str, float]:
     }
 
 
-def _f1_or_both_empty(prediction, truth):
+def _f1_or_both_empty(prediction: str, truth: str) -> float:
     if normalize_answer(prediction) and normalize_answer(truth):
         return f1_score(prediction, truth)
     return float(normalize_answer(prediction) == normalize_answer(truth))
 
 
-def _best_threshold(questions, spans, scores, null_scores):
+def _best_threshold(
+    questions: Sequence[Question],
+    spans: Mapping[str, str],
+    scores: Mapping[str, float],
+    null_scores: Mapping[str, float],
+) -> tuple[float, float]:
     """Highest mean score in percent that a threshold reaches, and the threshold.
 
     Questions with a higher score of "no answer" than the threshold have no answer. Thresholds are
     tried in ascending order. The first answers nothing: 0 in the official script, whose scores are
     probabilities; logits may be lower.
     """
-    score = best = sum(question.is_impossible for question in questions)
+    score = best = float(sum(bool(question.is_impossible) for question in questions))
     threshold = min(0.0, min(null_scores[question.id] for question in questions) - 1.0)
     for question in sorted(questions, key=lambda question: null_scores[question.id]):
         if not question.is_impossible:

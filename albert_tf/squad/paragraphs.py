@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -78,11 +79,18 @@ def align_paragraph(
     return _aligned(pieces, tokenizer, first, last, piece_char_to_char, len(piece_char_to_char))
 
 
-def _joined(pieces):
+def _joined(pieces: Iterable[str]) -> str:
     return "".join(pieces).replace(tokenization.SPIECE_UNDERLINE, " ")
 
 
-def _aligned(pieces, tokenizer, first, last, piece_char_to_char, num_piece_chars=None):
+def _aligned(
+    pieces: Sequence[str],
+    tokenizer: tokenization.FullTokenizer,
+    first: np.ndarray,
+    last: np.ndarray,
+    piece_char_to_char: np.ndarray,
+    num_piece_chars: int | None = None,
+) -> AlignedParagraph:
     """Find the nearest place of everything that has no counterpart.
 
     Args:
@@ -110,7 +118,9 @@ def _aligned(pieces, tokenizer, first, last, piece_char_to_char, num_piece_chars
     )
 
 
-def _align_in_chunks(text, tokenizer, do_lower_case):
+def _align_in_chunks(
+    text: str, tokenizer: tokenization.FullTokenizer, do_lower_case: bool
+) -> tuple[list[str], np.ndarray]:
     """Tokenize a text in chunks, and align each chunk with its pieces.
 
     Normalization gives the source of each normalized character. The pieces of a chunk usually spell
@@ -121,7 +131,8 @@ def _align_in_chunks(text, tokenizer, do_lower_case):
       text, or -1.
     """
     normalized, sources = _normalized(text)
-    pieces, counterparts = [], []
+    pieces: list[str] = []
+    counterparts: list[np.ndarray] = []
     for start, end in _chunks(normalized):
         chunk = normalized[start:end]
         chunk = chunk.lower() if do_lower_case else chunk
@@ -136,7 +147,7 @@ def _align_in_chunks(text, tokenizer, do_lower_case):
     return pieces, np.concatenate(counterparts)
 
 
-def _normalized(text):
+def _normalized(text: str) -> tuple[str, np.ndarray]:
     """Normalize a text like `preprocess_text`, but keep upper case.
 
     Returns:
@@ -156,7 +167,7 @@ def _normalized(text):
     return codes[kept].tobytes().decode("utf-32-le"), sources[kept]
 
 
-def _chunks(text):
+def _chunks(text: str) -> Iterator[tuple[int, int]]:
     """Yield the starts and ends of chunks, which end before a space wherever there is one."""
     start, length = 0, len(text.rstrip(" "))
     while start < length:
@@ -168,7 +179,7 @@ def _chunks(text):
         start = end
 
 
-def _positions(chunk, joined):
+def _positions(chunk: str, joined: str) -> np.ndarray:
     """Position in the chunk of each character of its joined pieces, or -1."""
     if joined.lstrip(" ") == chunk.lstrip(" "):  # pieces may begin with a space of their own
         return np.arange(len(chunk) - len(joined), len(chunk), dtype=np.int32)

@@ -16,7 +16,13 @@ from albert_tf.runs import asking, checkpoints
 from albert_tf.runs.model import model_inputs
 from albert_tf.squad import features as squad_features
 from albert_tf.squad import v1, v2
-from albert_tf.squad.answers import SpanCollector, TopListCollector, softmax
+from albert_tf.squad.answers import (
+    AnswerCollector,
+    Candidate,
+    SpanCollector,
+    TopListCollector,
+    softmax,
+)
 from albert_tf.squad.data import Question
 from albert_tf.squad.features import FeatureConverter, FeatureSettings
 from albert_tf.squad.settings import NullAnswerSettings, SquadV2Settings
@@ -112,6 +118,7 @@ def load_model(
     if model.saved_model:
         scorer = saved_model_scorer(model.saved_model)
     else:
+        assert model.checkpoint is not None
         scorer = checkpoint_scorer(model.config, model.checkpoint)
     return Model(model.tokenizer, scorer, model.arguments(answer_questions))
 
@@ -126,7 +133,7 @@ def saved_model_scorer(path: str) -> Scorer:
     model = asking.load_saved_model(path)
     signature = model.signatures["serving_default"]
 
-    def scores(inputs):
+    def scores(inputs: Inputs) -> Outputs:
         outputs = signature(**{name: tf.constant(values) for name, values in inputs.items()})
         _ = model  # a reference, to keep the variables alive
         return {name: values.numpy() for name, values in outputs.items()}
@@ -145,7 +152,10 @@ def checkpoint_scorer(config: AlbertConfig, checkpoint: str) -> Scorer:
     """
     with tf.Graph().as_default():
         inputs = model_inputs()
-        encoder = AlbertModel(config, False, *inputs.values(), compute_padding=False)
+        input_ids, input_mask, segment_ids = inputs.values()
+        encoder = AlbertModel(
+            config, False, input_ids, input_mask, segment_ids, compute_padding=False
+        )
         hidden = encoder.get_sequence_output()
         if v2.ANSWERABILITY_KERNEL in checkpoints.shapes_in(checkpoint):
             head = v2.Head(config, hidden, v2.answer_mask(inputs))
@@ -154,7 +164,7 @@ def checkpoint_scorer(config: AlbertConfig, checkpoint: str) -> Scorer:
             outputs = v1.span_outputs(hidden, encoder.output_mask)
         session = asking.restored_session(checkpoint)
 
-    def scores(values):
+    def scores(values: Inputs) -> Outputs:
         return session.run(outputs, {inputs[name]: value for name, value in values.items()})
 
     return scores
@@ -201,16 +211,17 @@ def answer_questions(
     squad_features.check_room(max_seq_length, max_query_length)
     settings = FeatureSettings(max_seq_length, doc_stride, max_query_length, do_lower_case)
     converter = FeatureConverter(tokenizer, settings)
-    waiting = collections.deque()  # number and text of each question that has no answers yet
-    collector = None
+    # Number and text of each question that has no answers yet.
+    waiting: collections.deque[tuple[int, str]] = collections.deque()
+    collector: AnswerCollector | None = None
 
-    def asked():
+    def asked() -> Iterator[Question]:
         for number, question in enumerate(questions):
             asking.check_text("question", question.text)
             waiting.append((number, question.paragraph))
             yield question
 
-    def found():
+    def found() -> list[FoundAnswer]:
         number, text = waiting.popleft()
         if collector is None:
             return []
@@ -249,9 +260,12 @@ def answer_question(
     return answers
 
 
-def _found_answers(number, text, collector, threshold):
+def _found_answers(
+    number: int, text: str, collector: AnswerCollector, threshold: float
+) -> list[FoundAnswer]:
     """The n-best answers of a question, and before them "no answer" if it has none."""
-    found, candidates = [], collector.n_best(number)
+    found: list[FoundAnswer] = []
+    candidates = collector.n_best(number)
     if isinstance(collector, TopListCollector) and collector.null_score(number) >= threshold:
         found.append(FoundAnswer("", (1 + math.tanh(collector.null_score(number) / 2)) / 2))
     if candidates != [collector.no_span]:
@@ -260,7 +274,7 @@ def _found_answers(number, text, collector, threshold):
     return found
 
 
-def _found(text, candidate, probability):
+def _found(text: str, candidate: Candidate, probability: float) -> FoundAnswer:
     before = text[: candidate.start]
     return FoundAnswer(
         candidate.text,

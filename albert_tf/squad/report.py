@@ -70,7 +70,7 @@ class Outcome:
         return self.entries[0]["probability"]
 
 
-def outcomes(questions: Sequence[Question], answers: Sequence[dict]) -> list[Outcome]:
+def outcomes(questions: Sequence[Question], answers: Sequence[dict[str, Any]]) -> list[Outcome]:
     """Score the answers to the questions that have true answers.
 
     Args:
@@ -89,7 +89,7 @@ def outcomes(questions: Sequence[Question], answers: Sequence[dict]) -> list[Out
 
 
 def outcomes_with_threshold(
-    questions: Sequence[Question], answers: Sequence[dict], threshold: float
+    questions: Sequence[Question], answers: Sequence[dict[str, Any]], threshold: float
 ) -> list[Outcome]:
     """Score the predictions of SQuAD v2.0.
 
@@ -154,7 +154,7 @@ def threshold_charts(found: Sequence[Outcome], threshold: float) -> list[Block]:
     curves = {}
     for name, number in (("F1", 0), ("exact match", 1)):
         of_spans = np.array([_span_scores(outcome)[number] for outcome in found])[order]
-        of_none = np.array([float(outcome.question.is_impossible) for outcome in found])[order]
+        of_none = np.array([float(bool(o.question.is_impossible)) for o in found])[order]
         # With a threshold just above the n-th score, the first n questions have their span.
         sums = of_none.sum() + np.cumsum(of_spans - of_none)
         curves[name] = [
@@ -183,13 +183,13 @@ def threshold_charts(found: Sequence[Outcome], threshold: float) -> list[Block]:
     ]
 
 
-def _span_scores(outcome):
+def _span_scores(outcome: Outcome) -> tuple[float, float]:
     """F1 and exact match of the best answer, whatever the threshold."""
     scores = metrics.v2_scores(outcome.question, outcome.entries[0]["text"])
     return scores["f1"], scores["exact"]
 
 
-def _answerability(outcome):
+def _answerability(outcome: Outcome) -> str:
     return _ANSWERABILITIES[bool(outcome.question.is_impossible)]
 
 
@@ -224,7 +224,7 @@ def breakdowns(found: Sequence[Outcome], answerable: Sequence[Outcome] = ()) -> 
       answerable: those that have an answer; by default all.
     """
 
-    def lengths(text):
+    def lengths(text: str) -> int:
         return len(text.split())
 
     return [
@@ -259,18 +259,24 @@ def breakdowns(found: Sequence[Outcome], answerable: Sequence[Outcome] = ()) -> 
     ]
 
 
-def _binned(caption, axis, found, value_of, starts):
+def _binned(
+    caption: str,
+    axis: str,
+    found: Sequence[Outcome],
+    value_of: Callable[[Outcome], int],
+    starts: Sequence[int],
+) -> Bars:
     """Chart by a number, in bins that begin at 1 and at `starts`."""
     names = [_bin_name(*pair) for pair in zip((1, *starts), (*starts, None))]
 
-    def group_of(outcome):
+    def group_of(outcome: Outcome) -> str:
         value = value_of(outcome)
         return names[sum(value >= start for start in starts)]
 
     return _bars(caption, axis, found, group_of, names)
 
 
-def _bin_name(first, following):
+def _bin_name(first: int, following: int | None) -> str:
     if following is None:
         return f"{first} or more"
     return str(first) if following == first + 1 else f"{first} to {following - 1}"
@@ -302,7 +308,7 @@ def _bars(
     )
 
 
-def _percent(values):
+def _percent(values: Iterable[float]) -> float:
     values = list(values)
     return 100.0 * sum(values) / len(values)
 
@@ -331,7 +337,9 @@ def listing(found: Sequence[Outcome]) -> Block:
     """The questions, worst first; among equally wrong ones those with the surest answer first."""
     worst_first = sorted(found, key=lambda o: (max(o.f1, o.exact_match), -o.probability))
     words = {question_word(outcome.question.text) for outcome in found}
-    filters = {"Question word": [word for word in QUESTION_WORDS if word in words]}
+    filters: dict[str, Sequence[str]] = {
+        "Question word": [word for word in QUESTION_WORDS if word in words]
+    }
     if found[0].null_score is not None:
         filters["The passage"] = _ANSWERABILITIES
     return fitting_examples(
@@ -348,7 +356,7 @@ def listing(found: Sequence[Outcome]) -> Block:
     )
 
 
-def _example(outcome):
+def _example(outcome: Outcome) -> dict[str, Any]:
     question, best = outcome.question, outcome.entries[:_SHOWN_ANSWERS]
     state = RIGHT if outcome.exact_match else PARTLY_RIGHT if outcome.f1 > 0 else WRONG
     truths = list(dict.fromkeys(answer.text for answer in question.answers)) or [_NO_ANSWER]
@@ -380,7 +388,7 @@ def _example(outcome):
     )
 
 
-def _true_spans(question):
+def _true_spans(question: Question) -> set[tuple[int, int]]:
     """Start and end of the true answers that are at their offsets, without duplicates."""
     return {
         (answer.start, answer.start + len(answer.text))

@@ -7,20 +7,26 @@ from typing import Any, ClassVar, Iterable, Iterator, Mapping, Sequence
 
 import tensorflow.compat.v1 as tf
 
-from albert_tf.bounds import Bounds
 from albert_tf.errors import InputError
+from albert_tf.json_files import JsonObject
 from albert_tf.records.record_files import RecordFields
 from albert_tf.report.blocks import Section
 from albert_tf.runs.problems import Problems
-from albert_tf.runs.task import DataSet, Prediction, Record, Schedule, Skipped, Task
+from albert_tf.runs.task import (
+    DataSet,
+    Prediction,
+    Record,
+    RecordFiles,
+    Schedule,
+    Skipped,
+    Task,
+)
 from albert_tf.squad import features as squad_features
 from albert_tf.squad import report
 from albert_tf.squad.answers import AnswerCollector
 from albert_tf.squad.data import Question, read_squad
 from albert_tf.squad.features import FeatureConverter, FeatureSettings, Window
 from albert_tf.squad.settings import SquadSettings
-
-_INDEX = Bounds(is_whole=True, lower=0)
 
 
 class SquadTask(Task):
@@ -51,30 +57,31 @@ class SquadTask(Task):
             )
         with problems.collected():
             if settings.do_train:
+                path = self._given_path("train_file", settings.train_file)
                 self.train_set = DataSet(
                     record_name="train_features.tfrecord",
                     record_file=settings.train_feature_file,
-                    inputs={"train_file": settings.train_file},
-                    examples=self._read_examples("train_file", settings.train_file, True),
+                    inputs={"train_file": path},
+                    examples=read_squad(path, for_training=True, version=self.version),
                 )
         with problems.collected():
             if settings.do_predict:
+                path = self._given_path("predict_file", settings.predict_file)
                 predict_set = DataSet(
                     record_name="predict_features.tfrecord",
                     record_file=settings.predict_feature_file,
                     companion_name="predict_windows.tfrecord",
                     companion_file=settings.predict_feature_left_file,
-                    inputs={"predict_file": settings.predict_file},
-                    examples=self._read_examples("predict_file", settings.predict_file, False),
+                    inputs={"predict_file": path},
+                    examples=read_squad(path, for_training=False, version=self.version),
                     batch_size=settings.predict_batch_size,
                 )
                 self.eval_sets = [predict_set]
 
-    def _read_examples(self, flag, path, for_training):
-        """Read the SQuAD file given by a flag."""
+    def _given_path(self, flag: str, path: str | None) -> str:
         if not path:
             raise InputError(f"--{flag} is missing: give a SQuAD {self.version} file")
-        return read_squad(path, for_training, self.version)
+        return path
 
     @property
     def schedule(self) -> Schedule:
@@ -92,7 +99,7 @@ class SquadTask(Task):
         return dataclasses.asdict(self._feature_settings)
 
     @property
-    def _feature_settings(self):
+    def _feature_settings(self) -> FeatureSettings:
         settings = self.settings
         return FeatureSettings(
             settings.max_seq_length,
@@ -109,7 +116,7 @@ class SquadTask(Task):
             "max_answer_length": self.settings.max_answer_length,
         }
 
-    def fields(self, data_set: DataSet) -> RecordFields:
+    def fields(self, data_set: DataSet | RecordFiles) -> RecordFields:
         """Fields of the records of a data set."""
         scalar = tf.io.FixedLenFeature([], tf.int64)
         fields = {"unique_ids": scalar, **self.sequence_fields}
@@ -122,7 +129,7 @@ class SquadTask(Task):
     ) -> Iterator[Record | Skipped]:
         """Yield the records of a chunk of questions, one per window, in order."""
         for_training = data_set is self.train_set
-        converter = FeatureConverter(self.tokenizer, self._feature_settings)
+        converter = FeatureConverter(self.needed_tokenizer, self._feature_settings)
         for feature in converter.features(examples.values(), for_training, min(examples)):
             values = feature.record(self.settings.max_seq_length, for_training)
             yield Record(values, dataclasses.asdict(feature.window), feature.whole_length)
@@ -138,6 +145,7 @@ class SquadTask(Task):
         settings = self.settings
         collector = self.collector_class(settings.n_best_size, settings.max_answer_length)
         for prediction in predictions:
+            assert prediction.companion is not None  # as the data set has companions
             window = _window(prediction.companion, examples, settings.max_seq_length)
             collector.add(window, examples[window.question].paragraph, prediction.outputs)
         return [collector.answer(number) for number in range(len(examples))]
@@ -149,14 +157,14 @@ class SquadTask(Task):
         return report.sections(report.outcomes(data_set.examples, answers))
 
 
-def _window(companion, examples, max_seq_length) -> Window:
+def _window(companion: JsonObject, examples: Sequence[Question], max_seq_length: int) -> Window:
     """Make a window from its companion, and check that it fits the examples."""
-    question = companion.number("question", Bounds(True, 0, len(examples) - 1))
+    question = companion.integer("question", 0, len(examples) - 1)
     window = Window(
         question,
-        companion.number("index", _INDEX),
-        companion.number("first_position", Bounds(True, 0, max_seq_length)),
-        *(companion.list(name) for name in ("start_to_char", "end_to_char", "max_context")),
+        companion.integer("index", 0),
+        companion.integer("first_position", 0, max_seq_length),
+        *(companion.array(name) for name in ("start_to_char", "end_to_char", "max_context")),
     )
     characters = range(len(examples[question].paragraph) + 1)
     offsets = [*window.start_to_char, *window.end_to_char]

@@ -73,7 +73,7 @@ def span_loss(
       Scalar float tensor.
     """
 
-    def cross_entropy(logits, positions):
+    def cross_entropy(logits: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
         return tf.reduce_mean(
             tf.nn.sparse_softmax_cross_entropy_with_logits(labels=positions, logits=logits)
         )

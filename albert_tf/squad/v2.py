@@ -11,7 +11,7 @@ import modeling
 from albert_tf.nn.config import AlbertConfig
 from albert_tf.records.record_files import RecordFields
 from albert_tf.report.blocks import Section
-from albert_tf.runs.task import DataSet, Evaluation
+from albert_tf.runs.task import DataSet, Evaluation, RecordFiles
 from albert_tf.squad import data, metrics, report
 from albert_tf.squad.answers import TopListCollector
 from albert_tf.squad.settings import SquadV2Settings
@@ -178,11 +178,13 @@ class Head:
         }
 
 
-def _masked(logits, p_mask):
+def _masked(logits: tf.Tensor, p_mask: tf.Tensor) -> tf.Tensor:
     return logits * (1.0 - p_mask) + _MASKED_SCORE * p_mask
 
 
-def _dense_0(input_width, output_width, config):
+def _dense_0(
+    input_width: int, output_width: int, config: AlbertConfig
+) -> tuple[tf.Variable, tf.Variable]:
     """Kernel and bias of the layer `dense_0`."""
     with tf.variable_scope("dense_0"):
         kernel = tf.get_variable(
@@ -194,7 +196,7 @@ def _dense_0(input_width, output_width, config):
     return kernel, bias
 
 
-def _at_most(count, length):
+def _at_most(count: int, length: int | tf.Tensor) -> int | tf.Tensor:
     """The smaller of a number and a length, which is a number or a tensor."""
     return min(count, length) if isinstance(length, int) else tf.minimum(count, length)
 
@@ -215,22 +217,23 @@ class SquadV2Task(SquadTask):
             own.append(THRESHOLD)
         return {**super().answer_settings, **{name: getattr(settings, name) for name in own}}
 
-    def fields(self, data_set: DataSet) -> RecordFields:
+    def fields(self, data_set: DataSet | RecordFiles) -> RecordFields:
         """Fields of the records of a data set."""
-        fields = super().fields(data_set)
+        fields = {**super().fields(data_set)}
         fields["p_mask"] = fields["input_mask"]
         if data_set is self.train_set:
             fields["is_impossible"] = fields["start_positions"]
         return fields
 
-    def _head(self, encoder, features):
-        return Head(self.config, encoder.get_sequence_output(), answer_mask(features))
+    def _head(self, encoder: AlbertModel, features: Mapping[str, tf.Tensor]) -> Head:
+        return Head(self.needed_config, encoder.get_sequence_output(), answer_mask(features))
 
     def loss(self, encoder: AlbertModel, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Build the head and its loss for training."""
-        labels = (features[name] for name in ("start_positions", "end_positions", "is_impossible"))
+        starts, ends = features["start_positions"], features["end_positions"]
         dropout_prob = 0.0 if self.settings.deterministic_run else self.settings.dropout_prob
-        return self._head(encoder, features).losses(*labels, dropout_prob)["loss"]
+        head = self._head(encoder, features)
+        return head.losses(starts, ends, features["is_impossible"], dropout_prob)["loss"]
 
     def outputs(
         self, encoder: AlbertModel, features: Mapping[str, tf.Tensor]
@@ -283,7 +286,7 @@ class SquadV2Task(SquadTask):
         found = report.outcomes_with_threshold(questions, answers, threshold)
         return report.sections_with_threshold(found, threshold)
 
-    def _threshold(self, calibration):
+    def _threshold(self, calibration: Mapping[str, float]) -> float:
         """Score from which on a question has no answer."""
         given = self.settings.null_score_diff_threshold
         if given is None and THRESHOLD not in calibration:
