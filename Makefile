@@ -110,7 +110,7 @@ lint: dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	@[ -x $(VENV)/bin/mypy ] || echo "mypy and import-linter need Python 3.11: left out."
-	@[ ! -x $(VENV)/bin/mypy ] || { $(VENV)/bin/mypy && $(VENV)/bin/lint-imports --no-logo; }
+	@[ ! -x $(VENV)/bin/mypy ] || { $(VENV)/bin/mypy && $(VENV)/bin/lint-imports; }
 
 # The pages that are made from the code.
 docs: setup

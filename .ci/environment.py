@@ -112,7 +112,10 @@ class Environment:
         print(f"Making {self.path} ({level}, Python {platform.python_version()}) ...", flush=True)
         if level == "run":
             shutil.rmtree(self.path, ignore_errors=True)
-            subprocess.run([sys._base_executable, "-m", "venv", str(self.path)], check=True)
+            subprocess.run(
+                [getattr(sys, "_base_executable", sys.executable), "-m", "venv", str(self.path)],
+                check=True,
+            )
         if level == "horovod":
             self._install_horovod()
         else:
