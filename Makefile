@@ -28,9 +28,9 @@ COMPARE_VENV ?= .venv-compare
 COMPARE_PYTHON ?= $(firstword $(call FOUND,3.11) $(PYTHON))
 COMPARE_FLAGS ?=
 
-PYTEST_FLAGS := --numprocesses=2 --dist=loadgroup --durations=20
+PYTEST_FLAGS := --numprocesses=2 --dist=loadgroup --no-loadscope-reorder --durations=20
 
-.PHONY: setup supported dev horovod tools browser quickstart test test-one-process test-tensorflow \
+.PHONY: setup supported dev horovod tools browser quickstart test test-examples test-one-process test-tensorflow \
 	test-kills test-readme hpu test-hpu lint docs bench compare clean
 
 setup: supported
@@ -70,13 +70,18 @@ browser:
 		echo "The tests of the report page need Chromium: apt-get install chromium" \
 			"chromium-driver" >&2; exit 1; }
 
+# All but the programs in benchmarks/ and examples/: `make test-examples`, which .ci/run runs too.
 test: tools browser horovod lint
-	$(VENV)/bin/python -m pytest $(PYTEST_FLAGS)
+	$(VENV)/bin/python -m pytest $(PYTEST_FLAGS) -m "not examples"
 	@$(MAKE) test-hpu
 
-# All but the tests that start several processes with Horovod, and those of `tests/hpu`.
+# Without the tests that start several processes with Horovod, and those of `tests/hpu`.
 test-one-process: browser lint
-	$(VENV)/bin/python -m pytest $(PYTEST_FLAGS) -m "not horovod"
+	$(VENV)/bin/python -m pytest $(PYTEST_FLAGS) -m "not horovod and not examples"
+
+# The programs in benchmarks/ and examples/, the notebook, and README's tour.
+test-examples: horovod
+	$(VENV)/bin/python -m pytest $(PYTEST_FLAGS) -m examples
 
 # What another TensorFlow could change: graphs and their numbers, record and checkpoint files, exported
 # models, a run of each script. Not text, messages, downloads, signals and kills; not what is learned.

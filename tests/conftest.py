@@ -30,12 +30,21 @@ def pytest_make_parametrize_id(val, argname):
     return argname if long else None
 
 
+# Groups that take longest, so that no worker begins one when the others are about to end.
+_FIRST = ("test_horovod.py", "kills", "test_benchmarks.py", "test_run", "test_examples.py")
+
+
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in its own hook
 def pytest_collection_modifyitems(items):
     """Give the tests of a file to one worker, unless they say otherwise, to share its fixtures."""
+    places = {}
     for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(ROOT / "tests"))))
+        marker = item.get_closest_marker("xdist_group")
+        group = marker.args[0] if marker else str(item.path.relative_to(ROOT / "tests"))
+        if not marker:
+            item.add_marker(pytest.mark.xdist_group(group))
+        places[item] = next((n for n, x in enumerate(_FIRST) if group.startswith(x)), len(_FIRST))
+    items.sort(key=places.get)
 
 
 @pytest.fixture

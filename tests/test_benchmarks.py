@@ -10,6 +10,8 @@ import pytest
 
 from scripts import ROOT
 
+pytestmark = pytest.mark.examples
+
 SMALL = ("--hidden_size=64", "--layers=1")
 
 

@@ -99,6 +99,7 @@ def quickstart(tmp_path_factory):
     return directory, result.stdout
 
 
+@pytest.mark.examples
 def test_quickstart_shows_answers_and_both_metrics(quickstart):
     _, output = quickstart
     assert output.count("python run_squad_v1.py") == 2
@@ -107,6 +108,7 @@ def test_quickstart_shows_answers_and_both_metrics(quickstart):
     assert re.search(metrics, output)
 
 
+@pytest.mark.examples
 def test_ctrl_c_ends_quickstart_without_a_traceback(tmp_path):
     """The signal goes to the whole foreground group, as from a terminal."""
     command = [sys.executable, str(EXAMPLES / "quickstart.py"), str(tmp_path), "--paragraphs=100"]
@@ -205,6 +207,7 @@ def test_the_flags_in_readme_are_those_of_the_scripts(tmp_path, monkeypatch):
     assert {*scripts} == SETTINGS.keys()
 
 
+@pytest.mark.examples
 @pytest.mark.parametrize(
     ("task", "made", "counts"),
     [("race", "quickstart/RACE", (2000, 100)), ("squad_v2", "quickstart/squad_v2", (8000, 400))],
@@ -284,6 +287,7 @@ def test_half_of_the_generated_questions_of_v2_have_no_answer(made_v2):
         assert len({question.paragraph for question in questions}) == count / 4
 
 
+@pytest.mark.examples
 def test_text_to_answers_shows_both_metrics(tmp_path):
     command = [sys.executable, str(EXAMPLES / "text_to_answers.py"), str(tmp_path)]
     command += ["--paragraphs=100", "--pretraining_steps=10", "--steps=10"]

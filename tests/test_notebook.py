@@ -16,6 +16,8 @@ from albert_tf.squad.question_answering import load_model
 from golden import checkpoint_of, tiny_config
 from scripts import ROOT, SAMPLE_MODEL, TINY_CONFIG
 
+pytestmark = pytest.mark.examples
+
 EXAMPLES = ROOT / "examples"
 SETTINGS = {"max_seq_length": 96, "doc_stride": 32, "max_query_length": 24, "do_lower_case": True}
 REPORT = """import json

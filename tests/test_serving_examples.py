@@ -25,6 +25,8 @@ from albert_tf.squad import question_answering
 from albert_tf.squad.data import read_squad
 from scripts import ROOT, SAMPLE_PREDICT, load, make_quickstart_inputs
 
+pytestmark = pytest.mark.examples
+
 TOUR = "### A tour: from a CSV file to a served answer"
 
 
