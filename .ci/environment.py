@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
+_FLAGS_FOR_NEW_COMPILERS = "-include cstdint -include stdexcept -Wno-template-body"
 LEVELS = ("run", "test", "dev", "horovod")
 
 
@@ -174,6 +175,7 @@ class Environment:
                 "HOROVOD_WITHOUT_MXNET": "1",
                 "HOROVOD_WITH_GLOO": "1",
                 "HOROVOD_WITH_MPI" if has_mpi else "HOROVOD_WITHOUT_MPI": "1",
+                "CXXFLAGS": _FLAGS_FOR_NEW_COMPILERS,
                 "HOROVOD_CMAKE": str(self.path / "bin/cmake"),
                 "MAKEFLAGS": f"-j{os.cpu_count()}",
                 **os.environ,
