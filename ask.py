@@ -10,7 +10,7 @@ With --options, a model of run_race.py chooses among them.
 from __future__ import annotations
 
 if __name__ == "__main__":
-    from albert_tf import loading
+    from albert_tf.cli import loading
 
     loading.end_quietly()  # a signal while the modules below load
 
@@ -21,18 +21,18 @@ from typing import TYPE_CHECKING, Any, Iterable, List, Optional, Sequence
 from absl import logging
 from tqdm import tqdm
 
-from albert_tf import files, tables
-from albert_tf.errors import InputError
-from albert_tf.race.settings import ChoiceSettings
-from albert_tf.runs.launch import launch
-from albert_tf.runs.paths import CHECKPOINT_PATH
-from albert_tf.runs.settings import Group, path_setting, setting
-from albert_tf.squad import many_questions
-from albert_tf.squad.settings import NullAnswerSettings
+from albert_tf.cli.launch import launch
+from albert_tf.cli.paths import CHECKPOINT_PATH
+from albert_tf.cli.settings import Group, path_setting, setting
+from albert_tf.inference import many_questions
+from albert_tf.io import files, tables
+from albert_tf.io.errors import InputError
+from albert_tf.tasks.race.settings import ChoiceSettings
+from albert_tf.tasks.squad.settings import NullAnswerSettings
 
 if TYPE_CHECKING:
-    from albert_tf.race.choosing import ScoredOption
-    from albert_tf.squad.question_answering import FoundAnswer
+    from albert_tf.inference.choosing import ScoredOption
+    from albert_tf.inference.question_answering import FoundAnswer
 
 
 _NEEDED = {
@@ -113,10 +113,12 @@ def _given(settings: Settings) -> dict[str, Any]:
 
 def _found(settings: Settings, given: dict[str, Any]) -> list[FoundAnswer]:
     """Find answers in the text, best first."""
-    from albert_tf.runs import asking  # imports TensorFlow
-    from albert_tf.squad import question_answering
+    from albert_tf.inference import (
+        question_answering,
+        trained_model,  # imports TensorFlow
+    )
 
-    text = asking.read_text(given["text_file"])
+    text = trained_model.read_text(given["text_file"])
     model = question_answering.load_model(
         given["model"], settings.albert_config_file, settings.spm_model_file, given
     )
@@ -125,11 +127,11 @@ def _found(settings: Settings, given: dict[str, Any]) -> list[FoundAnswer]:
 
 def _chosen(settings: Settings, given: dict[str, Any]) -> list[ScoredOption]:
     """Score the options, best first."""
-    from albert_tf.race.choosing import choose, load_scorer
-    from albert_tf.runs import asking
+    from albert_tf.inference import trained_model
+    from albert_tf.inference.choosing import choose, load_scorer
 
-    text = asking.read_text(given["text_file"])
-    model = asking.load(
+    text = trained_model.read_text(given["text_file"])
+    model = trained_model.load(
         given["model"], ChoiceSettings, settings.albert_config_file, settings.spm_model_file, given
     )
     scorer, arguments = load_scorer(model), model.arguments(choose)
@@ -156,8 +158,8 @@ def _ask_many(settings: Settings) -> None:
         asked = many_questions.questions_of_files(settings.text_dir, given["question"])
     else:
         asked = many_questions.read_questions(given["questions_file"])
-    from albert_tf.runs.asking import read_text
-    from albert_tf.squad.question_answering import load_model
+    from albert_tf.inference.question_answering import load_model
+    from albert_tf.inference.trained_model import read_text
 
     for _ in many_questions.with_texts(asked, read_text):
         pass  # reads all texts, so that a missing one is known before the model is loaded

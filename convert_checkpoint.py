@@ -7,7 +7,7 @@ transformers.
 from __future__ import annotations
 
 if __name__ == "__main__":
-    from albert_tf import loading
+    from albert_tf.cli import loading
 
     loading.end_quietly()  # a signal while the modules below load
 
@@ -17,14 +17,14 @@ from typing import Optional
 
 from absl import logging
 
-from albert_tf.errors import InputError
-from albert_tf.glue.data import find_task
-from albert_tf.own_data.labels import LABELS_FILE, read_labels
-from albert_tf.own_data.settings import TASK_NAME as OWN_DATA
-from albert_tf.runs import kept_files
-from albert_tf.runs.launch import launch
-from albert_tf.runs.paths import CHECKPOINT_PATH
-from albert_tf.runs.settings import path_setting, setting
+from albert_tf.cli.launch import launch
+from albert_tf.cli.paths import CHECKPOINT_PATH
+from albert_tf.cli.settings import path_setting, setting
+from albert_tf.io.errors import InputError
+from albert_tf.run_dir import kept_files
+from albert_tf.tasks.custom.labels import LABELS_FILE, read_labels
+from albert_tf.tasks.custom.settings import TASK_NAME as OWN_DATA
+from albert_tf.tasks.glue.data import find_task
 
 _RACE = "race"
 
@@ -82,7 +82,7 @@ def _labels(task_name: str | None, folder: Path) -> tuple[str, ...]:
 
 def _to_huggingface(settings: Settings, init_checkpoint: str, output_dir: str) -> None:
     from albert_tf.huggingface import folders
-    from albert_tf.runs import checkpoints, model_files
+    from albert_tf.run_dir import checkpoints, model_files
 
     checkpoint = checkpoints.find_checkpoint(init_checkpoint)
     config_file, spm_model_file = model_files.beside_checkpoint(

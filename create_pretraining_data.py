@@ -6,17 +6,17 @@ The text has one sentence per line and an empty line between documents.
 from __future__ import annotations
 
 if __name__ == "__main__":
-    from albert_tf import loading
+    from albert_tf.cli import loading
 
     loading.end_quietly()  # a signal while the modules below load
 
-from albert_tf.pretraining.settings import RecordSettings
-from albert_tf.runs.launch import launch
+from albert_tf.cli.launch import launch
+from albert_tf.tasks.pretraining.settings import RecordSettings
 
 
 def main(settings: RecordSettings) -> None:
     """Make the records, unless they exist already."""
-    from albert_tf.pretraining.writing import make_records  # imports TensorFlow
+    from albert_tf.tasks.pretraining.writing import make_records  # imports TensorFlow
 
     make_records(settings)
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 if __name__ == "__main__":
-    from albert_tf import loading
+    from albert_tf.cli import loading
 
     loading.end_quietly()  # a signal while the modules below load
 
 from dataclasses import dataclass
 from typing import Optional
 
-from albert_tf.errors import InputError
-from albert_tf.runs.launch import launch
-from albert_tf.runs.paths import CHECKPOINT_PATH
-from albert_tf.runs.settings import path_setting
+from albert_tf.cli.launch import launch
+from albert_tf.cli.paths import CHECKPOINT_PATH
+from albert_tf.cli.settings import path_setting
+from albert_tf.io.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def main(settings: Settings) -> None:
     """Make the page, and print its path."""
     if not settings.output_dir:
         raise InputError("--output_dir is missing: give the output directory of a run")
-    from albert_tf.runs import reporting  # imports TensorFlow, so only after parsing the flags
+    from albert_tf.run import reporting  # imports TensorFlow, so only after parsing the flags
 
     print(reporting.write(settings.output_dir))
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 if __name__ == "__main__":
-    from albert_tf import loading
+    from albert_tf.cli import loading
 
     loading.end_quietly()  # a signal while the modules below load
 
 from dataclasses import dataclass
 from typing import Optional
 
-from albert_tf.glue.data import TASKS
-from albert_tf.glue.settings import GlueSettings
-from albert_tf.own_data.settings import TASK_NAME, OwnDataSettings
-from albert_tf.runs.launch import launch
-from albert_tf.runs.settings import setting
+from albert_tf.cli.launch import launch
+from albert_tf.cli.settings import setting
+from albert_tf.tasks.custom.settings import TASK_NAME, OwnDataSettings
+from albert_tf.tasks.glue.data import TASKS
+from albert_tf.tasks.glue.settings import GlueSettings
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,14 @@ class Settings(GlueSettings, OwnDataSettings):
 
 def main(settings: Settings) -> None:
     """Train, evaluate each checkpoint, predict and export, as the settings say."""
-    from albert_tf.runs.loop import run  # imports TensorFlow, so only after the flags
+    from albert_tf.run.run import run  # imports TensorFlow, so only after the flags
 
     if settings.has_own_data:
-        from albert_tf.own_data.task import OwnDataTask
+        from albert_tf.tasks.custom.task import OwnDataTask
 
         run(OwnDataTask, settings)
     else:
-        from albert_tf.glue.task import ClassifierTask
+        from albert_tf.tasks.glue.task import ClassifierTask
 
         run(ClassifierTask, settings)
 

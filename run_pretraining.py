@@ -7,16 +7,16 @@ Lan et al. 2019 (https://arxiv.org/abs/1909.11942), section 3. The records come 
 from __future__ import annotations
 
 if __name__ == "__main__":
-    from albert_tf import loading
+    from albert_tf.cli import loading
 
     loading.end_quietly()  # a signal while the modules below load
 
 from dataclasses import dataclass
 from typing import Any
 
-from albert_tf.pretraining.settings import PretrainingSettings
-from albert_tf.runs import flags
-from albert_tf.runs.launch import launch
+from albert_tf.cli import flags
+from albert_tf.cli.launch import launch
+from albert_tf.tasks.pretraining.settings import PretrainingSettings
 
 _BUILDERS = (
     "gather_indexes",
@@ -45,8 +45,8 @@ def main(settings: Settings | None) -> None:
     Args:
       settings: settings of the run; None to read them from the flags.
     """
-    from albert_tf.pretraining.task import PretrainingTask  # imports TensorFlow
-    from albert_tf.runs.loop import run
+    from albert_tf.run.run import run
+    from albert_tf.tasks.pretraining.task import PretrainingTask  # imports TensorFlow
 
     run(PretrainingTask, settings or flags.read(Settings))
 
@@ -55,7 +55,7 @@ def __getattr__(name: str) -> Any:
     """Load a function that existing programs import from this module; imports TensorFlow."""
     if name not in _BUILDERS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from albert_tf.pretraining import builders
+    from albert_tf.tasks.pretraining import builders
 
     return getattr(builders, name)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 if __name__ == "__main__":
-    from albert_tf import loading
+    from albert_tf.cli import loading
 
     loading.end_quietly()  # a signal while the modules below load
 
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from albert_tf.runs.launch import launch
-from albert_tf.squad.settings import SquadSettings
+from albert_tf.cli.launch import launch
+from albert_tf.tasks.squad.settings import SquadSettings
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Settings(SquadSettings):
 
 def main(settings: Settings) -> None:
     """Train, evaluate each checkpoint and export the best, as the settings say."""
-    from albert_tf.runs.loop import run  # imports TensorFlow, so only after parsing the flags
-    from albert_tf.squad.v1 import SquadV1Task
+    from albert_tf.run.run import run  # imports TensorFlow, so only after parsing the flags
+    from albert_tf.tasks.squad.v1 import SquadV1Task
 
     run(SquadV1Task, settings)
 

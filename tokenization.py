@@ -15,7 +15,7 @@ from typing import Iterable, Mapping, TypeVar
 import sentencepiece
 import six
 
-from albert_tf.errors import InputError
+from albert_tf.io.errors import InputError
 
 SPIECE_UNDERLINE = "▁"  # SentencePiece's symbol for a space
 UNKNOWN_TOKEN = "[UNK]"

@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # folder of albert_tf
 
-from albert_tf.runs.launch import launch, prepare_environment
+from albert_tf.cli.launch import launch, prepare_environment
 
 prepare_environment()  # before the import of TensorFlow
 
@@ -21,11 +21,11 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 import turns
 
+from albert_tf.graph.prediction import Predictor
 from albert_tf.records import record_files
-from albert_tf.runs import startup
-from albert_tf.runs.loop import make_estimator
-from albert_tf.runs.prediction import Predictor
-from albert_tf.squad.v1 import SquadV1Task
+from albert_tf.run import checks
+from albert_tf.run.run import make_estimator
+from albert_tf.tasks.squad.v1 import SquadV1Task
 from run_squad_v1 import Settings
 
 FEATURES = "features.npz"  # in the output directory, for the other worker
@@ -122,7 +122,7 @@ def predict(setup):
 
 def main(settings: Settings) -> None:
     """Check the settings like a run, and take turns."""
-    setup = startup.check(SquadV1Task, settings)
+    setup = checks.check(SquadV1Task, settings)
     (train if settings.do_train else predict)(setup)
 
 

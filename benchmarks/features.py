@@ -19,11 +19,11 @@ from common import report, squad_arguments
 
 import plain_alignment
 import tokenization
-from albert_tf.runs import model_files
-from albert_tf.runs.problems import Problems
-from albert_tf.runs.shards import ExampleShard
-from albert_tf.squad.data import read_squad
-from albert_tf.squad.v1 import SquadV1Task
+from albert_tf.cli.problems import Problems
+from albert_tf.run.shards import ExampleShard
+from albert_tf.run_dir import model_files
+from albert_tf.tasks.squad.data import read_squad
+from albert_tf.tasks.squad.v1 import SquadV1Task
 from run_squad_v1 import Settings
 
 PLAIN_QUESTIONS = 200  # approximate number of questions for the plain alignment

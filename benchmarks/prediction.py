@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # folder of albert_tf
 
-from albert_tf.runs.launch import prepare_environment
+from albert_tf.cli.launch import prepare_environment
 
 prepare_environment()  # before the import of TensorFlow
 
@@ -26,7 +26,7 @@ from common import add_size_arguments, report, squad_arguments
 
 import modeling
 import tokenization
-from albert_tf.squad.v1 import span_logits
+from albert_tf.tasks.squad.v1 import span_logits
 
 MAX_SEQ_LENGTH = 384
 

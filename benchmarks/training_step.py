@@ -18,7 +18,7 @@ from typing import Any, Sequence
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # folder of albert_tf
 
-from albert_tf.runs.launch import prepare_environment
+from albert_tf.cli.launch import prepare_environment
 
 prepare_environment()  # before the import of TensorFlow
 
@@ -30,7 +30,7 @@ import modeling
 import optimization
 from albert_tf.devices.choice import find_device
 from albert_tf.devices.device import building_for
-from albert_tf.squad.v1 import span_logits, span_loss
+from albert_tf.tasks.squad.v1 import span_logits, span_loss
 
 BATCH_SIZE, LENGTH = 4, 384
 SQUAD_LENGTHS = {"mean": 5.1, "sigma": 0.445}  # of the logarithm

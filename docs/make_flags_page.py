@@ -16,12 +16,12 @@ import run_classifier
 import run_pretraining
 import run_squad_v1
 import run_squad_v2
+from albert_tf.cli.help_text import default_text
+from albert_tf.cli.settings import Group, Setting, grouped, settings_of
 from albert_tf.downloads.settings import DataSetSettings, ModelDownloadSettings
-from albert_tf.pretraining.settings import RecordSettings
-from albert_tf.race.settings import RaceSettings
-from albert_tf.runs.help_text import default_text
-from albert_tf.runs.options import RunSettings
-from albert_tf.runs.settings import Group, Setting, grouped, settings_of
+from albert_tf.tasks.options import RunSettings
+from albert_tf.tasks.pretraining.settings import RecordSettings
+from albert_tf.tasks.race.settings import RaceSettings
 
 PAGE = ROOT / "docs/flags.md"
 

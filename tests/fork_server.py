@@ -21,19 +21,19 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # folder of the scripts
 sys.path.insert(1, str(Path(__file__).resolve().parent))
 
-from albert_tf.runs.launch import prepare_environment
+from albert_tf.cli.launch import prepare_environment
 
 _LOADED = (
-    "albert_tf.glue.task",
+    "albert_tf.tasks.glue.task",
     "albert_tf.huggingface.folders",
-    "albert_tf.own_data.task",
-    "albert_tf.pretraining.task",
-    "albert_tf.pretraining.writing",
-    "albert_tf.race.task",
+    "albert_tf.tasks.custom.task",
+    "albert_tf.tasks.pretraining.task",
+    "albert_tf.tasks.pretraining.writing",
+    "albert_tf.tasks.race.task",
     "albert_tf.report.page",
-    "albert_tf.runs.loop",
-    "albert_tf.squad.v1",
-    "albert_tf.squad.v2",
+    "albert_tf.run.run",
+    "albert_tf.tasks.squad.v1",
+    "albert_tf.tasks.squad.v2",
     "sklearn.metrics",
     "scipy.stats",
 )

@@ -8,10 +8,10 @@ from __future__ import annotations
 import tensorflow.compat.v1 as tf
 
 import modeling
-from albert_tf.classification.head import example_losses, head_outputs
-from albert_tf.pretraining import heads as pretraining_heads
-from albert_tf.race import task as race_task
-from albert_tf.squad import v1, v2
+from albert_tf.tasks.classification.head import example_losses, head_outputs
+from albert_tf.tasks.pretraining import heads as pretraining_heads
+from albert_tf.tasks.race import task as race_task
+from albert_tf.tasks.squad import v1, v2
 
 
 def squad(config, model, inputs):

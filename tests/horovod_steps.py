@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from albert_tf.runs.launch import prepare_environment
+from albert_tf.cli.launch import prepare_environment
 
 prepare_environment()  # before the import of TensorFlow
 
 import tensorflow.compat.v1 as tf
 from absl import app, logging
 
-from albert_tf import files
 from albert_tf.devices import distributed, reductions
+from albert_tf.io import files
 from golden import train_on_golden_rows
 
 # Arguments of `train_on_golden_rows`; some heads have sparse gradients (`IndexedSlices`).

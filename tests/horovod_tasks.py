@@ -18,7 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # folder of albert_tf
 
-from albert_tf.runs.launch import prepare_environment
+from albert_tf.cli.launch import prepare_environment
 
 prepare_environment()  # before the import of TensorFlow
 
@@ -26,8 +26,8 @@ from absl import app, logging
 
 import toy_task
 from albert_tf.devices import distributed
-from albert_tf.errors import InputError
-from albert_tf.runs import loop
+from albert_tf.io.errors import InputError
+from albert_tf.run import run as a_run
 from task_factory import make_settings, task_and_settings
 
 
@@ -52,10 +52,10 @@ def run(name: str, output_dir: str, flags: dict[str, Any]) -> None:
     """Carry out one run."""
     if name == "toy":
         settings = toy_task.Settings(output_dir=output_dir, use_horovod=True, **flags)
-        loop.run(toy_task.LongerTextTask, settings)
+        a_run.run(toy_task.LongerTextTask, settings)
     else:
         task_class, _ = task_and_settings(name)
-        loop.run(task_class, make_settings(name, Path(output_dir), use_horovod=True, **flags))
+        a_run.run(task_class, make_settings(name, Path(output_dir), use_horovod=True, **flags))
 
 
 if __name__ == "__main__":

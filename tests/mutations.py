@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import Any, Callable
 
-from albert_tf.errors import InputError
+from albert_tf.io.errors import InputError
 
 COUNT = int(os.environ.get("FUZZ_MUTATIONS", "60"))
 MANY = 5 * COUNT  # for readers that take about a millisecond

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from albert_tf.runs import checkpoints
+from albert_tf.run_dir import checkpoints
 from forks import ForkServer, current_environment
 from golden import GOLDEN
 

@@ -13,22 +13,22 @@ import run_classifier
 import run_pretraining
 import run_squad_v1
 import run_squad_v2
+from albert_tf.cli import flags as run_flags
 from albert_tf.devices.device import Device
-from albert_tf.errors import InputError
-from albert_tf.glue.task import ClassifierTask
-from albert_tf.own_data.task import OwnDataTask
-from albert_tf.pretraining.heads import DENOMINATOR
-from albert_tf.pretraining.task import PretrainingTask
-from albert_tf.race.settings import RaceSettings
-from albert_tf.race.task import RaceTask
-from albert_tf.runs import flags as run_flags
-from albert_tf.runs import startup
-from albert_tf.runs.options import RunSettings
-from albert_tf.runs.setup import Setup
-from albert_tf.runs.shards import RUN_NUMBER
-from albert_tf.runs.task import Task
-from albert_tf.squad.v1 import SquadV1Task
-from albert_tf.squad.v2 import SquadV2Task
+from albert_tf.io.errors import InputError
+from albert_tf.run import checks
+from albert_tf.run.context import Setup
+from albert_tf.run.shards import RUN_NUMBER
+from albert_tf.tasks.base import Task
+from albert_tf.tasks.custom.task import OwnDataTask
+from albert_tf.tasks.glue.task import ClassifierTask
+from albert_tf.tasks.options import RunSettings
+from albert_tf.tasks.pretraining.heads import DENOMINATOR
+from albert_tf.tasks.pretraining.task import PretrainingTask
+from albert_tf.tasks.race.settings import RaceSettings
+from albert_tf.tasks.race.task import RaceTask
+from albert_tf.tasks.squad.v1 import SquadV1Task
+from albert_tf.tasks.squad.v2 import SquadV2Task
 from scripts import (
     CLASSIFIER_FLAGS,
     OWN_FILES_FLAGS,
@@ -69,7 +69,7 @@ def make_setup(
 ) -> Setup:
     """Check the settings of a script like its `main`; `changes` override the flags in `scripts`."""
     _, task_class, _ = _SCRIPTS[script]
-    return startup.check(task_class, make_settings(script, output_dir, **changes), device)
+    return checks.check(task_class, make_settings(script, output_dir, **changes), device)
 
 
 def refusals(script: str, output_dir: Path | None, **changes: Any) -> list[str]:
@@ -86,7 +86,7 @@ def refusals(script: str, output_dir: Path | None, **changes: Any) -> list[str]:
     run_flags.define(settings_class, values)
     values(["test", *(f"--{name}={x}" for name, x in given.items() if x is not None)])
     with pytest.raises(InputError) as error:
-        startup.check(task_class, run_flags.read(settings_class, values))
+        checks.check(task_class, run_flags.read(settings_class, values))
     return str(error.value).splitlines()
 
 

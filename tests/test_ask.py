@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 
 import ask
-from albert_tf.errors import InputError
-from albert_tf.runs.asking import read_text
-from albert_tf.squad.data import V2, Question, read_squad
-from albert_tf.squad.features import Feature
-from albert_tf.squad.question_answering import (
+from albert_tf.inference.question_answering import (
     answer_question,
     answer_questions,
     checkpoint_scorer,
     load_model,
 )
-from albert_tf.squad.v2 import THRESHOLD
+from albert_tf.inference.trained_model import read_text
+from albert_tf.io.errors import InputError
+from albert_tf.tasks.squad.data import V2, Question, read_squad
+from albert_tf.tasks.squad.features import Feature
+from albert_tf.tasks.squad.v2 import THRESHOLD
 from golden import checkpoint_of, tiny_config
 from scripts import (
     SAMPLE_MODEL,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import tensorflow.compat.v1 as tf
 
-from albert_tf.runs import checkpoints
+from albert_tf.run_dir import checkpoints
 from golden import GOLDEN, checkpoint_of
 from scripts import SAMPLE_GLUE, fail, run_classifier, succeed
 from task_factory import refusals

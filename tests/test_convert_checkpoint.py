@@ -13,10 +13,10 @@ import safetensors.numpy
 import tensorflow.compat.v1 as tf
 
 import convert_checkpoint
-from albert_tf.errors import InputError
 from albert_tf.huggingface import folders
 from albert_tf.huggingface.weights import HEADS, encoder_weights, read_tensors
-from albert_tf.runs import checkpoints, model_files
+from albert_tf.io.errors import InputError
+from albert_tf.run_dir import checkpoints, model_files
 from golden import checkpoint_of, golden_json, tiny_config
 from modeling import AlbertConfig
 from scripts import SAMPLE_MODEL, TINY_CONFIG, assert_same_variables, fail, run_script, succeed

@@ -19,13 +19,13 @@ import ask
 import convert_checkpoint
 import report
 import run_classifier as run_classifier_script
+from albert_tf.cli import flags as run_flags
 from albert_tf.downloads.settings import DataSetSettings, ModelDownloadSettings
-from albert_tf.glue.data import TASKS, read_examples
-from albert_tf.pretraining.settings import RecordSettings
-from albert_tf.race.data import LEVELS, read_articles
-from albert_tf.runs import flags as run_flags
-from albert_tf.runs import startup
-from albert_tf.squad.data import V2, read_squad
+from albert_tf.run import checks
+from albert_tf.tasks.glue.data import TASKS, read_examples
+from albert_tf.tasks.pretraining.settings import RecordSettings
+from albert_tf.tasks.race.data import LEVELS, read_articles
+from albert_tf.tasks.squad.data import V2, read_squad
 from readme_commands import readme_block, readme_blocks
 from scripts import (
     ROOT,
@@ -224,7 +224,7 @@ def test_the_printed_trainings_on_generated_questions_start(
     for name in ("albert_config.json", "sentencepiece.model"):
         (Path("quickstart") / name).symlink_to(quickstart[0] / name)
     ((_, settings),) = printed_runs(block)
-    setup = startup.check(task_and_settings(task)[0], settings)
+    setup = checks.check(task_and_settings(task)[0], settings)
     (train, *_), (evaluation, *_) = setup.train_shards, setup.eval_shards
     assert (len(train.examples), len(evaluation.examples)) == counts
 

@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 
 import modeling
 from albert_tf.devices.device import PORTABLE, Device, building_for
-from albert_tf.errors import InputError
+from albert_tf.io.errors import InputError
 from golden import assert_golden, build, checkpoint_of, golden_json, tiny_config
 from heads import ALL_HEADS, HEADS
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from nbclient import NotebookClient
 
-from albert_tf.runs import model_files
-from albert_tf.squad.question_answering import load_model
+from albert_tf.inference.question_answering import load_model
+from albert_tf.run_dir import model_files
 from golden import checkpoint_of, tiny_config
 from scripts import ROOT, SAMPLE_MODEL, TINY_CONFIG
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from albert_tf import estimators
 from albert_tf.devices.device import PORTABLE
+from albert_tf.graph import estimators
+from albert_tf.graph.model import make_model_fn
 from albert_tf.records.record_files import read_records, serialize_example
-from albert_tf.runs.model import make_model_fn
-from albert_tf.runs.task import MODEL_INPUTS
+from albert_tf.tasks.base import MODEL_INPUTS
 from golden import INPUTS, checkpoint_of, golden_lines, golden_numbers, tiny_config
 from scripts import (
     SAMPLE_GLUE,

@@ -14,14 +14,14 @@ from absl.testing import flagsaver
 
 import optimization
 import run_pretraining
-from albert_tf import estimators
-from albert_tf import files as project_files
-from albert_tf.pretraining import heads
-from albert_tf.pretraining.task import record_fields
+from albert_tf.graph import estimators
+from albert_tf.io import files as project_files
 from albert_tf.records import datasets, manifests
 from albert_tf.records.manifests import Origin
 from albert_tf.records.record_files import read_records, serialize_example
-from albert_tf.runs import checkpoints
+from albert_tf.run_dir import checkpoints
+from albert_tf.tasks.pretraining import heads
+from albert_tf.tasks.pretraining.task import record_fields
 from golden import INPUTS, build, checkpoint_of, golden_numbers, tiny_config
 from modeling import AlbertModel
 from scripts import (

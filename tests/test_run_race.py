@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from albert_tf import estimators
 from albert_tf.devices.device import PORTABLE
-from albert_tf.errors import InputError
-from albert_tf.race.choosing import choose, load_scorer
-from albert_tf.race.data import LEVELS, find_articles, read_articles
-from albert_tf.race.settings import ChoiceSettings
+from albert_tf.graph import estimators
+from albert_tf.graph.model import make_model_fn
+from albert_tf.inference import trained_model
+from albert_tf.inference.choosing import choose, load_scorer
+from albert_tf.io.errors import InputError
 from albert_tf.records.record_files import read_records, serialize_example
-from albert_tf.runs import asking
-from albert_tf.runs.model import make_model_fn
-from albert_tf.runs.task import MODEL_INPUTS
+from albert_tf.tasks.base import MODEL_INPUTS
+from albert_tf.tasks.race.data import LEVELS, find_articles, read_articles
+from albert_tf.tasks.race.settings import ChoiceSettings
 from golden import INPUTS, golden_lines, golden_numbers
 from scripts import (
     SAMPLE_MODEL,
@@ -166,7 +166,7 @@ def test_options_are_chosen_as_in_a_run(finished, dev_examples, kind):
     """An exported model, and a checkpoint with the other files and settings given."""
     given = {"max_seq_length": 96, "max_qa_length": 24} if kind == "run" else {}
     files_of_model = (TINY_CONFIG, SAMPLE_MODEL) if kind == "run" else ()
-    model = asking.load(
+    model = trained_model.load(
         str(finished / kind), ChoiceSettings, *map(str, files_of_model), given=given
     )
     scorer = load_scorer(model)
@@ -187,7 +187,7 @@ def test_options_are_chosen_as_in_a_run(finished, dev_examples, kind):
 
 @pytest.mark.parametrize("count", [2, 5, 9])
 def test_any_number_of_options(finished, sample_tokenizer, count):
-    model = asking.load(str(finished / "export"), ChoiceSettings)
+    model = trained_model.load(str(finished / "export"), ChoiceSettings)
     scorer, options = load_scorer(model), [f"It was lamp {number}." for number in range(count)]
     settings = model.arguments(choose)
     chosen = choose("Why?", options, "The lamp.", sample_tokenizer, scorer, **settings)
@@ -220,7 +220,7 @@ def test_options_that_cannot_be_chosen_from(finished, sample_tokenizer):
         choose("Why?", ["So."], "The lamp.", sample_tokenizer, None)
     with pytest.raises(InputError, match="--options is not UTF-8"):
         choose("Why?", ["\udcff", "So."], "The lamp.", sample_tokenizer, None)
-    squad = asking.TrainedModel(None, None, None, "squad_exported", {"max_seq_length": 96})
+    squad = trained_model.TrainedModel(None, None, None, "squad_exported", {"max_seq_length": 96})
     with pytest.raises(InputError, match="squad_exported: not a model of multiple choice"):
         load_scorer(squad)
 

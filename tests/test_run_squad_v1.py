@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from albert_tf.inference.question_answering import load_model
 from albert_tf.records.record_files import read_records
-from albert_tf.runs import checkpoints, loop
-from albert_tf.squad.data import read_squad
-from albert_tf.squad.question_answering import load_model
-from albert_tf.squad.v1 import SquadV1Task
+from albert_tf.run import run
+from albert_tf.run_dir import checkpoints
+from albert_tf.tasks.squad.data import read_squad
+from albert_tf.tasks.squad.v1 import SquadV1Task
 from golden import GOLDEN, checkpoint_of, golden_json, golden_lines, golden_records
 from scripts import (
     SAMPLE_PREDICT,
@@ -124,7 +125,7 @@ def test_a_dry_run_names_the_files_of_the_run(finished, capsys):
     directory, _ = finished
     before = times_of_results(directory)
     flags = {"deterministic_run": True, "dry_run": True}
-    loop.run(SquadV1Task, make_settings("squad", directory, **flags))
+    run.run(SquadV1Task, make_settings("squad", directory, **flags))
     lines = capsys.readouterr().out.splitlines()
     events = "events.out.tfevents.*"
     expected = {re.sub(r"ckpt-\d+\..*", "ckpt-N.*", name) for name in RUN_FILES - {"eval"}}

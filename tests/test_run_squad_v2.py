@@ -9,7 +9,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from albert_tf.records.record_files import read_records
-from albert_tf.runs import checkpoints
+from albert_tf.run_dir import checkpoints
 from golden import build, golden_lines
 from scripts import (
     SAMPLE_PREDICT,

@@ -21,8 +21,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from albert_tf.squad import question_answering
-from albert_tf.squad.data import read_squad
+from albert_tf.inference import question_answering
+from albert_tf.tasks.squad.data import read_squad
 from scripts import ROOT, SAMPLE_PREDICT, load, make_quickstart_inputs
 
 pytestmark = pytest.mark.examples

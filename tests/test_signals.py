@@ -170,7 +170,7 @@ def test_a_stop_while_a_checkpoint_is_judged(tmp_path):
 # "busy" puts the main thread into one native call for minutes.
 BUSY_PROGRAM = """
 import hashlib, os, sys, threading, time
-from albert_tf import stopping
+from albert_tf.cli import stopping
 stopping.start()
 stopping._GRACE_SECONDS = 3.0
 try:
@@ -222,7 +222,7 @@ def test_native_code_does_not_hold_up_a_stop():
 
 DESTRUCTOR_PROGRAM = """
 import os, signal, time
-from albert_tf import stopping
+from albert_tf.cli import stopping
 
 class Stopping:
     def __del__(self):
@@ -287,7 +287,7 @@ def test_little_loads_before_signals_are_handled():
     program = "import sys; before = {*sys.modules}; from albert_tf import loading; "
     program += "print(*sorted({*sys.modules} - before))"
     printed = subprocess.run([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE)
-    assert printed.stdout.split() == [b"__future__", b"albert_tf", b"albert_tf.loading"]
+    assert printed.stdout.split() == [b"__future__", b"albert_tf", b"albert_tf.cli.loading"]
 
 
 def test_workers_and_temporary_files_end_with_the_script(tmp_path):

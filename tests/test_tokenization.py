@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import tokenization
-from albert_tf.errors import InputError
+from albert_tf.io.errors import InputError
 from golden import GOLDEN, golden_json
 
 SAMPLE_MODEL = str(GOLDEN / "sample/sample.model")
@@ -194,9 +194,9 @@ def test_bad_models_are_refused(tmp_path):
     "module",
     [
         "tokenization",
-        "albert_tf.squad.data",
-        "albert_tf.squad.metrics",
-        "albert_tf.squad.features",
+        "albert_tf.tasks.squad.data",
+        "albert_tf.tasks.squad.metrics",
+        "albert_tf.tasks.squad.features",
     ],
 )
 def test_imports_without_tensorflow(module):

@@ -13,17 +13,17 @@ from typing import Optional
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # folder of albert_tf
 
-from albert_tf.runs.launch import launch, prepare_environment
-from albert_tf.runs.options import RunSettings
-from albert_tf.runs.settings import setting
+from albert_tf.cli.launch import launch, prepare_environment
+from albert_tf.cli.settings import setting
+from albert_tf.tasks.options import RunSettings
 
 prepare_environment()  # before the import of TensorFlow
 
 import tensorflow.compat.v1 as tf
 
 import modeling
-from albert_tf.runs.loop import run
-from albert_tf.runs.task import DataSet, Evaluation, Record, Schedule, Task
+from albert_tf.run.run import run
+from albert_tf.tasks.base import DataSet, Evaluation, Record, Schedule, Task
 from tokenization import padded_inputs
 
 

@@ -21,12 +21,12 @@ import tensorflow.compat.v1 as tf
 from absl import logging
 from tensorflow.core.protobuf import rewriter_config_pb2
 
-from albert_tf import json_files
-from albert_tf.errors import InputError, listed
-from albert_tf.json_files import shown
+from albert_tf.io import json_files
+from albert_tf.io.errors import InputError, listed
+from albert_tf.io.json_files import shown
 
 if TYPE_CHECKING:
-    from albert_tf import estimators
+    from albert_tf.graph import estimators
 
 VARIABLE = "TF_BF16_CONVERSION"
 

@@ -8,7 +8,7 @@ from albert_tf.devices.cpu import Cpu
 from albert_tf.devices.device import Device, MissingDeviceError
 from albert_tf.devices.gpu import Gpu
 from albert_tf.devices.hpu import Hpu
-from albert_tf.errors import InputError
+from albert_tf.io.errors import InputError
 
 KINDS = (Hpu, Gpu, Cpu)  # best first
 NAMES = ("auto", *(kind.name for kind in KINDS))  # values of --device

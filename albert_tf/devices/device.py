@@ -11,7 +11,7 @@ import contextvars
 import copy
 from typing import TYPE_CHECKING, Callable, ClassVar, Iterator, Mapping, Sequence
 
-from albert_tf.errors import InputError
+from albert_tf.io.errors import InputError
 
 if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf

@@ -28,8 +28,8 @@ import numpy as np
 from absl import logging
 
 from albert_tf.devices.watchdog import Watchdog
-from albert_tf.errors import InputError
-from albert_tf.log_lines import LineFormatter
+from albert_tf.io.errors import InputError
+from albert_tf.io.log_lines import LineFormatter
 
 # Set by launchers to the number of processes.
 _LAUNCHED_SIZES = ("OMPI_COMM_WORLD_SIZE", "HOROVOD_SIZE", "PMI_SIZE")

@@ -11,8 +11,8 @@ from typing import Callable
 
 import tensorflow.compat.v1 as tf
 
-from albert_tf import native_log
 from albert_tf.devices import device
+from albert_tf.io import native_log
 
 
 def fused(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:

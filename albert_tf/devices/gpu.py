@@ -6,7 +6,7 @@ import socket
 from typing import TYPE_CHECKING, Sequence
 
 from albert_tf.devices.device import Device, MissingDeviceError
-from albert_tf.errors import InputError
+from albert_tf.io.errors import InputError
 
 if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf

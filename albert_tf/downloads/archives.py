@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, Iterable, Iterator, TypeVar
 
-from albert_tf.errors import InputError
+from albert_tf.io.errors import InputError
 
 _BLOCK = 1 << 16  # bytes
 _LARGEST_HEADER = 1 << 24  # bytes

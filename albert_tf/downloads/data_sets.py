@@ -10,14 +10,14 @@ from typing import Callable, Sequence
 
 from absl import logging
 
-from albert_tf import files
 from albert_tf.downloads import archives, fetching
 from albert_tf.downloads.fetching import DownloadPolicy
-from albert_tf.errors import InputError
-from albert_tf.glue.data import TASKS, GlueTask, find_task, read_examples
-from albert_tf.locks import file_lock
-from albert_tf.race.data import LEVELS, find_articles, read_articles
-from albert_tf.squad.data import V1, V2, read_squad
+from albert_tf.io import files
+from albert_tf.io.errors import InputError
+from albert_tf.io.locks import file_lock
+from albert_tf.tasks.glue.data import TASKS, GlueTask, find_task, read_examples
+from albert_tf.tasks.race.data import LEVELS, find_articles, read_articles
+from albert_tf.tasks.squad.data import V1, V2, read_squad
 
 # SHA-256 digests, as published in the loaders of Hugging Face and TensorFlow Datasets.
 _SQUAD_FILES = {

@@ -23,8 +23,8 @@ from urllib.request import Request
 from absl import logging
 from tqdm import tqdm
 
-from albert_tf import files, json_files
-from albert_tf.errors import InputError
+from albert_tf.io import files, json_files
+from albert_tf.io.errors import InputError
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

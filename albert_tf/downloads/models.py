@@ -9,13 +9,13 @@ from typing import Sequence
 
 from absl import logging
 
-from albert_tf import files, json_files
 from albert_tf.downloads import archives, fetching
 from albert_tf.downloads.fetching import DownloadPolicy
-from albert_tf.errors import InputError
-from albert_tf.locks import file_lock
-from albert_tf.runs import model_folder
-from albert_tf.runs.model_folder import ModelFiles
+from albert_tf.io import files, json_files
+from albert_tf.io.errors import InputError
+from albert_tf.io.locks import file_lock
+from albert_tf.run_dir import model_folder
+from albert_tf.run_dir.model_folder import ModelFiles
 
 _USAGE = (
     "give two arguments, the URL of the models and a name: "
@@ -114,7 +114,7 @@ def download_model(
 def _module_of_checks() -> ModuleType | None:
     """The module that reads and checks models; None without TensorFlow."""
     try:
-        from albert_tf.runs import model_files
+        from albert_tf.run_dir import model_files
     except ModuleNotFoundError as error:
         if error.name != "tensorflow":
             raise

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional
 
-from albert_tf.bounds import LARGEST_INT
+from albert_tf.cli.paths import CHECKPOINT_PATH
+from albert_tf.cli.settings import path_setting, setting
 from albert_tf.downloads.fetching import LONGEST_WAIT, DownloadPolicy
-from albert_tf.runs.paths import CHECKPOINT_PATH
-from albert_tf.runs.settings import path_setting, setting
+from albert_tf.io.bounds import LARGEST_INT
 
 _DAY = 86_400  # seconds
 _LARGEST_FILE = 1 << 50  # bytes

@@ -9,11 +9,11 @@ from typing import Any, Sequence
 from absl import logging
 
 import tokenization
-from albert_tf import json_files
-from albert_tf.bounds import Bounds
-from albert_tf.errors import InputError
 from albert_tf.huggingface.weights import CLASSIFIER, MASKED_LM, SENTENCE_ORDER, SPAN, Arrays
-from albert_tf.json_files import shown
+from albert_tf.io import json_files
+from albert_tf.io.bounds import Bounds
+from albert_tf.io.errors import InputError
+from albert_tf.io.json_files import shown
 from modeling import AlbertConfig
 
 _LAYER_NORM_EPSILON = 1e-12

@@ -18,7 +18,7 @@ from typing import Any, Callable, Mapping, Sequence
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
-from albert_tf import files
+from albert_tf.io import files
 from tokenization import SPIECE_UNDERLINE
 
 TOKENIZER_FILE = "tokenizer.json"

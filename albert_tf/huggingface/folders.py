@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Sequence
 
 import tokenization
-from albert_tf import files
-from albert_tf.errors import InputError
 from albert_tf.huggingface import configs, fast_tokenizer, model_card, weights
-from albert_tf.runs import checkpoints, model_files, model_folder
-from albert_tf.runs.model_folder import BEST_CHECKPOINT, ModelFiles
+from albert_tf.io import files
+from albert_tf.io.errors import InputError
+from albert_tf.run_dir import checkpoints, model_files, model_folder
+from albert_tf.run_dir.model_folder import BEST_CHECKPOINT, ModelFiles
 from modeling import AlbertConfig
 
 CONFIG_FILE = "config.json"

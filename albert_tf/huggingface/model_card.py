@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any, Iterable, Iterator, Mapping, Sequence
 
-from albert_tf.runs import results, run_record
-from albert_tf.runs.model_folder import SETTINGS_FILE
+from albert_tf.run_dir import results, run_record
+from albert_tf.run_dir.model_folder import SETTINGS_FILE
 
 NAME = "README.md"
 

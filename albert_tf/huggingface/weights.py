@@ -14,8 +14,8 @@ import safetensors
 import safetensors.numpy
 from absl import logging
 
-from albert_tf.errors import InputError, listed
-from albert_tf.runs import model_files
+from albert_tf.io.errors import InputError, listed
+from albert_tf.run_dir import model_files
 from modeling import AlbertConfig
 
 _NOT_WEIGHTS = ("albert.embeddings.position_ids", "albert.embeddings.token_type_ids")

@@ -8,10 +8,10 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from albert_tf import json_files
-from albert_tf.bounds import LARGEST_INT, Bounds
-from albert_tf.errors import InputError
-from albert_tf.json_files import shown
+from albert_tf.io import json_files
+from albert_tf.io.bounds import LARGEST_INT, Bounds
+from albert_tf.io.errors import InputError
+from albert_tf.io.json_files import shown
 from albert_tf.nn.activations import Activation, get_activation
 
 _REMEDY = "give the config that comes with the model"

@@ -19,9 +19,9 @@ from typing import Any, Iterable, Iterator, Mapping, Sequence
 
 from absl import logging
 
-from albert_tf import files, json_files, locks
-from albert_tf.errors import InputError
-from albert_tf.json_files import FormatError, JsonObject, shown
+from albert_tf.io import files, json_files, locks
+from albert_tf.io.errors import InputError
+from albert_tf.io.json_files import FormatError, JsonObject, shown
 from albert_tf.records.record_files import (
     RECORD_OVERHEAD,
     RecordFields,

@@ -12,7 +12,7 @@ from typing import Iterator, Mapping, Sequence
 import tensorflow.compat.v1 as tf
 from google.protobuf.message import DecodeError
 
-from albert_tf.errors import InputError
+from albert_tf.io.errors import InputError
 
 # Errors of TensorFlow on records that are damaged or no `tf.train.Example`s. Its message quotes the
 # record, and cannot always be decoded.

@@ -14,8 +14,8 @@ import threading
 from multiprocessing.pool import ExceptionWithTraceback  # type: ignore[attr-defined]
 from typing import TYPE_CHECKING, Any, Callable, Generic, Iterable, Iterator, TypeVar
 
-from albert_tf import stopping
-from albert_tf.errors import InputError
+from albert_tf.cli import stopping
+from albert_tf.io.errors import InputError
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection

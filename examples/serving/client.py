@@ -23,16 +23,16 @@ from typing import Any, Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # folder of albert_tf
 
-from albert_tf.runs.launch import prepare_environment
+from albert_tf.cli.launch import prepare_environment
 
 prepare_environment()  # before the import of TensorFlow
 
 import numpy as np
 
-from albert_tf.classification.features import make_feature
+from albert_tf.export import serving
+from albert_tf.inference import question_answering
 from albert_tf.records.record_files import serialize_example
-from albert_tf.runs import serving
-from albert_tf.squad import question_answering
+from albert_tf.tasks.classification.features import make_feature
 from tokenization import FullTokenizer
 
 _MODEL_INPUTS = ("input_ids", "input_mask", "segment_ids")

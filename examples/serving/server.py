@@ -18,13 +18,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # folder of albert_tf
 
-from albert_tf.runs.launch import prepare_environment
+from albert_tf.cli.launch import prepare_environment
 
 prepare_environment()  # before the import of TensorFlow
 
 import tensorflow as tf
 
-from albert_tf.runs import serving
+from albert_tf.export import serving
 
 
 class ServedModel:

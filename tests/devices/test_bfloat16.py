@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from albert_tf.devices import bfloat16
-from albert_tf.errors import InputError
+from albert_tf.io.errors import InputError
 from golden import golden_numbers
 from heads import ALL_HEADS, HEADS
 from scripts import ROOT, assert_same_variables, fail, run_script, run_squad, succeed

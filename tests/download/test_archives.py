@@ -9,7 +9,7 @@ import zipfile
 import pytest
 
 from albert_tf.downloads import archives
-from albert_tf.errors import InputError
+from albert_tf.io.errors import InputError
 
 CONTENT = bytes(range(256)) * 4000
 MAX_SIZE = 10_000_000

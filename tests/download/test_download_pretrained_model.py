@@ -17,7 +17,7 @@ import pytest
 
 from albert_tf.downloads.fetching import DownloadPolicy
 from albert_tf.downloads.models import download_model
-from albert_tf.errors import InputError
+from albert_tf.io.errors import InputError
 from file_server import Fault, FileServer
 from golden import GOLDEN
 from scripts import SAMPLE_MODEL, TINY_CONFIG, command, fail, run_script, succeed

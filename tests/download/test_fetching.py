@@ -12,8 +12,8 @@ import time
 import pytest
 
 from albert_tf.downloads import fetching
-from albert_tf.errors import InputError
-from albert_tf.locks import file_lock
+from albert_tf.io.errors import InputError
+from albert_tf.io.locks import file_lock
 from file_server import Fault, FileServer
 
 CONTENT = bytes(range(256)) * 4000

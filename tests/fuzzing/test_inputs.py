@@ -19,22 +19,22 @@ import run_classifier
 import run_pretraining
 import run_squad_v1
 import run_squad_v2
-from albert_tf.classification.features import make_feature
+from albert_tf.cli import flags as run_flags
+from albert_tf.cli.settings import wrong_values
 from albert_tf.downloads import archives
 from albert_tf.downloads.settings import DataSetSettings, ModelDownloadSettings
-from albert_tf.errors import InputError
-from albert_tf.glue import data as glue_data
-from albert_tf.pretraining.instances import read_blocks
-from albert_tf.pretraining.settings import RecordSettings
-from albert_tf.race import data as race_data
-from albert_tf.race.features import make_features
-from albert_tf.race.settings import RaceSettings
-from albert_tf.runs import flags as run_flags
-from albert_tf.runs.asking import read_text
-from albert_tf.runs.settings import wrong_values
-from albert_tf.squad import metrics
-from albert_tf.squad.data import V1, V2, read_squad
-from albert_tf.squad.features import FeatureConverter, FeatureSettings
+from albert_tf.inference.trained_model import read_text
+from albert_tf.io.errors import InputError
+from albert_tf.tasks.classification.features import make_feature
+from albert_tf.tasks.glue import data as glue_data
+from albert_tf.tasks.pretraining.instances import read_blocks
+from albert_tf.tasks.pretraining.settings import RecordSettings
+from albert_tf.tasks.race import data as race_data
+from albert_tf.tasks.race.features import make_features
+from albert_tf.tasks.race.settings import RaceSettings
+from albert_tf.tasks.squad import metrics
+from albert_tf.tasks.squad.data import V1, V2, read_squad
+from albert_tf.tasks.squad.features import FeatureConverter, FeatureSettings
 from mutations import COUNT, MANY, check_reader, mutated_bytes, mutated_json
 
 TEXT = "The lamp of 1874 was lit.\nÉdith’s 東京 lamp\u2028was “not”, 3.5 m high.\n\n\nA fox.\n"

@@ -14,10 +14,10 @@ from albert_tf.devices import bfloat16
 from albert_tf.huggingface import folders
 from albert_tf.huggingface.weights import read_tensors
 from albert_tf.nn.config import AlbertConfig
-from albert_tf.runs import checkpoint_files, checkpoints, model_files, model_folder
-from albert_tf.runs.checkpoint_files import BEST_CHECKPOINT, STATE_FILE
-from albert_tf.runs.options import TextSettings
-from albert_tf.squad.settings import AnswerSettings
+from albert_tf.run_dir import checkpoint_files, checkpoints, model_files, model_folder
+from albert_tf.run_dir.checkpoint_files import BEST_CHECKPOINT, STATE_FILE
+from albert_tf.tasks.options import TextSettings
+from albert_tf.tasks.squad.settings import AnswerSettings
 from golden import checkpoint_of, tiny_config
 from mutations import COUNT, MANY, check_reader, mutated_bytes, mutated_json
 from scripts import ROOT, SAMPLE_MODEL, TINY_CONFIG

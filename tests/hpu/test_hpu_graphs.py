@@ -10,11 +10,11 @@ import tensorflow.compat.v1 as tf
 
 import custom_layer_norm
 import modeling
-from albert_tf import estimators
 from albert_tf.devices import bfloat16
 from albert_tf.devices.device import PORTABLE, building_for
-from albert_tf.runs import checkpoints
-from albert_tf.runs.model import make_model_fn
+from albert_tf.graph import estimators
+from albert_tf.graph.model import make_model_fn
+from albert_tf.run_dir import checkpoints
 from golden import tiny_config
 from scripts import ROOT
 from task_factory import SCRIPTS, make_setup, training_shapes

@@ -11,7 +11,6 @@ from typing import Any, Callable, Mapping
 from golden import GOLDEN
 from kills.comparison import contents
 from kills.processes import Change, Runner
-from own_data.files import write_rows
 from scripts import (
     CLASSIFIER_FLAGS,
     PRETRAINING_DATA_FLAGS,
@@ -26,6 +25,7 @@ from scripts import (
     SQUAD_V2_FLAGS,
     TINY_CONFIG,
 )
+from tasks.custom.files import write_rows
 
 SAMPLE_CORPUS = GOLDEN / "sample/sample_corpus.txt"
 _ROWS = [{"text": f"{word} {number} {word}"} for number in range(8) for word in ("sun", "fog")]

@@ -11,7 +11,7 @@ import optimization
 from albert_tf.devices.cpu import Cpu
 from albert_tf.devices.device import PORTABLE, Device, building_for
 from albert_tf.nn.layout import Tokens
-from albert_tf.squad import v1
+from albert_tf.tasks.squad import v1
 from golden import INPUTS, SQUAD_V2_INPUTS, build, tiny_config
 from heads import ALL_HEADS
 

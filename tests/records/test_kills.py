@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from albert_tf.errors import InputError
-from albert_tf.pretraining import writing
-from albert_tf.pretraining.settings import RecordSettings
+from albert_tf.io.errors import InputError
 from albert_tf.records import manifests, record_files
 from albert_tf.records.manifests import Origin
+from albert_tf.tasks.pretraining import writing
+from albert_tf.tasks.pretraining.settings import RecordSettings
 from file_operation_kills import kills
 from golden import GOLDEN
 from scripts import SAMPLE_MODEL, SAMPLE_TRAIN

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from albert_tf import files
 from albert_tf.devices import distributed
-from albert_tf.errors import InputError
+from albert_tf.io import files
+from albert_tf.io.errors import InputError
 from albert_tf.records import datasets, manifests, record_files
 from albert_tf.records.manifests import Origin
 

@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 from albert_tf.devices.device import Device
 from albert_tf.records import datasets, manifests, static_batches
 from albert_tf.records.manifests import Origin
-from albert_tf.runs import loop
+from albert_tf.run import run
 from task_factory import SCRIPTS, make_setup, training_shapes
 
 pytestmark = pytest.mark.tensorflow
@@ -88,7 +88,7 @@ def run_task(script, output_dir, is_static, **changes):
     device = StaticDevice() if is_static else None
     # Static shapes have padding; without it, sums are rounded otherwise.
     changes = {"do_train": False, "compute_padding": True, **changes}
-    loop.train_and_evaluate(make_setup(script, output_dir, device, **changes))
+    run.train_and_evaluate(make_setup(script, output_dir, device, **changes))
 
 
 def run_both(script, tmp_path, **changes):

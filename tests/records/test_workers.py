@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from albert_tf.errors import InputError
+from albert_tf.io.errors import InputError
 from albert_tf.records.workers import ordered_map
 from scripts import ROOT
 
@@ -109,7 +109,7 @@ def test_a_worker_killed_in_the_middle_of_a_message_is_an_error():
 
 STOPPED_PROGRAM = """
 import os, signal, sys, threading, time
-from albert_tf import stopping
+from albert_tf.cli import stopping
 from albert_tf.records import workers
 
 def stop():

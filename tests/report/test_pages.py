@@ -13,22 +13,22 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
-from albert_tf.errors import InputError
-from albert_tf.glue.task import ClassifierTask
-from albert_tf.own_data.task import OwnDataTask
-from albert_tf.pretraining.task import PretrainingTask
-from albert_tf.race.task import RaceTask
+from albert_tf.io.errors import InputError
 from albert_tf.report import page
-from albert_tf.runs import loop, reporting
-from albert_tf.squad import report as squad_report
-from albert_tf.squad.data import Answer, Question
-from albert_tf.squad.v1 import SquadV1Task
-from albert_tf.squad.v2 import SquadV2Task
+from albert_tf.run import reporting, run
+from albert_tf.tasks.custom.task import OwnDataTask
+from albert_tf.tasks.glue.task import ClassifierTask
+from albert_tf.tasks.pretraining.task import PretrainingTask
+from albert_tf.tasks.race.task import RaceTask
+from albert_tf.tasks.squad import report as squad_report
+from albert_tf.tasks.squad.data import Answer, Question
+from albert_tf.tasks.squad.v1 import SquadV1Task
+from albert_tf.tasks.squad.v2 import SquadV2Task
 from browser import console, open_browser, requests_of
 from golden import checkpoint_of
-from own_data.files import write_rows
 from scripts import SAMPLE_MODEL, SAMPLE_PREDICT, load, run_script
 from task_factory import make_settings
+from tasks.custom.files import write_rows
 
 SCRIPT = "</script><script>document.title = 'run'</script>"
 NASTY_PASSAGE = f"😀 A page with {SCRIPT} & <b>bold</b> text tells of Zoë's lamp."
@@ -113,7 +113,7 @@ def runs(tmp_path_factory, questions, pretraining_records):
         ),
     }
     for kind, (script, task, changes) in tasks.items():
-        loop.run(task, make_settings(script, root / kind, **short, **changes))
+        run.run(task, make_settings(script, root / kind, **short, **changes))
     return {kind: root / kind for kind in tasks}
 
 
@@ -294,7 +294,7 @@ def test_a_prediction_has_a_page_of_its_own(driver, runs):
     run, folder = runs["squad"], runs["squad"] / "predictions/sample_squad"
     before = {path: path.read_bytes() for path in run.glob("*") if path.is_file()}
     flags = {"do_train": False, "init_checkpoint": None, "write_report": True}
-    loop.run(SquadV1Task, make_settings("squad", run, **flags))
+    run.run(SquadV1Task, make_settings("squad", run, **flags))
     page_text = (folder / "report.html").read_text(encoding="utf-8")
     assert {path: path.read_bytes() for path in run.glob("*") if path.is_file()} == before
 

@@ -1,0 +1,1 @@
+"""Exported models: SavedModel and TensorFlow Lite."""

@@ -1,0 +1,1 @@
+"""Graphs and sessions: model function, prediction, session hooks."""

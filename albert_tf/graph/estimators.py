@@ -1,0 +1,116 @@
+"""Estimators: TensorFlow's own up to 2.15, and from 2.16 on those of the package that left it.
+
+The package `tensorflow-estimator` 2.15.0 is pure Python. It stands on TF1's sessions, savers and
+hooks, which TensorFlow still has, but also imports four modules for TPUs and for TensorFlow's old
+distribution strategies, which it no longer has. They are needed for nothing here, so stand-ins take
+their places while the package loads, and go when it has loaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.abc
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any, Iterator, Sequence
+
+import tensorflow.compat.v1 as tf
+
+from albert_tf.io.errors import InputError
+
+_ESTIMATOR_API = "estimator"
+_MISSING_MODULES = (
+    "tensorflow.python.distribute.estimator_training",
+    "tensorflow.python.tpu.session_support",
+    "tensorflow.python.tpu.tpu_embedding",
+    "tensorflow.python.tpu.tpu_embedding_gradient",
+)
+
+
+def load_estimators() -> Any:
+    """The module that `tf.estimator` is, or was.
+
+    Raises:
+      InputError: if TensorFlow has no Estimators and their package is missing or cannot be loaded.
+    """
+    if hasattr(tf, "estimator"):
+        return tf.estimator
+    try:
+        with _stand_ins(), _export_names():
+            return importlib.import_module("tensorflow_estimator._api.v1.estimator")
+    except ImportError as error:
+        raise InputError(
+            f"TensorFlow {tf.__version__} has no Estimators, and their package cannot be loaded "
+            f"({error}): pip install tensorflow-estimator==2.15.0"
+        ) from error
+
+
+class _StandInFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finder of modules whose every attribute is an empty class."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Spec of a stand-in; None for any other module."""
+        return ModuleSpec(name, self) if name in _MISSING_MODULES else None
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """None: an ordinary module."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Fill the stand-in."""
+        vars(module)["__getattr__"] = _empty_class
+
+
+def _empty_class(name: str) -> type:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return type(name, (), {})
+
+
+@contextlib.contextmanager
+def _stand_ins() -> Iterator[None]:
+    """Stand-ins for the missing modules, which nothing finds after the block."""
+    finder = _StandInFinder()
+    sys.meta_path.append(finder)  # behind the others: a module that is there is not replaced
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        for name in _MISSING_MODULES:
+            module = sys.modules.get(name)
+            if module is not None and module.__loader__ is finder:
+                del sys.modules[name]
+                parent, _, child = name.rpartition(".")
+                delattr(sys.modules[parent], child)
+
+
+@contextlib.contextmanager
+def _export_names() -> Iterator[None]:
+    """The table entries by which TensorFlow's exporter named the symbols of Estimators."""
+    exporter: Any = importlib.import_module("tensorflow.python.util.tf_export")
+    attributes = exporter._Attributes
+    exporter.ESTIMATOR_API_NAME = _ESTIMATOR_API
+    exporter.API_ATTRS[_ESTIMATOR_API] = attributes(
+        "_estimator_api_names", "_estimator_api_constants"
+    )
+    exporter.API_ATTRS_V1[_ESTIMATOR_API] = attributes(
+        "_estimator_api_names_v1", "_estimator_api_constants_v1"
+    )
+    try:
+        yield
+    finally:
+        del exporter.ESTIMATOR_API_NAME
+        del exporter.API_ATTRS[_ESTIMATOR_API]
+        del exporter.API_ATTRS_V1[_ESTIMATOR_API]
+
+
+_module = load_estimators()
+
+Estimator = _module.Estimator
+EstimatorSpec = _module.EstimatorSpec
+ModeKeys = _module.ModeKeys
+RunConfig = _module.RunConfig
+ServingInputReceiver = _module.export.ServingInputReceiver

@@ -1,0 +1,1 @@
+"""Trained models by their folder, without a run."""

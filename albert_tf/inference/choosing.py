@@ -1,0 +1,145 @@
+"""Choice among options for a question about a text, with a checkpoint or an exported model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Callable, Mapping, Sequence
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+from absl import logging
+
+import tokenization
+from albert_tf.graph.model import model_inputs
+from albert_tf.inference import trained_model
+from albert_tf.inference.trained_model import TrainedModel
+from albert_tf.io.errors import InputError
+from albert_tf.records.record_files import serialize_example
+from albert_tf.tasks.race.data import LETTERS, Example
+from albert_tf.tasks.race.features import Feature, check_room, make_features
+from albert_tf.tasks.race.task import option_logits
+from modeling import AlbertConfig, AlbertModel
+
+# From features, each of four options, to the scores of the options: float [features, 4].
+Scorer = Callable[[Sequence[Feature]], np.ndarray]
+
+
+@dataclass(frozen=True)
+class ScoredOption:
+    """An option, and its probability among those given."""
+
+    text: str
+    probability: float
+
+
+def choose(
+    question: str,
+    options: Sequence[str],
+    text: str,
+    tokenizer: tokenization.FullTokenizer,
+    scorer: Scorer,
+    *,
+    max_seq_length: int = 512,
+    max_qa_length: int = 128,
+    do_lower_case: bool = True,
+) -> list[ScoredOption]:
+    """Choose among options for a question about a text.
+
+    Example:
+
+      model = trained_model.load("race_exported", ChoiceSettings)
+      options = choose(
+          "Who built the tower?",
+          ["Ada", "Bela", "Clara"],
+          text,
+          model.tokenizer,
+          load_scorer(model),
+          **model.arguments(choose),
+      )
+
+    Args:
+      question: text of the question; the option fills its gaps, "_", or follows it.
+      options: two options or more.
+      text: text; what does not fit into `max_seq_length` is cut off at its end, with a warning.
+      tokenizer: tokenizer with a SentencePiece model.
+      scorer: function of the model: see `load_scorer`.
+      max_seq_length: maximum length of the model's input, in pieces.
+      max_qa_length: maximum length of question and option, in pieces, of which the last are kept.
+      do_lower_case: whether to lower-case the text.
+
+    Returns:
+      The options, the most probable first.
+
+    Raises:
+      InputError: if question or options are not text, there is one option only, or
+        `max_seq_length` leaves no room for the text.
+    """
+    trained_model.check_text("question", question)
+    trained_model.check_text("options", " ".join(options))
+    if len(options) < 2:
+        raise InputError("--options: give two options or more, separated by commas")
+    check_room(max_seq_length, max_qa_length)
+    chunks = [options[n : n + len(LETTERS)] for n in range(0, len(options), len(LETTERS))]
+    examples = [_example(question, chunk, text) for chunk in chunks]
+    features = list(
+        make_features(examples, tokenizer, max_seq_length, max_qa_length, do_lower_case)
+    )
+    if any(len(ids) == max_seq_length for feature in features for ids, _ in feature.sequences):
+        logging.warning("the text is read up to %d pieces, the rest is cut off", max_seq_length)
+    scores = np.float64(scorer(features)).reshape(-1)[: len(options)]
+    weights = np.exp(scores - scores.max())
+    scored = map(ScoredOption, options, (weights / weights.sum()).tolist())
+    return sorted(scored, key=lambda option: -option.probability)
+
+
+def _example(question: str, options: Sequence[str], text: str) -> Example:
+    """Example of up to four options; the last one fills up the others."""
+    filled_up = [*options, *[options[-1]] * len(LETTERS)][: len(LETTERS)]
+    return Example("", "", text, question, tuple(filled_up), None)
+
+
+def load_scorer(model: TrainedModel) -> Scorer:
+    """Load the function that scores the options with a model.
+
+    Raises:
+      InputError: if the model is damaged, or of another task.
+    """
+    if model.saved_model:
+        return _saved_model_scorer(model.saved_model, model.found_settings)
+    assert model.checkpoint is not None
+    return _checkpoint_scorer(model.config, model.checkpoint)
+
+
+def _saved_model_scorer(path: str, settings: Mapping[str, Any]) -> Scorer:
+    if "max_qa_length" not in settings:
+        raise InputError(
+            f"{path}: not a model of multiple choice; give one that run_race.py has "
+            "exported, or leave out --options"
+        )
+    length = settings["max_seq_length"]
+    loaded = trained_model.load_saved_model(path)
+
+    def scores(features: Sequence[Feature]) -> np.ndarray:
+        records = [serialize_example(feature.record(length)) for feature in features]
+        outputs = loaded.signatures["serving_default"](input=tf.constant(records))
+        return outputs["logits"].numpy()
+
+    return scores
+
+
+def _checkpoint_scorer(config: AlbertConfig, checkpoint: str) -> Scorer:
+    with tf.Graph().as_default():
+        inputs = model_inputs()
+        input_ids, input_mask, segment_ids = inputs.values()
+        encoder = AlbertModel(
+            config, False, input_ids, input_mask, segment_ids, compute_padding=False
+        )
+        logits = option_logits(encoder.get_pooled_output())
+        session = trained_model.restored_session(checkpoint)
+
+    def scores(features: Sequence[Feature]) -> np.ndarray:
+        rows = [sequence for feature in features for sequence in feature.sequences]
+        values = trained_model.padded_rows(rows)
+        return session.run(logits, {inputs[name]: value for name, value in values.items()})
+
+    return scores

@@ -1,0 +1,1 @@
+"""Files, JSON, tables and errors: what everything else reads and writes with."""

@@ -1,0 +1,1 @@
+"""The story of a run: its checks, training, evaluation, predictions and export."""

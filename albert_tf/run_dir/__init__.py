@@ -1,0 +1,1 @@
+"""Output directories: checkpoints, results, and the files of a model."""

@@ -1,0 +1,76 @@
+"""Settings of tasks on users' own data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+from albert_tf.cli.settings import Group, path_setting, setting
+from albert_tf.io.tables import FORMATS
+from albert_tf.tasks.classification.metrics import METRICS
+from albert_tf.tasks.classification.settings import ClassificationSettings
+
+TASK_NAME = "custom"
+
+
+@dataclass(frozen=True)
+class OwnDataSettings(ClassificationSettings):
+    """Files, their columns, and what to make of them."""
+
+    train_file: Optional[str] = path_setting("Own rows to train on: CSV, TSV or JSON Lines.")
+    dev_file: Optional[str] = path_setting("Own rows to evaluate the checkpoints on.")
+    test_file: Optional[str] = path_setting("Own rows to predict; labels are not needed.")
+    file_format: Optional[str] = setting(
+        None,
+        "Format of own files. Default: by their names.",
+        choices=FORMATS,
+        group=Group.FILES,
+        affects_training=False,
+    )
+    text_column: Optional[str] = setting(
+        None,
+        "Column of the text, or of the first of two. Default: found in the header.",
+        group=Group.FILES,
+    )
+    second_text_column: Optional[str] = setting(
+        None, "Column of the second text of a pair.", group=Group.FILES
+    )
+    label_column: Optional[str] = setting(
+        None, "Column of the label or score. Default: found in the header.", group=Group.FILES
+    )
+    regression: bool = setting(
+        False, "Whether the labels of own files are scores: numbers.", group=Group.TRAINING
+    )
+    dev_share: float = setting(
+        0.0,
+        "Share of the training file to evaluate on, in place of a dev file: the same rows each "
+        "time, with labels in proportion.",
+        upper=0.9,
+        group=Group.TRAINING,
+    )
+    class_weights: str = setting(
+        "none",
+        "Weights of the labels in the loss; balanced gives each label the same share of it.",
+        choices=("none", "balanced"),
+        group=Group.TRAINING,
+    )
+    metric: Optional[str] = setting(
+        None,
+        "Metric that chooses the best checkpoint on own data. Default: accuracy, or pearson for a "
+        "regression. f1 is that of the second of two labels.",
+        choices=tuple(METRICS),
+        group=Group.EVALUATION,
+        affects_training=False,
+    )
+    all_probabilities: bool = setting(
+        False,
+        "Whether predictions of own rows have the probabilities of all labels.",
+        group=Group.EVALUATION,
+        affects_training=False,
+    )
+
+    @property
+    def own_files(self) -> dict[str, str]:
+        """Paths of the files that are given, by the names of their flags."""
+        names = ("train_file", "dev_file", "test_file")
+        return {name: getattr(self, name) for name in names if getattr(self, name)}

@@ -1,0 +1,254 @@
+"""Settings shared by all runs: text, devices, files, training and prediction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, List, Optional
+
+from albert_tf.cli.paths import CHECKPOINT_PATH
+from albert_tf.cli.settings import LARGEST_BATCH, LONGEST_SEQUENCE, Group, path_setting, setting
+from albert_tf.devices import choice
+
+_MOST_WORKERS = 1024
+
+
+@dataclass(frozen=True)
+class TextSettings:
+    """Vocabulary, maximum length and case of the text."""
+
+    spm_model_file: Optional[str] = path_setting(
+        "SentencePiece model file of the model. Default: in its folder."
+    )
+    vocab_file: Optional[str] = path_setting(
+        "Vocabulary file of the model. Default: in its folder."
+    )
+    max_seq_length: int = setting(
+        512,
+        "Maximum length of the model's input, in pieces.",
+        lower=1,
+        upper=LONGEST_SEQUENCE,
+        group=Group.TEXT,
+    )
+    do_lower_case: bool = setting(
+        True, "Whether to lower-case text; true for the published models.", group=Group.TEXT
+    )
+
+    @property
+    def vocabulary(self) -> str | None:
+        """Path of the file to build the tokenizer from."""
+        return self.spm_model_file or self.vocab_file
+
+
+def _tpu_setting(default: Any, help: str = "TPU flag without effect.") -> Any:
+    return setting(default, help, group=Group.HIDDEN, affects_training=False)
+
+
+@dataclass(frozen=True)
+class TpuSettings:
+    """TPU flags, accepted so that existing commands run."""
+
+    use_tpu: bool = _tpu_setting(False, "Must be false: TPUs are not supported.")
+    iterations_per_loop: int = _tpu_setting(1000)
+    num_tpu_cores: int = _tpu_setting(8)
+    tpu_name: Optional[str] = _tpu_setting(None)
+    tpu_zone: Optional[str] = _tpu_setting(None)
+    gcp_project: Optional[str] = _tpu_setting(None)
+    master: Optional[str] = _tpu_setting(None)
+
+
+@dataclass(frozen=True)
+class DeviceSettings:
+    """Device and processes of a run."""
+
+    device: str = setting(
+        "auto",
+        "Device to run on; auto picks the best available.",
+        choices=choice.NAMES,
+        group=Group.DEVICES,
+    )
+    synapse_logger_start: int = setting(
+        100,
+        "First of the ten session runs to trace with HABANA_SYNAPSE_LOGGER=range, counted from 0 "
+        "at the start of the program.",
+        group=Group.DEVICES,
+        affects_training=False,
+    )
+    use_horovod: bool = setting(
+        False,
+        "Whether to use several cards with Horovod, one process per card.",
+        group=Group.HOROVOD,
+        affects_training=False,
+    )
+    scale_learning_rate: bool = setting(
+        True, "Whether to multiply the learning rate by the number of cards.", group=Group.HOROVOD
+    )
+    horovod_compression: str = setting(
+        "none",
+        "Compression of gradients sent between cards; fp16 halves the traffic.",
+        choices=("none", "fp16"),
+        group=Group.HOROVOD,
+    )
+    enable_scoped_allocator: bool = setting(
+        False,
+        "Whether to let Horovod's all-reduces share buffers; HPU only.",
+        group=Group.HOROVOD,
+        affects_training=False,
+    )
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """Processes that make records."""
+
+    num_workers: int = setting(
+        0,
+        "Number of processes that make records; 0 for one on each core, or on each core of a rank. "
+        "The records do not depend on it.",
+        upper=_MOST_WORKERS,
+        group=Group.DEVICES,
+        affects_training=False,
+    )
+
+
+@dataclass(frozen=True)
+class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
+    """Files, training and prediction of a run."""
+
+    init_checkpoint: Optional[str] = path_setting(
+        "Model to start from: its folder (model.ckpt-best in it, or else the latest checkpoint), "
+        "or a checkpoint, as a prefix or one of its files. Ignored when the run resumes from its "
+        "own checkpoint.",
+        kind=CHECKPOINT_PATH,
+    )
+    output_dir: Optional[str] = path_setting(
+        "Directory for all outputs: checkpoints, features, results.", kind=CHECKPOINT_PATH
+    )
+    prediction_dir: Optional[str] = path_setting(
+        "Directory for the results of a run without training. Default: predictions/<name of the "
+        "file> in output_dir if that has the checkpoints of a training run, else output_dir."
+    )
+    export_dir: Optional[str] = path_setting(
+        "Directory to export the best checkpoint to, as a SavedModel.", kind=CHECKPOINT_PATH
+    )
+    export_tflite: Optional[str] = path_setting(
+        "File to export the best checkpoint to, for TensorFlow Lite.",
+    )
+    tflite_float16: bool = setting(
+        False,
+        "Whether that file has its weights in float16, which halves its size.",
+        group=Group.FILES,
+        affects_training=False,
+    )
+    albert_config_file: Optional[str] = path_setting(
+        "Model config, a JSON file. Default: in the folder of the model."
+    )
+    do_train: bool = setting(
+        False, "Whether to train.", group=Group.TRAINING, affects_training=False
+    )
+    dry_run: bool = setting(
+        False,
+        "Whether to check everything, try a few steps, say what the run would do, and end without "
+        "leaving anything in output_dir.",
+        group=Group.TRAINING,
+        affects_training=False,
+    )
+    learning_rate: float = setting(5e-5, "Peak learning rate.", upper=1000, group=Group.TRAINING)
+    train_batch_size: int = setting(
+        32, "Examples in a step, per card.", lower=1, upper=LARGEST_BATCH, group=Group.TRAINING
+    )
+    gradient_accumulation_steps: int = setting(
+        1,
+        "Number of micro-batches to split a batch into. They run one after the other, to save "
+        "memory; the update is the same.",
+        lower=1,
+        group=Group.TRAINING,
+        affects_training=False,
+    )
+    save_checkpoints_steps: int = setting(
+        5000, "Steps between checkpoints.", lower=1, group=Group.TRAINING, affects_training=False
+    )
+    keep_checkpoint_max: int = setting(
+        5,
+        "Number of recent checkpoints to keep beside the best; 0 keeps all. None is removed before "
+        "it has been evaluated.",
+        lower=0,
+        group=Group.TRAINING,
+        affects_training=False,
+    )
+    seed: int = setting(
+        12345,
+        "Seed of the initial weights, of dropout, and of the order and the dynamic masks of the "
+        "records.",
+        lower=0,
+        upper=(1 << 31) - 1,
+        group=Group.TRAINING,
+    )
+    deterministic_run: bool = setting(
+        False,
+        "Whether to make runs reproducible to the bit: one reading thread, no dropout.",
+        group=Group.TRAINING,
+    )
+    max_train_examples: Optional[int] = setting(
+        None,
+        "Number of examples to train on, spread over the training set; for a try.",
+        lower=1,
+        group=Group.TRAINING,
+    )
+    save_summary_steps: int = setting(
+        100,
+        "Steps between TensorBoard events.",
+        lower=1,
+        group=Group.TRAINING,
+        affects_training=False,
+    )
+    compute_padding: bool = setting(
+        False,
+        "Whether to compute the model for padding too, as published. It takes about twice as long, "
+        "and nothing but SQuAD's loss depends on it.",
+        group=Group.TRAINING,
+    )
+    use_einsum: bool = setting(
+        False,
+        "Whether to compute projections with einsum instead of matrix products.",
+        group=Group.TRAINING,
+        affects_training=False,
+    )
+    evaluate_after_training: bool = setting(
+        False,
+        "Whether to evaluate the checkpoints when training has ended, and not each as soon as it "
+        "is saved.",
+        group=Group.EVALUATION,
+        affects_training=False,
+    )
+    early_stopping_evaluations: int = setting(
+        0,
+        "Number of evaluations in a row without a better checkpoint after which training ends; 0 "
+        "for never.",
+        lower=0,
+        group=Group.EVALUATION,
+    )
+    max_eval_examples: Optional[int] = setting(
+        None,
+        "Number of examples to evaluate on, spread over each set; for a try.",
+        lower=1,
+        group=Group.EVALUATION,
+        affects_training=False,
+    )
+    length_buckets: Optional[List[str]] = setting(
+        None,
+        "Lengths to pad inputs to in prediction; max_seq_length is always included, and alone pads "
+        "to full length. Default: on an HPU multiples of 128; elsewhere, inputs are sorted by "
+        "length, and a batch is as long as its longest.",
+        group=Group.EVALUATION,
+        affects_training=False,
+    )
+    write_report: bool = setting(
+        True,
+        "Whether to write the page report.html about the run and its predictions.",
+        affects_training=False,
+    )
+
+    @property
+    def exports(self) -> bool:
+        """Whether a checkpoint is to be exported."""
+        return bool(self.export_dir or self.export_tflite)

@@ -1,0 +1,132 @@
+"""Settings of the pre-training scripts."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Optional
+
+from albert_tf.cli.paths import PATHS
+from albert_tf.cli.settings import LARGEST_BATCH, LONGEST_SEQUENCE, Group, path_setting, setting
+from albert_tf.io.bounds import LARGEST_INT
+from albert_tf.tasks.options import RunSettings, TextSettings, WorkerSettings
+from albert_tf.tasks.pretraining.instances import InstanceSettings
+
+
+@dataclass(frozen=True)
+class PretrainingSettings(RunSettings):
+    """Record files, evaluation, optimizer and schedule."""
+
+    input_file: Optional[str] = path_setting(
+        "TFRecord files to train on: paths or *-patterns, separated by commas.", kind=PATHS
+    )
+    eval_file: Optional[str] = path_setting(
+        "TFRecord files to evaluate on, in the same form. Default: input_file.", kind=PATHS
+    )
+    num_train_steps: int = setting(
+        125000,
+        "Number of training steps; divided by the number of cards.",
+        lower=1,
+        group=Group.TRAINING,
+    )
+    num_warmup_steps: int = setting(
+        3125,
+        "Number of warm-up steps of the learning rate; divided by the number of cards.",
+        group=Group.TRAINING,
+    )
+    optimizer: str = setting("lamb", "Optimizer.", choices=("adamw", "lamb"), group=Group.TRAINING)
+    masked_lm_budget: int = setting(
+        0,
+        "Maximum number of pieces to mask in a record with dynamic masking, which makes new masks "
+        "(of up to 15% of the pieces) each time a record is read. 0 keeps the stored masks.",
+        group=Group.TRAINING,
+    )
+    start_warmup_step: int = setting(
+        0, "Global step at which warm-up starts.", group=Group.TRAINING
+    )
+    poly_power: float = setting(
+        1.0, "Power of the polynomial decay of the learning rate.", upper=1000, group=Group.TRAINING
+    )
+    init_from_group0: bool = setting(
+        False,
+        "Whether to initialize groups missing in init_checkpoint from its group 0.",
+        group=Group.TRAINING,
+        affects_training=False,
+    )
+    max_predictions_per_seq: int = setting(
+        20, "Room for predictions in a record.", lower=1, upper=LONGEST_SEQUENCE, group=Group.TEXT
+    )
+    do_eval: bool = setting(
+        False,
+        "Whether to evaluate the checkpoints.",
+        group=Group.EVALUATION,
+        affects_training=False,
+    )
+    eval_batch_size: int = setting(
+        64,
+        "Records in an evaluation batch.",
+        lower=1,
+        upper=LARGEST_BATCH,
+        group=Group.EVALUATION,
+        affects_training=False,
+    )
+    max_eval_steps: int = setting(
+        100,
+        "Maximum number of batches to evaluate on.",
+        lower=1,
+        group=Group.EVALUATION,
+        affects_training=False,
+    )
+
+
+@dataclass(frozen=True)
+class RecordSettings(TextSettings, WorkerSettings):
+    """Settings of `create_pretraining_data.py`: text, record files and instances."""
+
+    input_file: Optional[str] = path_setting(
+        "Text files, as paths or *-patterns separated by commas, with one sentence per line and "
+        "an empty line between documents.",
+        kind=PATHS,
+    )
+    output_file: Optional[str] = path_setting(
+        "TFRecord files to write, separated by commas.", kind=PATHS
+    )
+    input_file_mode: str = setting(
+        "r",
+        "Treatment of bytes that are not UTF-8: r reports an error, rb drops them.",
+        choices=("r", "rb"),
+    )
+    do_whole_word_mask: bool = setting(True, "Whether to mask whole words.")
+    do_permutation: bool = setting(False, "Whether to permute as many pieces as are masked.")
+    favor_shorter_ngram: bool = setting(
+        True, "Whether to favor short n-grams, with a probability proportional to 1/n."
+    )
+    random_next_sentence: bool = setting(
+        False,
+        "Whether to make pairs with label 1 from two documents instead of swapping the segments.",
+    )
+    ngram: int = setting(
+        3, "Maximum length of a masked n-gram, in words.", lower=1, upper=LONGEST_SEQUENCE
+    )
+    max_predictions_per_seq: int = setting(
+        20,
+        "Maximum number of masked pieces in an instance.",
+        lower=1,
+        upper=LONGEST_SEQUENCE,
+    )
+    random_seed: int = setting(12345, "Seed of all random choices.", lower=-LARGEST_INT - 1)
+    dupe_factor: int = setting(
+        40, "Number of passes over the text, each with other pairs and masks.", lower=1
+    )
+    masked_lm_prob: float = setting(0.15, "Fraction of the pieces to mask.", upper=1)
+    short_seq_prob: float = setting(
+        0.1,
+        "Fraction of the documents with instances of a random shorter length.",
+        upper=1,
+    )
+
+    @property
+    def instances(self) -> InstanceSettings:
+        """Settings of the instances."""
+        names = (field.name for field in dataclasses.fields(InstanceSettings))
+        return InstanceSettings(**{name: getattr(self, name) for name in names})

@@ -1,0 +1,160 @@
+"""SQuAD: exact match and F1 of answers.
+
+Those of v1.1 are defined by Rajpurkar et al. 2016, section 6.1, those of v2.0 by Rajpurkar et al.
+2018 and the official script.
+"""
+
+from __future__ import annotations
+
+import collections
+import re
+import string
+from typing import Iterable, Mapping, Sequence
+
+from albert_tf.tasks.squad.data import Question
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def squad_metrics(
+    questions: Iterable[Question], predictions: Mapping[str, str]
+) -> dict[str, float]:
+    """Compute exact match and F1, in percent.
+
+    Args:
+      questions: questions with their true answers.
+      predictions: predicted answers by question id; a question without one scores 0.
+
+    Returns:
+      "f1" and "exact_match". Each question scores its maximum over the true answers; the metric is
+      the mean over the questions.
+    """
+    exact_match, f1, count = 0, 0.0, 0
+    for question in questions:
+        count += 1
+        prediction = predictions.get(question.id)
+        if prediction is not None and question.answers:
+            scores = question_scores(question, prediction)
+            exact_match += scores[0]
+            f1 += scores[1]
+    return {"f1": 100.0 * f1 / count, "exact_match": 100.0 * exact_match / count}
+
+
+def question_scores(question: Question, prediction: str) -> tuple[int, float]:
+    """Exact match (0 or 1) and F1 (0 to 1) of one answer: the maximum over the true answers."""
+    truths = [answer.text for answer in question.answers]
+    exact_match = max(normalize_answer(prediction) == normalize_answer(truth) for truth in truths)
+    return int(exact_match), max(f1_score(prediction, truth) for truth in truths)
+
+
+def normalize_answer(text: str) -> str:
+    """Lower-case an answer, and remove punctuation, articles and extra whitespace."""
+    text = text.lower().translate(_WITHOUT_PUNCTUATION)
+    return " ".join(_ARTICLES.sub(" ", text).split())
+
+
+def f1_score(prediction: str, truth: str) -> float:
+    """Compute the F1 of a prediction's words: harmonic mean of precision and recall, 0 to 1."""
+    predicted_words = normalize_answer(prediction).split()
+    true_words = normalize_answer(truth).split()
+    common = collections.Counter(predicted_words) & collections.Counter(true_words)
+    shared = sum(common.values())
+    if not shared:
+        return 0.0
+    precision, recall = shared / len(predicted_words), shared / len(true_words)
+    return 2 * precision * recall / (precision + recall)
+
+
+def squad_v2_metrics(
+    questions: Sequence[Question], predictions: Mapping[str, str]
+) -> dict[str, float]:
+    """Compute the figures of the official script of SQuAD v2.0 for predictions, in percent.
+
+    Args:
+      questions: questions with their true answers.
+      predictions: predicted answers by question id, "" for "no answer".
+
+    Returns:
+      "f1", "exact" and "total", and with the prefixes "HasAns_" and "NoAns_" those of the questions
+      with and without an answer, where there are any.
+    """
+    figures: dict[str, float] = {}
+    groups = {
+        "": questions,
+        "HasAns_": [question for question in questions if not question.is_impossible],
+        "NoAns_": [question for question in questions if question.is_impossible],
+    }
+    for prefix, group in groups.items():
+        if group:
+            scores = [v2_scores(question, predictions[question.id]) for question in group]
+            for name in ("f1", "exact"):
+                mean = 100.0 * sum(score[name] for score in scores) / len(group)
+                figures[f"{prefix}{name}"] = mean
+            figures[f"{prefix}total"] = len(group)
+    return figures
+
+
+def best_thresholds(
+    questions: Sequence[Question],
+    spans: Mapping[str, str],
+    null_scores: Mapping[str, float],
+) -> dict[str, float]:
+    """Find the highest figures that a threshold of the scores reaches, as the official script does.
+
+    Args:
+      questions: questions with their true answers.
+      spans: best span of each question by its id.
+      null_scores: scores of "no answer" by question id.
+
+    Returns:
+      "best_f1" and "best_exact" in percent, and their thresholds: "best_f1_thresh" and
+      "best_exact_thresh".
+    """
+    figures = {}
+    span_scores = {question.id: v2_scores(question, spans[question.id]) for question in questions}
+    for name in ("f1", "exact"):
+        scores = {question_id: both[name] for question_id, both in span_scores.items()}
+        best, threshold = _best_threshold(questions, spans, scores, null_scores)
+        figures.update({f"best_{name}": best, f"best_{name}_thresh": threshold})
+    return figures
+
+
+def v2_scores(question: Question, prediction: str) -> dict[str, float]:
+    """Compute "f1" and "exact" of one prediction, "" for "no answer": 0 to 1."""
+    truths = [answer.text for answer in question.answers if normalize_answer(answer.text)] or [""]
+    exact = (normalize_answer(prediction) == normalize_answer(truth) for truth in truths)
+    return {
+        "f1": max(_f1_or_both_empty(prediction, truth) for truth in truths),
+        "exact": max(map(int, exact)),
+    }
+
+
+def _f1_or_both_empty(prediction: str, truth: str) -> float:
+    if normalize_answer(prediction) and normalize_answer(truth):
+        return f1_score(prediction, truth)
+    return float(normalize_answer(prediction) == normalize_answer(truth))
+
+
+def _best_threshold(
+    questions: Sequence[Question],
+    spans: Mapping[str, str],
+    scores: Mapping[str, float],
+    null_scores: Mapping[str, float],
+) -> tuple[float, float]:
+    """Highest mean score in percent that a threshold reaches, and the threshold.
+
+    Questions with a higher score of "no answer" than the threshold have no answer. Thresholds are
+    tried in ascending order. The first answers nothing: 0 in the official script, whose scores are
+    probabilities; logits may be lower.
+    """
+    score = best = float(sum(bool(question.is_impossible) for question in questions))
+    threshold = min(0.0, min(null_scores[question.id] for question in questions) - 1.0)
+    for question in sorted(questions, key=lambda question: null_scores[question.id]):
+        if not question.is_impossible:
+            score += scores[question.id]
+        elif spans[question.id]:
+            score -= 1
+        if score > best:
+            best, threshold = score, null_scores[question.id]
+    return 100.0 * best / len(questions), threshold

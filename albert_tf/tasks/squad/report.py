@@ -1,0 +1,397 @@
+"""SQuAD: sections of the report page, from the answers of a checkpoint."""
+
+from __future__ import annotations
+
+import collections
+from dataclasses import dataclass
+from typing import Any, Callable, Iterable, Sequence
+
+import numpy as np
+
+from albert_tf.report.blocks import (
+    PARTLY_RIGHT,
+    RIGHT,
+    TRUE_SPAN,
+    WRONG,
+    Bars,
+    Block,
+    Histogram,
+    Lines,
+    Section,
+    example,
+    fitting_examples,
+)
+from albert_tf.tasks.squad import metrics
+from albert_tf.tasks.squad.data import Question
+
+QUESTION_WORDS = ("what", "which", "who", "when", "where", "why", "how many", "how", "other")
+
+_FORMS = {"whom": "who", "whose": "who"}
+_AMOUNTS = ("many", "much", "long", "old", "far", "often", "large", "big", "tall", "high")
+_ANSWER_WORDS = (2, 3, 4, 6, 11)  # starts of the bins of lengths after the first, in words
+_PASSAGE_WORDS = (75, 125, 175, 250, 400)
+_WINDOWS = (2, 3, 4, 6)
+_CALIBRATION_BINS = 10
+_SCORE_BINS = 40
+_ANSWERABILITIES = ("has an answer", "has no answer")
+_NO_ANSWER = "no answer"
+_SHOWN_ANSWERS = 3
+_EXAMPLES_BYTES = 16_000_000  # there is one list in a page
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A question with its best answers, and their scores against the true answers.
+
+    Attributes:
+      question: the question.
+      entries: n-best answers, best first, with `text` and `probability`.
+      starts: offsets of the first answers in the paragraph, in characters; None for an answer that
+        is not a span.
+      num_windows: number of windows of the paragraph.
+      exact_match: exact match of the prediction, 0 or 1.
+      f1: F1 of the prediction, 0 to 1.
+      null_score: score of "no answer" in v2.0, a logit; None in v1.1.
+      has_prediction: whether the best answer is the prediction, and not "no answer".
+    """
+
+    question: Question
+    entries: Sequence[dict[str, Any]]
+    starts: Sequence[int | None]
+    num_windows: int
+    exact_match: float
+    f1: float
+    null_score: float | None = None
+    has_prediction: bool = True
+
+    @property
+    def probability(self) -> float:
+        """Probability of the best answer among the n best."""
+        return self.entries[0]["probability"]
+
+
+def outcomes(questions: Sequence[Question], answers: Sequence[dict[str, Any]]) -> list[Outcome]:
+    """Score the answers to the questions that have true answers.
+
+    Args:
+      questions: all questions.
+      answers: `SquadTask.answers` of them, in the same order.
+    """
+    found = []
+    for question, answer in zip(questions, answers):
+        if question.answers:
+            entries = answer["n_best"]
+            scores = metrics.question_scores(question, entries[0]["text"])
+            found.append(
+                Outcome(question, entries, answer["starts"], answer["num_windows"], *scores)
+            )
+    return found
+
+
+def outcomes_with_threshold(
+    questions: Sequence[Question], answers: Sequence[dict[str, Any]], threshold: float
+) -> list[Outcome]:
+    """Score the predictions of SQuAD v2.0.
+
+    Args:
+      questions: all questions; it is known which of them have an answer.
+      answers: `SquadTask.answers` of them, in the same order.
+      threshold: score of "no answer" from which on this is the prediction.
+    """
+    found = []
+    for question, answer in zip(questions, answers):
+        entries, null_score = answer["n_best"], answer["null_score"]
+        has_prediction = null_score < threshold
+        prediction = entries[0]["text"] if has_prediction else ""
+        scores = metrics.v2_scores(question, prediction)
+        found.append(
+            Outcome(
+                question,
+                entries,
+                answer["starts"],
+                answer["num_windows"],
+                scores["exact"],
+                scores["f1"],
+                null_score,
+                has_prediction,
+            )
+        )
+    return found
+
+
+def sections_with_threshold(found: Sequence[Outcome], threshold: float) -> list[Section]:
+    """Sections of the report page for SQuAD v2.0.
+
+    Args:
+      found: outcomes of `outcomes_with_threshold`.
+      threshold: score of "no answer" from which on this is the prediction.
+    """
+    answerable = [outcome for outcome in found if not outcome.question.is_impossible]
+    by_answer = _bars(
+        "By whether there is an answer", "the passage", found, _answerability, _ANSWERABILITIES
+    )
+    blocks = [by_answer, *breakdowns(found, answerable)]
+    return [
+        Section("F1 and exact match by kind of question", blocks),
+        Section("Questions without an answer", threshold_charts(found, threshold)),
+        Section("Probabilities", [calibration(answerable)] if answerable else []),
+        Section("Questions", [listing(found)]),
+    ]
+
+
+def threshold_charts(found: Sequence[Outcome], threshold: float) -> list[Block]:
+    """Scores of "no answer", and F1 and exact match that each threshold would give."""
+    scores = np.array([outcome.null_score for outcome in found])
+    low, high = np.percentile(scores, (1, 99))
+    edges = np.linspace(low, max(high, low + 1e-3), _SCORE_BINS + 1)
+    clipped = np.clip(scores, edges[0], edges[-1])
+    groups = np.array([_answerability(outcome) for outcome in found])
+    series = {
+        name: np.histogram(clipped[groups == name], edges)[0].tolist() for name in _ANSWERABILITIES
+    }
+    line = {f"threshold {threshold:.3g}": threshold}
+    order = np.argsort(scores, kind="stable")
+    curves = {}
+    for name, number in (("F1", 0), ("exact match", 1)):
+        of_spans = np.array([_span_scores(outcome)[number] for outcome in found])[order]
+        of_none = np.array([float(bool(o.question.is_impossible)) for o in found])[order]
+        # With a threshold just above the n-th score, the first n questions have their span.
+        sums = of_none.sum() + np.cumsum(of_spans - of_none)
+        curves[name] = [
+            [float(x), float(100 * y / len(found))]
+            for x, y in zip(scores[order], sums)
+            if edges[0] <= x <= edges[-1]
+        ]
+    return [
+        Histogram(
+            "Scores of “no answer”",
+            "score (logit)",
+            float(edges[0]),
+            float(edges[1] - edges[0]),
+            series,
+            line,
+            "From the threshold on the prediction is “no answer”. Scores beyond the ends count in "
+            "the first and the last bin.",
+        ),
+        Lines(
+            "F1 and exact match against the threshold",
+            "threshold",
+            "percent",
+            curves,
+            vertical=line,
+        ),
+    ]
+
+
+def _span_scores(outcome: Outcome) -> tuple[float, float]:
+    """F1 and exact match of the best answer, whatever the threshold."""
+    scores = metrics.v2_scores(outcome.question, outcome.entries[0]["text"])
+    return scores["f1"], scores["exact"]
+
+
+def _answerability(outcome: Outcome) -> str:
+    return _ANSWERABILITIES[bool(outcome.question.is_impossible)]
+
+
+def sections(found: Sequence[Outcome]) -> list[Section]:
+    """Sections of the report page; none without true answers."""
+    if not found:
+        return []
+    return [
+        Section("F1 and exact match by kind of question", breakdowns(found)),
+        Section("Probabilities", [calibration(found)]),
+        Section("Questions", [listing(found)]),
+    ]
+
+
+def question_word(text: str) -> str:
+    """Question word of a question, one of `QUESTION_WORDS`; the first if there are several."""
+    words = [word.strip("?,.;:!\"'()").split("'")[0] for word in text.lower().split()]
+    for number, word in enumerate(words):
+        word = _FORMS.get(word, word)
+        if word == "how" and words[number + 1 : number + 2] and words[number + 1] in _AMOUNTS:
+            return "how many"
+        if word in QUESTION_WORDS and word != "other":
+            return word
+    return "other"
+
+
+def breakdowns(found: Sequence[Outcome], answerable: Sequence[Outcome] = ()) -> list[Block]:
+    """Charts of F1 and exact match by properties of the questions.
+
+    Args:
+      found: all questions.
+      answerable: those that have an answer; by default all.
+    """
+
+    def lengths(text: str) -> int:
+        return len(text.split())
+
+    return [
+        _bars(
+            "By question word",
+            "question word",
+            found,
+            lambda o: question_word(o.question.text),
+            QUESTION_WORDS,
+        ),
+        _binned(
+            "By length of the answer",
+            "words in the true answer",
+            answerable or found,
+            lambda o: lengths(o.question.answers[0].text) if o.question.answers else 1,
+            _ANSWER_WORDS,
+        ),
+        _binned(
+            "By length of the passage",
+            "words in the passage",
+            found,
+            lambda o: lengths(o.question.paragraph),
+            _PASSAGE_WORDS,
+        ),
+        _binned(
+            "By number of windows",
+            "windows of the passage",
+            found,
+            lambda o: max(o.num_windows, 1),
+            _WINDOWS,
+        ),
+    ]
+
+
+def _binned(
+    caption: str,
+    axis: str,
+    found: Sequence[Outcome],
+    value_of: Callable[[Outcome], int],
+    starts: Sequence[int],
+) -> Bars:
+    """Chart by a number, in bins that begin at 1 and at `starts`."""
+    names = [_bin_name(*pair) for pair in zip((1, *starts), (*starts, None))]
+
+    def group_of(outcome: Outcome) -> str:
+        value = value_of(outcome)
+        return names[sum(value >= start for start in starts)]
+
+    return _bars(caption, axis, found, group_of, names)
+
+
+def _bin_name(first: int, following: int | None) -> str:
+    if following is None:
+        return f"{first} or more"
+    return str(first) if following == first + 1 else f"{first} to {following - 1}"
+
+
+def _bars(
+    caption: str,
+    axis: str,
+    found: Iterable[Outcome],
+    group_of: Callable[[Outcome], str],
+    groups: Sequence[str],
+) -> Bars:
+    """Chart of the mean scores of each group that has questions."""
+    members = collections.defaultdict(list)
+    for outcome in found:
+        members[group_of(outcome)].append(outcome)
+    groups = [group for group in groups if group in members]
+    return Bars(
+        caption,
+        axis,
+        groups,
+        {
+            "F1": [_percent(o.f1 for o in members[group]) for group in groups],
+            "exact match": [_percent(o.exact_match for o in members[group]) for group in groups],
+        },
+        counts=[len(members[group]) for group in groups],
+        unit="percent",
+        top=100,
+    )
+
+
+def _percent(values: Iterable[float]) -> float:
+    values = list(values)
+    return 100.0 * sum(values) / len(values)
+
+
+def calibration(found: Sequence[Outcome]) -> Block:
+    """Exact match against the probability of the best answer, in bins of equal width."""
+    bins = collections.defaultdict(list)
+    for outcome in found:
+        index = min(int(outcome.probability * _CALIBRATION_BINS), _CALIBRATION_BINS - 1)
+        bins[index].append((outcome.probability, outcome.exact_match))
+    points = [
+        [sum(column) / len(members) for column in zip(*members)]
+        for _, members in sorted(bins.items())
+    ]
+    return Lines(
+        "Calibration: probability of the best answer against exact match",
+        "probability among the n best",
+        "share of exact matches",
+        {"answers": points},
+        has_diagonal=True,
+        has_dots=True,
+    )
+
+
+def listing(found: Sequence[Outcome]) -> Block:
+    """The questions, worst first; among equally wrong ones those with the surest answer first."""
+    worst_first = sorted(found, key=lambda o: (max(o.f1, o.exact_match), -o.probability))
+    words = {question_word(outcome.question.text) for outcome in found}
+    filters: dict[str, Sequence[str]] = {
+        "Question word": [word for word in QUESTION_WORDS if word in words]
+    }
+    if found[0].null_score is not None:
+        filters["The passage"] = _ANSWERABILITIES
+    return fitting_examples(
+        "Questions, worst first",
+        [_example(outcome) for outcome in worst_first],
+        _EXAMPLES_BYTES,
+        filters=filters,
+        columns=("", "answer", "probability"),
+        legend={
+            TRUE_SPAN: "✓ true answers",
+            "1": "1 best answer",
+            "2": "2, 3 next answers",
+        },
+    )
+
+
+def _example(outcome: Outcome) -> dict[str, Any]:
+    question, best = outcome.question, outcome.entries[:_SHOWN_ANSWERS]
+    state = RIGHT if outcome.exact_match else PARTLY_RIGHT if outcome.f1 > 0 else WRONG
+    truths = list(dict.fromkeys(answer.text for answer in question.answers)) or [_NO_ANSWER]
+    scores = [] if outcome.null_score is None else [["", _NO_ANSWER, f"{outcome.null_score:.3g}"]]
+    groups = [question_word(question.text)]
+    if outcome.null_score is not None:
+        groups.append(_answerability(outcome))
+    prediction = f"“{best[0]['text']}”" if outcome.has_prediction else _NO_ANSWER
+    marked = [[*span, TRUE_SPAN] for span in sorted(_true_spans(question))]
+    for number, (entry, start) in enumerate(zip(best, outcome.starts), 1):
+        if start is not None:
+            marked.append([start, start + len(entry["text"]), str(number)])
+    answers = [
+        [str(number), entry["text"], f"{100 * entry['probability']:.1f}%"]
+        for number, entry in enumerate(best, 1)
+    ]
+    return example(
+        question.text,
+        state=state,
+        facts=[
+            f"F1 {100 * outcome.f1:.0f}",
+            prediction,
+            *([f"{100 * outcome.probability:.0f}%"] if outcome.has_prediction else []),
+        ],
+        groups=groups,
+        passage=question.paragraph,
+        spans=marked,
+        rows=[*answers, *scores, *(["✓", text, ""] for text in truths), ["id", question.id, ""]],
+    )
+
+
+def _true_spans(question: Question) -> set[tuple[int, int]]:
+    """Start and end of the true answers that are at their offsets, without duplicates."""
+    return {
+        (answer.start, answer.start + len(answer.text))
+        for answer in question.answers
+        if answer.start >= 0 and question.paragraph.startswith(answer.text, answer.start)
+    }

@@ -1,0 +1,137 @@
+"""Settings of the SQuAD scripts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+from albert_tf.cli.settings import LARGEST_BATCH, Group, path_setting, setting
+from albert_tf.tasks.options import RunSettings, TextSettings
+
+_LARGEST_SCORE = 1e30  # well within float32
+_LONGEST_LIST = 1000
+
+
+@dataclass(frozen=True)
+class AnswerSettings(TextSettings):
+    """Windows of a text, and number and length of the answers."""
+
+    doc_stride: int = setting(
+        128,
+        "Distance between the starts of consecutive windows, in pieces.",
+        lower=1,
+        group=Group.TEXT,
+    )
+    max_query_length: int = setting(
+        64,
+        "Maximum length of a question, in pieces; longer ones are truncated.",
+        lower=1,
+        group=Group.TEXT,
+    )
+    predict_batch_size: int = setting(
+        8,
+        "Windows in a prediction batch.",
+        lower=1,
+        upper=LARGEST_BATCH,
+        group=Group.EVALUATION,
+        affects_training=False,
+    )
+    n_best_size: int = setting(
+        20,
+        "Number of answers to keep per question.",
+        lower=1,
+        group=Group.EVALUATION,
+        affects_training=False,
+    )
+    max_answer_length: int = setting(
+        30,
+        "Maximum length of an answer, in pieces.",
+        lower=1,
+        group=Group.EVALUATION,
+        affects_training=False,
+    )
+
+
+@dataclass(frozen=True)
+class NullAnswerSettings(AnswerSettings):
+    """Answers that may be "no answer", as in SQuAD v2.0."""
+
+    null_score_diff_threshold: Optional[float] = setting(
+        None,
+        "Score (logit) from which on a question has no answer. Default: that of the best F1, found "
+        "when the model is evaluated.",
+        lower=-_LARGEST_SCORE,
+        upper=_LARGEST_SCORE,
+        group=Group.EVALUATION,
+        affects_training=False,
+    )
+
+
+@dataclass(frozen=True)
+class SquadSettings(AnswerSettings, RunSettings):
+    """Question files, feature files and length of training."""
+
+    train_file: Optional[str] = path_setting("SQuAD JSON to train on, such as train-v1.1.json.")
+    predict_file: Optional[str] = path_setting("SQuAD JSON to predict, such as dev-v1.1.json.")
+    num_train_epochs: float = setting(
+        2.0,
+        "Number of training epochs.",
+        upper=1_000_000,
+        excludes_lower=True,
+        group=Group.TRAINING,
+    )
+    train_steps: int = setting(
+        -1,
+        "Number of training steps; if positive, it replaces num_train_epochs.",
+        lower=-1,
+        group=Group.TRAINING,
+    )
+    warmup_proportion: float = setting(
+        0.1,
+        "Fraction of the steps used to warm up the learning rate.",
+        upper=1,
+        group=Group.TRAINING,
+    )
+    train_feature_file: Optional[str] = path_setting(
+        "TFRecord file of the training features. Default: in output_dir.", group=Group.TRAINING
+    )
+    do_predict: bool = setting(
+        True, "Whether to predict and evaluate.", group=Group.EVALUATION, affects_training=False
+    )
+    predict_feature_file: Optional[str] = path_setting(
+        "TFRecord file of the prediction features. Default: in output_dir.", group=Group.EVALUATION
+    )
+    predict_feature_left_file: Optional[str] = path_setting(
+        "TFRecord file of the windows of the prediction features. Default: in output_dir.",
+        group=Group.EVALUATION,
+    )
+    scale_learning_rate: bool = False
+
+
+@dataclass(frozen=True)
+class SquadV2Settings(NullAnswerSettings, SquadSettings):
+    """Settings of SQuAD v2.0 beside those of v1.1."""
+
+    start_n_top: int = setting(
+        5,
+        "Number of best starts to combine with ends.",
+        lower=1,
+        upper=_LONGEST_LIST,
+        group=Group.EVALUATION,
+        affects_training=False,
+    )
+    end_n_top: int = setting(
+        5,
+        "Number of best ends for each start.",
+        lower=1,
+        upper=_LONGEST_LIST,
+        group=Group.EVALUATION,
+        affects_training=False,
+    )
+    dropout_prob: float = setting(
+        0.1,
+        "Dropout in the part of the head that says whether there is an answer, in training.",
+        group=Group.TRAINING,
+        upper=1,
+        excludes_upper=True,
+    )
