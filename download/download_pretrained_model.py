@@ -12,11 +12,6 @@ import sys
 # Folder of albert_tf; pathlib would load for longer.
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
-if __name__ == "__main__":
-    from albert_tf.cli import loading
-
-    loading.end_quietly()  # a signal while the modules below load
-
 from albert_tf.cli.launch import launch
 from albert_tf.downloads.settings import ModelDownloadSettings
 

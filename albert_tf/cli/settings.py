@@ -18,8 +18,10 @@ import typing
 from dataclasses import dataclass
 from typing import Any, Iterator, Sequence
 
+from albert_tf.cli import paths
 from albert_tf.cli.paths import PATH
 from albert_tf.io.bounds import LARGEST_INT, Bounds
+from albert_tf.io.errors import InputError
 from albert_tf.io.json_files import shown
 
 # Limits that no run reaches, for settings that decide how much memory is taken.
@@ -56,6 +58,8 @@ class Declaration:
     excludes_upper: bool
     choices: tuple[str, ...]
     path: str | None
+    is_needed: bool
+    read_if: tuple[str, ...] | None
 
 
 def setting(
@@ -70,6 +74,8 @@ def setting(
     excludes_upper: bool = False,
     choices: Sequence[str] = (),
     path: str | None = None,
+    is_needed: bool = False,
+    read_if: Sequence[str] | None = None,
 ) -> Any:
     """Declare a field of a settings dataclass.
 
@@ -85,6 +91,7 @@ def setting(
       excludes_upper: whether numbers must be less than `upper`.
       choices: valid words; empty for any.
       path: for a path its kind: `paths.PATH`, `PATHS` or `CHECKPOINT_PATH`.
+      is_needed, read_if: see `path_setting`.
     """
     declaration = Declaration(
         help,
@@ -96,6 +103,8 @@ def setting(
         excludes_upper,
         tuple(choices),
         path,
+        is_needed,
+        None if read_if is None else tuple(read_if),
     )
     return dataclasses.field(default=default, metadata={_METADATA: declaration})
 
@@ -106,6 +115,8 @@ def path_setting(
     *,
     kind: str = PATH,
     group: Group = Group.FILES,
+    is_needed: bool = False,
+    read_if: Sequence[str] | None = None,
 ) -> Any:
     """Declare a field for a path; `flags.read` checks it, and replaces `~` by the home directory.
 
@@ -116,8 +127,19 @@ def path_setting(
       default: default path.
       kind: `paths.PATH`, `PATHS` or `CHECKPOINT_PATH`.
       group: group of `--help`.
+      is_needed: whether a path must be given, for an input if it is read.
+      read_if: names of the switches, such as `do_train`, any of which has the script read the path;
+        empty if it always does. None for an output, and for a file that is made if it is missing.
     """
-    return setting(default, help, group=group, affects_training=False, path=kind)
+    return setting(
+        default,
+        help,
+        group=group,
+        affects_training=False,
+        path=kind,
+        is_needed=is_needed,
+        read_if=read_if,
+    )
 
 
 @dataclass(frozen=True)
@@ -260,3 +282,24 @@ def wrong_values(settings: Any) -> list[str]:
         for name, setting in settings_of(type(settings)).items()
         if not setting.allows(getattr(settings, name))
     ]
+
+
+def missing_inputs(settings: Any) -> list[str]:
+    """Describe the paths that are needed but not given, and inputs that do not exist.
+
+    It needs no more than the settings, so that a wrong name is told at once. What a path names is
+    checked when it is read.
+    """
+    problems = []
+    for name, setting in settings_of(type(settings)).items():
+        declared, value = setting.declaration, getattr(settings, name)
+        if declared.read_if and not any(getattr(settings, switch) for switch in declared.read_if):
+            continue
+        if declared.is_needed and not value:
+            problems.append(f"--{name} is missing; --help says: {declared.help}")
+        if value and declared.path and declared.read_if is not None:
+            try:
+                paths.check_exists(name, value, declared.path)
+            except InputError as error:
+                problems += error.args
+    return problems

@@ -29,10 +29,10 @@ from absl import logging
 
 from albert_tf.devices.watchdog import Watchdog
 from albert_tf.io.errors import InputError
-from albert_tf.io.log_lines import LineFormatter
 
-# Set by launchers to the number of processes.
+# Set by launchers to the number of processes, and to the rank of each.
 _LAUNCHED_SIZES = ("OMPI_COMM_WORLD_SIZE", "HOROVOD_SIZE", "PMI_SIZE")
+_LAUNCHED_RANKS = ("OMPI_COMM_WORLD_RANK", "HOROVOD_RANK", "PMI_RANK")
 # A process that is missing for this long has hung, or its server is down. Horovod looks for missing
 # processes, and warns of them, each time the second limit has passed.
 _STALL_SHUTDOWN = "HOROVOD_STALL_SHUTDOWN_TIME_SECONDS"
@@ -126,6 +126,11 @@ def watching() -> contextlib.AbstractContextManager[None]:
 
 def _launched_processes() -> int:
     return max(int(os.environ.get(name) or 1) for name in _LAUNCHED_SIZES)
+
+
+def launched_rank() -> int:
+    """Rank of this process according to the launcher, before `initialize`; 0 without one."""
+    return max(int(os.environ.get(name) or 0) for name in _LAUNCHED_RANKS)
 
 
 def _load_horovod() -> ModuleType:
@@ -303,19 +308,10 @@ def wait_for_all() -> None:
 
 
 def _warn_only() -> None:
-    """Limit this process's log to warnings and errors, each line prefixed with the rank."""
-    handler = logging.get_absl_handler()
-    handler.setFormatter(_RankFormatter())
+    """Limit this process's log to warnings and errors."""
     if logging.get_verbosity() <= logging.INFO:
-        handler.setLevel(python_logging.WARNING)
+        logging.get_absl_handler().setLevel(python_logging.WARNING)
     python_logging.captureWarnings(True)
-
-
-class _RankFormatter(LineFormatter):
-    """Formatter of log lines, each prefixed with the rank."""
-
-    def format(self, record: python_logging.LogRecord) -> str:
-        return with_rank(super().format(record))
 
 
 def with_rank(text: str) -> str:
@@ -339,6 +335,8 @@ def exit_with_error(message: str, told_by_chief: bool = False) -> NoReturn:
         it.
     """
     if size() == 1:
+        if launched_rank():  # rank 0 has the same flags, and ends the run if it fails as well
+            time.sleep(_SHUTDOWN_SECONDS + _MARGIN_SECONDS)
         sys.exit(message)
     if is_chief() or not told_by_chief:
         sys.stderr.write(f"{with_rank(message)}\n")

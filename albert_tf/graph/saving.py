@@ -12,7 +12,6 @@ from typing import Callable
 import tensorflow.compat.v1 as tf
 from absl import logging
 
-from albert_tf.cli import stopping
 from albert_tf.devices import distributed
 from albert_tf.io import files
 from albert_tf.run_dir import checkpoint_files
@@ -107,5 +106,4 @@ class SavingHook(tf.train.SessionRunHook):
             logging.info("%s: saved in %.1f s", prefix, time.time() - start)
         if only_to_resume or not self._on_saved:
             return False
-        with stopping.at_once():
-            return self._on_saved(prefix, may_evaluate)
+        return self._on_saved(prefix, may_evaluate)

@@ -31,6 +31,19 @@ _ABANDONED_SECONDS = 24 * 60 * 60  # without a change, where the file system has
 _made_directories: list[Path] = []  # by this process, parents first
 
 
+def contents(path: str | Path) -> bytes:
+    """Read a whole file.
+
+    Raises:
+      InputError: if it is a pipe or a device, at which reading might wait for ever.
+      OSError: if it cannot be read.
+    """
+    path = Path(path)
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(f"{path}: a pipe or device, not a file; move it away, or correct the path")
+    return path.read_bytes()
+
+
 def digest(path: str | Path) -> str:
     """SHA-256 digest of a file, or of all visible files in a folder, in hexadecimal."""
     sha256 = hashlib.sha256()

@@ -9,7 +9,7 @@ from typing import Any, Iterable, Iterator
 
 from absl import logging
 
-from albert_tf.cli import log_file
+from albert_tf.cli import log
 from albert_tf.cli.problems import Problems
 from albert_tf.cli.settings import wrong_values
 from albert_tf.devices import bfloat16, choice, distributed
@@ -126,7 +126,7 @@ def check(task_class: type[Task], settings: RunSettings, device: Device | None =
     problems.raise_all()
     with problems.collected():
         if not settings.dry_run:  # not before: a wrong start leaves a new directory empty
-            log_file.open_in(log_directory)
+            log.open_in(log_directory)
     problems.raise_all()
     distributed.log_processes()
     _check_same_inputs(setup, problems)
@@ -270,8 +270,8 @@ def _check_outputs(settings: RunSettings, log_directory: str, problems: Problems
     """Check that the outputs can be written; from here on, an existing log gets the lines."""
     with problems.collected():
         _check_output_dir(settings)
-        if not settings.dry_run and (Path(log_directory) / log_file.NAME).exists():
-            log_file.open_in(log_directory)
+        if not settings.dry_run and (Path(log_directory) / log.FILE_NAME).exists():
+            log.open_in(log_directory)
     with problems.collected():
         _check_export_dir(settings)
     with problems.collected():

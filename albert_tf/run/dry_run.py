@@ -18,7 +18,7 @@ from typing import Any, Callable, Iterable, Iterator, Sequence, TypeVar
 import tensorflow.compat.v1 as tf
 from absl import logging
 
-from albert_tf.cli import stopping
+from albert_tf.cli import signals
 from albert_tf.devices import distributed
 from albert_tf.graph.prediction import Predictor
 from albert_tf.io import files
@@ -82,8 +82,8 @@ def _plan(setup: Setup, work: Work) -> Plan:
             conversion = [_seconds_to_prepare(shard) for shard in small.shards]
             try:
                 work(small, predictor, [timer])
-            except stopping.Stopped as stop:  # which names a checkpoint that is about to go
-                raise stopping.Stopped(stop.signal) from None
+            except signals.Stopped as stop:  # which names a checkpoint that is about to go
+                raise signals.Stopped(stop.signal) from None
             finally:
                 tf.summary.FileWriterCache.clear()
         measured = Measured(

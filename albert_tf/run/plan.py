@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
-from albert_tf.cli import log_file
+from albert_tf.cli import log
 from albert_tf.devices import distributed
 from albert_tf.io import files
 from albert_tf.run.context import Setup
@@ -174,7 +174,7 @@ class Plan:
         def add(directory: str | Path, name: str, note: str = "") -> None:
             listed.setdefault(str(directory), {})[name] = note
 
-        add(self._setup.output_dir, log_file.NAME)
+        add(self._setup.output_dir, log.FILE_NAME)
         for path in self._measured.sizes:
             self._add_file(path, add)
         for shard in self._setup.shards:

@@ -110,7 +110,7 @@ def _task_sections(directory: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(files.contents(path))
         if content[json_files.FORMAT] == _FORMAT:
             return content["sections"]
     except (ValueError, KeyError, TypeError):

@@ -11,7 +11,7 @@ from typing import NoReturn, Sequence
 import tensorflow.compat.v1 as tf
 from absl import logging
 
-from albert_tf.cli import stopping
+from albert_tf.cli import log, signals
 from albert_tf.devices import distributed
 from albert_tf.devices.device import PORTABLE, Device
 from albert_tf.export import serving, tflite
@@ -57,11 +57,11 @@ def run(task_class: type[Task], settings: RunSettings) -> None:
     if settings.dry_run:
         dry_run.run(task_class, settings, train_and_evaluate)
         return
-    start = time.monotonic()
+    start = log.start_time()
     with checks.only_run(settings):
         setup = checks.check(task_class, settings)
         evaluator = train_and_evaluate(setup)
-        seconds = round(time.monotonic() - start)
+        seconds = round(time.time() - start)
         logging.info(
             "finished in %s; %sall is in %s%s",
             timedelta(seconds=seconds),
@@ -168,7 +168,7 @@ def train(
     run_record.begin(setup, latest)
     estimator = make_estimator(setup, setup.device, evaluator.on_saved)
     stop = StopHook(settings.gradient_accumulation_steps)
-    with stopping.deferred(), checkpoints.named_if_damaged(latest or setup.init_checkpoint):
+    with signals.deferred(), checkpoints.named_if_damaged(latest or setup.init_checkpoint):
         estimator.train(
             lambda: shard.training_dataset(start_step),
             hooks=[stop, *hooks],
@@ -195,7 +195,7 @@ def _end_stopped(setup: Setup, signal: int) -> NoReturn:
     """Raise `Stopped` in all processes, after rank 0 has saved and logged the checkpoint."""
     saved = checkpoints.latest_checkpoint(setup.output_dir)
     place = f"at step {checkpoint_files.step_of(saved)}" if saved else ""
-    stopped = stopping.Stopped(signal, place, is_told=True)
+    stopped = signals.Stopped(signal, place, is_told=True)
     if distributed.is_chief():
         logging.warning("%s", stopped)
     distributed.wait_for_all()  # the launcher kills all processes as soon as one ends

@@ -14,6 +14,7 @@ from typing import Any
 
 from absl import logging
 
+from albert_tf.io import files
 from albert_tf.io.errors import InputError
 from albert_tf.run_dir import checkpoint_files
 from albert_tf.run_dir.model_folder import BEST_CHECKPOINT
@@ -49,7 +50,7 @@ def read_results(directory: str) -> Any:
       The JSON value; None if the file does not exist, or is not JSON with valid text.
     """
     try:
-        results = json.loads((Path(directory) / RESULTS_FILE).read_text(encoding="utf-8"))
+        results = json.loads(files.contents(Path(directory) / RESULTS_FILE))
         json.dumps(results, ensure_ascii=False).encode()  # refuses halves of surrogate pairs
         return results
     except (FileNotFoundError, ValueError, RecursionError):

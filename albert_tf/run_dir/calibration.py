@@ -12,7 +12,7 @@ from typing import Any, Mapping
 
 from absl import logging
 
-from albert_tf.io import json_files
+from albert_tf.io import files, json_files
 from albert_tf.io.bounds import Bounds
 from albert_tf.run_dir import checkpoint_files
 
@@ -53,7 +53,7 @@ def read(checkpoint: str, output_dir: str | None = None) -> dict[str, float]:
 def _read_file(path: Path) -> dict[str, Any]:
     """Contents of a file; empty if it is not there or has other contents."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(files.contents(path))
         is_readable = values.pop(json_files.FORMAT, None) == _FORMAT
         numbers = [value for name, value in values.items() if name != "checkpoint"]
         if is_readable and all(map(_NUMBER.allow, numbers)):

@@ -88,7 +88,7 @@ def last_training(directory: str) -> dict[str, Any] | None:
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = json.loads(files.contents(path))
     entries = record["starts"]
     if record[json_files.FORMAT] != _FORMAT or not (
         isinstance(entries, list) and all(map(_is_entry, entries))

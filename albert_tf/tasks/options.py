@@ -17,10 +17,10 @@ class TextSettings:
     """Vocabulary, maximum length and case of the text."""
 
     spm_model_file: Optional[str] = path_setting(
-        "SentencePiece model file of the model. Default: in its folder."
+        "SentencePiece model file of the model. Default: in its folder.", read_if=()
     )
     vocab_file: Optional[str] = path_setting(
-        "Vocabulary file of the model. Default: in its folder."
+        "Vocabulary file of the model. Default: in its folder.", read_if=()
     )
     max_seq_length: int = setting(
         512,
@@ -119,9 +119,12 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
         "or a checkpoint, as a prefix or one of its files. Ignored when the run resumes from its "
         "own checkpoint.",
         kind=CHECKPOINT_PATH,
+        read_if=(),
     )
     output_dir: Optional[str] = path_setting(
-        "Directory for all outputs: checkpoints, features, results.", kind=CHECKPOINT_PATH
+        "Directory for all outputs: checkpoints, features, results.",
+        kind=CHECKPOINT_PATH,
+        is_needed=True,
     )
     prediction_dir: Optional[str] = path_setting(
         "Directory for the results of a run without training. Default: predictions/<name of the "
@@ -140,7 +143,9 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
         affects_training=False,
     )
     albert_config_file: Optional[str] = path_setting(
-        "Model config, a JSON file. Default: in the folder of the model."
+        "Model config, a JSON file. Default: in the folder of the model.",
+        is_needed=True,
+        read_if=(),
     )
     do_train: bool = setting(
         False, "Whether to train.", group=Group.TRAINING, affects_training=False

@@ -18,10 +18,15 @@ class PretrainingSettings(RunSettings):
     """Record files, evaluation, optimizer and schedule."""
 
     input_file: Optional[str] = path_setting(
-        "TFRecord files to train on: paths or *-patterns, separated by commas.", kind=PATHS
+        "TFRecord files to train on: paths or *-patterns, separated by commas.",
+        kind=PATHS,
+        is_needed=True,
+        read_if=("do_train",),
     )
     eval_file: Optional[str] = path_setting(
-        "TFRecord files to evaluate on, in the same form. Default: input_file.", kind=PATHS
+        "TFRecord files to evaluate on, in the same form. Default: input_file.",
+        kind=PATHS,
+        read_if=("do_eval",),
     )
     num_train_steps: int = setting(
         125000,
@@ -87,9 +92,11 @@ class RecordSettings(TextSettings, WorkerSettings):
         "Text files, as paths or *-patterns separated by commas, with one sentence per line and "
         "an empty line between documents.",
         kind=PATHS,
+        is_needed=True,
+        read_if=(),
     )
     output_file: Optional[str] = path_setting(
-        "TFRecord files to write, separated by commas.", kind=PATHS
+        "TFRecord files to write, separated by commas.", kind=PATHS, is_needed=True
     )
     input_file_mode: str = setting(
         "r",
