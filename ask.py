@@ -48,18 +48,18 @@ class Settings(NullAnswerSettings, ChoiceSettings):
         "SavedModel, the --export_dir that contains it, a checkpoint, or the output directory of a "
         "run.",
         kind=CHECKPOINT_PATH,
-        read_if=(),
+        must_exist=True,
     )
     text_file: Optional[str] = path_setting(
-        "Text file, in UTF-8; - for standard input.", read_if=()
+        "Text file, in UTF-8; - for standard input.", must_exist=True
     )
     question: Optional[str] = setting(None, "Question about the text.", group=Group.FILES)
     questions_file: Optional[str] = path_setting(
         "Many questions: CSV, TSV or JSON Lines with question, text or text_file, and perhaps id.",
-        read_if=(),
+        must_exist=True,
     )
     text_dir: Optional[str] = path_setting(
-        "Directory with text files to ask the question of; the answers are ranked.", read_if=()
+        "Directory with text files to ask the question of; the answers are ranked.", must_exist=True
     )
     answers_file: Optional[str] = path_setting(
         "File for the answers to many questions: CSV, TSV or JSON Lines, by its name. Default: "
@@ -77,7 +77,7 @@ class Settings(NullAnswerSettings, ChoiceSettings):
     json: bool = setting(False, "Whether to print the answers as JSON.", group=Group.FILES)
     albert_config_file: Optional[str] = path_setting(
         "Config of a checkpoint. Default: albert_config.json next to the checkpoint.",
-        read_if=(),
+        must_exist=True,
     )
     if not TYPE_CHECKING:  # a subclass must not widen the types of fields
         max_seq_length: Optional[int] = None
@@ -148,7 +148,7 @@ def _ask_many(settings: Settings) -> None:
         )
     if settings.answers_file:
         file_format = tables.format_of(settings.answers_file)
-        files.check_can_be_written(settings.answers_file)
+        files.check_file(settings.answers_file)
     else:
         file_format = "jsonl"
     given = _given(settings)

@@ -16,7 +16,7 @@ from albert_tf.cli.launch import launch, load_tensorflow
 from albert_tf.cli.paths import CHECKPOINT_PATH
 from albert_tf.cli.settings import path_setting, setting
 from albert_tf.io.errors import InputError
-from albert_tf.run_dir import kept_files
+from albert_tf.run_dir import model_folder
 from albert_tf.tasks.custom.labels import LABELS_FILE, read_labels
 from albert_tf.tasks.custom.settings import TASK_NAME as OWN_DATA
 from albert_tf.tasks.glue.data import find_task
@@ -29,20 +29,20 @@ class Settings:
     """The model to convert, and the output folder."""
 
     huggingface_dir: Optional[str] = path_setting(
-        "Folder of a transformers model to convert.", read_if=()
+        "Folder of a transformers model to convert.", must_exist=True
     )
     init_checkpoint: Optional[str] = path_setting(
         "Checkpoint to convert: a prefix, one of its files, or a directory (model.ckpt-best in it, "
         "or else the latest).",
         kind=CHECKPOINT_PATH,
-        read_if=(),
+        must_exist=True,
     )
     albert_config_file: Optional[str] = path_setting(
         "Config of the checkpoint. Default: albert_config.json next to the checkpoint.",
-        read_if=(),
+        must_exist=True,
     )
     spm_model_file: Optional[str] = path_setting(
-        "SentencePiece model. Default: 30k-clean.model next to the checkpoint.", read_if=()
+        "SentencePiece model. Default: 30k-clean.model next to the checkpoint.", must_exist=True
     )
     do_lower_case: bool = setting(True, "Whether the tokenizer of transformers lower-cases text.")
     task_name: Optional[str] = setting(
@@ -76,16 +76,16 @@ def _labels(task_name: str | None, folder: Path) -> tuple[str, ...]:
     """Labels of a GLUE task, or else those of own data that are kept with the model, if any."""
     if task_name and task_name.lower() not in (_RACE, OWN_DATA):
         return find_task(task_name).labels
-    kept = read_labels(kept_files.read(folder, [LABELS_FILE]), str(folder))
-    return kept.names if kept else ()
+    labels = read_labels(model_folder.read_artifacts(folder, [LABELS_FILE]))
+    return labels.names if labels else ()
 
 
 def _to_huggingface(settings: Settings, init_checkpoint: str, output_dir: str) -> None:
     from albert_tf.huggingface import folders
-    from albert_tf.run_dir import checkpoints, model_files
+    from albert_tf.run_dir.run_dir import find_checkpoint
 
-    checkpoint = checkpoints.find_checkpoint(init_checkpoint)
-    config_file, spm_model_file = model_files.beside_checkpoint(
+    checkpoint = find_checkpoint(init_checkpoint)
+    config_file, spm_model_file = model_folder.beside_checkpoint(
         checkpoint, settings.albert_config_file, settings.spm_model_file
     )
     architecture = folders.write_huggingface(

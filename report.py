@@ -8,6 +8,7 @@ from typing import Optional
 from albert_tf.cli.launch import launch, load_tensorflow
 from albert_tf.cli.paths import CHECKPOINT_PATH
 from albert_tf.cli.settings import path_setting
+from albert_tf.io.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -17,18 +18,18 @@ class Settings:
     output_dir: Optional[str] = path_setting(
         "Output directory of the run, or --prediction_dir of a prediction.",
         kind=CHECKPOINT_PATH,
-        is_needed=True,
-        read_if=(),
+        must_exist=True,
     )
 
 
 def main(settings: Settings) -> None:
     """Make the page, and print its path."""
-    assert settings.output_dir  # which is needed
+    if not settings.output_dir:
+        raise InputError("--output_dir is missing: give the output directory of a run")
     load_tensorflow()
-    from albert_tf.run import reporting
+    from albert_tf.report import collect
 
-    print(reporting.write(settings.output_dir))
+    print(collect.write(settings.output_dir))
 
 
 if __name__ == "__main__":

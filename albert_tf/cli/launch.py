@@ -19,7 +19,7 @@ from absl import app, logging
 from absl import flags as absl_flags
 
 from albert_tf.cli import flags, foreign_flags, help_text, log, signals
-from albert_tf.cli.settings import missing_inputs
+from albert_tf.cli.settings import missing_files
 from albert_tf.devices import distributed
 from albert_tf.io import native_log
 from albert_tf.io.errors import InputError, SharedInputError
@@ -59,9 +59,10 @@ def launch(main: Callable[..., None], settings_class: type, takes_arguments: boo
                     "sign, as in --do_train=false"
                 )
             settings: object = flags.read(settings_class)
-            missing = missing_inputs(settings)
-            if missing and not distributed.launched_rank():  # other servers have their own files
-                raise InputError(*missing)
+            if distributed.launched_processes() == 1:  # other hosts have their own files
+                missing = missing_files(settings)
+                if missing:
+                    raise InputError(*missing)
             main(*([settings, arguments] if takes_arguments else [settings]))
         except signals.Stopped as stop:
             if not stop.is_told:

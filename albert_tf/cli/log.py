@@ -49,12 +49,12 @@ class _LogFile(python_logging.Handler):
     A line is one write to a file open for appending, so that processes on one server may share it.
 
     Attributes:
-      start_time: time at which the script started, in seconds.
+      start_time: monotonic time at which the script started, in seconds.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.start_time = time.time()
+        self.start_time = time.monotonic()
         self.setFormatter(_FileFormatter())
         self._kept: list[tuple[int, str]] = []
         self._path: Path | None = None
@@ -96,11 +96,11 @@ def start() -> None:
 
 
 def start_time() -> float:
-    """Time at which the script started, in seconds; outside of scripts, the time it is now."""
-    return _log_file.start_time if _log_file else time.time()
+    """Monotonic time at which the script started, in seconds; in a notebook, the time it is now."""
+    return _log_file.start_time if _log_file else time.monotonic()
 
 
-def open_in(directory: str) -> None:
+def open_in(directory: str | Path) -> None:
     """Write the lines of the log to `log.txt` in a directory, those kept so far first.
 
     Rank 0 writes all its lines, other ranks their warnings and errors. Without a call of `start`,
@@ -123,6 +123,12 @@ def open_in(directory: str) -> None:
         _log_file.open(path)
     except OSError as error:
         raise InputError(f"{path}: cannot write the log ({error.strerror})") from error
+
+
+def continue_in(directory: str | Path) -> None:
+    """Write the lines to the log of an earlier run in a directory, if there is one."""
+    if (Path(directory) / FILE_NAME).exists():
+        open_in(directory)
 
 
 def add(message: str) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 
-from albert_tf.io import files
 from albert_tf.io.errors import InputError
 
 PATH = "path"
@@ -38,26 +36,6 @@ def resolved(flag: str, value: str, kind: str) -> str:
     """
     paths = value.split(",") if kind == PATHS else [value]
     return ",".join(_resolved_path(flag, path, kind) for path in paths)
-
-
-def check_exists(flag: str, value: str, kind: str) -> None:
-    """Check that there is something at a path to read from.
-
-    Args:
-      flag: name of the flag.
-      value: value of the flag.
-      kind: `PATH`, `PATHS` or `CHECKPOINT_PATH`.
-
-    Raises:
-      InputError: if there is nothing.
-    """
-    if kind == PATHS:
-        files.matching_files(flag, value)
-    elif value != STANDARD_INPUT and not Path(f"{value}.index").exists():  # as of a checkpoint
-        try:
-            Path(value).stat()
-        except OSError as error:
-            raise InputError(f"--{flag} {value}: {error.strerror}; correct the path") from error
 
 
 def _resolved_path(flag: str, path: str, kind: str) -> str:

@@ -16,10 +16,11 @@ import enum
 import functools
 import typing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Iterator, Sequence
 
-from albert_tf.cli import paths
-from albert_tf.cli.paths import PATH
+from albert_tf.cli.paths import PATH, PATHS, STANDARD_INPUT
+from albert_tf.io import files
 from albert_tf.io.bounds import LARGEST_INT, Bounds
 from albert_tf.io.errors import InputError
 from albert_tf.io.json_files import shown
@@ -52,14 +53,15 @@ class Declaration:
     help: str
     group: Group
     affects_training: bool
+    affects_records: bool
+    affects_predictions: bool
     lower: float | None
     upper: float | None
     excludes_lower: bool
     excludes_upper: bool
     choices: tuple[str, ...]
     path: str | None
-    is_needed: bool
-    read_if: tuple[str, ...] | None
+    must_exist: bool | Sequence[str]
 
 
 def setting(
@@ -68,14 +70,15 @@ def setting(
     *,
     group: Group = Group.FURTHER,
     affects_training: bool = True,
+    affects_records: bool = False,
+    affects_predictions: bool = False,
     lower: float | None = 0,
     upper: float | None = None,
     excludes_lower: bool = False,
     excludes_upper: bool = False,
     choices: Sequence[str] = (),
     path: str | None = None,
-    is_needed: bool = False,
-    read_if: Sequence[str] | None = None,
+    must_exist: bool | Sequence[str] = False,
 ) -> Any:
     """Declare a field of a settings dataclass.
 
@@ -85,26 +88,30 @@ def setting(
       group: group of `--help`; its settings are shown in the order of their declaration.
       affects_training: whether another value can change what training makes of the same inputs. A
         resumed run warns if such a setting has changed.
+      affects_records: whether the records of the same examples depend on it. It is kept with the
+        model, as `affects_predictions` is.
+      affects_predictions: whether the predictions of the same model from the same records do.
       lower: smallest valid number; None for no limit.
       upper: largest valid number; None for no limit, or 2^31 - 1 for whole numbers.
       excludes_lower: whether numbers must be greater than `lower`.
       excludes_upper: whether numbers must be less than `upper`.
       choices: valid words; empty for any.
       path: for a path its kind: `paths.PATH`, `PATHS` or `CHECKPOINT_PATH`.
-      is_needed, read_if: see `path_setting`.
+      must_exist: see `path_setting`.
     """
     declaration = Declaration(
         help,
         group,
         affects_training,
+        affects_records,
+        affects_predictions,
         lower,
         upper,
         excludes_lower,
         excludes_upper,
         tuple(choices),
         path,
-        is_needed,
-        None if read_if is None else tuple(read_if),
+        must_exist,
     )
     return dataclasses.field(default=default, metadata={_METADATA: declaration})
 
@@ -115,8 +122,7 @@ def path_setting(
     *,
     kind: str = PATH,
     group: Group = Group.FILES,
-    is_needed: bool = False,
-    read_if: Sequence[str] | None = None,
+    must_exist: bool | Sequence[str] = False,
 ) -> Any:
     """Declare a field for a path; `flags.read` checks it, and replaces `~` by the home directory.
 
@@ -127,18 +133,11 @@ def path_setting(
       default: default path.
       kind: `paths.PATH`, `PATHS` or `CHECKPOINT_PATH`.
       group: group of `--help`.
-      is_needed: whether a path must be given, for an input if it is read.
-      read_if: names of the switches, such as `do_train`, any of which has the script read the path;
-        empty if it always does. None for an output, and for a file that is made if it is missing.
+      must_exist: whether the script reads what is there, or names of the switches, such as
+        `do_train`, any of which has it do so.
     """
     return setting(
-        default,
-        help,
-        group=group,
-        affects_training=False,
-        path=kind,
-        is_needed=is_needed,
-        read_if=read_if,
+        default, help, group=group, affects_training=False, path=kind, must_exist=must_exist
     )
 
 
@@ -284,22 +283,26 @@ def wrong_values(settings: Any) -> list[str]:
     ]
 
 
-def missing_inputs(settings: Any) -> list[str]:
-    """Describe the paths that are needed but not given, and inputs that do not exist.
+def missing_files(settings: Any) -> list[str]:
+    """Describe the paths at which there is nothing to read, for error messages.
 
-    It needs no more than the settings, so that a wrong name is told at once. What a path names is
+    This takes no time, so that a typing error is reported at once. What is at the other paths is
     checked when it is read.
     """
     problems = []
     for name, setting in settings_of(type(settings)).items():
-        declared, value = setting.declaration, getattr(settings, name)
-        if declared.read_if and not any(getattr(settings, switch) for switch in declared.read_if):
-            continue
-        if declared.is_needed and not value:
-            problems.append(f"--{name} is missing; --help says: {declared.help}")
-        if value and declared.path and declared.read_if is not None:
-            try:
-                paths.check_exists(name, value, declared.path)
-            except InputError as error:
-                problems += error.args
+        path, read = getattr(settings, name), setting.declaration.must_exist
+        if not isinstance(read, bool):
+            read = any(getattr(settings, switch) for switch in read)
+        try:
+            if not read or not path or path == STANDARD_INPUT:
+                continue
+            if setting.declaration.path == PATHS:
+                files.matching_files(name, path)
+            elif not Path(f"{path}.index").exists():  # the prefix of a checkpoint
+                Path(path).stat()
+        except InputError as error:
+            problems.append(str(error))
+        except OSError as error:
+            problems.append(f"--{name} {path}: {error.strerror}; correct the path")
     return problems

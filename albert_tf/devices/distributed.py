@@ -30,9 +30,8 @@ from absl import logging
 from albert_tf.devices.watchdog import Watchdog
 from albert_tf.io.errors import InputError
 
-# Set by launchers to the number of processes, and to the rank of each.
+# Set by launchers to the number of processes.
 _LAUNCHED_SIZES = ("OMPI_COMM_WORLD_SIZE", "HOROVOD_SIZE", "PMI_SIZE")
-_LAUNCHED_RANKS = ("OMPI_COMM_WORLD_RANK", "HOROVOD_RANK", "PMI_RANK")
 # A process that is missing for this long has hung, or its server is down. Horovod looks for missing
 # processes, and warns of them, each time the second limit has passed.
 _STALL_SHUTDOWN = "HOROVOD_STALL_SHUTDOWN_TIME_SECONDS"
@@ -63,7 +62,7 @@ def initialize(use_horovod: bool) -> None:
     global _horovod, _watchdog
     if _horovod is not None:
         return
-    launched = _launched_processes()
+    launched = launched_processes()
     if not use_horovod:
         if launched > 1:
             raise InputError(
@@ -124,13 +123,9 @@ def watching() -> contextlib.AbstractContextManager[None]:
     return _watchdog.watching()
 
 
-def _launched_processes() -> int:
+def launched_processes() -> int:
+    """Number of processes that a launcher has started, known before `initialize`."""
     return max(int(os.environ.get(name) or 1) for name in _LAUNCHED_SIZES)
-
-
-def launched_rank() -> int:
-    """Rank of this process according to the launcher, before `initialize`; 0 without one."""
-    return max(int(os.environ.get(name) or 0) for name in _LAUNCHED_RANKS)
 
 
 def _load_horovod() -> ModuleType:
@@ -335,8 +330,6 @@ def exit_with_error(message: str, told_by_chief: bool = False) -> NoReturn:
         it.
     """
     if size() == 1:
-        if launched_rank():  # rank 0 has the same flags, and ends the run if it fails as well
-            time.sleep(_SHUTDOWN_SECONDS + _MARGIN_SECONDS)
         sys.exit(message)
     if is_chief() or not told_by_chief:
         sys.stderr.write(f"{with_rank(message)}\n")

@@ -13,7 +13,6 @@ import re
 from pathlib import Path
 from typing import Any, Iterator, Mapping, Sequence
 
-from albert_tf.io import files
 from albert_tf.io.bounds import Bounds
 from albert_tf.io.errors import InputError
 
@@ -145,10 +144,10 @@ def read(path: str | Path, content: str, remedy: str) -> JsonObject:
       remedy: remedy for any fault in the file.
 
     Raises:
-      InputError: if the file cannot be read, is a pipe, or is not JSON with an object.
+      InputError: if the file cannot be read, or is not JSON with an object.
     """
     try:
-        data = files.contents(path)
+        data = Path(path).read_bytes()
     except OSError as error:
         raise InputError(
             f"{path}: cannot read {content}: {error.strerror}; correct the path"

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, List, Optional
+from typing import Any, List, Mapping, Optional
 
 from albert_tf.cli.paths import CHECKPOINT_PATH
-from albert_tf.cli.settings import LARGEST_BATCH, LONGEST_SEQUENCE, Group, path_setting, setting
+from albert_tf.cli.settings import (
+    LARGEST_BATCH,
+    LONGEST_SEQUENCE,
+    Group,
+    path_setting,
+    setting,
+    settings_of,
+)
 from albert_tf.devices import choice
+from albert_tf.run_dir import model_folder
 
 _MOST_WORKERS = 1024
 
@@ -17,10 +25,10 @@ class TextSettings:
     """Vocabulary, maximum length and case of the text."""
 
     spm_model_file: Optional[str] = path_setting(
-        "SentencePiece model file of the model. Default: in its folder.", read_if=()
+        "SentencePiece model file of the model. Default: in its folder.", must_exist=True
     )
     vocab_file: Optional[str] = path_setting(
-        "Vocabulary file of the model. Default: in its folder.", read_if=()
+        "Vocabulary file of the model. Default: in its folder.", must_exist=True
     )
     max_seq_length: int = setting(
         512,
@@ -28,15 +36,20 @@ class TextSettings:
         lower=1,
         upper=LONGEST_SEQUENCE,
         group=Group.TEXT,
+        affects_records=True,
     )
     do_lower_case: bool = setting(
-        True, "Whether to lower-case text; true for the published models.", group=Group.TEXT
+        True,
+        "Whether to lower-case text; true for the published models.",
+        group=Group.TEXT,
+        affects_records=True,
     )
 
     @property
-    def vocabulary(self) -> str | None:
-        """Path of the file to build the tokenizer from."""
-        return self.spm_model_file or self.vocab_file
+    def vocabulary(self) -> dict[str, str]:
+        """Path of the file to build the tokenizer from, by the name of its flag; empty for none."""
+        flags = {"spm_model_file": self.spm_model_file, "vocab_file": self.vocab_file}
+        return next(({name: path} for name, path in flags.items() if path), {})
 
 
 def _tpu_setting(default: Any, help: str = "TPU flag without effect.") -> Any:
@@ -119,12 +132,10 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
         "or a checkpoint, as a prefix or one of its files. Ignored when the run resumes from its "
         "own checkpoint.",
         kind=CHECKPOINT_PATH,
-        read_if=(),
+        must_exist=True,
     )
     output_dir: Optional[str] = path_setting(
-        "Directory for all outputs: checkpoints, features, results.",
-        kind=CHECKPOINT_PATH,
-        is_needed=True,
+        "Directory for all outputs: checkpoints, features, results.", kind=CHECKPOINT_PATH
     )
     prediction_dir: Optional[str] = path_setting(
         "Directory for the results of a run without training. Default: predictions/<name of the "
@@ -143,9 +154,7 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
         affects_training=False,
     )
     albert_config_file: Optional[str] = path_setting(
-        "Model config, a JSON file. Default: in the folder of the model.",
-        is_needed=True,
-        read_if=(),
+        "Model config, a JSON file. Default: in the folder of the model.", must_exist=True
     )
     do_train: bool = setting(
         False, "Whether to train.", group=Group.TRAINING, affects_training=False
@@ -171,6 +180,14 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
     )
     save_checkpoints_steps: int = setting(
         5000, "Steps between checkpoints.", lower=1, group=Group.TRAINING, affects_training=False
+    )
+    save_checkpoints_minutes: float = setting(
+        30.0,
+        "Longest time without a checkpoint, in minutes: one saved in between is there to resume "
+        "from, and is not evaluated; 0 saves by steps alone.",
+        upper=1_000_000,
+        group=Group.TRAINING,
+        affects_training=False,
     )
     keep_checkpoint_max: int = setting(
         5,
@@ -252,6 +269,44 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
         "Whether to write the page report.html about the run and its predictions.",
         affects_training=False,
     )
+
+    @classmethod
+    def defaults(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Values of flags that are not given, from the directory of the model that flags name."""
+        return model_folder.defaults(cls, given)
+
+    @property
+    def record_settings(self) -> dict[str, Any]:
+        """The settings that records depend on, by name."""
+        return {
+            name: getattr(self, name)
+            for name, setting in settings_of(type(self)).items()
+            if setting.declaration.affects_records
+        }
+
+    @property
+    def prediction_settings(self) -> dict[str, Any]:
+        """The further settings that predictions depend on, by name; without those not given."""
+        return {
+            name: getattr(self, name)
+            for name, setting in settings_of(type(self)).items()
+            if setting.declaration.affects_predictions and getattr(self, name) is not None
+        }
+
+    @property
+    def needs_vocabulary(self) -> bool:
+        """Whether the task cannot do without a vocabulary."""
+        return True
+
+    @property
+    def expects_checkpoint(self) -> bool:
+        """Whether to warn when training starts from random weights."""
+        return True
+
+    @property
+    def shares_group_0(self) -> bool:
+        """Whether groups missing in the checkpoint start from its group 0."""
+        return False
 
     @property
     def exports(self) -> bool:

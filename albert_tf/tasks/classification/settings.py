@@ -8,7 +8,6 @@ from typing import Optional
 from albert_tf.cli.settings import LARGEST_BATCH, Group, path_setting, setting
 from albert_tf.tasks.options import RunSettings
 
-SPLIT_SWITCHES = ("do_train", "do_eval", "do_predict")
 _LARGEST_THRESHOLD = 1e30  # well within float32
 
 

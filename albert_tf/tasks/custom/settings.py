@@ -14,17 +14,17 @@ TASK_NAME = "custom"
 
 
 @dataclass(frozen=True)
-class OwnDataSettings(ClassificationSettings):
+class CustomSettings(ClassificationSettings):
     """Files, their columns, and what to make of them."""
 
     train_file: Optional[str] = path_setting(
-        "Own rows to train on: CSV, TSV or JSON Lines.", read_if=("do_train",)
+        "Own rows to train on: CSV, TSV or JSON Lines.", must_exist=("do_train",)
     )
     dev_file: Optional[str] = path_setting(
-        "Own rows to evaluate the checkpoints on.", read_if=("do_eval",)
+        "Own rows to evaluate the checkpoints on.", must_exist=("do_eval",)
     )
     test_file: Optional[str] = path_setting(
-        "Own rows to predict; labels are not needed.", read_if=("do_predict",)
+        "Own rows to predict; labels are not needed.", must_exist=("do_predict",)
     )
     file_format: Optional[str] = setting(
         None,
@@ -67,12 +67,14 @@ class OwnDataSettings(ClassificationSettings):
         choices=tuple(METRICS),
         group=Group.EVALUATION,
         affects_training=False,
+        affects_predictions=True,
     )
     all_probabilities: bool = setting(
         False,
         "Whether predictions of own rows have the probabilities of all labels.",
         group=Group.EVALUATION,
         affects_training=False,
+        affects_predictions=True,
     )
 
     @property

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from albert_tf.cli.settings import Group, path_setting, setting
-from albert_tf.tasks.classification.settings import SPLIT_SWITCHES, ClassificationSettings
+from albert_tf.tasks.classification.settings import ClassificationSettings
 from albert_tf.tasks.glue.data import TASKS
 
 
@@ -15,8 +15,11 @@ class GlueSettings(ClassificationSettings):
     """Task and its files."""
 
     task_name: Optional[str] = setting(
-        None, f"Name of the task: {', '.join(TASKS)}.", group=Group.FILES
+        None,
+        f"Name of the task: {', '.join(TASKS)}.",
+        group=Group.FILES,
+        affects_records=True,
     )
     data_dir: Optional[str] = path_setting(
-        "Folder of the task's data, or its parent folder.", read_if=SPLIT_SWITCHES
+        "Folder of the task's data, or its parent folder.", must_exist=True
     )

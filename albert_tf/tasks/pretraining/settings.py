@@ -20,13 +20,12 @@ class PretrainingSettings(RunSettings):
     input_file: Optional[str] = path_setting(
         "TFRecord files to train on: paths or *-patterns, separated by commas.",
         kind=PATHS,
-        is_needed=True,
-        read_if=("do_train",),
+        must_exist=("do_train",),
     )
     eval_file: Optional[str] = path_setting(
         "TFRecord files to evaluate on, in the same form. Default: input_file.",
         kind=PATHS,
-        read_if=("do_eval",),
+        must_exist=("do_eval",),
     )
     num_train_steps: int = setting(
         125000,
@@ -45,6 +44,7 @@ class PretrainingSettings(RunSettings):
         "Maximum number of pieces to mask in a record with dynamic masking, which makes new masks "
         "(of up to 15% of the pieces) each time a record is read. 0 keeps the stored masks.",
         group=Group.TRAINING,
+        affects_predictions=True,
     )
     start_warmup_step: int = setting(
         0, "Global step at which warm-up starts.", group=Group.TRAINING
@@ -83,6 +83,21 @@ class PretrainingSettings(RunSettings):
         affects_training=False,
     )
 
+    @property
+    def needs_vocabulary(self) -> bool:
+        """Whether the run masks dynamically."""
+        return self.masked_lm_budget > 0
+
+    @property
+    def expects_checkpoint(self) -> bool:
+        """False: pre-training starts from random weights."""
+        return False
+
+    @property
+    def shares_group_0(self) -> bool:
+        """Whether groups missing in the checkpoint start from its group 0."""
+        return self.init_from_group0
+
 
 @dataclass(frozen=True)
 class RecordSettings(TextSettings, WorkerSettings):
@@ -92,11 +107,10 @@ class RecordSettings(TextSettings, WorkerSettings):
         "Text files, as paths or *-patterns separated by commas, with one sentence per line and "
         "an empty line between documents.",
         kind=PATHS,
-        is_needed=True,
-        read_if=(),
+        must_exist=True,
     )
     output_file: Optional[str] = path_setting(
-        "TFRecord files to write, separated by commas.", kind=PATHS, is_needed=True
+        "TFRecord files to write, separated by commas.", kind=PATHS
     )
     input_file_mode: str = setting(
         "r",

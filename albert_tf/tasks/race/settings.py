@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from albert_tf.cli.settings import LONGEST_SEQUENCE, Group, path_setting, setting
-from albert_tf.tasks.classification.settings import SPLIT_SWITCHES, ClassificationSettings
+from albert_tf.tasks.classification.settings import ClassificationSettings
 from albert_tf.tasks.options import TextSettings
 from albert_tf.tasks.race.data import LEVELS
 
@@ -22,6 +22,7 @@ class ChoiceSettings(TextSettings):
         lower=1,
         upper=LONGEST_SEQUENCE,
         group=Group.TEXT,
+        affects_records=True,
     )
 
 
@@ -35,10 +36,9 @@ class RaceSettings(ChoiceSettings, ClassificationSettings):
         choices=("race", "RACE"),
         group=Group.HIDDEN,
         affects_training=False,
+        affects_records=True,
     )
-    data_dir: Optional[str] = path_setting(
-        "Folder RACE, or its parent folder.", is_needed=True, read_if=SPLIT_SWITCHES
-    )
+    data_dir: Optional[str] = path_setting("Folder RACE, or its parent folder.", must_exist=True)
     high_only: bool = setting(
         False, "Whether to use the questions for high schools only.", group=Group.FILES
     )
