@@ -11,6 +11,7 @@ import importlib
 import logging as python_logging
 import os
 import resource
+import signal
 import sys
 import traceback
 from typing import Any, Callable
@@ -32,6 +33,14 @@ _GB = 1e9
 _LEAST_ADDRESS_SPACE = 3.2 * _GB
 _RAISE_ADDRESS_SPACE = "raise the limit with `ulimit -v unlimited`"
 _OUT_OF_MEMORY = ("Cannot allocate memory", "can't start new thread", "failed to map segment")
+_DISK_IS_FULL = "the disk is full: {}; free some space and run the same command again"
+# What to say about errors of the operating system.
+_SYSTEM_ERRORS = {
+    errno.ENOSPC: _DISK_IS_FULL,
+    errno.EDQUOT: _DISK_IS_FULL,
+    errno.EFBIG: "{}; raise the limit with `ulimit -f unlimited` and run the same command again",
+    errno.EISDIR: "{}, in the place of a file; move it away and run the same command again",
+}
 
 
 def launch(main: Callable[..., None], settings_class: type, takes_arguments: bool = False) -> None:
@@ -86,6 +95,7 @@ def launch(main: Callable[..., None], settings_class: type, takes_arguments: boo
 
     def parse(arguments: list[str]) -> list[str]:
         if _asks_for_help(arguments):
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as in `--help | head`
             print(help_text.help_text(settings_class, sys.modules["__main__"].__doc__ or ""))
             sys.exit(_HELP_CODE)
         return _parse_flags(arguments)
@@ -136,29 +146,17 @@ def load_tensorflow() -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    limit = _limit(resource.RLIMIT_AS)
-    if limit and limit < _LEAST_ADDRESS_SPACE:
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if resource.RLIM_INFINITY != limit < _LEAST_ADDRESS_SPACE:
         raise InputError(
-            f"the address space of a process is limited to {limit / _GB:.1f} GB, of which "
-            f"TensorFlow takes more than {_LEAST_ADDRESS_SPACE / _GB:.1f}; {_RAISE_ADDRESS_SPACE}"
-        )
-    if limit:  # TensorFlow aborts without a message if it gets no memory for a thread
-        logging.warning(
-            "the address space of a process is limited to %.1f GB; if the run aborts, %s",
-            limit / _GB,
-            _RAISE_ADDRESS_SPACE,
+            f"the address space of a process is limited to {limit / _GB:.1f} GB, but TensorFlow "
+            f"takes more than {_LEAST_ADDRESS_SPACE / _GB:.1f} GB; {_RAISE_ADDRESS_SPACE}"
         )
     # Modules of native code may turn `Stopped` into an error of their own.
     with signals.deferred(), native_log.suppressed():
         importlib.import_module("tensorflow")
     for library in ("tensorflow", "h5py"):
         python_logging.getLogger(library).setLevel(python_logging.ERROR)
-
-
-def _limit(kind: int) -> int | None:
-    """Limit of a resource of this process in bytes, or None."""
-    limit, _ = resource.getrlimit(kind)
-    return None if limit == resource.RLIM_INFINITY else limit
 
 
 def explain(error: Exception) -> str | None:
@@ -184,31 +182,14 @@ def _explain_system(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.strerror:
         place = error.filename2 or error.filename  # the second is the target of a renaming
         text = f"{place}: {error.strerror}" if place else error.strerror
-    again = "run the same command again"
-
-    def line_about(number: int) -> str | None:
-        """The line of the message about an error of the system, given by its number."""
-        return next((line for line in text.splitlines() if os.strerror(number) in line), None)
-
-    line = line_about(errno.ENOSPC) or line_about(errno.EDQUOT)
-    if line:
-        return f"the disk is full: {line}; free some space and {again}"
-    line = line_about(errno.EFBIG)
-    if line:
-        limit = _limit(resource.RLIMIT_FSIZE)
-        limited = f"the size of a file is limited to {limit / _GB:.3g} GB: " if limit else ""
-        return f"{limited}{line}; raise the limit with `ulimit -f unlimited` and {again}"
-    line = line_about(errno.EISDIR)
-    if line:
-        return f"{line}, in the place of a file; move it away and {again}"
+    for number, explanation in _SYSTEM_ERRORS.items():
+        for line in text.splitlines():
+            if os.strerror(number) in line:
+                return explanation.format(line)
     if isinstance(error, MemoryError) or any(reason in text for reason in _OUT_OF_MEMORY):
-        limit = _limit(resource.RLIMIT_AS)
-        if limit:
-            return (
-                "out of memory: the address space of a process is limited to "
-                f"{limit / _GB:.1f} GB; {_RAISE_ADDRESS_SPACE}"
-            )
-        return f"out of memory: {text or 'for Python'}; lower --num_workers or the batch size"
+        is_limited = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+        remedy = _RAISE_ADDRESS_SPACE if is_limited else "lower --num_workers or the batch size"
+        return f"out of memory: {text or 'Python has none left'}; {remedy}"
     return text if isinstance(error, OSError) else None
 
 

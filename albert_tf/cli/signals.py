@@ -5,7 +5,7 @@ removed and workers end. Inside `deferred`, as in training, it is only noted; th
 for it where it can stop. A second signal ends the process at once.
 
 Python runs handlers in the main thread, between two of its own instructions. A signal that arrives
-in native code, such as a step of training, takes effect when that returns.
+in native code, such as a training step, takes effect when that returns.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import stat
 import time
 from dataclasses import dataclass
 from types import FrameType
@@ -48,10 +49,7 @@ class Stopped(KeyboardInterrupt):
         super().__init__(number)
 
     def __str__(self) -> str:
-        remedy = "the same command resumes from there"
-        if not self._place:
-            remedy = "rerun the same command to continue"
-        return f"stopped by {self.signal.name}{self._place}; {remedy}"
+        return f"stopped by {self.signal.name}{self._place}; rerun the same command to continue"
 
     @property
     def exit_code(self) -> int:
@@ -103,6 +101,8 @@ def _set_handlers(
 
 def _handle(number: int, frame: FrameType | None) -> None:
     now = time.monotonic()
+    if number == signal.SIGHUP:
+        _leave_terminal()
     if _state.requested is None:
         _state.requested, _state.time = number, now
         if not _state.deferrals:
@@ -112,6 +112,14 @@ def _handle(number: int, frame: FrameType | None) -> None:
         with contextlib.suppress(OSError):  # the terminal may be gone
             os.write(2, line.encode())
         os._exit(_EXIT_CODE_OF_SIGNAL + number)
+
+
+def _leave_terminal() -> None:
+    """Drop what is written to a terminal that is gone: it would fail, and with it the stop."""
+    with open(os.devnull, "r+b", buffering=0) as nowhere:
+        for descriptor in range(3):
+            if stat.S_ISCHR(os.fstat(descriptor).st_mode):  # a lost one is not `isatty` any more
+                os.dup2(nowhere.fileno(), descriptor)
 
 
 def requested() -> int | None:

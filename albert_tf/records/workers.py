@@ -42,12 +42,15 @@ def ordered_map(
       InputError: if a worker process was killed.
     """
     if num_workers == 1:
-        yield from map(function, tasks)
+        for task in tasks:
+            signals.check()
+            yield function(task)
         return
     workers: list[_Worker[Task, Result]] = []
     pending: collections.deque[_Worker[Task, Result]] = collections.deque()
     try:
         for number, task in enumerate(tasks):
+            signals.check()
             with signals.deferred():
                 if number < num_workers:
                     workers.append(_Worker(function))
