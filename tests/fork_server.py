@@ -58,6 +58,7 @@ if __name__ == "__main__":
     request = main()
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     nothing = os.open(os.devnull, os.O_RDONLY)
     outputs = [
         os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)

@@ -16,6 +16,7 @@ import signal
 import stat
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Callable, Iterator
 
@@ -116,7 +117,7 @@ def _handle(number: int, frame: FrameType | None) -> None:
 
 def _leave_terminal() -> None:
     """Drop what is written to a terminal that is gone: it would fail, and with it the stop."""
-    with open(os.devnull, "r+b", buffering=0) as nowhere:
+    with Path(os.devnull).open("r+b", buffering=0) as nowhere:
         for descriptor in range(3):
             if stat.S_ISCHR(os.fstat(descriptor).st_mode):  # a lost one is not `isatty` any more
                 os.dup2(nowhere.fileno(), descriptor)
