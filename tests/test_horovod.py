@@ -236,6 +236,7 @@ def start_and_wait(launcher, output_dir, text, **options):
     [
         ("mpi", "model.ckpt-100: saved", signal.SIGTERM, [1]),
         ("gloo", "step 1 of", signal.SIGINT, [0, 1]),
+        ("mpi", "step 1 of", signal.SIGUSR1, [1]),
     ],
 )
 def test_a_signal_stops_all_ranks(tmp_path, launcher, moment, number, receivers):

@@ -311,4 +311,5 @@ def test_workers_and_temporary_files_end_with_the_script(tmp_path):
     told = message_of(line_of_stop(log)).partition(";")[0]
     assert (code, told) == (143, "stopped by SIGTERM")
     assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
-    assert [path.name for path in tmp_path.iterdir()] == ["corpus.txt"]
+    # The lock of the output stays, for other processes that may wait for it.
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus.txt", "records.lock"]
