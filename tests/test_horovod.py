@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runs.test_toy_task import FLAGS as TOY_FLAGS
-from runs.test_toy_task import make_pairs
 
 from albert_tf.records.record_files import read_records
 from golden import checkpoint_of, golden_records, train_on_golden_rows
 from horovod_steps import RUNS
 from launchers import finish, launch, mpi_flags, rank_processes, start, started_by
+from run.test_toy_task import FLAGS as TOY_FLAGS
+from run.test_toy_task import make_pairs
 from scripts import (
     CLASSIFIER_FLAGS,
     OWN_FILES_FLAGS,
