@@ -14,6 +14,7 @@ import resource
 import signal
 import sys
 import traceback
+from pathlib import Path
 from typing import Any, Callable
 
 from absl import app, logging
@@ -110,8 +111,7 @@ def _open_closed_streams() -> None:
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: PTH123, SIM115
-            setattr(sys, name, stream)
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def _asks_for_help(arguments: list[str]) -> bool:
@@ -147,7 +147,7 @@ def load_tensorflow() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if resource.RLIM_INFINITY != limit < _LEAST_ADDRESS_SPACE:
+    if limit != resource.RLIM_INFINITY and limit < _LEAST_ADDRESS_SPACE:
         raise InputError(
             f"the address space of a process is limited to {limit / _GB:.1f} GB, but TensorFlow "
             f"takes more than {_LEAST_ADDRESS_SPACE / _GB:.1f} GB; {_RAISE_ADDRESS_SPACE}"

@@ -68,7 +68,11 @@ def test_help_without_docstrings(script, no_tensorflow):
 @pytest.mark.parametrize(
     ("script", "flags", "messages"),
     [
-        ("run_squad_v1.py", {"train_batch_size": "x"}, ["--train_batch_size=x: give a whole number"]),
+        (
+            "run_squad_v1.py",
+            {"train_batch_size": "x"},
+            ["--train_batch_size=x: give a whole number"],
+        ),
         (
             "run_squad_v1.py",
             {
