@@ -147,11 +147,15 @@ def load_tensorflow() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit != resource.RLIM_INFINITY and limit < _LEAST_ADDRESS_SPACE:
-        raise InputError(
-            f"the address space of a process is limited to {limit / _GB:.1f} GB, but TensorFlow "
-            f"takes more than {_LEAST_ADDRESS_SPACE / _GB:.1f} GB; {_RAISE_ADDRESS_SPACE}"
-        )
+    if limit != resource.RLIM_INFINITY:
+        limited = f"the address space of a process is limited to {limit / _GB:.1f} GB"
+        if limit < _LEAST_ADDRESS_SPACE:
+            raise InputError(
+                f"{limited}, but TensorFlow takes more than {_LEAST_ADDRESS_SPACE / _GB:.1f} GB; "
+                f"{_RAISE_ADDRESS_SPACE}"
+            )
+        # TensorFlow aborts where it cannot get more.
+        logging.warning("%s; if the run aborts, %s", limited, _RAISE_ADDRESS_SPACE)
     # Modules of native code may turn `Stopped` into an error of their own.
     with signals.deferred(), native_log.suppressed():
         importlib.import_module("tensorflow")

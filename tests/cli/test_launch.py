@@ -12,7 +12,14 @@ import time
 import pytest
 
 from albert_tf.cli.launch import explain
-from scripts import CLASSIFIER_FLAGS, PRETRAINING_DATA_FLAGS, ROOT, SQUAD_FLAGS, command
+from scripts import (
+    CLASSIFIER_FLAGS,
+    PRETRAINING_DATA_FLAGS,
+    ROOT,
+    SQUAD_FLAGS,
+    command,
+    message_of,
+)
 
 SCRIPTS = (
     "run_squad_v1.py",
@@ -138,6 +145,16 @@ def test_a_limit_of_the_address_space():
     assert result.stderr == (
         "error: the address space of a process is limited to 2.0 GB, but TensorFlow takes more "
         "than 3.2 GB; raise the limit with `ulimit -v unlimited`\n"
+    )
+
+
+def test_a_limit_that_may_be_too_small(no_tensorflow):
+    arguments = command("run_squad_v1.py", {**SQUAD_FLAGS, "do_train": True})
+    result = run(arguments, run_by=["ulimit -v 4000000 &&"], PYTHONPATH=no_tensorflow)
+    warning, _ = result.stderr.splitlines()
+    assert message_of(warning) == (
+        "the address space of a process is limited to 4.1 GB; if the run aborts, raise the limit "
+        "with `ulimit -v unlimited`"
     )
 
 
