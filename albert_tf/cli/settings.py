@@ -48,42 +48,9 @@ class Group(enum.Enum):
 
 @dataclass(frozen=True)
 class Declaration:
-    """What a field of a settings dataclass says about itself; see `setting`."""
+    """What a field of a settings dataclass says about itself.
 
-    help: str
-    group: Group
-    affects_training: bool
-    affects_records: bool
-    affects_predictions: bool
-    lower: float | None
-    upper: float | None
-    excludes_lower: bool
-    excludes_upper: bool
-    choices: tuple[str, ...]
-    path: str | None
-    must_exist: bool | Sequence[str]
-
-
-def setting(
-    default: Any,
-    help: str,
-    *,
-    group: Group = Group.FURTHER,
-    affects_training: bool = True,
-    affects_records: bool = False,
-    affects_predictions: bool = False,
-    lower: float | None = 0,
-    upper: float | None = None,
-    excludes_lower: bool = False,
-    excludes_upper: bool = False,
-    choices: Sequence[str] = (),
-    path: str | None = None,
-    must_exist: bool | Sequence[str] = False,
-) -> Any:
-    """Declare a field of a settings dataclass.
-
-    Args:
-      default: default value.
+    Attributes:
       help: one or two sentences for `--help` and the documentation.
       group: group of `--help`; its settings are shown in the order of their declaration.
       affects_training: whether another value can change what training makes of the same inputs. A
@@ -97,32 +64,37 @@ def setting(
       excludes_upper: whether numbers must be less than `upper`.
       choices: valid words; empty for any.
       path: for a path its kind: `paths.PATH`, `PATHS` or `CHECKPOINT_PATH`.
-      must_exist: see `path_setting`.
+      must_exist: whether the script reads what is at the path, or names of the switches, such as
+        `do_train`, any of which has it do so.
     """
-    declaration = Declaration(
-        help,
-        group,
-        affects_training,
-        affects_records,
-        affects_predictions,
-        lower,
-        upper,
-        excludes_lower,
-        excludes_upper,
-        tuple(choices),
-        path,
-        must_exist,
-    )
-    return dataclasses.field(default=default, metadata={_METADATA: declaration})
+
+    help: str
+    group: Group = Group.FURTHER
+    affects_training: bool = True
+    affects_records: bool = False
+    affects_predictions: bool = False
+    lower: float | None = 0
+    upper: float | None = None
+    excludes_lower: bool = False
+    excludes_upper: bool = False
+    choices: Sequence[str] = ()
+    path: str | None = None
+    must_exist: bool | Sequence[str] = False
+
+
+def setting(default: Any, help: str, **declared: Any) -> Any:
+    """Declare a field of a settings dataclass.
+
+    Args:
+      default: default value.
+      help: one or two sentences for `--help` and the documentation.
+      **declared: further attributes of `Declaration`.
+    """
+    return dataclasses.field(default=default, metadata={_METADATA: Declaration(help, **declared)})
 
 
 def path_setting(
-    help: str,
-    default: str | None = None,
-    *,
-    kind: str = PATH,
-    group: Group = Group.FILES,
-    must_exist: bool | Sequence[str] = False,
+    help: str, default: str | None = None, *, kind: str = PATH, **declared: Any
 ) -> Any:
     """Declare a field for a path; `flags.read` checks it, and replaces `~` by the home directory.
 
@@ -132,13 +104,10 @@ def path_setting(
       help: one or two sentences for `--help` and the documentation.
       default: default path.
       kind: `paths.PATH`, `PATHS` or `CHECKPOINT_PATH`.
-      group: group of `--help`.
-      must_exist: whether the script reads what is there, or names of the switches, such as
-        `do_train`, any of which has it do so.
+      **declared: further attributes of `Declaration`.
     """
-    return setting(
-        default, help, group=group, affects_training=False, path=kind, must_exist=must_exist
-    )
+    declared = {"group": Group.FILES, "affects_training": False, **declared}
+    return setting(default, help, path=kind, **declared)
 
 
 @dataclass(frozen=True)
