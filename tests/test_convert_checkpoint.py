@@ -136,6 +136,34 @@ def test_round_trip_is_exact(tmp_path, head):
     assert {path.stat().st_mode for path in files} == {(tmp_path / "any").stat().st_mode}
 
 
+def test_without_the_package_tokenizers(tmp_path):
+    """All else is converted, with a warning, as in an environment without the package."""
+    theirs, packages = tmp_path / "theirs", tmp_path / "packages"
+    packages.mkdir()
+    (packages / "tokenizers.py").write_text("raise ModuleNotFoundError(\"No module 'tokenizers'\")")
+    flags = {
+        "albert_config_file": TINY_CONFIG,
+        "spm_model_file": SAMPLE_MODEL,
+        "init_checkpoint": checkpoint_of("squad"),
+        "output_dir": theirs,
+    }
+    result = run_script(SCRIPT, flags, env={"PYTHONPATH": str(packages)}, fresh=True)
+    succeed(result)
+    (warning,) = [line for line in result.stderr.splitlines() if line.startswith("W ")]
+    assert "tokenizer.json is left out: No module 'tokenizers'; pip install tokenizers" in warning
+    assert sorted(path.name for path in theirs.iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "spiece.model",
+        "tokenizer_config.json",
+    ]
+    config = json.loads((theirs / "tokenizer_config.json").read_text())
+    assert config["tokenizer_class"] == "AlbertTokenizer"  # which reads spiece.model
+    model = folders.read_huggingface(str(theirs), str(tmp_path / "ours"))
+    assert_same_variables(model.checkpoint, checkpoint_of("squad"))
+
+
 def test_the_head_of_squad_v2_has_no_class(tmp_path, caplog):
     assert to_huggingface(tmp_path / "theirs", "squad_v2") == "AlbertModel"
     assert "transformers has no class for the head of SQuAD v2.0: only the encoder" in caplog.text

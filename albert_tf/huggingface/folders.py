@@ -1,7 +1,7 @@
 """Lossless conversion of checkpoints to and from folders of transformers.
 
-A folder in the format of transformers holds `config.json`, `model.safetensors`, `tokenizer.json`
-and `spiece.model`.
+A folder in the format of transformers holds `config.json`, `model.safetensors`, `spiece.model` and,
+where the package `tokenizers` is installed, `tokenizer.json`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import shutil
 from pathlib import Path
 from typing import Sequence
 
+from absl import logging
+
 import tokenization
-from albert_tf.huggingface import configs, fast_tokenizer, model_card, weights
+from albert_tf.huggingface import configs, model_card, weights
 from albert_tf.io import files
 from albert_tf.io.errors import InputError
 from albert_tf.run_dir import checkpoints, model_files, model_folder
@@ -21,6 +23,8 @@ from modeling import AlbertConfig
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 SPM_MODEL_FILE = "spiece.model"
+TOKENIZER_FILE = "tokenizer.json"
+TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 
 
 def write_huggingface(
@@ -74,6 +78,10 @@ def write_huggingface(
         )
     their_config = configs.their_config(config, tensors, tokenizer, labels, is_multiple_choice)
     (architecture,) = their_config["architectures"]
+    tokenizer_json = _tokenizer_json(spm_model_file, do_lower_case)
+    tokenizer_config = configs.tokenizer_config(
+        tokenizer, do_lower_case, config.max_position_embeddings, is_fast=tokenizer_json is not None
+    )
     card = model_card.model_card(
         Path(folder).name,
         architecture,
@@ -85,11 +93,27 @@ def write_huggingface(
         files.write_json(temporary / CONFIG_FILE, their_config, indent=2)
         weights.write_tensors(temporary / WEIGHTS_FILE, tensors)
         shutil.copyfile(spm_model_file, temporary / SPM_MODEL_FILE)
-        fast_tokenizer.write(
-            temporary, temporary / SPM_MODEL_FILE, do_lower_case, config.max_position_embeddings
-        )
+        if tokenizer_json:
+            files.write_text(temporary / TOKENIZER_FILE, tokenizer_json)
+        files.write_json(temporary / TOKENIZER_CONFIG_FILE, tokenizer_config, indent=2)
         files.write_text(temporary / model_card.NAME, card)
     return architecture
+
+
+def _tokenizer_json(spm_model_file: str, do_lower_case: bool) -> str | None:
+    """Contents of `tokenizer.json`; None if it cannot be made."""
+    try:
+        from albert_tf.huggingface import fast_tokenizer  # imports the package tokenizers
+    except ImportError as error:
+        logging.warning(
+            "%s is left out: %s; pip install tokenizers, and convert again. Without this file "
+            "transformers splits some words differently, and needs sentencepiece and protobuf",
+            TOKENIZER_FILE,
+            error,
+        )
+        return None
+    tokenizer = fast_tokenizer.from_sentencepiece(spm_model_file, do_lower_case)
+    return tokenizer.to_str() if tokenizer else None
 
 
 def read_huggingface(huggingface_dir: str, folder: str) -> ModelFiles:
