@@ -100,10 +100,9 @@ def from_sentencepiece(spm_model_file: str, do_lower_case: bool) -> Tokenizer | 
 def _normalizer(characters_map: bytes, do_lower_case: bool) -> normalizers.Normalizer:
     """Steps of `preprocess_text`, and then those of the SentencePiece model itself."""
     combining = "".join(filter(unicodedata.combining, map(chr, range(sys.maxunicode + 1))))
+    white_space = Regex(r"[\s\x1C-\x1F]+")  # as `str.split` has it
     steps = [
-        normalizers.Replace(
-            Regex(r"[\s\x1C-\x1F]+"), " "
-        ),  # what `str.split` takes for white space
+        normalizers.Replace(white_space, " "),
         normalizers.NFKD(),
         normalizers.Replace(Regex(f"[{combining}]"), ""),  # StripAccents removes other marks too
     ]

@@ -1,7 +1,7 @@
 """Lossless conversion of checkpoints to and from folders of transformers.
 
 A folder in the format of transformers holds `config.json`, `model.safetensors`, `spiece.model` and,
-where the package `tokenizers` is installed, `tokenizer.json`.
+if the package `tokenizers` is installed, `tokenizer.json`.
 """
 
 from __future__ import annotations
@@ -102,19 +102,26 @@ def write_huggingface(
 
 
 def _tokenizer_json(spm_model_file: str, do_lower_case: bool) -> str | None:
-    """Contents of `tokenizer.json`; None if it cannot be made."""
+    """Contents of `tokenizer.json`; None, with a warning, if it cannot be written."""
     try:
         from albert_tf.huggingface import fast_tokenizer  # imports the package tokenizers
     except ImportError as error:
-        logging.warning(
-            "%s is left out: %s; pip install tokenizers, and convert again. Without this file "
-            "transformers splits some words differently, and needs sentencepiece and protobuf",
-            TOKENIZER_FILE,
-            error,
-        )
+        _warn_of_no_tokenizer(f"{error}; pip install -r requirements-convert.txt and convert again")
         return None
     tokenizer = fast_tokenizer.from_sentencepiece(spm_model_file, do_lower_case)
-    return tokenizer.to_str() if tokenizer else None
+    if tokenizer is None:
+        _warn_of_no_tokenizer(f"{spm_model_file} is neither a unigram nor a BPE model")
+        return None
+    return tokenizer.to_str()
+
+
+def _warn_of_no_tokenizer(reason: str) -> None:
+    logging.warning(
+        "%s is left out: %s. Without this file transformers needs sentencepiece and protobuf, and "
+        "splits some words differently",
+        TOKENIZER_FILE,
+        reason,
+    )
 
 
 def read_huggingface(huggingface_dir: str, folder: str) -> ModelFiles:
