@@ -117,9 +117,12 @@ def predict(context, predictor):
 
 def main(settings: Settings) -> None:
     """Check the settings like a run, and take turns."""
-    context = checks.check(SquadV1Task, settings)
-    predictor = Predictor(context.task, context.device, context.conversion, context.length_buckets)
-    (train if settings.do_train else predict)(context, predictor)
+    with checks.only_run(settings):
+        context = checks.check(SquadV1Task, settings)
+        predictor = Predictor(
+            context.task, context.device, context.conversion, context.length_buckets
+        )
+        (train if settings.do_train else predict)(context, predictor)
 
 
 if __name__ == "__main__":
