@@ -338,7 +338,8 @@ def test_a_run_ends_well_if_its_page_cannot_be_written(runs, tmp_path, caplog):
     assert "report.html is not written" in caplog.text
     (tmp_path / "run/report_sections.json").write_text("{")
     collect.write_after_run(str(tmp_path / "run"))
-    assert "report_sections.json: damaged" in caplog.text
+    assert "report_sections.json: not valid JSON" in caplog.text
+    assert "line 1 column 2 (char 1); remove it and repeat the run's command" in caplog.text
 
 
 def test_ten_thousand_questions(driver, tmp_path):
