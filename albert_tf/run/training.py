@@ -55,7 +55,7 @@ def train(
         logging.info("resuming training from %s, up to step %d", latest, num_steps)
     else:
         logging.info("training for %d steps", num_steps)
-    entry = _begin(context, latest, start_step)
+    entry = add_to_record(context, latest, start_step)
     stop = StopHook(settings.gradient_accumulation_steps)
     with stopping.deferred(), checkpoints.named_if_damaged(latest or context.init_checkpoint):
         _estimator(context, evaluator).train(
@@ -86,7 +86,7 @@ def _resume_point(context: RunContext) -> str | None:
     return saved[-1] if saved else None
 
 
-def _begin(context: RunContext, latest: str | None, start_step: int) -> dict[str, Any]:
+def add_to_record(context: RunContext, latest: str | None, start_step: int) -> dict[str, Any]:
     """Add the entry of this start to the record of the run.
 
     If training resumes a checkpoint that was trained with other settings or inputs, a warning names
