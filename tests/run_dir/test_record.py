@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from google.protobuf import struct_pb2
+from tensorboard.plugins.hparams import plugin_data_pb2
 
 from albert_tf.cli.settings import settings_of
 from albert_tf.io import files
@@ -201,18 +201,7 @@ def test_a_seed_makes_a_run(script, changes, variable, tmp_path, pretraining_rec
 
 
 def hparams_in(content):
-    """Values in a message of the HParams page, read by TensorBoard where it is installed."""
-    try:
-        from tensorboard.plugins.hparams import plugin_data_pb2
-    except ImportError:
-        length, shift, end = 0, 0, 1
-        while True:
-            length |= (content[end] & 0x7F) << shift
-            shift, end = shift + 7, end + 1
-            if content[end - 1] < 0x80:
-                break
-        assert (content[0], length) == (0x1A, len(content) - end)
-        return struct_pb2.Struct.FromString(content[end:]).fields
+    """Values in a message of the HParams page."""
     start = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
     assert abs(start.start_time_secs - time.time()) < 1000
     return start.hparams
