@@ -10,7 +10,7 @@ from typing import Sequence
 from absl import logging
 
 from albert_tf.downloads import archives, fetching
-from albert_tf.downloads.fetching import DownloadPolicy
+from albert_tf.downloads.settings import DownloadPolicy
 from albert_tf.io import files, json_files
 from albert_tf.io.errors import InputError
 from albert_tf.io.locks import file_lock

@@ -7,11 +7,33 @@ from typing import Optional
 
 from albert_tf.cli.paths import CHECKPOINT_PATH
 from albert_tf.cli.settings import path_setting, setting
-from albert_tf.downloads.fetching import LONGEST_WAIT, DownloadPolicy
 from albert_tf.io.bounds import LARGEST_INT
 
+LONGEST_WAIT = 60.0  # seconds
 _DAY = 86_400  # seconds
 _LARGEST_FILE = 1 << 50  # bytes
+
+
+@dataclass(frozen=True)
+class DownloadPolicy:
+    """Retries and limits of a download.
+
+    Attributes:
+      timeout: seconds without data after which a connection counts as lost.
+      retries: maximum number of consecutive retries without progress.
+      first_wait: seconds before the first retry, doubled for each further one.
+      min_speed: bytes per second, on average over the timeout, below which a connection counts as
+        lost.
+      max_size: largest size of a file in bytes, unless its size is given.
+      max_unpacked_size: largest size of an archive's files, in bytes.
+    """
+
+    timeout: float = 60.0
+    retries: int = 6
+    first_wait: float = 1.0
+    min_speed: float = 1000.0
+    max_size: int = 4 << 30
+    max_unpacked_size: int = 16 << 30
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import email.utils
 import hashlib
+import shutil
 import socket
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -76,6 +81,13 @@ def test_a_changed_file_is_downloaded_from_the_start(server, fetch):
         fetch()
     server.files["/a.bin"] = CONTENT[::-1]
     assert fetch() == CONTENT[::-1]
+
+
+def test_another_part_than_the_requested_one_is_not_appended(server, fetch):
+    server.faults = [Fault(cut_after=300_000)]
+    server.headers = {"Content-Range": "bytes 5-9/10"}
+    assert fetch() == CONTENT
+    assert [part for _, part in server.requests] == [None, "bytes=300000-", None]
 
 
 def test_a_server_without_ranges(server, fetch):
@@ -206,6 +218,13 @@ def test_a_redirect_is_followed(server, fetch):
     assert fetch() == b"moved"
 
 
+def test_endless_redirects(server, fetch, tmp_path):
+    server.faults = [Fault(status=302, headers={"Location": "/a.bin"})] * 100
+    with pytest.raises(InputError, match=r"/a\.bin: the server redirects .*check the URL"):
+        fetch()
+    assert leftovers(tmp_path) == []
+
+
 @pytest.mark.parametrize(
     "state", ["", "[]", "null", '{"url": 1}', '{"url": "%s", "validator": 5}', "[" * 10000]
 )
@@ -222,6 +241,89 @@ def test_a_missing_file(server, fetch, tmp_path):
         fetch("b.bin")
     assert leftovers(tmp_path) == []
     assert len(server.requests) == 1
+
+
+@contextlib.contextmanager
+def server_of(answer):
+    """Server that gives an answer, byte for byte, to its first client; its URL."""
+
+    def serve(listener):
+        with contextlib.suppress(OSError), listener.accept()[0] as connection:
+            connection.recv(1 << 16)
+            connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=[listener], daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/a.bin"
+    thread.join(10)
+
+
+def test_a_cut_connection_is_noticed_without_a_size(tmp_path):
+    """The server sends chunks, of which the last is missing."""
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    policy = fetching.DownloadPolicy(timeout=5, retries=0)
+    for end, is_whole in ((b"0\r\n\r\n", True), (b"", False)):
+        with server_of(head + b"3\r\nabc\r\n" + end) as url:
+            if is_whole:
+                fetching.fetch(url, tmp_path / "whole", policy)
+                assert (tmp_path / "whole").read_bytes() == b"abc"
+            else:
+                with pytest.raises(InputError, match=r"keeps failing .*after the 3 bytes received"):
+                    fetching.fetch(url, tmp_path / "cut", policy)
+                assert not (tmp_path / "cut").exists()
+
+
+def test_a_server_that_never_answers_times_out(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/a.bin"
+        with pytest.raises(InputError, match=r"failing \(no data received within --timeout\)"):
+            fetching.fetch(url, tmp_path / "a.bin", POLICY)
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="makes a certificate with openssl")
+def test_certificates_of_the_system_are_trusted(tmp_path, monkeypatch):
+    """The system's certificates are where Python looks for them, such as in SSL_CERT_FILE."""
+    certificate = str(tmp_path / "certificate.pem")
+    name = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *name]
+    files = ["-keyout", certificate, "-out", f"{certificate}.crt"]
+    subprocess.run([*command, *files], check=True, capture_output=True)
+    with Path(certificate).open("a") as file:
+        file.write(Path(f"{certificate}.crt").read_text())
+    with FileServer({"/a.bin": CONTENT}, certificate) as server:
+        url = f"{server.url}/a.bin"
+        with pytest.raises(InputError, match="CERTIFICATE_VERIFY_FAILED"):
+            fetching.fetch(url, tmp_path / "a.bin", POLICY)
+        monkeypatch.setenv("SSL_CERT_FILE", certificate)
+        fetching.fetch(url, tmp_path / "a.bin", POLICY)
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+
+
+def test_a_local_file(tmp_path):
+    source, path = tmp_path / "source.bin", tmp_path / "a.bin"
+    source.write_bytes(CONTENT)
+    url = source.as_uri()
+    fetching.fetch(url, path, POLICY, sha256=SHA256, size=len(CONTENT))
+    assert path.read_bytes() == CONTENT
+    with pytest.raises(InputError, match="has 1024000 bytes, expected 7"):
+        fetching.fetch(url, path, POLICY, size=7)
+    source.unlink()
+    with pytest.raises(InputError, match=r"source\.bin: .*No such file .*check the URL"):
+        fetching.fetch(url, tmp_path / "b.bin", POLICY)
+
+
+def test_requests_is_loaded_for_downloads_alone():
+    """Not for runs, for flags or for help: it takes a tenth of a second."""
+    root = str(Path(fetching.__file__).parents[2])
+    code = f"import sys; sys.path[:0] = [{root!r}, {root + '/download'!r}]\n"
+    code += "import download_dataset, download_pretrained_model, run_squad_v1, run_pretraining\n"
+    code += "before = 'requests' in sys.modules; import albert_tf.downloads.fetching\n"
+    code += "print(before, 'requests' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split() == ["False", "True"]
 
 
 def test_no_server(tmp_path):
