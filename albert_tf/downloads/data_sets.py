@@ -13,7 +13,6 @@ from albert_tf.downloads import archives, fetching
 from albert_tf.downloads.settings import DataSetSettings
 from albert_tf.io import files
 from albert_tf.io.errors import InputError
-from albert_tf.io.locks import file_lock
 from albert_tf.tasks.glue.data import TASKS, GlueTask, find_task, read_examples
 from albert_tf.tasks.race.data import LEVELS, find_articles, read_articles
 from albert_tf.tasks.squad.data import V1, V2, read_squad
@@ -59,12 +58,7 @@ def download_data_sets(names: Sequence[str], settings: DataSetSettings) -> list[
     folders = []
     for name, make in [_data_set(name) for name in _names(names)]:
         folder = Path(settings.output_dir) / name
-        if folder.exists():
-            logging.info("%s already exists, skipping the download", folder)
-        else:
-            with file_lock(folder):
-                if not folder.exists():
-                    download(make, folder, settings)
+        fetching.make_once(folder, functools.partial(download, make, folder, settings))
         folders.append(folder)
     return folders
 
@@ -141,7 +135,7 @@ def _fetch(
 ) -> Path:
     """Download the file named like `path` from a folder; return `path`."""
     url = f"{folder_url.rstrip('/')}/{path.name}"
-    fetching.fetch(url, path, settings.policy, sha256 if settings.verify_checksums else None)
+    fetching.fetch(url, path, settings, sha256 if settings.verify_checksums else None)
     return path
 
 
@@ -157,7 +151,7 @@ def make_squad(folder: Path, downloads: Path, settings: DataSetSettings, version
 def make_squad_evaluation(folder: Path, downloads: Path, settings: DataSetSettings) -> None:
     """Download the official evaluation script of SQuAD v1.1."""
     path = downloads / _SQUAD_EVALUATION
-    fetching.fetch(settings.squad_evaluation_url, path, settings.policy)
+    fetching.fetch(settings.squad_evaluation_url, path, settings)
     path.rename(folder / path.name)
 
 
@@ -169,7 +163,7 @@ def make_race(folder: Path, downloads: Path, settings: DataSetSettings) -> None:
     )
     archive = downloads / _RACE_ARCHIVE
     sha256 = _RACE_SHA256 if settings.verify_checksums else None
-    fetching.fetch(settings.race_url, archive, settings.policy, sha256)
+    fetching.fetch(settings.race_url, archive, settings, sha256)
     archives.unpack(archive, folder, settings.max_unpacked_size)
     for split in ("train", "dev", "test"):
         paths = find_articles(str(folder), split, LEVELS)

@@ -13,7 +13,7 @@ import urllib.request
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import requests
 import urllib3
@@ -22,9 +22,10 @@ from tqdm import tqdm
 from urllib3.exceptions import HTTPError, InvalidHeader, ProtocolError
 from urllib3.util import Retry
 
-from albert_tf.downloads.settings import LONGEST_WAIT, DownloadPolicy
+from albert_tf.downloads.settings import LONGEST_WAIT, DownloadSettings
 from albert_tf.io import files, json_files
 from albert_tf.io.errors import InputError
+from albert_tf.io.locks import file_lock
 
 _BLOCK = 1 << 16  # bytes
 _PART = 206  # status: the response is the requested part of the file
@@ -32,10 +33,33 @@ _NO_SUCH_PART = 416  # status: the file is not as long as the partial one
 _TRANSIENT_STATUS = (408, _NO_SUCH_PART, 425, 429, 500, 502, 503, 504)
 
 
+def make_once(folder: Path, make: Callable[[], None]) -> None:
+    """Call a function that makes a folder, unless the folder exists or another process makes it.
+
+    Args:
+      folder: path of the folder.
+      make: function to call.
+
+    Raises:
+      InputError: if files cannot be written next to the folder.
+    """
+    if folder.exists():
+        logging.info("%s already exists, skipping the download", folder)
+        return
+    files.check_directory(f"--output_dir {folder.parent}", folder.parent)
+    with file_lock(folder):
+        try:
+            if not folder.exists():
+                make()
+        finally:
+            # A process that has waited looks for the folder first, so the lock may go.
+            Path(f"{folder}{files.LOCK_SUFFIX}").unlink(missing_ok=True)
+
+
 def fetch(
     url: str,
     path: Path,
-    policy: DownloadPolicy,
+    settings: DownloadSettings,
     sha256: str | None = None,
     size: int | None = None,
 ) -> None:
@@ -43,12 +67,12 @@ def fetch(
 
     Received bytes are kept in `<path>.part`. A later call resumes from there if the server still
     has the same file. A file that already exists at `path` is reused if its size and digest match.
-    Only one process may download to a path at a time: see `locks.file_lock`.
+    Only one process may download to a path at a time: see `make_once`.
 
     Args:
       url: URL of the file.
       path: path to download to.
-      policy: retries and limits.
+      settings: retries and limits.
       sha256: expected SHA-256 digest in hexadecimal.
       size: expected size in bytes.
 
@@ -60,8 +84,8 @@ def fetch(
     if path.exists() and not _problem(path, size, sha256):
         logging.info("%s already exists, skipping the download", path)
         return
-    download = _Download(url, path, policy, size)
-    failures, furthest, wait = 0, download.received, policy.first_wait
+    download = _Download(url, path, settings, size)
+    failures, furthest, wait = 0, download.received, settings.retry_seconds
     while True:
         try:
             download.run()
@@ -69,8 +93,8 @@ def fetch(
         except _TransferError as error:  # `Retry` of urllib3 knows no resumption and no progress
             failures += 1
             if download.received > furthest and not error.is_slow:
-                failures, furthest, wait = 0, download.received, policy.first_wait
-            if failures > policy.retries:
+                failures, furthest, wait = 0, download.received, settings.retry_seconds
+            if failures > settings.retries:
                 raise InputError(
                     f"{url}: the download keeps failing ({error}); repeat the command to resume "
                     f"after the {download.received} bytes received"
@@ -105,7 +129,7 @@ class _Download:
 
     url: str
     path: Path
-    policy: DownloadPolicy
+    settings: DownloadSettings
     size: int | None
 
     def __post_init__(self) -> None:
@@ -144,7 +168,7 @@ class _Download:
             if self.state.get("validator"):
                 headers["If-Range"] = self.state["validator"]
         try:
-            with _open(self.url, headers, self.policy.timeout) as response:
+            with _open(self.url, headers, self.settings.timeout) as response:
                 answer = f"the server answers {response.status} {response.reason}"
                 if response.status == _NO_SUCH_PART:
                     self.discard()
@@ -176,15 +200,17 @@ class _Download:
         ):
             self.discard()
             raise _TransferError("the file on the server has changed")
-        # Where the total is known, it tells that the connection has been cut.
-        with suppress(*[] if total is None else [ProtocolError]):
+        try:
             self._copy(response, total)
+        except ProtocolError:  # the connection has been cut; a total tells more about it
+            if total is None:
+                raise
         if total is not None and self.received != total:
             raise _TransferError(f"the connection ended after {self.received} of {total} bytes")
 
     def _check_size(self, size: int) -> None:
         """Check the size that the file is going to have."""
-        most, flag = self.policy.max_size, "--max_size"
+        most, flag = self.settings.max_size, "--max_size"
         if self.size is not None:
             most, flag = self.size, "--size"
         if size > most:
@@ -208,16 +234,15 @@ class _Download:
         """Append a response to the partial file as data arrives, with a progress bar."""
         name, start, begin = self.path.name, self.received, time.monotonic()
         mark, since = start, begin  # of the measurement of speed
-        with self.part.open("ab") as file, tqdm(
-            desc=name, initial=start, total=total, unit="B", unit_scale=True, disable=None
-        ) as bar:
+        bar = tqdm(desc=name, initial=start, total=total, unit="B", unit_scale=True, disable=None)
+        with bar, files.named_in_errors(self.part), self.part.open("ab") as file:
             for block in iter(lambda: response.read1(_BLOCK), b""):
                 self._check_size(file.tell() + len(block))
                 file.write(block)
                 bar.update(len(block))
                 seconds = time.monotonic() - since
-                if seconds >= self.policy.timeout:
-                    count, least = file.tell() - mark, self.policy.min_speed
+                if seconds >= self.settings.timeout:
+                    count, least = file.tell() - mark, self.settings.min_speed
                     if count < least * seconds:
                         raise _TransferError(
                             f"{count} bytes in {seconds:.0f} s, less than --min_speed {least:g}",

@@ -15,73 +15,37 @@ _LARGEST_FILE = 1 << 50  # bytes
 
 
 @dataclass(frozen=True)
-class DownloadPolicy:
-    """Retries and limits of a download.
-
-    Attributes:
-      timeout: seconds without data after which a connection counts as lost.
-      retries: maximum number of consecutive retries without progress.
-      first_wait: seconds before the first retry, doubled for each further one.
-      min_speed: bytes per second, on average over the timeout, below which a connection counts as
-        lost.
-      max_size: largest size of a file in bytes, unless its size is given.
-      max_unpacked_size: largest size of an archive's files, in bytes.
-    """
-
-    timeout: float = 60.0
-    retries: int = 6
-    first_wait: float = 1.0
-    min_speed: float = 1000.0
-    max_size: int = 4 << 30
-    max_unpacked_size: int = 16 << 30
-
-
-@dataclass(frozen=True)
 class DownloadSettings:
     """Output folder, retries and limits of downloads."""
 
     output_dir: str = path_setting("Parent directory of the downloaded folders.", ".")
     timeout: float = setting(
-        DownloadPolicy.timeout,
+        60.0,
         "Seconds without data after which a connection counts as lost.",
         upper=_DAY,
         excludes_lower=True,
     )
     min_speed: float = setting(
-        DownloadPolicy.min_speed,
+        1000.0,
         "Bytes per second, on average over the timeout, below which a connection counts as lost.",
         upper=LARGEST_INT,
     )
-    retries: int = setting(
-        DownloadPolicy.retries, "Maximum number of consecutive retries without progress."
-    )
+    retries: int = setting(6, "Maximum number of consecutive retries without progress.")
     retry_seconds: float = setting(
-        DownloadPolicy.first_wait,
+        1.0,
         "Seconds before the first retry, doubled for each further one up to a minute.",
         upper=LONGEST_WAIT,
     )
     max_size: int = setting(
-        DownloadPolicy.max_size,
+        4 << 30,
         "Largest size of a file to download, in bytes.",
         upper=_LARGEST_FILE,
     )
     max_unpacked_size: int = setting(
-        DownloadPolicy.max_unpacked_size,
+        16 << 30,
         "Largest size of an archive's files, in bytes.",
         upper=_LARGEST_FILE,
     )
-
-    @property
-    def policy(self) -> DownloadPolicy:
-        """Retries and limits of all downloads."""
-        return DownloadPolicy(
-            self.timeout,
-            self.retries,
-            self.retry_seconds,
-            self.min_speed,
-            self.max_size,
-            self.max_unpacked_size,
-        )
 
 
 @dataclass(frozen=True)
