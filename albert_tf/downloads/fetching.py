@@ -52,7 +52,7 @@ def make_once(folder: Path, make: Callable[[], None]) -> None:
             if not folder.exists():
                 make()
         finally:
-            # A process that has waited looks for the folder first, so the lock may go.
+            # The lock may go: a process that has waited for it looks for the folder first.
             Path(f"{folder}{files.LOCK_SUFFIX}").unlink(missing_ok=True)
 
 
@@ -214,7 +214,9 @@ class _Download:
         if self.size is not None:
             most, flag = self.size, "--size"
         if size > most:
-            raise self.refusal(f"larger than {most} bytes ({flag}); check the URL, or raise {flag}")
+            raise self.refusal(
+                f"the file is larger than {most} bytes ({flag}); check the URL, or raise {flag}"
+            )
 
     def _start_again(self, response: urllib3.BaseHTTPResponse) -> None:
         """Write the state of a download that begins, in place of an earlier one."""
@@ -262,12 +264,15 @@ def _open(url: str, headers: dict[str, str], timeout: float) -> urllib3.BaseHTTP
             return urllib3.HTTPResponse(
                 file, dict(file.headers), 200, preload_content=False, decode_content=False
             )
-        # The certificates that Python trusts, those of the system, before those of requests.
+        # The certificates of the system, which Python trusts, rather than those of requests.
         trusted = ssl.get_default_verify_paths()
         verify = trusted.cafile or trusted.capath or True
         return requests.get(url, headers=headers, timeout=timeout, verify=verify, stream=True).raw
     except (requests.exceptions.InvalidSchema, requests.TooManyRedirects) as error:
-        raise InputError(f"{url}: the server redirects in vain: {error}; check the URL") from error
+        raise InputError(
+            f"{url}: the server redirects without end, or to another protocol than http and https "
+            f"({error}); check the URL"
+        ) from error
     except (ValueError, urllib.error.URLError) as error:
         raise InputError(f"{url}: cannot be opened: {error}; check the URL") from error
 

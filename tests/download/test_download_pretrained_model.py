@@ -128,6 +128,17 @@ def test_an_interrupted_download(server, tmp_path):
     assert_downloaded(tmp_path)
 
 
+def test_a_disk_without_space_is_named_and_the_download_resumes(server, tmp_path):
+    """A limit to the size of files stands for the disk."""
+    limited = ["bash", "-c", 'ulimit -f 48; exec "$@"', "bash", *download_command(server, tmp_path)]
+    result = subprocess.run(limited, capture_output=True, text=True, check=False)
+    line = fail(result)[-1]
+    assert line.endswith(f"File too large: '{tmp_path}/{NAME}.tar.gz.part'")
+    succeed(download(server, tmp_path))
+    assert server.requests[-1][1] == f"bytes={48 << 10}-"
+    assert_downloaded(tmp_path)
+
+
 def start(server, directory, **flags):
     return subprocess.Popen(
         download_command(server, directory, **flags),

@@ -314,8 +314,8 @@ def test_a_local_file(tmp_path):
         fetching.fetch(url, tmp_path / "b.bin", QUICK)
 
 
-def test_requests_is_loaded_for_downloads_alone():
-    """Not for runs, for flags or for help: it takes a tenth of a second."""
+def test_only_a_download_loads_requests():
+    """Runs, flags and help do without it: it takes a tenth of a second."""
     root = str(Path(fetching.__file__).parents[2])
     code = f"import sys; sys.path[:0] = [{root!r}, {root + '/download'!r}]\n"
     code += "import download_dataset, download_pretrained_model, run_squad_v1, run_pretraining\n"
@@ -373,6 +373,23 @@ def test_an_existing_file_is_reused_if_it_is_intact(server, fetch, tmp_path):
     (tmp_path / "new/a.bin").write_bytes(b"damaged")
     assert fetch(sha256=SHA256) == CONTENT
     assert len(server.requests) == 2
+
+
+def test_a_folder_is_made_once(tmp_path):
+    folder = tmp_path / "new/folder"
+
+    def fail():
+        raise InputError("failed")
+
+    with pytest.raises(InputError, match="failed"):
+        fetching.make_once(folder, fail)
+    assert leftovers(tmp_path) == []
+    fetching.make_once(folder, folder.mkdir)
+    fetching.make_once(folder, fail)  # not called
+    assert leftovers(tmp_path) == ["folder"]
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"^--output_dir .*/file: not a directory"):
+        fetching.make_once(tmp_path / "file/folder", fail)
 
 
 def test_file_locks_exclude_each_other(tmp_path):
