@@ -11,7 +11,6 @@ import tensorflow.compat.v1 as tf
 
 from albert_tf.devices.device import PORTABLE
 from albert_tf.graph import estimators
-from albert_tf.graph.model import make_model_fn
 from albert_tf.inference import trained_model
 from albert_tf.inference.choosing import choose, load_scorer
 from albert_tf.io.errors import InputError
@@ -27,11 +26,12 @@ from scripts import (
     fail,
     files,
     load,
+    record_file,
     run_script,
     succeed,
 )
 from scripts import run_race as run
-from task_factory import make_context
+from task_factory import make_context, make_training_fn
 
 RUN_FILES = {
     "checkpoint",
@@ -39,7 +39,9 @@ RUN_FILES = {
     "eval",
     "eval_results.json",
     "eval_results.txt",
+    "evaluations",
     "run.json",
+    "run.lock",
     "log.txt",
     "albert_config.json",
     "settings.json",
@@ -52,7 +54,6 @@ RUN_FILES = {
     "race_predict.tf_record",
     "race_predict.tf_record.manifest.json",
     "test_results.tsv",
-    "test_results.tsv.manifest.json",
     "test_accuracy.json",
     *(
         f"model.ckpt-{step}.{suffix}"
@@ -103,7 +104,7 @@ def finished(tmp_path_factory):
     """Directory of a finished deterministic run of 10 steps, and of its export."""
     directory = tmp_path_factory.mktemp("finished")
     log = succeed(run(directory / "run", deterministic_run=True, export_dir=directory / "export"))
-    assert f"{directory}/run/model.ckpt-best: wrote predictions to" in log
+    assert f"{directory}/run/model.ckpt-best: predictions are in {directory}/run/test_re" in log
     return directory
 
 
@@ -114,7 +115,7 @@ def test_a_run_leaves_its_files(finished):
     assert results["metric"] == "accuracy"
     by_accuracy = {name: x["accuracy"] for name, x in results["checkpoints"].items()}
     assert set(by_accuracy) == {"model.ckpt-4", "model.ckpt-8", "model.ckpt-10"}
-    assert results["best_checkpoint"] == max(by_accuracy, key=by_accuracy.get)
+    assert by_accuracy[results["best_checkpoint"]] == max(by_accuracy.values())
 
 
 def test_predictions_and_accuracies_belong_together(finished):
@@ -130,7 +131,7 @@ def test_predictions_and_accuracies_belong_together(finished):
 
 
 def test_records_are_those_of_the_original(finished):
-    ours = list(read_records(str(finished / "run/race_eval.tf_record")))
+    ours = list(read_records(str(record_file(finished / "run", "race_eval"))))
     golden = [original_record(line) for line in golden_lines("race_dev_s96")]
     assert [tf.train.Example.FromString(record) for record in ours] == [
         tf.train.Example.FromString(record) for record in golden
@@ -144,7 +145,7 @@ def test_the_exported_model_takes_the_records_that_we_write(finished):
     expected = {"max_qa_length": 24, "max_seq_length": 96, "do_lower_case": True}
     assert settings == {"format": 1, "task_name": "race", **expected}
     signature = tf.saved_model.load_v2(str(path)).signatures["serving_default"]
-    records = list(read_records(str(finished / "run/race_predict.tf_record")))
+    records = list(read_records(str(record_file(finished / "run", "race_predict"))))
     outputs = signature(input=tf.constant(records))
     assert set(outputs) == {"logits", "probabilities", "predictions"}
     probabilities, letters, _ = table(finished / "run")
@@ -252,12 +253,12 @@ def test_one_level(tmp_path, flag, level, ids):
     shutil.copytree(SAMPLE_RACE, data_dir)
     for path in data_dir.glob(f"*/{'high' if level == 'middle' else 'middle'}"):
         shutil.rmtree(path)
-    setup = make_context("race", tmp_path / "run", data_dir=tmp_path / "data", **{flag: True})
-    (shard,) = setup.eval_shards
-    assert [example.id for example in shard.examples] == ids
+    context = make_context("race", tmp_path / "run", data_dir=tmp_path / "data", **{flag: True})
+    (shard,) = context.dev
+    assert [example.id for example in shard.split.examples] == ids
     assert list(shard.fingerprint) == [f"dev/{level}", "spm_model_file"]
     answers = [{"predictions": 1}] * len(ids)
-    metrics = setup.task.evaluate(shard.data_set, answers).metrics
+    metrics = context.task.evaluate(shard.split, answers, {}).metrics
     assert metrics == {
         "accuracy": len(ids[:-1]) / len(ids),
         f"accuracy_{level}": metrics["accuracy"],
@@ -270,12 +271,12 @@ def test_a_test_set_without_answers(tmp_path):
     article = json.loads(path.read_text(encoding="utf-8"))
     del article["answers"]
     path.write_text(json.dumps(article))
-    setup = make_context("race", tmp_path / "run", data_dir=tmp_path)
-    (shard,) = setup.test_shards
-    assert shard.data_set.predicted_names == ("test_results.tsv",)
+    context = make_context("race", tmp_path / "run", data_dir=tmp_path)
+    (shard,) = context.test
     answers = [{"predictions": n % 4, "probabilities": [0.25] * 4} for n in range(5)]
-    texts = setup.task.predicted_files(shard.data_set, answers)
-    assert texts == {
+    evaluation = context.task.evaluate(shard.split, answers, {})
+    assert evaluation.metrics == {}
+    assert evaluation.files == {
         "test_results.tsv": "".join(
             f"0.25\t0.25\t0.25\t0.25\t{letter}\t{id_}\n" for letter, id_ in zip("ABCDA", IDS)
         )
@@ -321,11 +322,11 @@ def test_wrong_flags(tmp_path, flags, message):
 def training_graph(tmp_path, **changes):
     """Build the training graph of the golden head on the golden inputs, as one question."""
     flags = {"do_eval": False, "do_predict": False, "max_seq_length": 24, "max_qa_length": 8}
-    setup = make_context("race", tmp_path, **flags, **changes)
+    context = make_context("race", tmp_path, **flags, **changes)
     features = {name: tf.constant(INPUTS[name])[tf.newaxis] for name in MODEL_INPUTS}
     features["label_ids"] = tf.constant([2])
     tf.train.create_global_step()
-    model_fn = make_model_fn(setup, PORTABLE)
+    model_fn = make_training_fn(context, PORTABLE)
     return model_fn(features, None, estimators.ModeKeys.TRAIN, None)
 
 
