@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import collections
 import json
+import math
 from dataclasses import dataclass, field
-from typing import Any, Callable, Counter, Iterator, Mapping, Sequence
+from typing import Any, Callable, Counter, Iterable, Iterator, Mapping, Sequence
 
 from absl import logging
 from tqdm import tqdm
@@ -53,40 +54,39 @@ def convert(
     """
     is_cut_anywhere = type(task).belong_together is Task.belong_together
     belong_together = None if is_cut_anywhere else task.belong_together
-    spans = list(chunk_spans(examples, belong_together, _CHUNK))
-    num_workers = min(num_workers or distributed.own_cores(), max(1, len(spans)))
+    most_workers = max(1, math.ceil(len(examples) / _CHUNK))
+    num_workers = min(num_workers or distributed.own_cores(), most_workers)
     skipped: collections.defaultdict[str, list[str]] = collections.defaultdict(list)
+    read = tqdm(examples, "making features", len(examples), unit=" examples", disable=None)
     chunks = ordered_map(
-        lambda span: _converted(task, data_set, {number: examples[number] for number in span}),
-        spans,
+        lambda chunk: _converted(task, data_set, chunk),
+        chunks_of(read, belong_together, _CHUNK),
         num_workers,
     )
-    with tqdm(desc="making features", total=len(examples), unit=" examples", disable=None) as bar:
-        for span, chunk in zip(spans, chunks):
-            yield chunk
-            bar.update(len(span))
-            for example in chunk.skipped:
-                skipped[example.reason].append(example.name)
+    for chunk in chunks:
+        yield chunk
+        for example in chunk.skipped:
+            skipped[example.reason].append(example.name)
     for reason, names in skipped.items():
         logging.warning("skipped %d examples, as %s: %s", len(names), reason, " ".join(names))
 
 
-def chunk_spans(
-    examples: Sequence[Any], belong_together: Callable[[Any, Any], bool] | None, size: int
-) -> Iterator[range]:
-    """Yield the ranges of examples to convert together: `size` or, to keep some together, more.
+def chunks_of(
+    examples: Iterable[Any], belong_together: Callable[[Any, Any], bool] | None, size: int
+) -> Iterator[dict[int, Any]]:
+    """Yield the examples to convert together, by their index, as they are read.
 
-    Without `belong_together` no example is read.
+    A chunk has `size` examples or, to keep some together, more.
     """
-    start = 0
-    while start < len(examples):
-        end = min(start + size, len(examples))
-        while belong_together and end < len(examples):
-            if not belong_together(examples[end - 1], examples[end]):
-                break
-            end += 1
-        yield range(start, end)
-        start = end
+    chunk: dict[int, Any] = {}
+    for number, example in enumerate(examples):
+        is_joined = belong_together and chunk and belong_together(chunk[number - 1], example)
+        if len(chunk) >= size and not is_joined:
+            yield chunk
+            chunk = {}
+        chunk[number] = example
+    if chunk:
+        yield chunk
 
 
 def _converted(task: Task, data_set: DataSet, examples: Mapping[int, Any]) -> Chunk:

@@ -72,7 +72,8 @@ class DataSet:
         """Keep at most so many examples, spread evenly, as files are often sorted."""
         total = len(self.examples)
         if most < total:
-            self.examples = [self.examples[i * total // most] for i in range(most)]
+            kept = {i * total // most for i in range(most)}
+            self.examples = [x for place, x in enumerate(self.examples) if place in kept]
             self.max_examples = most
 
 

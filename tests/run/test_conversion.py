@@ -38,9 +38,9 @@ def test_examples_that_belong_together_share_a_chunk():
     def same_letter(first, second):
         return first[0] == second[0]
 
-    spans = conversion.chunk_spans(examples, same_letter, 3)
-    assert list(spans) == [range(5), range(5, 9)]
-    assert list(conversion.chunk_spans([], same_letter, 3)) == []
+    chunks = conversion.chunks_of(iter(examples), same_letter, 3)
+    assert list(chunks) == [dict(enumerate(examples[:5])), dict(enumerate(examples[5:], 5))]
+    assert list(conversion.chunks_of([], same_letter, 3)) == []
 
 
 def test_skipped_examples_are_counted_and_named(tmp_path, caplog):
