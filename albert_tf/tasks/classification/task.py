@@ -153,9 +153,13 @@ class ClassificationTask(Task):
             outputs["threshold"] = tf.constant(self.settings.threshold_to_export)
         return outputs
 
+    def true_labels(self, data_set: DataSet) -> np.ndarray:
+        """Labels or scores of the examples [examples]."""
+        return np.array([example.label for example in data_set.examples])
+
     def evaluate(self, data_set: DataSet, answers: Sequence[dict[str, Any]]) -> Evaluation:
         """Compute the task's metrics, with the data set's `part` as suffix of their names."""
-        labels = np.array([example.label for example in data_set.examples])
+        labels = self.true_labels(data_set)
         predictions = np.array([answer["predictions"] for answer in answers])
         if self.labels:
             warn_of_one_label(labels, predictions, self.labels)
@@ -177,7 +181,7 @@ class ClassificationTask(Task):
     ) -> list[Section]:
         """Sections of the report page: errors by label and each example, or scores."""
         texts = [self.texts_of(example) for example in data_set.examples]
-        truths = [example.label for example in data_set.examples]
+        truths = self.true_labels(data_set).tolist()
         name = f" ({data_set.part.strip('_')})" if data_set.part else ""
         if self.labels:
             passages = self.passages(data_set)
@@ -186,7 +190,7 @@ class ClassificationTask(Task):
 
     def label_counts(self, data_set: DataSet) -> dict[str, int]:
         """Number of examples with each label, for the report page; empty for a regression."""
-        counts = collections.Counter(example.label for example in data_set.examples)
+        counts = collections.Counter(self.true_labels(data_set).tolist())
         return {label: counts[index] for index, label in enumerate(self.labels)}
 
     def serving_input_receiver(self) -> estimators.ServingInputReceiver:

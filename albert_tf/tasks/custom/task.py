@@ -206,7 +206,7 @@ class OwnDataTask(ClassificationTask):
             record_name=f"{TASK_NAME}_{_RECORD_NAMES[split]}.tf_record",
             record_dir=settings.cached_dir,
             inputs={flag: getattr(settings, flag)},
-            examples=checked.examples(numbers),
+            examples=checked if numbers is None else checked[numbers],
             batch_size=settings.predict_batch_size if is_test else settings.eval_batch_size,
         )
 
@@ -251,7 +251,7 @@ class OwnDataTask(ClassificationTask):
         evaluation = super().evaluate(data_set, answers)
         if not self.labels:
             return evaluation
-        labels = np.array([example.label for example in data_set.examples])
+        labels = self.true_labels(data_set)
         predictions = np.array([answer["predictions"] for answer in answers])
         matrix = confusion.confusion_matrix(labels, predictions, len(self.labels))
         contents = {
@@ -268,17 +268,11 @@ class OwnDataTask(ClassificationTask):
         """Names of the text columns, and their texts, for the report page."""
         return list(zip(self._known_labels.text_columns, example.texts))
 
-    def label_counts(self, data_set: DataSet) -> dict[str, int]:
-        """Number of examples with each label, for the report page; empty for a regression."""
-        if not self.labels:
-            return {}
-        examples = data_set.examples
-        if isinstance(examples, rows.Examples):  # and not limited to some of its rows
-            labels = examples.labels
-        else:
-            labels = np.array([example.label for example in examples], np.int64)
-        counts = np.bincount(labels, minlength=len(self.labels))
-        return dict(zip(self.labels, counts.tolist()))
+    def true_labels(self, data_set: DataSet) -> np.ndarray:
+        """Labels or scores of the examples [examples], without reading a file again for them."""
+        if isinstance(data_set.examples, CheckedRows):
+            return data_set.examples.labels
+        return super().true_labels(data_set)
 
     def predicted_files(
         self, data_set: DataSet, answers: Sequence[dict[str, Any]]
