@@ -14,7 +14,8 @@ from albert_tf.io import tables
 from albert_tf.io.errors import InputError, listed
 from albert_tf.io.tables import Table
 from albert_tf.tasks.base import DataSet, Evaluation
-from albert_tf.tasks.classification import confusion, metrics
+from albert_tf.tasks.classification import metrics
+from albert_tf.tasks.classification.confusion import Confusion
 from albert_tf.tasks.classification.metrics import Metric
 from albert_tf.tasks.classification.task import ClassificationTask
 from albert_tf.tasks.custom import rows
@@ -253,14 +254,10 @@ class OwnDataTask(ClassificationTask):
             return evaluation
         labels = self.true_labels(data_set)
         predictions = np.array([answer["predictions"] for answer in answers])
-        matrix = confusion.confusion_matrix(labels, predictions, len(self.labels))
+        counted = Confusion.of(labels, predictions, self.labels)
         contents = {
-            "confusion_matrix.txt": confusion.as_table(matrix, self.labels),
-            "confusion_matrix.json": {
-                "labels": list(self.labels),
-                "matrix": matrix.tolist(),
-                "by_label": confusion.label_metrics(matrix, self.labels),
-            },
+            "confusion_matrix.txt": counted.as_text(),
+            "confusion_matrix.json": counted.as_json(),
         }
         return Evaluation(evaluation.metrics, contents)
 
@@ -296,11 +293,12 @@ class OwnDataTask(ClassificationTask):
         """Values to add to the row of an answer, by column."""
         if not self.labels:
             return {"prediction": _shortest(answer["predictions"])}
-        probabilities = [_shortest(value) for value in answer["probabilities"]]
-        number = answer["predictions"]
-        values = {"prediction": self.labels[number], "probability": probabilities[number]}
+        number, probabilities = answer["predictions"], answer["probabilities"]
+        probability = _shortest(probabilities[number])
+        values = {"prediction": self.labels[number], "probability": probability}
         if not self.settings.all_probabilities:
             return values
+        probabilities = map(_shortest, probabilities)
         if self._test_table.format == "jsonl":
             return {**values, "probabilities": dict(zip(self.labels, probabilities))}
         named = zip((f"probability_{name}" for name in self.labels), probabilities)
