@@ -150,7 +150,7 @@ def _ask_many(settings: Settings) -> None:
         )
     if settings.answers_file:
         file_format = tables.format_of(settings.answers_file)
-        files.check_can_be_written(settings.answers_file)
+        files.check_file(settings.answers_file)
     else:
         file_format = "jsonl"
     given = _given(settings)

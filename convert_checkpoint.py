@@ -21,7 +21,7 @@ from albert_tf.cli.launch import launch
 from albert_tf.cli.paths import CHECKPOINT_PATH
 from albert_tf.cli.settings import path_setting, setting
 from albert_tf.io.errors import InputError
-from albert_tf.run_dir import kept_files
+from albert_tf.run_dir import model_folder
 from albert_tf.tasks.custom.labels import LABELS_FILE, read_labels
 from albert_tf.tasks.custom.settings import TASK_NAME as OWN_DATA
 from albert_tf.tasks.glue.data import find_task
@@ -76,16 +76,16 @@ def _labels(task_name: str | None, folder: Path) -> tuple[str, ...]:
     """Labels of a GLUE task, or else those of own data that are kept with the model, if any."""
     if task_name and task_name.lower() not in (_RACE, OWN_DATA):
         return find_task(task_name).labels
-    kept = read_labels(kept_files.read(folder, [LABELS_FILE]), str(folder))
-    return kept.names if kept else ()
+    labels = read_labels(model_folder.read_artifacts(folder, [LABELS_FILE]))
+    return labels.names if labels else ()
 
 
 def _to_huggingface(settings: Settings, init_checkpoint: str, output_dir: str) -> None:
     from albert_tf.huggingface import folders
-    from albert_tf.run_dir import checkpoints, model_files
+    from albert_tf.run_dir.run_dir import find_checkpoint
 
-    checkpoint = checkpoints.find_checkpoint(init_checkpoint)
-    config_file, spm_model_file = model_files.beside_checkpoint(
+    checkpoint = find_checkpoint(init_checkpoint)
+    config_file, spm_model_file = model_folder.beside_checkpoint(
         checkpoint, settings.albert_config_file, settings.spm_model_file
     )
     architecture = folders.write_huggingface(

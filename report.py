@@ -30,9 +30,9 @@ def main(settings: Settings) -> None:
     """Make the page, and print its path."""
     if not settings.output_dir:
         raise InputError("--output_dir is missing: give the output directory of a run")
-    from albert_tf.run import reporting  # imports TensorFlow, so only after parsing the flags
+    from albert_tf.report import collect  # imports TensorFlow, so only after parsing the flags
 
-    print(reporting.write(settings.output_dir))
+    print(collect.write(settings.output_dir))
 
 
 if __name__ == "__main__":

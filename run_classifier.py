@@ -12,13 +12,13 @@ from typing import Optional
 
 from albert_tf.cli.launch import launch
 from albert_tf.cli.settings import setting
-from albert_tf.tasks.custom.settings import TASK_NAME, OwnDataSettings
+from albert_tf.tasks.custom.settings import TASK_NAME, CustomSettings
 from albert_tf.tasks.glue.data import TASKS
 from albert_tf.tasks.glue.settings import GlueSettings
 
 
 @dataclass(frozen=True)
-class Settings(GlueSettings, OwnDataSettings):
+class Settings(GlueSettings, CustomSettings):
     """Settings of a GLUE task or of own data."""
 
     task_name: Optional[str] = setting(
@@ -37,9 +37,9 @@ def main(settings: Settings) -> None:
     from albert_tf.run.run import run  # imports TensorFlow, so only after the flags
 
     if settings.has_own_data:
-        from albert_tf.tasks.custom.task import OwnDataTask
+        from albert_tf.tasks.custom.task import CustomTask
 
-        run(OwnDataTask, settings)
+        run(CustomTask, settings)
     else:
         from albert_tf.tasks.glue.task import ClassifierTask
 

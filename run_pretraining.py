@@ -55,7 +55,7 @@ def __getattr__(name: str) -> Any:
     """Load a function that existing programs import from this module; imports TensorFlow."""
     if name not in _BUILDERS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from albert_tf.tasks.pretraining import builders
+    from albert_tf.graph import pretraining as builders
 
     return getattr(builders, name)
 

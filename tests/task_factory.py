@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import tensorflow.compat.v1 as tf
 from absl import flags as absl_flags
+from albert_tf.run.shards import RUN_NUMBER
 
 import run_classifier
 import run_pretraining
@@ -18,9 +19,8 @@ from albert_tf.devices.device import Device
 from albert_tf.io.errors import InputError
 from albert_tf.run import checks
 from albert_tf.run.context import Setup
-from albert_tf.run.shards import RUN_NUMBER
 from albert_tf.tasks.base import Task
-from albert_tf.tasks.custom.task import OwnDataTask
+from albert_tf.tasks.custom.task import CustomTask
 from albert_tf.tasks.glue.task import ClassifierTask
 from albert_tf.tasks.options import RunSettings
 from albert_tf.tasks.pretraining.heads import DENOMINATOR
@@ -42,7 +42,7 @@ _SCRIPTS = {
     "squad": (SQUAD_FLAGS, SquadV1Task, run_squad_v1.Settings),
     "squad_v2": (SQUAD_V2_FLAGS, SquadV2Task, run_squad_v2.Settings),
     "classifier": (CLASSIFIER_FLAGS, ClassifierTask, run_classifier.Settings),
-    "own_data": (OWN_FILES_FLAGS, OwnDataTask, run_classifier.Settings),
+    "own_data": (OWN_FILES_FLAGS, CustomTask, run_classifier.Settings),
     "race": (RACE_FLAGS, RaceTask, RaceSettings),
     "pretraining": (PRETRAINING_FLAGS, PretrainingTask, run_pretraining.Settings),
 }

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Mapping, TypeVar
 
 from absl import flags
 
 from albert_tf.cli import paths
 from albert_tf.cli.settings import Setting, settings_of, wrong_values
 from albert_tf.io.errors import InputError
-from albert_tf.run_dir import model_folder
 
 Settings = TypeVar("Settings")
 
@@ -85,9 +84,9 @@ def _define_flag(setting: Setting, flag_values: flags.FlagValues) -> None:
 def read(settings_class: type[Settings], flag_values: flags.FlagValues = flags.FLAGS) -> Settings:
     """Make a settings object from the flag values.
 
-    A flag that was not given takes its value from the folder of the model that the flags name (see
-    `model_folder.defaults`), or else the default of its field, not its own: another script may have
-    defined the flag with another default.
+    A flag that was not given takes its value from the method `defaults` of the settings, if they
+    have one, or else the default of its field, not its own: another script may have defined the
+    flag with another default.
 
     Raises:
       InputError: all flags whose values are of another type or out of bounds, or are paths that
@@ -110,9 +109,9 @@ def read(settings_class: type[Settings], flag_values: flags.FlagValues = flags.F
             )
         except InputError as error:  # a path that nothing can be read from
             problems.append(str(error))
-    defaults = {}
+    defaults: Mapping[str, Any] = {}
     try:
-        defaults = model_folder.defaults(settings_class, given)
+        defaults = _defaults(settings_class, given)
     except InputError as error:
         problems.append(str(error))
     values = settings_class(**{**defaults, **given})
@@ -120,3 +119,9 @@ def read(settings_class: type[Settings], flag_values: flags.FlagValues = flags.F
     if problems:
         raise InputError(*problems)
     return values
+
+
+def _defaults(settings_class: type, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Values that a settings class finds for flags that are not given, by name."""
+    find = getattr(settings_class, "defaults", None)
+    return find(given) if find else {}

@@ -71,7 +71,7 @@ def keep_lines() -> None:
         python_logging.getLogger().addHandler(_log_file)
 
 
-def open_in(directory: str) -> None:
+def open_in(directory: str | Path) -> None:
     """Write the lines of the log to `log.txt` in a directory, those kept so far first.
 
     Rank 0 writes all its lines, other ranks their warnings and errors. Without a call of
@@ -92,6 +92,12 @@ def open_in(directory: str) -> None:
         _log_file.open(path)
     except OSError as error:
         raise InputError(f"{path}: cannot write the log ({error.strerror})") from error
+
+
+def continue_in(directory: str | Path) -> None:
+    """Write the lines to the log of an earlier run in a directory, if there is one."""
+    if (Path(directory) / NAME).exists():
+        open_in(directory)
 
 
 def add(message: str) -> None:

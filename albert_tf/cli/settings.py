@@ -50,6 +50,8 @@ class Declaration:
     help: str
     group: Group
     affects_training: bool
+    affects_records: bool
+    affects_predictions: bool
     lower: float | None
     upper: float | None
     excludes_lower: bool
@@ -64,6 +66,8 @@ def setting(
     *,
     group: Group = Group.FURTHER,
     affects_training: bool = True,
+    affects_records: bool = False,
+    affects_predictions: bool = False,
     lower: float | None = 0,
     upper: float | None = None,
     excludes_lower: bool = False,
@@ -79,6 +83,9 @@ def setting(
       group: group of `--help`; its settings are shown in the order of their declaration.
       affects_training: whether another value can change what training makes of the same inputs. A
         resumed run warns if such a setting has changed.
+      affects_records: whether the records of the same examples depend on it. It is kept with the
+        model, as `affects_predictions` is.
+      affects_predictions: whether the predictions of the same model from the same records do.
       lower: smallest valid number; None for no limit.
       upper: largest valid number; None for no limit, or 2^31 - 1 for whole numbers.
       excludes_lower: whether numbers must be greater than `lower`.
@@ -90,6 +97,8 @@ def setting(
         help,
         group,
         affects_training,
+        affects_records,
+        affects_predictions,
         lower,
         upper,
         excludes_lower,

@@ -62,8 +62,8 @@ def get_model(
                 archive_url = f"{url.rstrip('/')}/{name}.tar.gz"
                 download_model(archive_url, folder, policy, sha256, size)
     check_source(folder, sha256)
-    model_files = _module_of_checks()
-    return model_files.find_model(folder) if model_files else _unchecked(folder)
+    checks = _module_of_checks()
+    return checks.find_model(folder) if checks else _unchecked(folder)
 
 
 def download_model(
@@ -92,9 +92,9 @@ def download_model(
         with files.atomic_directory(folder) as temporary:
             logging.info("%s: unpacking and checking", archive)
             archives.unpack(archive, temporary, policy.max_unpacked_size)
-            model_files = _module_of_checks()
-            if model_files:
-                model_files.check_model(model_files.find_model(temporary))
+            checks = _module_of_checks()
+            if checks:
+                checks.check_model(checks.find_model(temporary))
             else:
                 _unchecked(temporary)
                 logging.warning(
@@ -114,12 +114,12 @@ def download_model(
 def _module_of_checks() -> ModuleType | None:
     """The module that reads and checks models; None without TensorFlow."""
     try:
-        from albert_tf.run_dir import model_files
+        from albert_tf.inference import trained_model
     except ModuleNotFoundError as error:
         if error.name != "tensorflow":
             raise
         return None
-    return model_files
+    return trained_model
 
 
 def _unchecked(folder: Path) -> ModelFiles:

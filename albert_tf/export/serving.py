@@ -6,30 +6,25 @@ config, the vocabulary and the settings of training.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import shutil
-import tempfile
-import time
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Callable, Iterator, Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 import tensorflow.compat.v1 as tf
 from absl import logging
 
+from albert_tf.devices.device import PORTABLE
 from albert_tf.graph import estimators
+from albert_tf.graph.model import build_predictions, session_config
 from albert_tf.io import files
 from albert_tf.records import datasets
 from albert_tf.records.record_files import RecordFields
-from albert_tf.run_dir import checkpoint_files
+from albert_tf.run_dir import checkpoints
+from albert_tf.tasks.base import MODEL_INPUTS, Task, input_fields
 
 ASSETS = "assets.extra"
 ORIGIN_FILE = "origin.json"  # checkpoint and settings of the export
 EXAMPLES = "examples"  # Estimators name the signature after it: "examples:serving_default"
-_TEMPORARY = "export.tmp-"
-_LONGEST_EXPORT_SECONDS = 3600
 
 
 def ids_or_examples(names: Sequence[str]) -> estimators.ServingInputReceiver:
@@ -68,26 +63,23 @@ def records(fields: RecordFields) -> estimators.ServingInputReceiver:
 
 
 def export(
-    estimator: estimators.Estimator,
-    export_dir: str,
-    receiver: Callable[[], estimators.ServingInputReceiver],
+    task: Task,
     checkpoint: str,
+    export_dir: str,
     assets: Mapping[str, str],
     contents: Mapping[str, Any],
     run_settings: Mapping[str, Any],
 ) -> str:
-    """Export a checkpoint as a SavedModel, with its assets and settings.
+    """Export a checkpoint as a SavedModel that runs on any device, with its assets and settings.
 
     If the latest export is of the same checkpoint with the same settings, it stays the latest.
 
     Args:
-      estimator: Estimator of the run.
-      export_dir: parent directory; the SavedModel gets a new directory in it, named after the time.
-      receiver: function that makes the inputs of the model.
+      task: the task.
       checkpoint: prefix of the checkpoint.
+      export_dir: parent directory; the SavedModel gets a new directory in it, named after the time.
       assets: paths of the files to copy to `assets.extra/`, by their new names.
-      contents: JSON values of further files in `assets.extra/`, by their names: `SETTINGS_FILE`
-        with the settings of the conversion from text to model inputs, and what the task keeps.
+      contents: JSON values of further files in `assets.extra/`, by their names.
       run_settings: all settings that the graph may depend on; JSON values by name.
 
     Returns:
@@ -95,9 +87,8 @@ def export(
     """
     parent = Path(export_dir)
     parent.mkdir(parents=True, exist_ok=True)
-    _remove_unfinished(parent)
     origin = {
-        "checkpoint": checkpoint_files.digest(checkpoint),
+        "checkpoint": checkpoints.digest(checkpoint),
         "assets": {name: files.digest(path) for name, path in assets.items()},
         "settings": dict(run_settings),
         "contents": dict(contents),
@@ -106,55 +97,58 @@ def export(
     if latest and _read_json(Path(latest) / ASSETS / ORIGIN_FILE) == origin:
         logging.info("%s: exported before to %s", checkpoint, latest)
         return latest
-    with _temporary_directory(parent) as directory:
+    with files.temporary_directory(parent / "export") as directory:
         own_assets = {**contents, ORIGIN_FILE: origin}
         for name, value in own_assets.items():
             files.write_json(directory / name, value)
-        exported = estimator.export_saved_model(
-            str(directory),
-            receiver,
-            assets_extra={**assets, **{name: str(directory / name) for name in own_assets}},
-            checkpoint_path=checkpoint,
+        exported = Path(
+            _estimator(task, str(directory))
+            .export_saved_model(
+                str(directory),
+                lambda: _receiver(task),
+                assets_extra={**assets, **{name: str(directory / name) for name in own_assets}},
+                checkpoint_path=checkpoint,
+            )
+            .decode()
         )
-        number = int(Path(exported.decode()).name)
-        while (parent / str(number)).exists():
-            number += 1
-        path = Path(exported.decode()).rename(parent / str(number))
+        # A server takes the largest number, and clocks may be set back.
+        newest = max((int(path.name) for path in _versions(parent)), default=0)
+        path = exported.rename(parent / str(max(int(exported.name), newest + 1)))
     logging.info("exported %s to %s", checkpoint, path)
     return str(path)
 
 
-@contextmanager
-def _temporary_directory(parent: Path) -> Iterator[Path]:
-    """Make a directory that is locked while the block runs, and removed after it."""
-    path = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=parent))
-    lock = os.open(path, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # file systems without locks
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-        os.close(lock)
+def _estimator(task: Task, directory: str) -> estimators.Estimator:
+    """Estimator that predicts; published checkpoints have no global step to restore."""
+
+    def model_fn(
+        features: Mapping[str, tf.Tensor],
+        labels: tf.Tensor | None,
+        mode: str,
+        params: Mapping[str, Any],
+    ) -> estimators.EstimatorSpec:
+        predictions = build_predictions(task, PORTABLE, features)
+        scaffold = tf.train.Scaffold(
+            saver=tf.train.Saver(tf.trainable_variables()),
+            ready_for_local_init_op=tf.constant([], tf.string),  # no uninitialized variables
+            local_init_op=tf.group(
+                tf.train.Scaffold.default_local_init_op(),
+                tf.train.get_or_create_global_step().initializer,
+            ),
+        )
+        return estimators.EstimatorSpec(mode, predictions=predictions, scaffold=scaffold)
+
+    config = estimators.RunConfig(
+        model_dir=directory, session_config=session_config(task.settings, PORTABLE, None)
+    )
+    return estimators.Estimator(model_fn, config=config)
 
 
-def _remove_unfinished(parent: Path) -> None:
-    """Remove what killed exports have left in a directory, but nothing that is being written."""
-    for path in parent.glob(f"{_TEMPORARY}*"):
-        lock = os.open(path, os.O_RDONLY)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            logging.info("%s: removed, left half-written by a killed export", path)
-            shutil.rmtree(path)
-        except OSError:
-            continue  # another process is writing it
-        finally:
-            os.close(lock)
-    for path in parent.glob("temp-*"):  # of TensorFlow, which names it after the time
-        started = path.name.partition("-")[2]
-        if started.isdigit() and time.time() - int(started) > _LONGEST_EXPORT_SECONDS:
-            logging.info("%s: removed, left half-written by a killed export", path)
-            shutil.rmtree(path)
+def _receiver(task: Task) -> estimators.ServingInputReceiver:
+    """Make the inputs of a task's exported model."""
+    if not task.serves_records:
+        return ids_or_examples(MODEL_INPUTS)
+    return records(input_fields(task))
 
 
 def _read_json(path: Path) -> Any:
@@ -167,10 +161,13 @@ def _read_json(path: Path) -> Any:
 
 def find_saved_model(directory: str) -> str | None:
     """Path of a SavedModel: the directory itself or the latest export in it; None if neither."""
-    exported = [Path(directory)]
-    if Path(directory).is_dir():
-        exported += sorted((p for p in Path(directory).iterdir() if p.name.isdigit()), reverse=True)
-    return next((str(path) for path in exported if is_saved_model(path)), None)
+    newest_first = sorted(_versions(Path(directory)), key=lambda path: -int(path.name))
+    return next((str(p) for p in [Path(directory), *newest_first] if is_saved_model(p)), None)
+
+
+def _versions(directory: Path) -> list[Path]:
+    """Directories of the exported models in a directory."""
+    return [path for path in directory.glob("*") if path.name.isdigit()]
 
 
 def is_saved_model(directory: str | Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import tempfile
 from pathlib import Path
@@ -15,7 +14,7 @@ from albert_tf.devices.device import PORTABLE
 from albert_tf.graph.model import build_predictions
 from albert_tf.io import files
 from albert_tf.run_dir import checkpoints
-from albert_tf.tasks.base import Task
+from albert_tf.tasks.base import Task, input_fields
 
 
 def export(task: Task, checkpoint: str, path: str, is_float16: bool = False) -> None:
@@ -47,12 +46,13 @@ def export(task: Task, checkpoint: str, path: str, is_float16: bool = False) -> 
 
 def _save(task: Task, checkpoint: str, directory: str) -> None:
     """Write a SavedModel whose inputs have the fixed length and a batch of one."""
-    task = copy.copy(task)  # the published graph has shapes that do not depend on the padding
-    task.settings = dataclasses.replace(task.settings, compute_padding=True)
+    # The published graph has shapes that do not depend on the padding.
+    settings = dataclasses.replace(task.settings, compute_padding=True)
+    task = type(task)(settings, task.config, task.tokenizer, task.splits)
     with tf.Graph().as_default():
         inputs = {
             name: tf.placeholder(tf.int32, [1, *field.shape], name)
-            for name, field in task.sequence_fields.items()
+            for name, field in input_fields(task).items()
         }
         outputs = build_predictions(task, PORTABLE, inputs)
         variables = tf.trainable_variables()

@@ -2,79 +2,20 @@
 
 from __future__ import annotations
 
-import struct
 import sys
 import time
 from datetime import timedelta
-from typing import Any, Generic, Mapping, TypeVar
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 from absl import logging
-from google.protobuf import struct_pb2
 from tqdm import tqdm
 
 from albert_tf.cli import stopping
 from albert_tf.cli.loading import SIGNALS
+from albert_tf.cli.progress import ReportTimer, Throughput
 from albert_tf.devices import distributed, reductions
-
-_FIRST_PAUSE_SECONDS = 10.0
-_LONGEST_PAUSE_SECONDS = 60.0
-# Tags of fields in TensorBoard's messages: number and type.
-_SESSION_START_INFO = bytes([3 << 3 | 2])  # a message
-_START_TIME = bytes([5 << 3 | 1])  # a double
-
-
-Count = TypeVar("Count", float, np.ndarray)
-
-
-class Throughput(Generic[Count]):
-    """Rate of a count per second, over the whole run and since the last report.
-
-    The count is a number, or an array of several things that are counted.
-    """
-
-    def __init__(self, count: Count, now: float):
-        """Start counting at `count`; times are in seconds."""
-        self._start: tuple[Count, float] = (count, now)
-        self._last: tuple[Count, float] = (count, now)
-
-    def since_last(self, count: Count, now: float) -> Count:
-        """Rate since the last call."""
-        rate = _rate(self._last, (count, now))
-        self._last = (count, now)
-        return rate
-
-    def leave_out(self, seconds: float) -> None:
-        """Leave out a pause since the last call."""
-        self._start = (self._start[0], self._start[1] + seconds)
-        self._last = (self._last[0], self._last[1] + seconds)
-
-    def since_start(self, count: Count, now: float) -> Count:
-        """Rate since the start."""
-        return _rate(self._start, (count, now))
-
-
-class ReportTimer:
-    """Timer of log lines: due after 10 s, then at growing intervals of up to a minute."""
-
-    def __init__(self, now: float):
-        """Start the timer; times are in seconds."""
-        self._pause = _FIRST_PAUSE_SECONDS
-        self._next_report = now + self._pause
-
-    def is_due(self, now: float) -> bool:
-        """Whether a log line is due."""
-        return now >= self._next_report
-
-    def restart(self, now: float) -> None:
-        """Set the time of the next log line, after one has been written."""
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS)
-        self._next_report = now + self._pause
-
-
-def _rate(start: tuple[Count, float], end: tuple[Count, float]) -> Count:
-    return (end[0] - start[0]) / max(end[1] - start[1], 1e-9)
+from albert_tf.run_dir import events
 
 
 class ProgressHook(tf.train.SessionRunHook):
@@ -204,7 +145,7 @@ class ProgressHook(tf.train.SessionRunHook):
 
     def _summarize(self, summary_dir: str, loss: float, learning_rate: float, now: float) -> None:
         _, examples, tokens = self._summary_throughput.since_last(self._counts(), now)
-        write_summary(
+        events.write_scalars(
             summary_dir,
             self._step,
             {
@@ -262,61 +203,3 @@ class StopHook(tf.train.SessionRunHook):
                 self.signal = number if share > 0 else self.signal
         if self.signal is not None:
             run_context.request_stop()
-
-
-def write_hparams(summary_dir: str, values: Mapping[str, Any]) -> None:
-    """Write the hyperparameters of a run for TensorBoard's HParams page.
-
-    TensorFlow no longer installs TensorBoard, so its message `HParamsPluginData` is put together
-    here: a `SessionStartInfo` with the values, encoded like a `Struct`, and the time of the start.
-
-    Args:
-      summary_dir: directory of the events.
-      values: values by name; JSON values.
-    """
-    plain = struct_pb2.Struct()
-    plain.update(
-        {
-            name: value if isinstance(value, (bool, int, float, str)) else str(value)
-            for name, value in values.items()
-        }
-    )
-    start = plain.SerializeToString() + _START_TIME + struct.pack("<d", time.time())
-    summary = tf.Summary()
-    value = summary.value.add(tag="_hparams_/session_start_info")
-    value.metadata.plugin_data.plugin_name = "hparams"
-    value.metadata.plugin_data.content = _SESSION_START_INFO + _varint(len(start)) + start
-    value.tensor.dtype = tf.float32.as_datatype_enum
-    value.tensor.tensor_shape.dim.add(size=0)
-    writer = _writer(summary_dir)
-    writer.add_summary(summary)
-    writer.flush()
-
-
-def _varint(number: int) -> bytes:
-    """Number in the encoding of protocol buffers."""
-    encoded = bytearray()
-    while number >= 0x80:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
-
-
-def write_summary(summary_dir: str, step: int, values: dict[str, float]) -> None:
-    """Write scalars of a step to the TensorBoard events of a directory.
-
-    Args:
-      summary_dir: directory of the events.
-      step: global step.
-      values: scalars by tag.
-    """
-    scalars = [tf.Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
-    writer = _writer(summary_dir)
-    writer.add_summary(tf.Summary(value=scalars), step)
-    writer.flush()
-
-
-def _writer(summary_dir: str) -> tf.summary.FileWriter:
-    with tf.Graph().as_default():  # the writer cannot be created in eager mode
-        return tf.summary.FileWriterCache.get(str(summary_dir))

@@ -8,19 +8,22 @@ from typing import Any, Callable, Mapping
 import tensorflow.compat.v1 as tf
 from absl import logging
 
+import modeling
 import optimization
 from albert_tf.devices import bfloat16, device, distributed, reductions
+from albert_tf.devices.bfloat16 import ConversionConfig
 from albert_tf.devices.device import Device
 from albert_tf.graph import estimators
 from albert_tf.graph.hooks import ProgressHook
 from albert_tf.graph.saving import OnSaved, SavingHook
+from albert_tf.io.errors import listed
 from albert_tf.nn import dropout
 from albert_tf.nn.config import AlbertConfig
+from albert_tf.records.shards import IS_REAL, NUMBER, RUN_NUMBER
 from albert_tf.records.static_batches import IS_FILLER
-from albert_tf.run.context import Setup
-from albert_tf.run.shards import IS_REAL, NUMBER, RUN_NUMBER
-from albert_tf.run_dir import checkpoint_files, checkpoints
-from albert_tf.tasks.base import MODEL_INPUTS, Task
+from albert_tf.run_dir import checkpoints
+from albert_tf.run_dir.run_dir import RunDir
+from albert_tf.tasks.base import MODEL_INPUTS, HasDenominators, ResolvedSchedule, Task
 from albert_tf.tasks.options import RunSettings
 from modeling import AlbertModel, get_shape_list
 
@@ -50,7 +53,7 @@ def build_encoder(
         _one_sequence_per_row(features[name]) for name in MODEL_INPUTS
     )
     return AlbertModel(
-        config or task.needed_config,
+        config or task.config,
         is_training,
         input_ids,
         input_mask,
@@ -76,6 +79,8 @@ def build_loss(task: Task, encoder: AlbertModel, features: Mapping[str, tf.Tenso
     Returns:
       Scalar float tensor.
     """
+    if not isinstance(task, HasDenominators):
+        return task.loss(encoder, features)
     own = {
         name: features[name][0] if name in features else value
         for name, value in task.denominators(features).items()
@@ -84,15 +89,26 @@ def build_loss(task: Task, encoder: AlbertModel, features: Mapping[str, tf.Tenso
     return task.loss(encoder, {**features, **dict(zip(own, averaged))})
 
 
-def make_model_fn(setup: Setup, for_device: Device, on_saved: OnSaved | None = None) -> ModelFn:
-    """Make the model function of a run's Estimator, for graphs on a device.
+def training_model_fn(
+    task: Task,
+    schedule: ResolvedSchedule,
+    run_dir: RunDir,
+    on_device: Device,
+    conversion: ConversionConfig | None = None,
+    init_checkpoint: str | None = None,
+    on_saved: OnSaved | None = None,
+) -> ModelFn:
+    """Make the model function of an Estimator that trains.
 
     Args:
-      setup: setup of the run.
-      for_device: the device.
+      task: the task.
+      schedule: the task's schedule, in steps of this run.
+      run_dir: output directory of this process.
+      on_device: device of the graph.
+      conversion: op types to run in bfloat16; None for none.
+      init_checkpoint: prefix of the checkpoint to start from, if training does not resume.
       on_saved: function to call after each saved checkpoint; see `SavingHook`.
     """
-    conversion = setup.bfloat16 if for_device.rewrites_to_bfloat16 else None
 
     def model_fn(
         features: Mapping[str, tf.Tensor],
@@ -100,32 +116,51 @@ def make_model_fn(setup: Setup, for_device: Device, on_saved: OnSaved | None = N
         mode: str,
         params: Mapping[str, Any],
     ) -> estimators.EstimatorSpec:
-        is_training = mode == estimators.ModeKeys.TRAIN
-        kind = for_device if is_training else for_device.for_inference()
-        with device.building_for(kind):
-            kind.check_shapes(features)
-            if is_training:
-                spec = _training_spec(setup, kind, features, on_saved)
-            else:
-                spec = _prediction_spec(setup.task, features)
-        return bfloat16.with_conversion(spec, conversion) if conversion else spec
+        with device.building_for(on_device):
+            on_device.check_shapes(features)
+            latest = run_dir.latest()  # only rank 0 has one
+            start_step = _start_step(distributed.broadcast(latest))
+            loss = _training_loss(task, features, start_step)
+            if init_checkpoint and not latest:
+                initialize_from(
+                    init_checkpoint,
+                    task.config.num_hidden_groups if task.settings.shares_group_0 else 0,
+                )
+            spec = _training_spec(task, schedule, run_dir, on_device, features, loss, on_saved)
+        if conversion and on_device.rewrites_to_bfloat16:
+            return bfloat16.with_conversion(spec, conversion)
+        return spec
 
     return model_fn
 
 
-def _training_spec(
-    setup: Setup, kind: Device, features: Mapping[str, tf.Tensor], on_saved: OnSaved | None
-) -> estimators.EstimatorSpec:
-    task, schedule, settings = setup.task, setup.schedule, setup.settings
-    latest = checkpoints.latest_checkpoint(setup.output_dir)  # only rank 0 has one
-    tf.set_random_seed(_graph_seed(settings.seed, distributed.broadcast(latest)))
-    features = dict(features)
+def _start_step(resumed_from: str | None) -> int:
+    return checkpoints.step_of(resumed_from) or 0 if resumed_from else 0
+
+
+def _training_loss(task: Task, features: Mapping[str, tf.Tensor], start_step: int) -> tf.Tensor:
+    """Build encoder and loss, with seeds that a resumed run does not repeat."""
+    seed, features = task.settings.seed, dict(features)
+    # Of initial weights, and of dropout without `RUN_NUMBER`. TensorFlow's own random numbers start
+    # over in each session. A resumed run must not repeat those of its start, nor a rank another's.
+    tf.set_random_seed(
+        (seed + _STEP_PRIME * start_step + _RANK_PRIME * distributed.rank()) % (1 << 31)
+    )
     numbers = features.pop(RUN_NUMBER, None)
-    with dropout.seeded(settings.seed, None if numbers is None else numbers[0]):
-        loss = build_loss(task, build_encoder(task, features, is_training=True), features)
-    if setup.init_checkpoint and not latest:
-        groups = task.needed_config.num_hidden_groups if task.shares_group_0 else 0
-        checkpoints.initialize_from(setup.init_checkpoint, groups)
+    with dropout.seeded(seed, None if numbers is None else numbers[0]):
+        return build_loss(task, build_encoder(task, features, is_training=True), features)
+
+
+def _training_spec(
+    task: Task,
+    schedule: ResolvedSchedule,
+    run_dir: RunDir,
+    on_device: Device,
+    features: Mapping[str, tf.Tensor],
+    loss: tf.Tensor,
+    on_saved: OnSaved | None,
+) -> estimators.EstimatorSpec:
+    settings = task.settings
     step = optimization.training_step(
         loss,
         peak_learning_rate(settings),
@@ -146,24 +181,26 @@ def _training_spec(
         _num_tokens(features),
         schedule.steps,
         settings.train_batch_size * distributed.size(),
-        setup.output_dir if distributed.is_chief() else None,
+        str(run_dir) if distributed.is_chief() else None,
         settings.save_summary_steps,
         settings.gradient_accumulation_steps,
     )
     # Sharded, so that data files are named as by an Estimator.
     saver = tf.train.Saver(sharded=True, defer_build=True)
+    saving = SavingHook(
+        saver,
+        run_dir,
+        settings.save_checkpoints_steps,
+        60.0 * settings.save_checkpoints_minutes,
+        schedule.steps,
+        on_saved,
+        progress.leave_out,
+    )
     hooks = [
         *reductions.training_hooks(),
-        *kind.training_hooks(settings.synapse_logger_start),
+        *on_device.training_hooks(settings.synapse_logger_start),
         progress,
-        SavingHook(
-            saver,
-            setup.output_dir,
-            settings.save_checkpoints_steps,
-            schedule.steps,
-            on_saved,
-            progress.leave_out,
-        ),
+        saving,
     ]
     return estimators.EstimatorSpec(
         estimators.ModeKeys.TRAIN,
@@ -174,6 +211,33 @@ def _training_spec(
     )
 
 
+def initialize_from(prefix: str, num_of_group: int = 0) -> None:
+    """Initialize the trainable variables of the current graph from a checkpoint.
+
+    Variables that the checkpoint lacks keep their initializers; the log names them.
+
+    Args:
+      prefix: prefix of the checkpoint.
+      num_of_group: number of the model's groups, to start those missing in the checkpoint from its
+        group 0; 0 to leave them at their initializers.
+    """
+    variables = tf.trainable_variables()
+    maps, matched = modeling.get_assignment_map_from_checkpoint(variables, prefix, num_of_group)
+    for assignment_map in maps if num_of_group else [maps]:
+        tf.train.init_from_checkpoint(prefix, assignment_map)
+    new = [v.op.name for v in variables if v.op.name not in matched]
+    logging.info(
+        "%d of %d variables start from %s%s",
+        len(variables) - len(new),
+        len(variables),
+        prefix,
+        f"; randomly initialized: {', '.join(new)}" if new else "",
+    )
+    unused = [n for n in checkpoints.model_shapes_in(prefix) if n not in matched]
+    if unused:
+        logging.info("unused variables of the checkpoint: %s", listed(unused))
+
+
 def _num_tokens(features: Mapping[str, tf.Tensor]) -> tf.Tensor:
     """Number of tokens in the batches of all processes, without padding: scalar float tensor."""
     own = tf.cast(tf.reduce_sum(features["input_mask"]), tf.float32)
@@ -182,38 +246,24 @@ def _num_tokens(features: Mapping[str, tf.Tensor]) -> tf.Tensor:
 
 
 def build_predictions(
-    task: Task, for_device: Device, features: Mapping[str, tf.Tensor]
+    task: Task, on_device: Device, features: Mapping[str, tf.Tensor]
 ) -> dict[str, tf.Tensor]:
     """Build encoder and head for prediction on a device.
 
     Args:
       task: the task.
-      for_device: the device of the run.
+      on_device: the device of the run.
       features: tensors [B, ...] by field.
 
     Returns:
       Outputs of the head and the features that identify the records, tensors [B, ...] by name.
     """
-    kind = for_device.for_inference()
+    kind = on_device.for_inference()
     with device.building_for(kind):
         kind.check_shapes(features)
-        return _predictions(task, features)
-
-
-def _predictions(task: Task, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    outputs = task.outputs(build_encoder(task, features, is_training=False), features)
+        outputs = task.outputs(build_encoder(task, features, is_training=False), features)
     passed_through = {name: features[name] for name in _PASSED_THROUGH if name in features}
     return {**outputs, **passed_through}
-
-
-def _graph_seed(seed: int, resumed_from: str | None) -> int:
-    """Seed of a training graph: of its initial weights, and of dropout without `RUN_NUMBER`.
-
-    TensorFlow's own random numbers start over in each session. A resumed run must not repeat those
-    of its start, nor a rank those of another.
-    """
-    start_step = checkpoint_files.step_of(resumed_from) or 0 if resumed_from else 0
-    return (seed + _STEP_PRIME * start_step + _RANK_PRIME * distributed.rank()) % (1 << 31)
 
 
 def peak_learning_rate(settings: RunSettings) -> float:
@@ -221,32 +271,12 @@ def peak_learning_rate(settings: RunSettings) -> float:
     return settings.learning_rate * (distributed.size() if settings.scale_learning_rate else 1)
 
 
-def _prediction_spec(task: Task, features: Mapping[str, tf.Tensor]) -> estimators.EstimatorSpec:
-    """Predictions of the task's head.
-
-    Only the model's variables are restored: published checkpoints have no global step.
-    """
-    predictions = _predictions(task, features)
-    variables = tf.trainable_variables()
-    scaffold = tf.train.Scaffold(
-        saver=tf.train.Saver(variables),
-        ready_for_local_init_op=tf.constant([], tf.string),  # no uninitialized variables
-        local_init_op=tf.group(
-            tf.train.Scaffold.default_local_init_op(),
-            tf.train.get_or_create_global_step().initializer,
-        ),
-    )
-    return estimators.EstimatorSpec(
-        estimators.ModeKeys.PREDICT, predictions=predictions, scaffold=scaffold
-    )
-
-
 def model_shapes(task: Task) -> dict[str, list[int]]:
     """Shapes of the variables of the encoder and the head, by name.
 
     Only one layer of each group is built, as the layers of a group share their variables.
     """
-    config = copy.copy(task.needed_config)
+    config = copy.copy(task.config)
     config.num_hidden_layers = min(config.num_hidden_layers, config.num_hidden_groups)
     with tf.Graph().as_default():
         inputs = model_inputs()
@@ -259,15 +289,30 @@ def model_inputs() -> dict[str, tf.Tensor]:
     return {name: tf.placeholder(tf.int32, [None, None], name) for name in MODEL_INPUTS}
 
 
-def session_config(setup: Setup, for_device: Device) -> tf.ConfigProto:
-    """Make the configuration of a run's sessions on a device."""
+def encoder_shapes(config: AlbertConfig) -> dict[str, list[int]]:
+    """Shapes of the encoder's variables, by name."""
+    with tf.Graph().as_default():
+        AlbertModel(config, False, tf.placeholder(tf.int32, [None, None]))
+        return {v.op.name: v.shape.as_list() for v in tf.trainable_variables()}
+
+
+def session_config(
+    settings: RunSettings, on_device: Device, conversion: ConversionConfig | None
+) -> tf.ConfigProto:
+    """Make the configuration of a run's sessions on a device.
+
+    Args:
+      settings: settings of the run.
+      on_device: the device.
+      conversion: op types to run in bfloat16; None for none.
+    """
     config = tf.ConfigProto(allow_soft_placement=True)
-    for_device.configure_session(config, distributed.local_rank(), distributed.size())
-    if setup.settings.enable_scoped_allocator:
-        if for_device.shares_reduction_buffers:
+    on_device.configure_session(config, distributed.local_rank(), distributed.size())
+    if settings.enable_scoped_allocator:
+        if on_device.shares_reduction_buffers:
             reductions.share_buffers(config)
         else:
             logging.warning("--enable_scoped_allocator has no effect without an HPU and Horovod")
-    if setup.bfloat16 and for_device.rewrites_to_bfloat16:
+    if conversion and on_device.rewrites_to_bfloat16:
         bfloat16.enable_rewrite(config)
     return config

@@ -12,13 +12,15 @@ from absl import logging
 from tqdm import tqdm
 
 from albert_tf.devices import bfloat16, distributed, reductions
+from albert_tf.devices.bfloat16 import ConversionConfig
+from albert_tf.devices.device import Device
 from albert_tf.graph.model import build_predictions, session_config
 from albert_tf.io.errors import InputError
-from albert_tf.records import static_batches
-from albert_tf.run.context import Setup
-from albert_tf.run.shards import IS_REAL, NUMBER, ExampleShard, FileShard, InputFn
-from albert_tf.run_dir import checkpoint_files, checkpoints
-from albert_tf.tasks.base import Prediction
+from albert_tf.records import datasets, static_batches
+from albert_tf.records.shards import IS_REAL, NUMBER, ExampleShard, Shard
+from albert_tf.records.static_batches import InputFn
+from albert_tf.run_dir import checkpoints
+from albert_tf.tasks.base import HasDynamicFeatures, RecordOutput, Task
 
 # Names, types and shapes of the features of a batch.
 Structure = Tuple[Tuple[str, str, str], ...]
@@ -29,22 +31,38 @@ Fetches = Tuple[Dict[str, tf.Tensor], Sequence[tf.Operation]]
 class Predictor:
     """Prediction graph of a run, whose session is kept from one checkpoint to the next."""
 
-    def __init__(self, setup: Setup):
-        """Make the object; the graph is built for the first data set."""
-        self._setup = setup
+    def __init__(
+        self,
+        task: Task,
+        on_device: Device,
+        conversion: ConversionConfig | None = None,
+        length_buckets: Sequence[int] = (),
+    ):
+        """Make the object; the graph is built for the first split.
+
+        Args:
+          task: the task.
+          on_device: device of the graph.
+          conversion: op types to run in bfloat16; None for none.
+          length_buckets: lengths to pad to, ascending; none to sort the records by length.
+        """
+        self._task = task
+        self._device = on_device
+        self._conversion = conversion
+        self._length_buckets = length_buckets
         self._graph: _PredictionGraph | None = None
 
-    def answers(self, checkpoint: str, shard: ExampleShard | FileShard) -> list[Any]:
-        """Predict the answers to all examples of a data set, each process for its own shard.
+    def predictions(self, checkpoint: str, shard: Shard) -> list[Any]:
+        """Predict all examples of a split, each process its own shard.
 
         All processes must call this function; only rank 0 reads the checkpoint.
 
         Args:
           checkpoint: prefix of the checkpoint.
-          shard: this process's shard of the data set.
+          shard: this process's shard of the split.
 
         Returns:
-          The answers to the examples of all shards, in order.
+          The predictions for the examples of all shards, in order.
 
         Raises:
           InputError: if the checkpoint is damaged or has diverged, or the record file of a shard
@@ -52,17 +70,17 @@ class Predictor:
         """
         shard.prepare()
         batches = self._batches(checkpoint, shard)
-        predictions = _predictions(checkpoint, batches, shard.companions())
-        answers = self._setup.task.answers(shard.examples, predictions)
-        shard.check_answers(answers)
-        return list(itertools.chain.from_iterable(distributed.gather(answers)))
+        outputs = _record_outputs(checkpoint, batches, shard.companions())
+        predictions = self._task.predictions(shard.examples, outputs)
+        shard.check_predictions(predictions)
+        return list(itertools.chain.from_iterable(distributed.gather(predictions)))
 
-    def _batches(
-        self, checkpoint: str, shard: ExampleShard | FileShard
-    ) -> Iterator[dict[str, np.ndarray]]:
+    def _batches(self, checkpoint: str, shard: Shard) -> Iterator[dict[str, np.ndarray]]:
         """Yield the outputs of each batch, and log the throughput at the end."""
         start_time, count = time.time(), 0
-        self._graph = self._graph or _PredictionGraph(self._setup)
+        self._graph = self._graph or _PredictionGraph(
+            self._task, self._device, self._conversion, self._length_buckets
+        )
         with tqdm(desc="predicting", unit=" records", disable=None, leave=False) as bar:
             for batch in self._graph.batches(checkpoint, shard):
                 batch = static_batches.without_fillers(batch)
@@ -90,25 +108,33 @@ class Predictor:
 class _PredictionGraph:
     """Graph with the model's variables, and outputs for each structure of batches."""
 
-    def __init__(self, setup: Setup):
-        self._setup = setup
+    def __init__(
+        self,
+        task: Task,
+        on_device: Device,
+        conversion: ConversionConfig | None,
+        length_buckets: Sequence[int],
+    ):
+        self._task = task
+        self._device = on_device
+        self._conversion = conversion if on_device.rewrites_to_bfloat16 else None
+        self._length_buckets = length_buckets
         self._graph = tf.Graph()
-        self._session = tf.Session(graph=self._graph, config=session_config(setup, setup.device))
+        config = session_config(task.settings, on_device, conversion)
+        self._session = tf.Session(graph=self._graph, config=config)
         self._restore: tf.train.SaverDef | None = None
         self._restored: str | None = None  # digest of the checkpoint
         # Iterator, and tensors to fetch, by the structure of the batches.
         self._outputs: dict[Structure, tuple[tf.data.Iterator, Fetches]] = {}
         # Ops that start a pass over the records, and tensors to fetch, by shard.
-        self._passes: dict[ExampleShard | FileShard, list[tuple[tf.Operation, Fetches]]] = {}
+        self._passes: dict[Shard, list[tuple[tf.Operation, Fetches]]] = {}
 
-    def batches(
-        self, checkpoint: str, shard: ExampleShard | FileShard
-    ) -> Iterator[dict[str, np.ndarray]]:
+    def batches(self, checkpoint: str, shard: Shard) -> Iterator[dict[str, np.ndarray]]:
         """Yield the outputs of a checkpoint for the batches of a shard."""
         if shard not in self._passes:
             with self._graph.as_default():
-                datasets = [input_fn() for input_fn in _input_fns(self._setup, shard)]
-                self._passes[shard] = [self._pass(dataset) for dataset in datasets]
+                sources = [input_fn() for input_fn in self._input_fns(shard)]
+                self._passes[shard] = [self._pass(dataset) for dataset in sources]
         self._load(checkpoint)
         for start, fetches in self._passes[shard]:
             self._session.run(start)
@@ -126,18 +152,16 @@ class _PredictionGraph:
             iterator = tf.data.Iterator.from_structure(types, shapes)
             # All models in the graph have the same variables.
             with tf.variable_scope(tf.get_variable_scope(), reuse=tf.AUTO_REUSE):
-                outputs = build_predictions(
-                    self._setup.task, self._setup.device, iterator.get_next()
-                )
+                outputs = build_predictions(self._task, self._device, iterator.get_next())
             self._outputs[structure] = iterator, (outputs, self._kept_in_float32(outputs))
         iterator, fetches = self._outputs[structure]
         return iterator.make_initializer(dataset), fetches
 
     def _kept_in_float32(self, outputs: Mapping[str, tf.Tensor]) -> Sequence[tf.Operation]:
         """Ops to fetch with the outputs, so that they are not converted to bfloat16."""
-        if not (self._setup.bfloat16 and self._setup.device.rewrites_to_bfloat16):
+        if not self._conversion:
             return ()
-        hook = bfloat16.ConversionHook(self._setup.bfloat16)
+        hook = bfloat16.ConversionHook(self._conversion)
         hook.begin()
         context = tf.train.SessionRunContext(tf.train.SessionRunArgs(outputs), self._session)
         return hook.before_run(context).fetches
@@ -145,7 +169,7 @@ class _PredictionGraph:
     def _load(self, checkpoint: str) -> None:
         """Set the variables of all processes to a checkpoint, unless it is the last one loaded."""
         is_chief = distributed.is_chief()
-        digest = distributed.broadcast(checkpoint_files.digest(checkpoint) if is_chief else None)
+        digest = distributed.broadcast(checkpoints.digest(checkpoint) if is_chief else None)
         if digest == self._restored:
             return
         if self._restore is None:
@@ -164,26 +188,30 @@ class _PredictionGraph:
         self._session.run(self._broadcast)
         self._restored = digest
 
+    def _input_fns(self, shard: Shard) -> list[InputFn]:
+        """Functions that make the datasets to predict: one, or one per length of static shapes."""
+        full_length = [self._task.settings.max_seq_length]
+        lengths = self._length_buckets if isinstance(shard, ExampleShard) else full_length
+
+        def input_fn() -> tf.data.Dataset:
+            return shard.prediction_dataset(lengths, dynamic_features(self._task))
+
+        if not self._device.static_shapes:
+            return [input_fn]
+        return static_batches.static_input_fns(input_fn, shard.split.batch_size, lengths)
+
     def close(self) -> None:
         self._session.close()
 
 
-def _input_fns(setup: Setup, shard: ExampleShard | FileShard) -> list[InputFn]:
-    """Functions that make the data sets to predict: one, or one per length if shapes are static."""
-    full_length = [setup.settings.max_seq_length]
-    lengths = setup.length_buckets if isinstance(shard, ExampleShard) else full_length
-
-    def input_fn() -> tf.data.Dataset:
-        return shard.prediction_dataset(lengths)
-
-    if not setup.device.static_shapes:
-        return [input_fn]
-    return static_batches.static_input_fns(input_fn, shard.data_set.batch_size, lengths)
+def dynamic_features(task: Task) -> datasets.Prepare | None:
+    """Function that changes the features of each batch, if the task does so."""
+    return task.dynamic_features if isinstance(task, HasDynamicFeatures) else None
 
 
-def _predictions(
+def _record_outputs(
     checkpoint: str, batches: Iterable[dict[str, np.ndarray]], companions: Iterator[Any]
-) -> Iterator[Prediction]:
+) -> Iterator[RecordOutput]:
     """Yield the outputs of each record with its companion."""
     numbered = enumerate(companions)
     waiting: dict[int, Any] = {}  # companions read ahead of their records
@@ -196,7 +224,7 @@ def _predictions(
             companion = waiting.pop(number)
             if is_real is None or is_real[row]:
                 outputs = {name: values[row] for name, values in batch.items()}
-                yield Prediction(int(number), outputs, companion)
+                yield RecordOutput(int(number), outputs, companion)
 
 
 def _check_finite(checkpoint: str, batch: Mapping[str, np.ndarray]) -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Sequence
 
 import tokenization
+from albert_tf.graph.model import encoder_shapes
 from albert_tf.huggingface import configs, fast_tokenizer, model_card, weights
 from albert_tf.io import files
 from albert_tf.io.errors import InputError
-from albert_tf.run_dir import checkpoints, model_files, model_folder
+from albert_tf.run_dir import checkpoints, model_folder
 from albert_tf.run_dir.model_folder import BEST_CHECKPOINT, ModelFiles
 from modeling import AlbertConfig
 
@@ -63,8 +64,8 @@ def write_huggingface(
     config = AlbertConfig.from_json_file(config_file)
     configs.check_groups(config)
     tokenizer = tokenization.FullTokenizer(None, spm_model_file=spm_model_file)
-    model_files.check_vocabulary(spm_model_file, tokenizer, config_file, config)
-    checkpoints.check_fits(checkpoint, model_files.encoder_shapes(config), all_needed=True)
+    model_folder.check_vocabulary(spm_model_file, tokenizer, config_file, config)
+    checkpoints.check_fits(checkpoint, encoder_shapes(config), all_needed=True)
     values = checkpoints.read_values(checkpoint, checkpoints.model_shapes_in(checkpoint))
     tensors = weights.to_tensors(values, config, checkpoint)
     if is_multiple_choice and len(tensors.get(weights.CLASSIFIER[0].theirs, ())) != 1:
@@ -116,7 +117,7 @@ def read_huggingface(huggingface_dir: str, folder: str) -> ModelFiles:
     config = configs.read_their_config(source / CONFIG_FILE)
     tokenizer = tokenization.FullTokenizer(None, spm_model_file=str(source / SPM_MODEL_FILE))
     assert tokenizer.sp_model is not None
-    model_files.check_vocabulary(
+    model_folder.check_vocabulary(
         str(source / SPM_MODEL_FILE), tokenizer, str(source / CONFIG_FILE), config
     )
     weights_file = source / WEIGHTS_FILE
@@ -126,6 +127,9 @@ def read_huggingface(huggingface_dir: str, folder: str) -> ModelFiles:
         text = config.to_json_string()
         (temporary / model_folder.CONFIG_FILE).write_text(text, encoding="utf-8")
         shutil.copyfile(source / SPM_MODEL_FILE, temporary / model_folder.SPM_MODEL_FILE)
-        vocabulary = model_files.vocabulary_text(tokenizer.sp_model)
+        vocabulary = model_folder.vocabulary_text(tokenizer.sp_model)
         (temporary / model_folder.VOCAB_FILE).write_text(vocabulary, encoding="utf-8")
-    return model_files.find_model(folder)
+    config_path, vocabulary, spm_model = model_folder.needed_files(folder)
+    return ModelFiles(
+        config_path, vocabulary, spm_model, str(Path(folder) / model_folder.BEST_CHECKPOINT)
+    )

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Iterable, Iterator, Mapping, Sequence
 
-from albert_tf.run_dir import results, run_record
+from albert_tf.run_dir import checkpoints, evaluations, record
 from albert_tf.run_dir.model_folder import SETTINGS_FILE
 
 NAME = "README.md"
@@ -59,8 +59,10 @@ def model_card(
     """
     directory = Path(checkpoint).parent
     purpose, tag, loader = _PURPOSES[architecture]
-    training = run_record.last_training(str(directory))
-    metrics = results.metrics_of(checkpoint)
+    training = record.last_training(directory)
+    digest = checkpoints.digest(checkpoint)
+    outcomes = [x for x in evaluations.outcomes_in(directory) if x.digest == digest]
+    metrics = outcomes[-1].metrics if outcomes else {}
     text = [
         "---",
         "library_name: transformers",

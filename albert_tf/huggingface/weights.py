@@ -14,8 +14,8 @@ import safetensors
 import safetensors.numpy
 from absl import logging
 
+from albert_tf.graph.model import encoder_shapes
 from albert_tf.io.errors import InputError, listed
-from albert_tf.run_dir import model_files
 from modeling import AlbertConfig
 
 _NOT_WEIGHTS = ("albert.embeddings.position_ids", "albert.embeddings.token_type_ids")
@@ -251,7 +251,7 @@ def _remove_mapping(values: dict[str, np.ndarray], place: str) -> None:
 
 def _check_shapes(values: Arrays, config: AlbertConfig, place: str) -> None:
     """Check the shapes of the weights against the config."""
-    shapes = model_files.encoder_shapes(config)
+    shapes = encoder_shapes(config)
     width, vocab_size, embedding_size = config.hidden_size, config.vocab_size, config.embedding_size
     kernel, *vectors, bias = (weight.ours for weight in MASKED_LM)
     shapes.update({kernel: [width, embedding_size], bias: [vocab_size]})

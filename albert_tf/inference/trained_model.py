@@ -15,9 +15,11 @@ from absl import logging
 
 import tokenization
 from albert_tf.export import serving
+from albert_tf.graph.model import encoder_shapes
 from albert_tf.io.errors import InputError
-from albert_tf.run_dir import calibration, checkpoints, model_files, model_folder
-from albert_tf.run_dir.model_folder import BEST_CHECKPOINT
+from albert_tf.run_dir import checkpoints, evaluations, model_folder
+from albert_tf.run_dir.model_folder import BEST_CHECKPOINT, ModelFiles
+from albert_tf.run_dir.run_dir import find_checkpoint
 from modeling import AlbertConfig
 
 _EXPORT_AGAIN = "export the model again with --export_dir"
@@ -80,11 +82,11 @@ def load(
             _EXPORT_AGAIN,
         )
     else:
-        beside = checkpoint = checkpoints.find_checkpoint(path)
-        found = calibration.read(checkpoint)
+        beside = checkpoint = find_checkpoint(path)
+        found = evaluations.read_thresholds(checkpoint)
     folder = Path(beside).parent
     found = {**found, **model_folder.read_settings(folder, settings_class, remedy)}
-    config_file, spm_model_file = model_files.beside_checkpoint(
+    config_file, spm_model_file = model_folder.beside_checkpoint(
         beside, albert_config_file, spm_model_file
     )
     config = AlbertConfig.from_json_file(config_file)
@@ -96,8 +98,38 @@ def load(
             f"{config.max_position_embeddings} pieces (max_position_embeddings): lower it"
         )
     tokenizer = tokenization.FullTokenizer(None, spm_model_file=spm_model_file)
-    model_files.check_vocabulary(spm_model_file, tokenizer, config_file, config)
+    model_folder.check_vocabulary(spm_model_file, tokenizer, config_file, config)
     return TrainedModel(config, tokenizer, checkpoint, saved_model, found, settings)
+
+
+def find_model(directory: str | Path) -> ModelFiles:
+    """Find the files of a model in its folder.
+
+    Raises:
+      InputError: if a file is missing.
+    """
+    config, vocabulary, spm_model = model_folder.needed_files(directory)
+    checkpoint = find_checkpoint(str(directory))
+    return ModelFiles(config, vocabulary, spm_model, checkpoint)
+
+
+def check_model(model: ModelFiles) -> None:
+    """Check that the files of a model belong together and that its checkpoint is intact.
+
+    Raises:
+      InputError: if files do not belong together, or the checkpoint is damaged.
+    """
+    config = AlbertConfig.from_json_file(model.albert_config_file)
+    tokenizer = tokenization.FullTokenizer(None, spm_model_file=model.spm_model_file)
+    model_folder.check_vocabulary(model.spm_model_file, tokenizer, model.albert_config_file, config)
+    if tokenization.load_vocab(model.vocab_file) != tokenizer.vocab:
+        raise InputError(
+            f"{model.vocab_file}: the pieces differ from those of {model.spm_model_file}; give the "
+            "two that belong together"
+        )
+    checkpoints.check_fits(model.checkpoint, encoder_shapes(config), all_needed=True)
+    for name in checkpoints.shapes_in(model.checkpoint):
+        checkpoints.read_values(model.checkpoint, [name])  # one at a time, to save memory
 
 
 def load_saved_model(path: str) -> Any:

@@ -9,26 +9,25 @@ import hashlib
 import json
 import os
 import re
-import secrets
 import shutil
+import socket
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Iterable, Iterator
 
-from albert_tf.io import locks
 from albert_tf.io.errors import InputError
 
 MANIFEST_SUFFIX = ".manifest.json"
-PUBLISHING_SUFFIX = f".publishing{locks.LOCK_SUFFIX}"
+LOCK_SUFFIX = ".lock"
+HOLDER_SUFFIX = "-holder"  # after `LOCK_SUFFIX`
 
 _READ_BLOCK = 1 << 20  # bytes
 _SAMPLES = 64
 _SAMPLE_BYTES = 4096
-_TEMPORARY = re.compile(r"\.tmp-\d+(-[0-9a-f]{8})?")
-_ABANDONED_SECONDS = 24 * 60 * 60  # without a change, where the file system has no locks
-
-_made_directories: list[Path] = []  # by this process, parents first
+_TEMPORARY = re.compile(r"\.tmp-([^/]*)-(\d+)")  # host and process
+_ABANDONED_SECONDS = 24 * 60 * 60  # without a change, for the files of other hosts
 
 
 def digest(path: str | Path) -> str:
@@ -70,46 +69,11 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     Raises:
       OSError: if the file cannot be written; it names `path`.
     """
-    with temporary_file(path) as temporary:
+    with named_in_errors(path), _temporary(Path(path)) as temporary:
+        temporary.touch(exist_ok=False)
         yield temporary
-        with named_in_errors(path):
-            flush(temporary)
-            temporary.replace(path)
-
-
-@contextmanager
-def temporary_file(path: str | Path) -> Iterator[Path]:
-    """Make a temporary file for the next content of a file.
-
-    Temporary files of killed processes are removed first.
-
-    Yields:
-      Path of an empty temporary file in the same directory. It is removed when the block ends,
-      unless it has been renamed.
-
-    Raises:
-      OSError: if the file cannot be written; it names `path`.
-    """
-    path = Path(path)
-    with named_in_errors(path), _temporary(path, is_directory=False) as temporary:
-        yield temporary
-
-
-@contextmanager
-def temporary_directory(path: str | Path) -> Iterator[Path]:
-    """Make a temporary directory; those that killed processes have left are removed first.
-
-    Args:
-      path: path that its name begins with.
-
-    Yields:
-      Path of the empty directory. It is removed when the block ends.
-
-    Raises:
-      OSError: if the directory cannot be made; it names `path`.
-    """
-    with named_in_errors(path), _temporary(Path(path), is_directory=True) as temporary:
-        yield temporary
+        flush(temporary)
+        temporary.replace(path)
 
 
 @contextmanager
@@ -126,9 +90,27 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise InputError(f"{path}: already exists; remove it or choose another path")
-    with named_in_errors(path), _temporary(path, is_directory=True) as temporary:
+    with temporary_directory(path) as temporary:
         yield temporary
         temporary.replace(path)
+
+
+@contextmanager
+def temporary_directory(path: str | Path) -> Iterator[Path]:
+    """Make a temporary directory.
+
+    Args:
+      path: path that its name begins with.
+
+    Yields:
+      Path of the empty directory. It is removed when the block ends, unless it has been renamed.
+
+    Raises:
+      OSError: if the directory cannot be made; it names `path`.
+    """
+    with named_in_errors(path), _temporary(Path(path)) as temporary:
+        temporary.mkdir()
+        yield temporary
 
 
 @contextmanager
@@ -152,43 +134,39 @@ def flush(path: str | Path) -> None:
 
 
 @contextmanager
-def _temporary(path: Path, is_directory: bool) -> Iterator[Path]:
-    """Make a temporary file or directory for `path`, and remove it unless it has been renamed.
-
-    It is locked as long as its process lives, and its name is unique, so that no process takes that
-    of another for its own, or for a leftover. Process numbers alone are not unique: containers
-    number their processes from 1.
-    """
-    make_directory(path.parent)
+def _temporary(path: Path) -> Iterator[Path]:
+    """Path for the next content of a file or directory, removed at the end unless renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path)
-    while True:
-        temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
-        try:
-            temporary.mkdir() if is_directory else temporary.touch(exist_ok=False)
-        except FileExistsError:
-            continue
-        handle = locks.hold(temporary)
-        if handle:
-            break
+    temporary = path.with_name(f"{path.name}.tmp-{socket.gethostname()}-{os.getpid()}")
+    _remove(temporary)  # of an earlier process with the same number
     try:
         yield temporary
     finally:
-        if handle.is_at(temporary):
-            _remove(temporary)
-        handle.close()
+        _remove(temporary)
 
 
 def remove_leftovers(path: str | Path) -> None:
     """Remove the temporary files of killed processes that were writing a file or directory."""
     path = Path(path)
-    for leftover in path.parent.glob(f"{glob.escape(path.name)}.*"):
-        suffix = leftover.name[len(path.name) :]
-        if suffix == PUBLISHING_SUFFIX or _TEMPORARY.fullmatch(suffix):
-            with contextlib.suppress(OSError):  # of another user, or removed by another process
-                handle = locks.hold(leftover, _ABANDONED_SECONDS)
-                if handle:
-                    _remove(leftover)
-                    handle.close()
+    for leftover in path.parent.glob(f"{glob.escape(path.name)}.tmp-*"):
+        match = _TEMPORARY.fullmatch(leftover.name[len(path.name) :])
+        if match and _is_abandoned(leftover, match[1], int(match[2])):
+            _remove(leftover)
+
+
+def _is_abandoned(temporary: Path, host: str, process: int) -> bool:
+    """Whether the process that was writing a temporary file has ended, as far as one can tell."""
+    with contextlib.suppress(FileNotFoundError):
+        if host != socket.gethostname():
+            return time.time() - temporary.stat().st_mtime > _ABANDONED_SECONDS
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:  # it lives, and belongs to another user
+            pass
+    return False
 
 
 def _remove(path: Path) -> None:
@@ -196,7 +174,8 @@ def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
 
 
 def write_text(path: str | Path, text: str | Iterable[str]) -> None:
@@ -210,72 +189,37 @@ def write_json(path: str | Path, value: Any, indent: int | None = 4) -> None:
     write_text(path, json.dumps(value, indent=indent) + "\n")
 
 
-def make_directory(path: str | Path) -> None:
-    """Make a directory and its parents, unless they exist.
-
-    Raises:
-      OSError: if a directory cannot be made.
-    """
-    missing = [
-        directory for directory in (Path(path), *Path(path).parents) if not directory.exists()
-    ]
-    Path(path).mkdir(parents=True, exist_ok=True)
-    _made_directories.extend(reversed(missing))
-
-
-@contextmanager
-def without_new_directories() -> Iterator[None]:
-    """Remove the directories that `make_directory` makes in the block, if they are empty then."""
-    count = len(_made_directories)
-    try:
-        yield
-    finally:
-        while len(_made_directories) > count:
-            with contextlib.suppress(OSError):  # it has files, or another process has removed it
-                _made_directories.pop().rmdir()
-
-
-def check_writable(flag: str, directory: str) -> None:
-    """Create the directory named by a flag if needed, and check that it is writable.
+def check_directory(named: str, directory: str | Path) -> None:
+    """Check that files can be written to a directory, which need not exist yet.
 
     Args:
-      flag: name of the flag.
+      named: name of the directory in the message: its path, or its flag with the path.
       directory: path of the directory.
 
     Raises:
-      InputError: if the directory is not writable.
+      InputError: if it cannot be written, or not be made.
     """
-    _check_writable(f"--{flag} {directory}", Path(directory))
-
-
-def _check_writable(named: str, directory: Path) -> None:
+    path = Path(directory)
     try:
-        if directory.exists() and not directory.is_dir():
+        while not path.exists():
+            path = path.parent
+        if not path.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, "not a directory; give another path")
-        make_directory(directory)
-        with tempfile.TemporaryFile(dir=directory):
+        with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
         raise InputError(f"{named}: {error.strerror}") from error
 
 
-def check_can_be_written(path: str) -> None:
-    """Create the directory of a file if needed, and check that it is writable.
+def check_file(path: str | Path) -> None:
+    """Check that a file can be written: that its path is not a directory, and that its own can be.
 
     Raises:
-      InputError: if the directory is not writable.
-    """
-    _check_writable(path, Path(path).parent)
-
-
-def check_is_no_directory(path: str) -> None:
-    """Check that the path of a file is not that of a directory.
-
-    Raises:
-      InputError: if it is.
+      InputError: if it cannot.
     """
     if Path(path).is_dir():
         raise InputError(f"{path}: is a directory; give the path of a file")
+    check_directory(str(path), Path(path).parent)
 
 
 def matching_files(flag: str, patterns: str | None) -> list[str]:
@@ -312,6 +256,10 @@ def matching_files(flag: str, patterns: str | None) -> list[str]:
 
 def is_companion(path: str) -> bool:
     """Whether a file name is that of a manifest, a lock or a temporary file."""
-    return path.endswith((MANIFEST_SUFFIX, locks.LOCK_SUFFIX)) or bool(
-        re.search(rf"({_TEMPORARY.pattern})$", path)
-    )
+    suffixes = (MANIFEST_SUFFIX, LOCK_SUFFIX, LOCK_SUFFIX + HOLDER_SUFFIX)
+    return path.endswith(suffixes) or is_temporary(path)
+
+
+def is_temporary(path: str) -> bool:
+    """Whether a file name is that of a temporary file or directory."""
+    return bool(re.search(rf"{_TEMPORARY.pattern}$", path))

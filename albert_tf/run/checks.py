@@ -2,72 +2,59 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Iterable, Iterator
+from typing import Any, Iterator
 
 from absl import logging
 
 from albert_tf.cli import log_file
-from albert_tf.cli.problems import Problems
 from albert_tf.cli.settings import wrong_values
 from albert_tf.devices import bfloat16, choice, distributed
 from albert_tf.devices.bfloat16 import ConversionConfig
 from albert_tf.devices.device import PORTABLE, Device
 from albert_tf.export import serving
 from albert_tf.graph.model import model_shapes
-from albert_tf.io import files, locks
+from albert_tf.io import files
 from albert_tf.io.errors import InputError
+from albert_tf.io.json_files import JsonObject
 from albert_tf.nn.config import AlbertConfig
-from albert_tf.run import introduction
-from albert_tf.run.context import Setup
-from albert_tf.run.shards import ExampleShard, FileShard, open_shard
-from albert_tf.run_dir import checkpoints, kept_files, model_files, model_folder
+from albert_tf.records import shards
+from albert_tf.records.shards import ExampleShard, RecordShard
+from albert_tf.records.splits import RecordSplit, Split, Splits
+from albert_tf.run import description
+from albert_tf.run.context import RunContext
+from albert_tf.run_dir import checkpoints, model_folder
 from albert_tf.run_dir.checkpoints import Shapes
-from albert_tf.run_dir.model_folder import BEST_CHECKPOINT
-from albert_tf.tasks.base import DataSet, RecordFiles, ResolvedSchedule, Task
+from albert_tf.run_dir.run_dir import RunDir, find_checkpoint
+from albert_tf.tasks.base import Artifacts, HasArtifacts, ResolvedSchedule, Task
 from albert_tf.tasks.options import RunSettings
+from albert_tf.tasks.problems import Problems
 from tokenization import FullTokenizer
 
-_LOCK_FILE = "run.lock"
 
-
-@contextmanager
+@contextlib.contextmanager
 def only_run(settings: RunSettings) -> Iterator[None]:
-    """Hold the lock of the output directory in the block, on rank 0; all processes must call this.
+    """Hold the lock of the directory to write to, on rank 0; all processes must call this.
 
     Raises:
       SharedInputError: if another run holds it.
     """
     problems = Problems()
-    lock: locks.Lock | None = None
-    try:
-        distributed.initialize(settings.use_horovod)
-    except InputError:
-        yield  # `check` reports it
-        return
-    with problems.collected():
-        if settings.output_dir and distributed.is_chief():
-            lock = _output_lock(Path(settings.output_dir))
-    problems.raise_all()
-    try:
+    with contextlib.ExitStack() as stack:
+        with problems.collected():
+            distributed.initialize(settings.use_horovod)
+            directory = settings.prediction_dir or settings.output_dir
+            if directory and distributed.is_chief():
+                stack.enter_context(RunDir(directory).only_run())
+        problems.raise_all()
         yield
-    finally:
-        if lock:
-            lock.release()
 
 
-def _output_lock(directory: Path) -> locks.Lock | None:
-    """Lock of the output directory; None if it cannot be written, which `check` reports."""
-    try:
-        files.make_directory(directory)
-        return locks.only_run(directory / _LOCK_FILE, directory, "give another --output_dir")
-    except OSError:
-        return None
-
-
-def check(task_class: type[Task], settings: RunSettings, device: Device | None = None) -> Setup:
+def check(
+    task_class: type[Task], settings: RunSettings, device: Device | None = None
+) -> RunContext:
     """Read and check everything a run needs.
 
     Args:
@@ -84,57 +71,76 @@ def check(task_class: type[Task], settings: RunSettings, device: Device | None =
     problems.raise_all()
     with problems.collected():
         distributed.initialize(settings.use_horovod)
-    given_directory = settings.output_dir
-    own_directory = distributed.own_directory(given_directory)
-    settings = dataclasses.replace(settings, output_dir=own_directory)
-    conversion, device = _check_device(settings, device, problems)
-    shares_directory = distributed.shares_server_with_chief()
-    log_directory = (given_directory if shares_directory else own_directory) or ""
-    _check_numbers(settings, problems)
+    problems.raise_all()
+    run_dir = RunDir(distributed.own_directory(settings.output_dir) or "")
+    conversion, device = _device(settings, device, problems)
+    _check_settings(settings, problems)
     config = problems.result(_read_config, settings)
-    tokenizer = problems.result(_load_tokenizer, task_class, settings, config)
+    tokenizer = problems.result(_load_tokenizer, settings, config)
     init_checkpoint = problems.result(_find_init_checkpoint, settings)
     length_buckets = problems.result(_length_buckets, settings, device)
-    _check_outputs(settings, log_directory, problems)
-
-    task = task_class(settings, config, tokenizer)
-    task.kept_in, task.kept_before = _kept_before(task, init_checkpoint, problems)
-    task.read_inputs(problems)
-    _limit_examples(task)
-    results_dir = _results_dir(task, problems)
-    _check_evaluation(task, problems)
-    schedule = problems.result(_resolved_schedule, task)
-    train_sets = [task.train_set] if task.train_set else []
-    known_counts: dict[str, int] = {}
-    setup = Setup(
-        task=task,
-        device=device,
-        bfloat16=conversion,
-        init_checkpoint=init_checkpoint,
-        length_buckets=length_buckets or [],
-        results_dir=results_dir,
-        schedule=schedule or ResolvedSchedule(),
-        train_shards=_open_shards(task, train_sets, known_counts, problems),
-        eval_shards=_open_shards(task, task.eval_sets, known_counts, problems),
-        test_shards=_open_shards(task, task.test_sets, known_counts, problems),
-    )
-    shapes: dict[str, list[int]] = {}
-    if config and task.has_head and settings.output_dir and distributed.is_chief():
-        with problems.collected():
-            shapes = model_shapes(task)
-            _check_first_weights(setup, shapes)
+    artifacts = _artifacts(task_class, settings, run_dir, init_checkpoint, problems)
+    splits = task_class.read(settings, artifacts, problems)
+    splits = _limited(splits, settings)
+    results = _results(settings, run_dir, splits, problems)
+    _check_outputs(settings, run_dir, results, problems)
+    _check_evaluation(settings, splits, problems)
     problems.raise_all()
+
+    assert config is not None
+    task = problems.result(task_class, settings, config, tokenizer, splits)
+    problems.raise_all()
+    assert task is not None
+    context = assemble(
+        RunContext(
+            task=task,
+            device=device,
+            conversion=conversion,
+            init_checkpoint=init_checkpoint,
+            length_buckets=length_buckets or [],
+            run_dir=run_dir,
+            results=results,
+        ),
+        problems,
+    )
+    shapes: Shapes = {}
     with problems.collected():
-        if not settings.dry_run:  # not before: a wrong start leaves a new directory empty
-            log_file.open_in(log_directory)
+        if distributed.is_chief():
+            shapes = model_shapes(task)
+            _check_first_weights(context, shapes)
+    problems.raise_all()
+    with problems.collected():  # not before: a wrong start leaves a new directory empty
+        if not settings.dry_run:
+            log_file.open_in(_log_directory(settings, run_dir, results))
     problems.raise_all()
     distributed.log_processes()
-    _check_same_inputs(setup, problems)
-    introduction.log(setup, shapes)
-    return setup
+    _check_same_inputs(context, problems)
+    description.log(context, shapes)
+    return context
 
 
-def _check_device(
+def assemble(context: RunContext, problems: Problems) -> RunContext:
+    """Complete a context with the schedule and this process's shards of the splits.
+
+    Args:
+      context: context of the run, without these.
+      problems: collection of problems, which are raised.
+    """
+    task, splits = context.task, context.task.splits
+    schedule = problems.result(_resolved_schedule, task)
+    opened = {
+        name: [_opened(task, split, context.results, problems) for split in found if split]
+        for name, found in (("train", [splits.train]), ("dev", splits.dev), ("test", splits.test))
+    }
+    problems.raise_all()
+    assert schedule is not None
+    train = next(iter(opened["train"]), None)
+    return dataclasses.replace(
+        context, schedule=schedule, train=train, dev=opened["dev"], test=opened["test"]
+    )
+
+
+def _device(
     settings: RunSettings, device: Device | None, problems: Problems
 ) -> tuple[ConversionConfig | None, Device]:
     """Bfloat16 conversion and device of the run; `device` if it is given."""
@@ -153,7 +159,8 @@ def _check_device(
     return conversion, device or PORTABLE
 
 
-def _check_numbers(settings: RunSettings, problems: Problems) -> None:
+def _check_settings(settings: RunSettings, problems: Problems) -> None:
+    """Collect problems with settings that do not fit together."""
     micro_batches = settings.gradient_accumulation_steps
     if settings.train_batch_size % micro_batches:
         problems.add(
@@ -163,37 +170,17 @@ def _check_numbers(settings: RunSettings, problems: Problems) -> None:
         )
     if settings.use_tpu:
         problems.add("--use_tpu: TPUs are not supported; run on CPU, GPU or HPU")
+    if not settings.output_dir:
+        problems.add("--output_dir is missing: give a directory for the outputs")
+    if settings.do_train and settings.prediction_dir:
+        problems.add(
+            "--prediction_dir: results of training go to --output_dir; give it with "
+            "--do_train=false"
+        )
 
 
-def _kept_before(
-    task: Task, init_checkpoint: str | None, problems: Problems
-) -> tuple[str, dict[str, Any]]:
-    """Directory of the checkpoint to resume from or predict with, and what the task keeps there."""
-    settings = task.settings
-    found: tuple[str, dict[str, Any]] = ("", {})
-    with problems.collected():
-        if task.kept_names and settings.output_dir and distributed.is_chief():
-            own = checkpoints.own_checkpoint(settings.output_dir, settings.do_train)
-            used = own or (None if settings.do_train else init_checkpoint)
-            if used:
-                directory = str(Path(used).parent)
-                found = directory, kept_files.read(directory, task.kept_names)
-    return distributed.broadcast(found)
-
-
-def _limit_examples(task: Task) -> None:
-    """Have the data sets keep as many examples as the settings say."""
-    settings = task.settings
-    if settings.max_train_examples and task.train_set:
-        task.train_set.limit(settings.max_train_examples)
-    if settings.max_eval_examples:
-        for data_set in task.eval_sets:
-            data_set.limit(settings.max_eval_examples)
-
-
-def _check_evaluation(task: Task, problems: Problems) -> None:
-    """Check that the settings for the evaluation of checkpoints fit together."""
-    settings = task.settings
+def _check_evaluation(settings: RunSettings, splits: Splits, problems: Problems) -> None:
+    """Collect problems with the settings for the evaluation of checkpoints."""
     if not settings.early_stopping_evaluations or not settings.do_train:
         return
     if settings.evaluate_after_training:
@@ -201,7 +188,7 @@ def _check_evaluation(task: Task, problems: Problems) -> None:
             "--early_stopping_evaluations and --evaluate_after_training: training cannot end by "
             "evaluations that come after it; give one of them"
         )
-    elif not task.eval_sets:
+    elif not splits.dev:
         problems.add(
             "--early_stopping_evaluations: this run evaluates nothing; switch evaluation on, or "
             "give 0"
@@ -226,23 +213,22 @@ def _read_config(settings: RunSettings) -> AlbertConfig:
     return config
 
 
-def _load_tokenizer(
-    task_class: type[Task], settings: RunSettings, config: AlbertConfig | None
-) -> FullTokenizer | None:
+def _load_tokenizer(settings: RunSettings, config: AlbertConfig | None) -> FullTokenizer | None:
     """Load the tokenizer, if the task needs one or a vocabulary is given."""
-    if not task_class.needs_tokenizer(settings) and not settings.vocabulary:
+    if not settings.needs_vocabulary and not settings.vocabulary:
         return None
-    tokenizer = model_files.load_tokenizer(settings)
-    model_files.check_vocabulary(
-        settings.vocabulary, tokenizer, settings.albert_config_file, config
+    tokenizer = model_folder.load_tokenizer(
+        settings.vocab_file, settings.spm_model_file, settings.do_lower_case
     )
+    (path,) = settings.vocabulary.values()
+    model_folder.check_vocabulary(path, tokenizer, settings.albert_config_file, config)
     return tokenizer
 
 
 def _find_init_checkpoint(settings: RunSettings) -> str | None:
     """Find the checkpoint to start from, on rank 0."""
     if settings.init_checkpoint and distributed.is_chief():
-        return checkpoints.find_checkpoint(settings.init_checkpoint)
+        return find_checkpoint(settings.init_checkpoint)
     return None
 
 
@@ -266,103 +252,125 @@ def _length_buckets(settings: RunSettings, device: Device) -> list[int]:
     return sorted(lengths | {longest})
 
 
-def _check_outputs(settings: RunSettings, log_directory: str, problems: Problems) -> None:
-    """Check that the outputs can be written; from here on, an existing log gets the lines."""
+def _artifacts(
+    task_class: type[Task],
+    settings: RunSettings,
+    run_dir: RunDir,
+    init_checkpoint: str | None,
+    problems: Problems,
+) -> Artifacts:
+    """What the task has kept with the checkpoint that the run resumes from or predicts with."""
+    if not issubclass(task_class, HasArtifacts):
+        return {}
+    found: Artifacts = {}
     with problems.collected():
-        _check_output_dir(settings)
-        if not settings.dry_run and (Path(log_directory) / log_file.NAME).exists():
-            log_file.open_in(log_directory)
-    with problems.collected():
-        _check_export_dir(settings)
-    with problems.collected():
-        if settings.export_tflite and distributed.is_chief():
-            files.check_can_be_written(settings.export_tflite)
+        if settings.output_dir and distributed.is_chief():
+            own = run_dir.resume_point() if settings.do_train else run_dir.for_prediction()
+            used = own or (None if settings.do_train else init_checkpoint)
+            if used:
+                found = model_folder.read_artifacts(Path(used).parent, task_class.artifact_names)
+    own_parts = {name: [x.values, x.file, x.remedy] for name, x in found.items()}
+    parts = distributed.broadcast(own_parts)
+    return {name: JsonObject(*values) for name, values in parts.items()}
 
 
-def _check_output_dir(settings: RunSettings) -> None:
-    """Check that the output directory is writable, and that only rank 0's has checkpoints."""
-    directory = settings.output_dir
-    if not directory:
-        raise InputError("--output_dir is missing: give a directory for the outputs")
-    files.check_writable("output_dir", directory)
-    if not distributed.is_chief() and checkpoints.latest_checkpoint(directory):
-        raise InputError(
-            f"{directory}: the directory has checkpoints of another run; remove them, or give "
-            "another --output_dir"
-        )
+def _limited(splits: Splits, settings: RunSettings) -> Splits:
+    """The splits with as many examples as the settings say."""
+    train = splits.train.limited(settings.max_train_examples) if splits.train else None
+    dev = [split.limited(settings.max_eval_examples) for split in splits.dev]
+    return dataclasses.replace(splits, train=train, dev=dev)
 
 
-def _results_dir(task: Task, problems: Problems) -> str:
+def _results(settings: RunSettings, run_dir: RunDir, splits: Splits, problems: Problems) -> RunDir:
     """Directory of this process for results, and for the records of what they are about.
 
-    Prediction leaves the results of a training run alone: those of other questions go below.
+    Prediction leaves the results of a training alone: those of other questions go below.
     """
-    settings, data_sets = task.settings, [*task.eval_sets, *task.test_sets]
-    output_dir, directory = settings.output_dir or "", settings.prediction_dir
-    has_run = distributed.broadcast(model_folder.has_checkpoints(output_dir))
+    predicted = [*splits.dev, *splits.test]
+    has_checkpoints = distributed.broadcast(bool(settings.output_dir) and run_dir.has_checkpoints)
     if settings.do_train:
-        if directory:
-            problems.add(
-                "--prediction_dir: results of training go to --output_dir; give it with "
-                "--do_train=false"
-            )
-        return output_dir
-    if directory:
-        directory = distributed.own_directory(directory)
-    elif has_run and data_sets:
-        directory = str(Path(output_dir) / "predictions" / _name_of(data_sets[0]))
-    else:
-        return output_dir
+        return run_dir
+    if settings.prediction_dir:
+        return RunDir(distributed.own_directory(settings.prediction_dir))
+    if has_checkpoints and predicted:
+        return run_dir.below(Path(predicted[0].paths[0]).stem)
+    return run_dir
+
+
+def _check_outputs(
+    settings: RunSettings, run_dir: RunDir, results: RunDir, problems: Problems
+) -> None:
+    """Check that the outputs can be written; from here on, an existing log gets the lines."""
+    if not settings.output_dir:
+        return
     with problems.collected():
-        files.check_writable("prediction_dir", directory)
-    for data_set in data_sets:
-        data_set.directory = directory
-    return directory
-
-
-def _name_of(data_set: DataSet | RecordFiles) -> str:
-    """Name of the first file of a data set, without its extension."""
-    paths = data_set.paths if isinstance(data_set, RecordFiles) else data_set.inputs.values()
-    return Path(next(iter(paths))).stem
-
-
-def _check_export_dir(settings: RunSettings) -> None:
-    """Check that the model can be exported, and found there."""
-    directory = settings.export_dir
-    if directory and distributed.is_chief():
-        files.check_writable("export_dir", directory)
-        if serving.is_saved_model(directory):
+        if results is run_dir:
+            files.check_directory(f"--output_dir {run_dir}", run_dir.path)
+        else:
+            files.check_directory(f"--prediction_dir {results}", results.path)
+        if not distributed.is_chief() and run_dir.latest():
             raise InputError(
-                f"--export_dir {directory}: is a SavedModel itself, and would hide the new one in "
-                "it; give the directory to make a SavedModel in"
+                f"{run_dir}: the directory has checkpoints of another run; remove them, or give "
+                "another --output_dir"
             )
+        if not settings.dry_run:
+            log_file.continue_in(_log_directory(settings, run_dir, results))
+    with problems.collected():
+        directory = settings.export_dir
+        if directory and distributed.is_chief():
+            files.check_directory(f"--export_dir {directory}", directory)
+            if serving.is_saved_model(directory):
+                raise InputError(
+                    f"--export_dir {directory}: is a SavedModel itself, and would hide the new one "
+                    "in it; give the directory to make a SavedModel in"
+                )
+    with problems.collected():
+        if settings.export_tflite and distributed.is_chief():
+            files.check_file(settings.export_tflite)
 
 
-def _open_shards(
-    task: Task,
-    data_sets: Iterable[DataSet | RecordFiles],
-    known_counts: dict[str, int],
-    problems: Problems,
-) -> list[ExampleShard | FileShard]:
-    """Open this process's shards of data sets, and collect the problems of the others."""
-    shards = []
-    for data_set in data_sets:
-        with problems.collected():
-            shards.append(open_shard(task, data_set, known_counts))
-    return shards
+def _log_directory(settings: RunSettings, run_dir: RunDir, results: RunDir) -> Path:
+    """Directory of the log: that of rank 0 for processes on its host."""
+    given, own = settings.output_dir, run_dir
+    if settings.prediction_dir:
+        given, own = settings.prediction_dir, results
+    return Path(given or "") if distributed.shares_server_with_chief() else own.path
+
+
+def _opened(task: Task, split: Split | RecordSplit, results: RunDir, problems: Problems) -> Any:
+    """This process's shard of a split; None if there are problems."""
+    settings = task.settings
+    with problems.collected():
+        fields = task.fields(split)
+        if isinstance(split, RecordSplit):
+            config_file = settings.albert_config_file
+            counts = shards.count_records(split, fields, task.config.vocab_size, config_file)
+            return RecordShard(split, fields, counts)
+        shard = ExampleShard(
+            split,
+            fields,
+            lambda examples: task.records(split, examples),
+            settings.record_settings,
+            settings.vocabulary,
+            str(results),
+            settings.num_workers or distributed.own_cores(),
+        )
+        shard.check()
+        return shard
+    return None
 
 
 def _resolved_schedule(task: Task) -> ResolvedSchedule:
     """The task's schedule in steps of this run."""
-    settings, train_set, num_cards = task.settings, task.train_set, distributed.size()
-    num_examples = len(train_set.examples) if isinstance(train_set, DataSet) else 0
+    settings, train, num_cards = task.settings, task.splits.train, distributed.size()
+    num_examples = len(train.examples) if isinstance(train, Split) else 0
     schedule = task.schedule.resolve(num_examples, settings.train_batch_size, num_cards)
-    if settings.do_train and train_set and schedule.steps < 1:
-        if isinstance(train_set, DataSet) and task.schedule.steps is None:
+    if settings.do_train and train and schedule.steps < 1:
+        if isinstance(train, Split) and task.schedule.steps is None:
             raise InputError(
-                f"{', '.join(train_set.inputs.values())}: {num_examples} examples in batches "
-                f"of {settings.train_batch_size * num_cards} for {task.schedule.epochs} epochs "
-                "make less than one step: lower --train_batch_size"
+                f"{', '.join(train.paths)}: {num_examples} examples in batches of "
+                f"{settings.train_batch_size * num_cards} for {task.schedule.epochs} epochs make "
+                "less than one step: lower --train_batch_size"
             )
         raise InputError(
             f"{task.schedule.steps} steps divided by {num_cards} cards make less than one step: "
@@ -371,17 +379,18 @@ def _resolved_schedule(task: Task) -> ResolvedSchedule:
     return schedule
 
 
-def _check_first_weights(setup: Setup, shapes: Shapes) -> None:
+def _check_first_weights(context: RunContext, shapes: Shapes) -> None:
     """Check that the checkpoint to start from exists and fits the model's variables."""
-    settings, init_checkpoint = setup.settings, setup.init_checkpoint
-    own = checkpoints.own_checkpoint(setup.output_dir, settings.do_train)
-    if settings.do_train and not own and init_checkpoint:
-        _check_init_stays(setup.output_dir, init_checkpoint)
+    settings, run_dir, init_checkpoint = context.settings, context.run_dir, context.init_checkpoint
+    best = run_dir.best()
+    own = run_dir.resume_point() if settings.do_train else best or run_dir.resume_point()
+    if settings.do_train and best == run_dir.best_prefix:
+        _check_best_stays(context, shapes, is_resumed=bool(own))
     if own:
         checkpoints.check_fits(own, shapes, all_needed=True)
     elif init_checkpoint:
         checkpoints.check_fits(init_checkpoint, shapes, all_needed=not settings.do_train)
-    elif settings.do_train and not setup.task.expects_checkpoint:
+    elif settings.do_train and not settings.expects_checkpoint:
         logging.info("no --init_checkpoint: training starts from random weights")
     elif settings.do_train:
         logging.warning(
@@ -395,22 +404,31 @@ def _check_first_weights(setup: Setup, shapes: Shapes) -> None:
         )
 
 
-def _check_init_stays(output_dir: str, init_checkpoint: str) -> None:
-    """Check that training does not replace the checkpoint that it starts from."""
-    best = Path(output_dir) / BEST_CHECKPOINT
-    if Path(init_checkpoint).resolve() == best.resolve():
+def _check_best_stays(context: RunContext, shapes: Shapes, is_resumed: bool) -> None:
+    """Check that training does not replace a best checkpoint that it cannot judge."""
+    best, init_checkpoint = context.run_dir.best_prefix, context.settings.init_checkpoint
+    is_its_start = Path(context.init_checkpoint or "").resolve() == Path(best).resolve()
+    if is_its_start and not is_resumed:
         raise InputError(
             f"--init_checkpoint {init_checkpoint} is in --output_dir, where the best checkpoint of "
             "this training would replace it; give another --output_dir"
         )
+    if context.dev:
+        try:
+            checkpoints.check_fits(best, shapes, all_needed=True)
+        except InputError as error:
+            raise InputError(
+                f"{best}: is of another training or a published model, and the best checkpoint of "
+                f"this training would replace it; give another --output_dir, or move it ({error})"
+            ) from error
 
 
-def _check_same_inputs(setup: Setup, problems: Problems) -> None:
+def _check_same_inputs(context: RunContext, problems: Problems) -> None:
     """Raise `InputError` if the processes have read different inputs: they would deadlock."""
     own: dict[str, Any] = {}
-    for shard in setup.shards:
+    for shard in context.shards:
         own.update(shard.fingerprint)
-    own["num_train_steps"] = setup.schedule.steps
+    own["num_train_steps"] = context.schedule.steps
     first, *others = distributed.gather(own)
     for rank, other in enumerate(others, 1):
         different = [name for name, value in first.items() if other.get(name) != value]

@@ -1,48 +1,52 @@
-"""Dry run: all checks of a run, and a small run in a temporary directory that shows what it takes.
+"""Dry run: the run itself on a few examples, in a temporary directory, to see what it takes.
 
-The small run is a run like any other, of a few steps on some of the examples. So it finds what
-checks alone do not, such as a batch that is too large for the memory, and it leaves the files that
-the run would leave, which are listed before they are removed.
+It finds what checks alone do not, such as a batch that is too large for the memory, and it leaves
+the files that the run would leave, which are listed before they are removed.
 """
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import dataclasses
+import re
 import resource
+import statistics
 import time
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, Callable, Iterable, Iterator, Sequence, TypeVar
+from typing import Any, Iterator
 
 import tensorflow.compat.v1 as tf
 from absl import logging
 
-from albert_tf.cli import stopping
+from albert_tf.cli import log_file, stopping
 from albert_tf.devices import distributed
 from albert_tf.graph.prediction import Predictor
 from albert_tf.io import files
-from albert_tf.run import checks, data_summary
-from albert_tf.run.context import Setup
-from albert_tf.run.plan import EXPORT, RESULTS, TFLITE, Measured, Plan
-from albert_tf.run.shards import ExampleShard, FileShard, open_shard
-from albert_tf.run_dir import checkpoint_files, checkpoints
-from albert_tf.tasks.base import DataSet, RecordFiles, Task
+from albert_tf.records import summaries
+from albert_tf.records.shards import RecordShard, Shard
+from albert_tf.run import checks
+from albert_tf.run.context import RunContext
+from albert_tf.run.description import counted, source_of
+from albert_tf.run.run import carry_out
+from albert_tf.run_dir import checkpoints
+from albert_tf.run_dir.run_dir import RunDir
+from albert_tf.tasks.base import Task
 from albert_tf.tasks.options import RunSettings
-
-# Trains, evaluates and predicts with a predictor and further session hooks of training.
-Work = Callable[[Setup, Predictor, Sequence[tf.train.SessionRunHook]], Any]
-
-AnyDataSet = TypeVar("AnyDataSet", bound="DataSet | RecordFiles")
+from albert_tf.tasks.problems import Problems
 
 _MOST_STEPS = 6  # the first of which builds the graph, and is not counted
 _MOST_TRAIN_EXAMPLES = 2000  # enough to tell how long they are
 _PREDICTED_BATCHES = 8  # per process
 _LEAST_PREDICTED = 100  # examples, for metrics that need some of each label
 _BYTES_OF_RSS = 1024  # the unit of the system's figure
+_UNITS = ("bytes", "kB", "MB", "GB", "TB")
+# Names in the directory of the small run, for what may lie outside of the output directory.
+_RESULTS, _EXPORT, _TFLITE = "results", "export", "exported.tflite"
+_CHECKPOINT = re.compile(r"model\.ckpt-(\w+)\..+")
+_EVENTS = re.compile(r"(events\.out\.tfevents\.).+$")
 
 
-def run(task_class: type[Task], settings: RunSettings, work: Work) -> None:
+def run(task_class: type[Task], settings: RunSettings) -> None:
     """Check all inputs, try the run on a small scale, and print what it would do.
 
     All processes must call this function. Nothing stays in the directories of the run.
@@ -50,167 +54,114 @@ def run(task_class: type[Task], settings: RunSettings, work: Work) -> None:
     Args:
       task_class: class of the task.
       settings: settings of the run and the task.
-      work: function that does the work of a run.
 
     Raises:
-      InputError: all problems with the settings and with the files they name, or that another run
-        is working in the output directory.
+      InputError: all problems with the settings and with the files they name.
     """
-    with files.without_new_directories():
-        with checks.only_run(settings):
-            setup = checks.check(task_class, settings)
-            plan = _plan(setup, work)
-            if distributed.is_chief():
-                print("\n".join(plan.lines()))
+    context = checks.check(task_class, settings)
+    own: str | None = None
+    if distributed.is_chief():
+        run_dir = context.run_dir
+        own = run_dir.resume_point() if settings.do_train else run_dir.for_prediction()
+    with files.temporary_directory(_existing(context.run_dir.path) / "dry_run") as directory:
+        trial = _Trial(_small(context, directory, own or context.init_checkpoint))
+        trial.run()
         if distributed.is_chief():
-            distributed.wait_for_all()  # the directories of the others are in this one's
-    if not distributed.is_chief():
+            print("\n".join(_plan(context, own, trial, directory)))
         distributed.wait_for_all()
 
 
-def _plan(setup: Setup, work: Work) -> Plan:
-    """Try the run, and plan it by what has been measured."""
-    own: str | None = None
-    directory = setup.output_dir
-    if distributed.is_chief():
-        own = checkpoints.own_checkpoint(directory, setup.settings.do_train)
-    with files.temporary_directory(Path(directory) / "dry_run") as temporary:
-        small = _small_setup(setup, str(temporary), own or setup.init_checkpoint)
-        timer = _StepTimer(setup.settings.gradient_accumulation_steps)
-        predictor = _TimedPredictor(small)
-        with _errors_alone():
-            conversion = [_seconds_to_prepare(shard) for shard in small.shards]
-            try:
-                work(small, predictor, [timer])
-            except stopping.Stopped as stop:  # which names a checkpoint that is about to go
-                raise stopping.Stopped(stop.signal) from None
-            finally:
-                tf.summary.FileWriterCache.clear()
-        measured = Measured(
-            steps=timer.seconds,
-            conversion=conversion,
-            prediction=[predictor.seconds.get(shard, 0.0) for shard in small.shards],
-            samples=[shard.num_examples for shard in small.shards],
-            num_records=[sum(distributed.gather(_num_records(shard))) for shard in small.shards],
-            summaries=data_summary.summaries(small),
-            peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES_OF_RSS,
-            sizes=_sizes(temporary, small),
-        )
-    start_step = checkpoint_files.step_of(own) or 0 if own and setup.settings.do_train else 0
-    return Plan(setup, own or setup.init_checkpoint, start_step, measured)
+def _existing(path: Path) -> Path:
+    """The directory itself, or the nearest above it that exists."""
+    return next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
 
 
-@contextlib.contextmanager
-def _errors_alone() -> Iterator[None]:
-    """Log nothing but errors in the block: its lines and warnings are about the small run."""
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-
-
-def _small_setup(setup: Setup, directory: str, checkpoint: str | None) -> Setup:
-    """Setup of a small run.
+def _small(context: RunContext, directory: Path, checkpoint: str | None) -> RunContext:
+    """Context of a small run.
 
     Args:
-      setup: setup of the run.
+      context: context of the run.
       directory: output directory of the small run.
       checkpoint: prefix of the checkpoint to start from; only rank 0 reads it.
     """
-    settings, steps = setup.settings, min(_MOST_STEPS, setup.schedule.steps)
-    results_dir = directory
-    if setup.results_dir != settings.output_dir:
-        results_dir = str(Path(directory) / RESULTS)
-        Path(results_dir).mkdir()
+    task, steps = context.task, min(_MOST_STEPS, context.schedule.steps)
     settings = dataclasses.replace(
-        settings,
-        output_dir=directory,
+        task.settings,
+        output_dir=str(directory),
         save_checkpoints_steps=max(steps, 1),
         early_stopping_evaluations=0,
-        export_dir=settings.export_dir and str(Path(directory) / EXPORT),
-        export_tflite=settings.export_tflite and str(Path(directory) / TFLITE),
+        export_dir=task.settings.export_dir and str(directory / _EXPORT),
+        export_tflite=task.settings.export_tflite and str(directory / _TFLITE),
     )
-    task = copy.copy(setup.task)
-    task.settings = settings
-    task.eval_sets = [_predicted_part(data_set, results_dir) for data_set in task.eval_sets]
-    task.test_sets = [_predicted_part(data_set, results_dir) for data_set in task.test_sets]
-    if isinstance(task.train_set, DataSet):
-        task.train_set = _part(task.train_set, _MOST_TRAIN_EXAMPLES, directory)
-    counts: dict[str, int] = {}
-    for shard in setup.shards:
-        counts.update(shard.counts if isinstance(shard, FileShard) else {})
 
-    def opened(data_sets: Iterable[DataSet | RecordFiles]) -> list[ExampleShard | FileShard]:
-        return [open_shard(task, data_set, counts) for data_set in data_sets]
+    def predicted(splits: Any) -> list[Any]:
+        found = []
+        for split in splits:
+            most = _PREDICTED_BATCHES * split.batch_size * distributed.size()
+            found.append(_part(split, max(most, _LEAST_PREDICTED)))
+        return found
 
-    return dataclasses.replace(
-        setup,
-        task=task,
+    splits = dataclasses.replace(
+        task.splits,
+        train=task.splits.train and _part(task.splits.train, _MOST_TRAIN_EXAMPLES),
+        dev=predicted(task.splits.dev),
+        test=predicted(task.splits.test),
+    )
+    is_elsewhere = context.results.path != context.run_dir.path
+    results = RunDir(directory / _RESULTS if is_elsewhere else directory)
+    small = dataclasses.replace(
+        context,
+        task=type(task)(settings, task.config, task.tokenizer, splits),
         init_checkpoint=checkpoint,
-        results_dir=results_dir,
-        schedule=dataclasses.replace(
-            setup.schedule, steps=steps, warmup_steps=min(steps, setup.schedule.warmup_steps)
-        ),
-        train_shards=opened([task.train_set] if task.train_set else []),
-        eval_shards=opened(task.eval_sets),
-        test_shards=opened(task.test_sets),
+        run_dir=RunDir(directory),
+        results=results,
     )
+    warmup_steps = min(steps, context.schedule.warmup_steps)
+    schedule = dataclasses.replace(context.schedule, steps=steps, warmup_steps=warmup_steps)
+    return dataclasses.replace(checks.assemble(small, Problems()), schedule=schedule)
 
 
-def _predicted_part(data_set: AnyDataSet, directory: str) -> AnyDataSet:
-    most = _PREDICTED_BATCHES * data_set.batch_size * distributed.size()
-    return _part(data_set, max(most, _LEAST_PREDICTED), directory)
-
-
-def _part(data_set: AnyDataSet, most: int, directory: str) -> AnyDataSet:
-    """At most so many examples of a data set, whose files go to a directory."""
-    part = copy.copy(data_set)
-    part.limit(most)
-    part.directory = directory
-    if isinstance(part, DataSet):
-        part.record_file = part.record_dir = part.companion_file = None
+def _part(split: Any, most: int) -> Any:
+    """At most so many examples of a split, whose files go to the directory of the small run."""
+    part = split.limited(most)
+    if hasattr(part, "record_file"):
+        return dataclasses.replace(part, record_file=None, record_dir=None, companion_file=None)
     return part
 
 
-def _seconds_to_prepare(shard: ExampleShard | FileShard) -> float:
-    start = time.time()
-    shard.prepare()
-    return time.time() - start
-
-
-def _num_records(shard: ExampleShard | FileShard) -> int:
-    """Number of records of this process's shard."""
-    return shard.num_records if isinstance(shard, ExampleShard) else len(shard.examples)
-
-
-def _sizes(directory: Path, small: Setup) -> dict[str, int]:
-    """Bytes of the files that the small run has left, by path in its directory.
-
-    Those of the records are left out: the run's own may lie elsewhere.
-    """
-    records = [str(Path(path)) for shard in small.shards for path in shard.paths]
-    paths = [path for path in sorted(directory.rglob("*")) if path.is_file()]
-    return {
-        str(path.relative_to(directory)): path.stat().st_size
-        for path in paths
-        if str(path).replace(files.MANIFEST_SUFFIX, "") not in records
-    }
-
-
-class _StepTimer(tf.train.SessionRunHook):
-    """Session hook that measures steps of training.
+class _Trial(Predictor, tf.train.SessionRunHook):
+    """A small run, as a predictor and a session hook that measure it.
 
     Attributes:
-      seconds: seconds of each step; the first includes building the graph.
+      context: context of the small run.
+      conversion: seconds to convert each shard.
+      steps: seconds of each training step; the first includes building the graph.
+      prediction: seconds to predict each shard, with the graph built before.
     """
 
-    def __init__(self, runs_per_step: int):
-        self.seconds: list[float] = []
-        self._runs_per_step = runs_per_step
+    def __init__(self, context: RunContext):
+        super().__init__(context.task, context.device, context.conversion, context.length_buckets)
+        self.context = context
+        self.conversion: list[float] = []
+        self.steps: list[float] = []
+        self.prediction: dict[Shard, float] = {}
         self._runs = 0
-        self._start = time.time()
+
+    def run(self) -> None:
+        """Run, and log nothing but errors: lines and warnings are about the small run."""
+        verbosity = logging.get_verbosity()
+        logging.set_verbosity(logging.ERROR)
+        try:
+            for shard in self.context.shards:
+                start = time.time()
+                shard.prepare()
+                self.conversion.append(time.time() - start)
+            carry_out(self.context, self, [self])
+        except stopping.Stopped as stop:  # which names a checkpoint that is about to go
+            raise stopping.Stopped(stop.signal) from None
+        finally:
+            logging.set_verbosity(verbosity)
+            tf.summary.FileWriterCache.clear()
 
     def begin(self) -> None:
         self._start = time.time()
@@ -219,26 +170,150 @@ class _StepTimer(tf.train.SessionRunHook):
         self, run_context: tf.train.SessionRunContext, run_values: tf.train.SessionRunValues
     ) -> None:
         self._runs += 1
-        if self._runs % self._runs_per_step == 0:
+        if self._runs % self.context.settings.gradient_accumulation_steps == 0:
             now = time.time()
-            self.seconds.append(now - self._start)
+            self.steps.append(now - self._start)
             self._start = now
 
-
-class _TimedPredictor(Predictor):
-    """Predictor that measures how long the examples take, with the graph built before.
-
-    Attributes:
-      seconds: seconds for the examples of a shard.
-    """
-
-    def __init__(self, setup: Setup):
-        super().__init__(setup)
-        self.seconds: dict[ExampleShard | FileShard, float] = {}
-
-    def answers(self, checkpoint: str, shard: ExampleShard | FileShard) -> list[Any]:
-        super().answers(checkpoint, shard)
+    def predictions(self, checkpoint: str, shard: Shard) -> list[Any]:
+        super().predictions(checkpoint, shard)
         start = time.time()
-        answers = super().answers(checkpoint, shard)
-        self.seconds[shard] = time.time() - start
-        return answers
+        predictions = super().predictions(checkpoint, shard)
+        self.prediction[shard] = time.time() - start
+        return predictions
+
+
+def _plan(context: RunContext, own: str | None, trial: _Trial, directory: Path) -> Iterator[str]:
+    """Yield the lines about what a run would do, by the measures of a small one.
+
+    Args:
+      context: context of the run.
+      own: prefix of the checkpoint that it resumes from or predicts with, if any.
+      trial: the small run.
+      directory: its directory.
+    """
+    settings, schedule, cards = context.settings, context.schedule, distributed.size()
+    start_step = checkpoints.step_of(own) or 0 if own and settings.do_train else 0
+    num_steps = max(0, schedule.steps - start_step) if settings.do_train else 0
+    every = settings.save_checkpoints_steps
+    num_checkpoints = -(-schedule.steps // every) - start_step // every if settings.do_train else 1
+    yield f"dry run: {context.run_dir} is as it was; the run would do this"
+    for shard, small in zip(context.shards, trial.context.shards):
+        yield f"{_USES[shard.split.name]}: {_data(shard, small)}"
+    checkpoint = own or context.init_checkpoint or "random weights"
+    if num_steps:
+        examples = counted(settings.train_batch_size * cards, "example")
+        on_cards = f" on {cards} cards" if cards > 1 else ""
+        yield (
+            f"{counted(num_steps, 'step')} of {examples}{on_cards}, from {checkpoint}, with "
+            f"{counted(num_checkpoints, 'checkpoint')}"
+        )
+    elif settings.do_train:
+        yield f"no training, which has finished: {checkpoint}"
+    else:
+        yield f"no training, with {checkpoint}"
+    yield from _times(context, trial, num_steps, num_checkpoints)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES_OF_RSS
+    of_card = "" if context.device.name == "cpu" else "; that of the card sufficed"
+    yield f"memory: at most {_size(peak)} in this process{of_card}"
+    most = settings.keep_checkpoint_max or num_checkpoints
+    yield from _files(context, directory, min(num_checkpoints, most))
+
+
+_USES = {"train": "training", "dev": "evaluation", "test": "prediction"}
+
+
+def _data(shard: Shard, small: Shard) -> str:
+    """Size of a split, and the lengths of its records."""
+    text = source_of(shard)
+    if isinstance(shard, RecordShard):
+        return text
+    sample = small.num_examples
+    records = round(small.num_records * shard.num_examples / max(sample, 1) * distributed.size())
+    if records != shard.num_examples:
+        about = "" if shard.num_examples == sample else "about "
+        text += f", {about}{counted(records, 'record')}"
+    if not small.num_records:
+        return text
+    found = summaries.summary(small.paths[0], small.fields["input_mask"].shape[-1])
+    looked_at = "" if shard.num_examples == sample else f" of the first {sample:,} looked at"
+    return f"{text}; {found.text()}{looked_at}"
+
+
+def _times(
+    context: RunContext, trial: _Trial, num_steps: int, num_checkpoints: int
+) -> Iterator[str]:
+    """Estimate the time of each part of the run."""
+    seconds = {"features": 0.0, **dict.fromkeys(_USES.values(), 0.0)}
+    details = dict.fromkeys(seconds, "")
+    for shard, small, conversion in zip(context.shards, trial.context.shards, trial.conversion):
+        scale = shard.num_examples / max(small.num_examples, 1)
+        if not shard.are_made():
+            seconds["features"] += conversion * scale
+        seconds[_USES[shard.split.name]] += trial.prediction.get(small, 0.0) * scale
+    seconds["evaluation"] *= num_checkpoints
+    details["evaluation"] = f" for {counted(num_checkpoints, 'checkpoint')}"
+    if num_steps:
+        others = trial.steps[1:] or trial.steps
+        step = statistics.median(others)
+        seconds["training"] = trial.steps[0] + step * (num_steps - 1)
+        details["training"] = (
+            f": {_time(trial.steps[0])} for the first step, {step:.3g} s for each other (the "
+            f"median of {len(others)})"
+        )
+    yield f"time: about {_time(sum(seconds.values()))}"
+    yield from (f"  {name} {_time(time)}{details[name]}" for name, time in seconds.items() if time)
+
+
+def _files(context: RunContext, directory: Path, num_kept: int) -> Iterator[str]:
+    """List the files that the run would leave, by directory."""
+    settings = context.settings
+    listed: dict[str, dict[str, str]] = {str(context.run_dir): {log_file.NAME: ""}}
+    sizes = {
+        str(path.relative_to(directory)): path.stat().st_size
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and ".tfrecord" not in path.name and ".tf_record" not in path.name
+    }
+
+    def size_of(prefix: str) -> str:
+        return _size(sum(size for path, size in sizes.items() if path.startswith(prefix)))
+
+    for path in sizes:
+        checkpoint, first = _CHECKPOINT.fullmatch(path), Path(path).parts[0]
+        folder, name, note = str(context.run_dir), _EVENTS.sub(r"\1*", path), ""
+        if checkpoint:
+            is_best = checkpoint[1] == "best"
+            name = f"model.ckpt-{'best' if is_best else 'N'}.*"
+            many = "" if is_best else f"{num_kept:,} of "
+            note = f", {many}{size_of(f'model.ckpt-{checkpoint[1]}.')}"
+        elif first == _EXPORT:
+            folder, name, note = settings.export_dir or "", "a SavedModel", f", {size_of(_EXPORT)}"
+        elif first == _TFLITE:
+            exported = Path(settings.export_tflite or "")
+            folder, name, note = str(exported.parent), exported.name, f", {_size(sizes[path])}"
+        elif first == "evaluations" or Path(path).parts[1:2] == ("evaluations",):
+            name, note = "evaluations/*", ""
+        if first == _RESULTS:
+            folder, name = str(context.results), name[len(_RESULTS) + 1 :] or name
+        listed.setdefault(folder, {})[name] = note
+    for shard in context.shards:
+        if not isinstance(shard, RecordShard):
+            for record_file in map(Path, shard.paths):
+                note = ", there already" if shard.are_made() else ""
+                inside = listed.setdefault(str(record_file.parent), {})
+                inside[record_file.name] = inside[record_file.name + files.MANIFEST_SUFFIX] = note
+    for folder, names in listed.items():
+        yield f"files in {folder}"
+        yield from (f"  {name}{names[name]}" for name in sorted(names))
+
+
+def _time(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds))) if seconds >= 60 else f"{seconds:.1f} s"
+
+
+def _size(count: int) -> str:
+    """Bytes with three digits and a unit."""
+    value, unit = float(count), 0
+    while value >= 1000 and unit < len(_UNITS) - 1:
+        value, unit = value / 1000, unit + 1
+    return f"{value:.3g} {_UNITS[unit]}"

@@ -1,93 +1,146 @@
-"""Checkpoints: search, check against the model, initialization from them."""
+"""Checkpoints by their prefixes: completeness, saving, copies, removal, and their variables.
+
+The index file of a checkpoint comes last when it is written or copied, and goes first when it is
+removed, so a checkpoint with an index file is complete.
+"""
 
 from __future__ import annotations
 
+import math
 import re
+import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-from absl import logging
 
-import modeling
-import optimization
+from albert_tf.io import files
 from albert_tf.io.errors import InputError, listed
-from albert_tf.run_dir import checkpoint_files
-from albert_tf.run_dir.best import best_checkpoint
-from albert_tf.run_dir.checkpoint_files import FILE_SUFFIX
 
-_BOOKKEEPING = re.compile(
-    rf"(^|/)({'|'.join(('global_step', *optimization.SLOTS))}|beta[12]_power)$"
-)
+FILE_SUFFIX = r"\.(index|meta|data-\d{5}-of-\d{5})$"
+# Errors of TensorFlow's reader on damaged files.
+READER_ERRORS = (tf.errors.OpError, ValueError, TypeError, RuntimeError, IndexError)
+_SHARD = re.compile(r"\.data-\d{5}-of-\d{5}$")
+_ONLY_TO_RESUME = ".only-to-resume"  # suffix of the file that marks such a checkpoint
+_BOOKKEEPING = re.compile(r"(^|/)(global_step|adam_m|adam_v|beta[12]_power)$")
 
 Shapes = Mapping[str, Sequence[int]]
 
 
-def find_checkpoint(path: str) -> str:
-    """Find a checkpoint.
+def step_of(prefix: str) -> int | None:
+    """Step in the name of a checkpoint: 300 for `model.ckpt-300`; None if it has none."""
+    match = re.search(r"model\.ckpt-(\d+)$", prefix)
+    return int(match.group(1)) if match else None
+
+
+def digest(prefix: str) -> str:
+    """Digest of a checkpoint: that of its index file, which holds the tensors' checksums."""
+    return files.digest(f"{prefix}.index")
+
+
+def problem(prefix: str, reads_data: bool = False) -> str | None:
+    """Reason why a checkpoint cannot be read; None if it is complete.
 
     Args:
-      path: prefix of a checkpoint, one of its files, or a directory: `model.ckpt-best` in it, or
-        else its latest checkpoint.
-
-    Returns:
-      Prefix of the checkpoint.
-
-    Raises:
-      InputError: if the checkpoint is missing or incomplete.
+      prefix: prefix of the checkpoint.
+      reads_data: whether to read all variables too, and so to verify their checksums.
     """
-    if Path(path).is_dir():
-        found = best_checkpoint(path) or latest_checkpoint(path) or _named_checkpoint(path)
-        if not found:
-            raise InputError(f"{path}: no checkpoint in this directory; correct the path")
-        path = found
-    prefix = re.sub(FILE_SUFFIX, "", path)
-    if not Path(f"{prefix}.index").exists():
-        near = sorted(str(p)[: -len(".index")] for p in Path(path).parent.glob("*.index"))
-        hint = f"the directory has {', '.join(near)}" if near else "correct the path"
-        raise InputError(f"{path}: no checkpoint found ({prefix}.index is missing); {hint}")
-    reason = checkpoint_files.problem(prefix)
-    if reason:
-        raise InputError(f"{prefix}: the checkpoint is incomplete: {reason}; copy it again")
-    return prefix
-
-
-def _named_checkpoint(directory: str) -> str | None:
-    """Checkpoint of another program, which only the file `checkpoint` in its directory names."""
+    if not Path(f"{prefix}.index").is_file():
+        return f"{prefix}.index is missing"
+    shards = sorted(p for p in files_of(prefix, ".data-*") if _SHARD.search(p.name))
+    if not shards:
+        return f"{prefix}.data-* is missing"
+    if len(shards) != int(shards[0].name.rpartition("-")[2]):
+        return f"some of {prefix}.data-* are missing"
     try:
-        return tf.train.latest_checkpoint(directory)
-    except checkpoint_files.READER_ERRORS:
-        return None
+        reader = tf.train.load_checkpoint(prefix)
+        types, shapes = reader.get_variable_to_dtype_map(), reader.get_variable_to_shape_map()
+    except READER_ERRORS as error:
+        return f"{prefix}.index cannot be read ({_first_line(error)})"
+    size = sum(math.prod(shape) * types[name].size for name, shape in shapes.items())
+    if sum(path.stat().st_size for path in shards) < size:
+        return f"{prefix}.data-* has been cut"
+    try:
+        for name in shapes if reads_data else ():
+            reader.get_tensor(name)
+    except READER_ERRORS as error:
+        return f"{prefix}.data-* is damaged ({_first_line(error)})"
+    return None
 
 
-def latest_checkpoint(directory: str) -> str | None:
-    """Prefix of a training run's latest checkpoint that is complete, or None."""
-    return next(reversed(checkpoint_files.saved_checkpoints(directory)), None)
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0]
 
 
-def own_checkpoint(output_dir: str, do_train: bool) -> str | None:
-    """Prefix of the checkpoint in an output directory for a run to continue with, or None.
+def files_of(prefix: str, suffix: str = ".*") -> list[Path]:
+    """Files of a checkpoint."""
+    name = Path(prefix).name
+    return [path for path in Path(prefix).parent.glob(name + suffix) if ".tmp" not in path.name]
+
+
+def is_only_to_resume(prefix: str) -> bool:
+    """Whether a checkpoint was saved only to resume from, so that it is not to be evaluated."""
+    return step_of(prefix) == 0 or Path(prefix + _ONLY_TO_RESUME).exists()
+
+
+def count_as_saved(prefix: str) -> None:
+    """Make a checkpoint that was saved only to resume from an ordinary one."""
+    Path(prefix + _ONLY_TO_RESUME).unlink(missing_ok=True)
+
+
+def save(
+    session: tf.Session,
+    saver: tf.train.Saver,
+    meta_graph: bytes,
+    prefix: str,
+    only_to_resume: bool = False,
+) -> None:
+    """Save a checkpoint atomically.
 
     Args:
-      output_dir: output directory of the run.
-      do_train: whether the run trains (and resumes from the latest checkpoint) or only predicts
-        (with the best).
-
-    Raises:
-      InputError: if there are checkpoints, but none that is complete.
+      session: session with the variables.
+      saver: saver of the variables.
+      meta_graph: content of the `.meta` file.
+      prefix: prefix of the checkpoint, in an existing directory.
+      only_to_resume: whether it is not to be evaluated.
     """
-    found = None if do_train else best_checkpoint(output_dir)
-    found = found or latest_checkpoint(output_dir)
-    incomplete = checkpoint_files.incomplete_checkpoints(output_dir)
-    if not found and incomplete:
-        prefix, reason = incomplete.popitem()
-        raise InputError(
-            f"{prefix}: the checkpoint is incomplete: {reason}; copy it again, or remove "
-            f"{prefix}.* to start over"
-        )
-    return found
+    name = Path(prefix).name
+    with files.temporary_directory(prefix) as temporary:
+        saver.save(session, str(temporary / name), write_meta_graph=False, write_state=False)
+        (temporary / f"{name}.meta").write_bytes(meta_graph)
+        if only_to_resume:
+            (temporary / f"{name}{_ONLY_TO_RESUME}").touch()
+        _move(temporary, prefix)
+
+
+def copy(prefix: str, target: str) -> None:
+    """Copy a checkpoint, in place of another one."""
+    source, name = Path(prefix).name, Path(target).name
+    with files.temporary_directory(target) as temporary:
+        for path in files_of(prefix):
+            shutil.copyfile(path, temporary / f"{name}{path.name[len(source) :]}")
+        _move(temporary, target)
+
+
+def _move(directory: Path, prefix: str) -> None:
+    """Move the files of a checkpoint out of a temporary directory, in place of another one."""
+    for path in directory.iterdir():
+        files.flush(path)
+    remove(prefix)
+    for path in _index_last(directory.iterdir()):
+        path.replace(Path(prefix).with_name(path.name))
+
+
+def _index_last(paths: Iterable[Path]) -> list[Path]:
+    return sorted(paths, key=lambda path: (path.suffix == ".index", path.name))
+
+
+def remove(prefix: str) -> None:
+    """Remove the files of a checkpoint."""
+    for path in reversed(_index_last(files_of(prefix))):
+        path.unlink()
 
 
 @contextmanager
@@ -122,7 +175,7 @@ def shapes_in(prefix: str) -> dict[str, list[int]]:
     """
     try:
         return dict(tf.train.list_variables(prefix))
-    except checkpoint_files.READER_ERRORS as error:
+    except READER_ERRORS as error:
         raise InputError(
             f"{prefix}: cannot read the checkpoint ({error}); check that all its files exist"
         ) from error
@@ -150,7 +203,7 @@ def read_values(prefix: str, names: Iterable[str]) -> dict[str, np.ndarray]:
     try:
         reader = tf.train.load_checkpoint(prefix)
         return {name: reader.get_tensor(name) for name in names}
-    except checkpoint_files.READER_ERRORS as error:
+    except READER_ERRORS as error:
         raise InputError(f"{prefix}: the checkpoint is damaged: {error}; copy it again") from error
 
 
@@ -164,13 +217,13 @@ def write_values(prefix: str, values: Mapping[str, np.ndarray]) -> None:
     names = sorted(values)
     with tf.Graph().as_default(), tf.Session() as session:
         placeholders = [tf.placeholder(values[name].dtype, values[name].shape) for name in names]
-        save = tf.raw_ops.SaveV2(
+        save_op = tf.raw_ops.SaveV2(
             prefix=prefix,
             tensor_names=names,
             shape_and_slices=[""] * len(names),
             tensors=placeholders,
         )
-        session.run(save, dict(zip(placeholders, (values[name] for name in names))))
+        session.run(save_op, dict(zip(placeholders, (values[name] for name in names))))
 
 
 def check_fits(prefix: str, model: Shapes, all_needed: bool) -> None:
@@ -205,30 +258,3 @@ def check_fits(prefix: str, model: Shapes, all_needed: bool) -> None:
         raise InputError(
             f"{prefix}: the checkpoint has no {listed(missing)}; fine-tune it first (--do_train)"
         )
-
-
-def initialize_from(prefix: str, num_of_group: int = 0) -> None:
-    """Initialize the trainable variables of the current graph from a checkpoint.
-
-    Variables that the checkpoint lacks keep their initializers; the log names them.
-
-    Args:
-      prefix: prefix of the checkpoint.
-      num_of_group: number of the model's groups, to start those missing in the checkpoint from its
-        group 0; 0 to leave them at their initializers.
-    """
-    variables = tf.trainable_variables()
-    maps, matched = modeling.get_assignment_map_from_checkpoint(variables, prefix, num_of_group)
-    for assignment_map in maps if num_of_group else [maps]:
-        tf.train.init_from_checkpoint(prefix, assignment_map)
-    new = [v.op.name for v in variables if v.op.name not in matched]
-    logging.info(
-        "%d of %d variables start from %s%s",
-        len(variables) - len(new),
-        len(variables),
-        prefix,
-        f"; randomly initialized: {', '.join(new)}" if new else "",
-    )
-    unused = [n for n in model_shapes_in(prefix) if n not in matched]
-    if unused:
-        logging.info("unused variables of the checkpoint: %s", listed(unused))

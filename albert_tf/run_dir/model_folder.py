@@ -1,6 +1,6 @@
-"""The folder of a model: its files and settings, which flags that are not given come from.
+"""Directory of a model: config, vocabulary, settings and artifacts, from which flags get defaults.
 
-The output directory of a training run is such a folder, and so is that of a published model, which
+The output directory of a training is such a directory, and so is that of a published model, which
 has no settings.
 """
 
@@ -8,18 +8,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Mapping
+from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
+import sentencepiece
+
+import tokenization
 from albert_tf.cli.settings import settings_of
-from albert_tf.io import json_files
+from albert_tf.io import files, json_files
 from albert_tf.io.errors import InputError
+
+if TYPE_CHECKING:
+    from albert_tf.nn.config import AlbertConfig  # imports TensorFlow, which `--help` does without
 
 BEST_CHECKPOINT = "model.ckpt-best"
 CONFIG_FILE = "albert_config.json"
 SPM_MODEL_FILE = "30k-clean.model"
 VOCAB_FILE = "30k-clean.vocab"
 SETTINGS_FILE = "settings.json"
-SETTINGS_FORMAT = 1
+_FORMAT = 1  # of the settings and of artifacts
 
 _FLAGS = {
     "albert_config_file": CONFIG_FILE,
@@ -161,7 +167,7 @@ def read_settings(
     content = json_files.read(
         path, "the model's settings", remedy or "remove it, and give the settings as flags"
     )
-    content.check_format(SETTINGS_FORMAT)
+    content.check_format(_FORMAT)
     known = {
         name: setting
         for name, setting in settings_of(settings_class).items()
@@ -172,3 +178,156 @@ def read_settings(
         if not setting.allows(value):
             raise content.error(f"{name} is {json_files.shown(value)}, not {setting.valid_values}")
     return {name: content.values[name] for name in known}
+
+
+def beside_checkpoint(
+    checkpoint: str, albert_config_file: str | None, spm_model_file: str | None
+) -> tuple[str, str]:
+    """Find the config and the SentencePiece model of a checkpoint.
+
+    Args:
+      checkpoint: prefix of the checkpoint.
+      albert_config_file: path of the config; by default the one next to the checkpoint.
+      spm_model_file: path of the SentencePiece model; by default the one next to the checkpoint.
+
+    Returns:
+      Paths of the config and of the SentencePiece model.
+
+    Raises:
+      InputError: if a file does not exist.
+    """
+    paths = {
+        "albert_config_file": albert_config_file or Path(checkpoint).with_name(CONFIG_FILE),
+        "spm_model_file": spm_model_file or Path(checkpoint).with_name(SPM_MODEL_FILE),
+    }
+    for flag, path in paths.items():
+        if not Path(path).is_file():
+            raise InputError(f"{path}: the file is missing; give --{flag}")
+    return str(paths["albert_config_file"]), str(paths["spm_model_file"])
+
+
+def load_tokenizer(
+    vocab_file: str | None,
+    spm_model_file: str | None,
+    do_lower_case: bool,
+    needed_pieces: Sequence[str] = ("[CLS]", "[SEP]"),
+) -> tokenization.FullTokenizer:
+    """Load a tokenizer.
+
+    Args:
+      vocab_file: path of the vocabulary.
+      spm_model_file: path of the SentencePiece model, which comes before the vocabulary.
+      do_lower_case: whether to lower-case text.
+      needed_pieces: pieces required in the vocabulary.
+
+    Raises:
+      InputError: if the vocabulary is missing, or lacks a required piece.
+    """
+    tokenizer = tokenization.FullTokenizer(vocab_file, do_lower_case, spm_model_file)
+    _check_pieces(spm_model_file or vocab_file, tokenizer, needed_pieces)
+    return tokenizer
+
+
+def _check_pieces(
+    vocabulary: str | None, tokenizer: tokenization.FullTokenizer, needed_pieces: Sequence[str]
+) -> None:
+    if not tokenizer.sp_model:
+        needed_pieces = [*needed_pieces, tokenization.UNKNOWN_TOKEN]
+    missing = [piece for piece in needed_pieces if piece not in tokenizer.vocab]
+    if missing:
+        raise InputError(
+            f"{vocabulary}: the vocabulary has no {', '.join(missing)}; give the one that comes "
+            "with the model"
+        )
+
+
+def check_vocabulary(
+    vocabulary: str | None,
+    tokenizer: tokenization.FullTokenizer,
+    config_file: str | None,
+    config: AlbertConfig | None,
+) -> None:
+    """Check that a vocabulary has the special pieces of a model and the size in its config.
+
+    Args:
+      vocabulary: path of the SentencePiece model or vocabulary.
+      tokenizer: tokenizer with that vocabulary.
+      config_file: path of the model's config.
+      config: config of the model; None if it could not be read.
+
+    Raises:
+      InputError: if the vocabulary does not belong to the model.
+    """
+    _check_pieces(vocabulary, tokenizer, ("[CLS]", "[SEP]"))
+    if config and len(tokenizer.vocab) != config.vocab_size:
+        raise InputError(
+            f"{vocabulary}: the vocabulary has {len(tokenizer.vocab)} pieces, but {config_file} "
+            f"has vocab_size {config.vocab_size}; give the two that belong together"
+        )
+
+
+def vocabulary_text(sp_model: sentencepiece.SentencePieceProcessor) -> str:
+    """Pieces of a SentencePiece model with their scores, one per line."""
+    pieces = range(sp_model.get_piece_size())
+    return "".join(f"{sp_model.id_to_piece(i)}\t{sp_model.get_score(i):g}\n" for i in pieces)
+
+
+def write(
+    directory: str | Path,
+    paths: Mapping[str, str],
+    tokenizer: tokenization.FullTokenizer | None,
+    settings: Mapping[str, Any],
+    artifacts: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Put the files of a model beside its checkpoints, so that the directory is complete.
+
+    Files that have the right content stay as they are.
+
+    Args:
+      directory: an existing directory.
+      paths: paths of config and vocabulary, by their names; see `named_files`.
+      tokenizer: tokenizer of the model; None without a vocabulary.
+      settings: settings of the text and the task, JSON values by name.
+      artifacts: further JSON objects to keep with the model, by file name.
+    """
+    contents = {name: Path(path).read_bytes() for name, path in paths.items()}
+    if tokenizer and tokenizer.sp_model:
+        contents[VOCAB_FILE] = vocabulary_text(tokenizer.sp_model).encode()
+    for name, value in json_contents(settings, artifacts).items():
+        contents[name] = json_files.encoded(value)
+    for name, content in contents.items():
+        path = Path(directory) / name
+        if not path.is_file() or path.read_bytes() != content:
+            with files.atomic_file(path) as temporary:
+                temporary.write_bytes(content)
+
+
+def json_contents(
+    settings: Mapping[str, Any], artifacts: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """JSON values of the files with the settings and the artifacts of a model, by name."""
+    values = {SETTINGS_FILE: settings, **artifacts}
+    return {name: json_files.versioned(_FORMAT, value) for name, value in values.items()}
+
+
+def read_artifacts(directory: str | Path, names: Sequence[str]) -> dict[str, json_files.JsonObject]:
+    """Read the JSON files that a task keeps with its model.
+
+    Args:
+      directory: directory of a checkpoint, or of the extra files of an exported model.
+      names: names of the files.
+
+    Returns:
+      JSON objects by file name, as far as the files are there.
+
+    Raises:
+      InputError: if a file is not JSON with an object, or of another format.
+    """
+    remedy = "copy the file again from the directory of the training"
+    artifacts = {}
+    for name in names:
+        path = Path(directory) / name
+        if path.exists():
+            artifacts[name] = json_files.read(path, "the file kept with the model", remedy)
+            artifacts[name].check_format(_FORMAT)
+    return artifacts

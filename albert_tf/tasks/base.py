@@ -1,145 +1,42 @@
 """Interface between a run and its task.
 
-A task reads and checks its inputs, converts examples to records, builds its head on an encoder,
-and converts the head's outputs to answers and metrics. The run takes care of the rest: record
-files, processes, devices, checkpoints, results and export.
-
-The run cuts the examples of a data set into chunks, which worker processes convert by `records`.
-What the records hold must follow from the examples and the settings alone. A task may say where not
-to cut (`belong_together`), and have its records counted (`counter`).
+A task knows its domain: it reads its data, converts examples to records, builds its head on an
+encoder, and makes predictions and metrics of the head's outputs. The run takes care of the rest:
+record files, processes, devices, checkpoints, results and export.
 """
 
 from __future__ import annotations
 
 import abc
 from dataclasses import dataclass, field
-from typing import Any, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Callable, ClassVar, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from albert_tf.cli.problems import Problems
-from albert_tf.export import serving
-from albert_tf.graph import estimators
 from albert_tf.io.json_files import JsonObject
 from albert_tf.nn.config import AlbertConfig
-from albert_tf.records.record_files import RecordFields, RecordValues
+from albert_tf.records.record_files import RecordFields
+from albert_tf.records.splits import DEV, Record, RecordSplit, Skipped, Split, Splits
 from albert_tf.report.blocks import Section
 from albert_tf.tasks.options import RunSettings
+from albert_tf.tasks.problems import Problems
 from modeling import AlbertModel
 from tokenization import FullTokenizer
 
-# `DataSet` or `RecordFiles`: a task gets back the kind that it has made in `read_inputs`.
-OwnDataSet = Any
-
 MODEL_INPUTS = ("input_ids", "input_mask", "segment_ids")
 
-
-@dataclass
-class DataSet:
-    """Examples of a task, to be converted to records by the run.
-
-    Attributes:
-      record_name: file name of the record file.
-      inputs: paths of the source files, by the names to use in messages.
-      examples: examples in the order of their file.
-      batch_size: number of records in a prediction batch.
-      record_file: path of the record file, if given by the user.
-      record_dir: directory of the record file that several runs may share; by default `directory`.
-      directory: directory of files that are not given otherwise; None for the output directory.
-      companion_name: file name of the companion file, with the data that answers need in addition
-        to the model's outputs; None if they need none.
-      companion_file: path of the companion file, if given by the user.
-      predicted_names: names of the prediction files of a test set.
-      part: suffix of the metrics' names, to distinguish several evaluation sets.
-      max_examples: number of examples that `limit` has left; None if it has left all.
-    """
-
-    record_name: str
-    inputs: Mapping[str, str]
-    examples: Sequence[Any]
-    batch_size: int = 0
-    record_file: str | None = None
-    record_dir: str | None = None
-    directory: str | None = None
-    companion_name: str | None = None
-    companion_file: str | None = None
-    predicted_names: tuple[str, ...] = ()
-    part: str = ""
-    max_examples: int | None = None
-
-    def limit(self, most: int) -> None:
-        """Keep at most so many examples, spread evenly, as files are often sorted."""
-        total = len(self.examples)
-        if most < total:
-            kept = {i * total // most for i in range(most)}
-            self.examples = [x for place, x in enumerate(self.examples) if place in kept]
-            self.max_examples = most
-
-
-@dataclass
-class RecordFiles:
-    """Record files given by the user instead of examples.
-
-    Attributes:
-      flag: name of the flag with the paths.
-      paths: paths of the files.
-      batch_size: number of records in a prediction batch.
-      max_records: maximum number of records to use; None for all.
-      id_fields: fields with ids of pieces, to be checked against the size of the vocabulary.
-      directory: as in `DataSet`; nothing is written for record files.
-    """
-
-    flag: str
-    paths: list[str]
-    batch_size: int = 0
-    max_records: int | None = None
-    id_fields: tuple[str, ...] = ("input_ids",)
-    directory: str | None = None
-
-    def limit(self, most: int) -> None:
-        """Keep at most so many records, the first."""
-        self.max_records = most if self.max_records is None else min(most, self.max_records)
+Artifacts = Mapping[str, JsonObject]  # by file name
 
 
 @dataclass(frozen=True)
-class Record:
-    """A record of an example, and its companion.
-
-    Attributes:
-      values: values of the record, by field.
-      companion: JSON object for the companion file, with the data that the answer needs in addition
-        to the model's outputs.
-      length: length of the whole example in pieces, before it is cut or split, for the report page;
-        None for further records of the same example.
-    """
-
-    values: RecordValues
-    companion: Any = None
-    length: int | None = None
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """An example that cannot be converted to records; the run counts and names these in the log.
-
-    Attributes:
-      name: name of the example, such as its id.
-      reason: the reason, the same for all examples that share it.
-    """
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Prediction:
+class RecordOutput:
     """Outputs of the head for one record.
 
     Attributes:
       number: index of the record in its shard, from 0.
       outputs: arrays by name, without the batch axis.
-      companion: companion of the record; None if the data set has none.
+      companion: companion of the record; None if the split has none.
     """
 
     number: int
@@ -149,20 +46,22 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Metrics and result files of a checkpoint.
+    """Metrics and result files of a checkpoint on a split.
 
     Attributes:
-      metrics: metrics by name, higher is better; the first ranks the checkpoints. Empty if the true
-        answers are unknown.
-      files: contents of the files to write if the checkpoint is the best, by file name: text, or
-        values to write as JSON.
-      calibration: numbers that the true answers have shown to be best for the checkpoint, by name.
-        The run keeps them for predictions without true answers, and for the exported model.
+      metrics: metrics by name, higher is better but for losses; the first ranks the checkpoints.
+        Empty if the true answers are unknown.
+      files: contents of the files to write if the checkpoint is the best, by file name: a text, its
+        parts one after the other, or a value to write as JSON.
+      thresholds: thresholds that the true answers have shown to be best, by name. The run keeps
+        them for predictions without true answers, and for the exported model.
+      sections: function that makes the sections of the report page.
     """
 
     metrics: Mapping[str, float]
     files: Mapping[str, Any] = field(default_factory=dict)
-    calibration: Mapping[str, float] = field(default_factory=dict)
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    sections: Callable[[], Sequence[Section]] = tuple
 
 
 @dataclass(frozen=True)
@@ -222,164 +121,63 @@ class Task(abc.ABC):
     """Base class of tasks.
 
     Attributes:
-      fate_of_long_examples: participle that says what becomes of an example that is longer than
-        `max_seq_length`, for the report page.
+      kind: name of the head, by which a converter or an exported model is told what it is.
+      title: name of the task for people.
+      serves_records: whether an exported model takes records, and not ids of any length.
       settings: settings of the run and the task.
-      config: config of the model; None if it could not be read.
-      tokenizer: the tokenizer; None if it could not be read or is not needed.
-      train_set: training set; None without training.
-      eval_sets: sets to evaluate the checkpoints on.
-      test_sets: sets to predict with the final checkpoint, without evaluation.
-      calibration: numbers by name that an earlier `evaluate` has found for the same checkpoint; set
-        by the run before it calls `evaluate`.
-      expects_checkpoint: whether to warn when training starts from random weights.
-      kept_names: names of the JSON files that the task keeps with its model.
-      kept_before: JSON values of these files, by name, as far as they are with the checkpoint that
-        the run resumes from or predicts with.
-      kept_in: directory of that checkpoint; "" without one.
-      counter: name of a whole-number field of the records that the run fills in, and the number of
-        the data set's first record; the others count up from there. None for no such field.
-      records_version: version of the conversion from examples to records. A new one has the files
-        of earlier versions made again.
+      config: config of the model.
+      tokenizer: the tokenizer; None if the task needs none.
+      splits: what `read` has returned.
     """
 
-    fate_of_long_examples = "cut"
-    expects_checkpoint = True
-    kept_names: tuple[str, ...] = ()
-    counter: tuple[str, int] | None = None
-    records_version = 1
+    kind: ClassVar[str]
+    title: str
+    serves_records: ClassVar[bool] = False
 
     def __init__(
         self,
         settings: RunSettings,
-        config: AlbertConfig | None,
+        config: AlbertConfig,
         tokenizer: FullTokenizer | None,
+        splits: Splits,
     ):
-        """Make the task; `read_inputs` completes it."""
+        """Make the task; nothing of it changes later."""
         self.settings = settings
         self.config = config
         self.tokenizer = tokenizer
-        self.train_set: DataSet | RecordFiles | None = None
-        self.eval_sets: Sequence[DataSet | RecordFiles] = []
-        self.test_sets: Sequence[DataSet] = []
-        self.calibration: Mapping[str, float] = {}
-        self.kept_before: Mapping[str, Any] = {}
-        self.kept_in = ""
+        self.splits = splits
 
     @classmethod
-    def needs_tokenizer(cls, settings: Any) -> bool:
-        """Whether the task needs a vocabulary, by settings of its class."""
-        return True
-
-    @property
-    def title(self) -> str:
-        """Name of the task for people; "" for the name of the class."""
-        return ""
-
-    @property
-    def shares_group_0(self) -> bool:
-        """Whether groups missing in the checkpoint start from its group 0."""
-        return False
-
-    @property
-    def needed_config(self) -> AlbertConfig:
-        """Config of the model, where the run cannot do without it."""
-        assert self.config is not None
-        return self.config
-
-    @property
-    def needed_tokenizer(self) -> FullTokenizer:
-        """The tokenizer, where the run cannot do without it."""
-        assert self.tokenizer is not None
-        return self.tokenizer
-
-    @property
-    def has_head(self) -> bool:
-        """Whether the inputs are known well enough to build the head."""
-        return True
-
     @abc.abstractmethod
-    def read_inputs(self, problems: Problems) -> None:
-        """Read the data sets, and collect problems with them and with the task's settings."""
+    def read(cls, settings: Any, artifacts: Artifacts, problems: Problems) -> Splits:
+        """Read the splits, and collect problems with them and with the task's settings.
+
+        Args:
+          settings: settings of the run and the task.
+          artifacts: files that the task has kept with the model that the run starts from.
+          problems: collection of problems.
+        """
 
     @property
     @abc.abstractmethod
     def schedule(self) -> Schedule:
         """Length of training, optimizer and learning-rate schedule."""
 
-    @property
-    def feature_settings(self) -> dict[str, Any]:
-        """Settings that the records depend on; JSON values by name."""
-        return {
-            "max_seq_length": self.settings.max_seq_length,
-            "do_lower_case": self.settings.do_lower_case,
-        }
-
-    @property
-    def answer_settings(self) -> dict[str, Any]:
-        """Further settings that the answers depend on; JSON values by name."""
-        return {}
-
-    @property
-    def exported_settings(self) -> dict[str, Any]:
-        """Settings to store with a model, for its later use; JSON values by name."""
-        return {**self.feature_settings, **self.answer_settings}
-
-    @property
-    def kept(self) -> dict[str, Any]:
-        """JSON values to keep with the model, in `output_dir` and in exports, by `kept_names`."""
-        return {}
-
-    @property
-    def sequence_fields(self) -> RecordFields:
-        """Fields of the encoder's inputs."""
-        sequence = tf.io.FixedLenFeature([self.settings.max_seq_length], tf.int64)
-        return dict.fromkeys(MODEL_INPUTS, sequence)
-
     @abc.abstractmethod
-    def fields(self, data_set: DataSet | RecordFiles) -> RecordFields:
-        """Fields of the records of a data set."""
+    def fields(self, split: Split | RecordSplit) -> RecordFields:
+        """Fields of the records of a split."""
 
-    def records(self, data_set: DataSet, examples: Mapping[int, Any]) -> Iterator[Record | Skipped]:
-        """Yield the records of a chunk of examples, in order.
+    def records(self, split: Split, examples: Mapping[int, Any]) -> Iterator[Record | Skipped]:
+        """Yield the records of some examples, in order.
 
         This runs in worker processes, without sessions or files of the run.
 
         Args:
-          data_set: the whole data set.
-          examples: consecutive examples, by their index in the shard, which `answers` gets whole.
+          split: the whole split.
+          examples: consecutive examples, by their index in the shard, which `predictions` gets
+            whole.
         """
         raise NotImplementedError
-
-    def belong_together(self, first: Any, second: Any) -> bool:
-        """Whether to convert two consecutive examples in one chunk, as they share work."""
-        return False
-
-    def prepare(self, numbers: tf.Tensor, features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Transform the features of a batch in the input pipeline.
-
-        Args:
-          numbers: int64 tensor [B], numbers of the records, unique in the run.
-          features: tensors [B, ...] by field.
-
-        Returns:
-          The transformed features.
-        """
-        return features
-
-    def denominators(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Denominators of a loss that is not a plain mean over the examples.
-
-        The run computes them for the whole batch, over all micro-batches and cards, and adds them
-        to the features of `loss`. The mean of the micro-batches' losses is then the batch's loss.
-
-        Args:
-          features: tensors [B, ...] by field.
-
-        Returns:
-          Scalar float tensors by name.
-        """
-        return {}
 
     @abc.abstractmethod
     def loss(self, encoder: AlbertModel, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
@@ -387,7 +185,8 @@ class Task(abc.ABC):
 
         Args:
           encoder: encoder on the batch.
-          features: int32 and float32 tensors [B, ...] by field, and the `denominators` by name.
+          features: int32 and float32 tensors [B, ...] by field, and denominators by name; see
+            `HasDenominators`.
 
         Returns:
           Scalar float tensor, the mean over the batch.
@@ -407,49 +206,96 @@ class Task(abc.ABC):
           Tensors [B, ...] by name.
         """
 
-    def answers(self, examples: Sequence[Any], predictions: Iterable[Prediction]) -> list[Any]:
-        """Convert the outputs of the head to answers.
+    def predictions(self, examples: Sequence[Any], outputs: Iterable[RecordOutput]) -> list[Any]:
+        """Make predictions of the outputs of the head.
 
-        By default, an example has one record, and its answer is the outputs by name.
+        By default, an example has one record, and its prediction is the outputs by name.
 
         Args:
-          examples: examples of a shard; for `RecordFiles` the range of the record indices.
-          predictions: outputs for the records of the examples, in any order.
+          examples: examples of a shard; for a `RecordSplit` the range of the record indices.
+          outputs: outputs for the records of the examples, in any order.
 
         Returns:
           One JSON value per example, in order.
         """
-        answers = {
-            prediction.number: {name: x.tolist() for name, x in prediction.outputs.items()}
-            for prediction in predictions
+        found = {
+            output.number: {name: x.tolist() for name, x in output.outputs.items()}
+            for output in outputs
         }
-        return [answers[number] for number in sorted(answers)]
+        return [found[number] for number in sorted(found)]
 
     @abc.abstractmethod
-    def evaluate(self, data_set: OwnDataSet, answers: Sequence[Any]) -> Evaluation:
-        """Compare the answers to all examples of a data set with the true answers."""
+    def evaluate(
+        self, split: Any, predictions: Sequence[Any], thresholds: Mapping[str, float]
+    ) -> Evaluation:
+        """Compare the predictions for all examples of a split with the true answers.
 
-    def report_sections(self, data_set: OwnDataSet, answers: Sequence[Any]) -> list[Section]:
-        """Sections of the report page about the answers to all examples of a data set.
+        Args:
+          split: one of `splits.dev` or `splits.test`.
+          predictions: predictions for all examples, in order.
+          thresholds: thresholds that an earlier evaluation has found for the same checkpoint.
+        """
+
+
+class HasArtifacts(abc.ABC):
+    """Part of a task that keeps JSON files with its model, in `output_dir` and in exports.
+
+    Attributes:
+      artifact_names: names of the files.
+    """
+
+    artifact_names: ClassVar[tuple[str, ...]]
+
+    @property
+    @abc.abstractmethod
+    def artifacts(self) -> dict[str, dict[str, Any]]:
+        """JSON objects by file name."""
+
+
+def artifacts_of(task: Task) -> dict[str, dict[str, Any]]:
+    """JSON objects that a task keeps with its model, by file name; empty for none."""
+    return task.artifacts if isinstance(task, HasArtifacts) else {}
+
+
+class HasDynamicFeatures(abc.ABC):
+    """Part of a task that changes the features of each batch in the input pipeline."""
+
+    @abc.abstractmethod
+    def dynamic_features(
+        self, numbers: tf.Tensor, features: dict[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """Transform the features of a batch.
+
+        Args:
+          numbers: int64 tensor [B], numbers of the records, unique in the run.
+          features: tensors [B, ...] by field.
+        """
+
+
+class HasDenominators(abc.ABC):
+    """Part of a task whose loss is not a plain mean over the examples."""
+
+    @abc.abstractmethod
+    def denominators(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Denominators of the loss.
+
+        The run computes them for the whole batch, over all micro-batches and cards, and adds them
+        to the features of `loss`. The mean of the micro-batches' losses is then the batch's loss.
+
+        Args:
+          features: tensors [B, ...] by field.
 
         Returns:
-          The sections in order; none if the true answers are unknown.
+          Scalar float tensors by name.
         """
-        return []
 
-    def label_counts(self, data_set: DataSet) -> dict[str, int]:
-        """Number of examples with each label, for the report page; empty without labels."""
-        return {}
 
-    def predicted_files(
-        self, data_set: DataSet, answers: Sequence[Any]
-    ) -> Mapping[str, str | Iterable[str]]:
-        """Contents of the prediction files of a test set, by the names in `predicted_names`.
+def sequence_fields(*shape: int) -> RecordFields:
+    """Fields of the encoder's inputs, each of a shape."""
+    return dict.fromkeys(MODEL_INPUTS, tf.io.FixedLenFeature(shape, tf.int64))
 
-        The content of a file is its text, or the parts of it, to be written one after the other.
-        """
-        return {}
 
-    def serving_input_receiver(self) -> estimators.ServingInputReceiver:
-        """Make the inputs of an exported model: ids [batch, length], or serialized examples."""
-        return serving.ids_or_examples(MODEL_INPUTS)
+def input_fields(task: Task) -> RecordFields:
+    """Fields of the encoder's inputs in the records of a task."""
+    fields = task.fields(Split(DEV, "", {}, ()))
+    return {name: fields[name] for name in MODEL_INPUTS}

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, List, Optional
+from typing import Any, List, Mapping, Optional
 
 from albert_tf.cli.paths import CHECKPOINT_PATH
-from albert_tf.cli.settings import LARGEST_BATCH, LONGEST_SEQUENCE, Group, path_setting, setting
+from albert_tf.cli.settings import (
+    LARGEST_BATCH,
+    LONGEST_SEQUENCE,
+    Group,
+    path_setting,
+    setting,
+    settings_of,
+)
 from albert_tf.devices import choice
+from albert_tf.run_dir import model_folder
 
 _MOST_WORKERS = 1024
 
@@ -28,15 +36,20 @@ class TextSettings:
         lower=1,
         upper=LONGEST_SEQUENCE,
         group=Group.TEXT,
+        affects_records=True,
     )
     do_lower_case: bool = setting(
-        True, "Whether to lower-case text; true for the published models.", group=Group.TEXT
+        True,
+        "Whether to lower-case text; true for the published models.",
+        group=Group.TEXT,
+        affects_records=True,
     )
 
     @property
-    def vocabulary(self) -> str | None:
-        """Path of the file to build the tokenizer from."""
-        return self.spm_model_file or self.vocab_file
+    def vocabulary(self) -> dict[str, str]:
+        """Path of the file to build the tokenizer from, by the name of its flag; empty for none."""
+        flags = {"spm_model_file": self.spm_model_file, "vocab_file": self.vocab_file}
+        return next(({name: path} for name, path in flags.items() if path), {})
 
 
 def _tpu_setting(default: Any, help: str = "TPU flag without effect.") -> Any:
@@ -167,6 +180,14 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
     save_checkpoints_steps: int = setting(
         5000, "Steps between checkpoints.", lower=1, group=Group.TRAINING, affects_training=False
     )
+    save_checkpoints_minutes: float = setting(
+        30.0,
+        "Longest time without a checkpoint, in minutes: one saved in between is there to resume "
+        "from, and is not evaluated; 0 saves by steps alone.",
+        upper=1_000_000,
+        group=Group.TRAINING,
+        affects_training=False,
+    )
     keep_checkpoint_max: int = setting(
         5,
         "Number of recent checkpoints to keep beside the best; 0 keeps all. None is removed before "
@@ -247,6 +268,44 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
         "Whether to write the page report.html about the run and its predictions.",
         affects_training=False,
     )
+
+    @classmethod
+    def defaults(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Values of flags that are not given, from the directory of the model that flags name."""
+        return model_folder.defaults(cls, given)
+
+    @property
+    def record_settings(self) -> dict[str, Any]:
+        """The settings that records depend on, by name."""
+        return {
+            name: getattr(self, name)
+            for name, setting in settings_of(type(self)).items()
+            if setting.declaration.affects_records
+        }
+
+    @property
+    def prediction_settings(self) -> dict[str, Any]:
+        """The further settings that predictions depend on, by name; without those not given."""
+        return {
+            name: getattr(self, name)
+            for name, setting in settings_of(type(self)).items()
+            if setting.declaration.affects_predictions and getattr(self, name) is not None
+        }
+
+    @property
+    def needs_vocabulary(self) -> bool:
+        """Whether the task cannot do without a vocabulary."""
+        return True
+
+    @property
+    def expects_checkpoint(self) -> bool:
+        """Whether to warn when training starts from random weights."""
+        return True
+
+    @property
+    def shares_group_0(self) -> bool:
+        """Whether groups missing in the checkpoint start from its group 0."""
+        return False
 
     @property
     def exports(self) -> bool:

@@ -10,7 +10,7 @@ from albert_tf.io.tables import Table, as_text
 from albert_tf.tasks.classification.features import make_feature
 from albert_tf.tasks.custom import rows
 from albert_tf.tasks.custom.columns import find_columns
-from albert_tf.tasks.custom.settings import OwnDataSettings
+from albert_tf.tasks.custom.settings import CustomSettings
 from mutations import COUNT, check_reader
 
 TEXT = 'A lamp "in" the fog, é\u2028 1874'
@@ -34,7 +34,7 @@ def test_own_files(tmp_path, sample_tokenizer, name):
 
     def read():
         table = Table(str(path))
-        columns = find_columns(table, OwnDataSettings(), is_regression, needs_label=True)
+        columns = find_columns(table, CustomSettings(), is_regression, needs_label=True)
         check = rows.check_scores if is_regression else rows.check_labels
         return check(table, columns)
 

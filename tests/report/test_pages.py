@@ -16,7 +16,7 @@ from selenium.webdriver.support.ui import Select
 from albert_tf.io.errors import InputError
 from albert_tf.report import page
 from albert_tf.run import reporting, run
-from albert_tf.tasks.custom.task import OwnDataTask
+from albert_tf.tasks.custom.task import CustomTask
 from albert_tf.tasks.glue.task import ClassifierTask
 from albert_tf.tasks.pretraining.task import PretrainingTask
 from albert_tf.tasks.race.task import RaceTask
@@ -101,7 +101,7 @@ def runs(tmp_path_factory, questions, pretraining_records):
         "squad_v2": ("squad_v2", SquadV2Task, {"train_steps": 4}),
         "race": ("race", RaceTask, {"train_step": 4}),
         "classifier": ("classifier", ClassifierTask, {"train_step": 4}),
-        "regression": ("classifier", OwnDataTask, {"train_step": 4, **own_scores}),
+        "regression": ("classifier", CustomTask, {"train_step": 4, **own_scores}),
         "pretraining": (
             "pretraining",
             PretrainingTask,

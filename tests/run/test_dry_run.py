@@ -14,7 +14,7 @@ import pytest
 
 from albert_tf.io.errors import InputError
 from albert_tf.run import run
-from albert_tf.tasks.custom.task import OwnDataTask
+from albert_tf.tasks.custom.task import CustomTask
 from albert_tf.tasks.glue.task import ClassifierTask
 from albert_tf.tasks.pretraining.task import PretrainingTask
 from albert_tf.tasks.race.task import RaceTask
@@ -84,7 +84,7 @@ def test_more_examples_than_are_looked_at(tmp_path, capsys):
     own = {"train_file": path, "data_dir": None, "task_name": None, "init_checkpoint": None}
     lines = plan_of(
         capsys,
-        OwnDataTask,
+        CustomTask,
         "classifier",
         tmp_path / "run",
         **{**own, "do_eval": False, "do_predict": False, "train_step": 3000},

@@ -16,13 +16,11 @@ class Feature:
       input_ids: ids of the pieces, without padding.
       segment_ids: 0 for the first text and its special tokens, 1 for the second and its `[SEP]`.
       label: index of the label, or the score.
-      whole_length: length in pieces before the texts were cut.
     """
 
     input_ids: list[int]
     segment_ids: list[int]
     label: int | float
-    whole_length: int
 
     def record(self, max_seq_length: int) -> dict[str, list[int] | list[float]]:
         """Values of the feature's record, padded to a length, by the original's field names."""
@@ -54,9 +52,8 @@ def make_feature(
     segments = [tokenizer.ids_of_text(text, do_lower_case) for text in texts]
     if not segments[-1]:
         del segments[1:]
-    whole_length = sum(map(len, segments)) + 1 + len(segments)
     segments = shortened(segments, max_seq_length - 1 - len(segments))
-    return Feature(*joined(segments, tokenizer), label, whole_length)
+    return Feature(*joined(segments, tokenizer), label)
 
 
 def shortened(segments: Sequence[Sequence[int]], room: int) -> list[list[int]]:

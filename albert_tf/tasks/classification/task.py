@@ -3,37 +3,43 @@
 from __future__ import annotations
 
 import abc
-import collections
-from typing import Any, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 import modeling
-from albert_tf.cli.problems import Problems
-from albert_tf.export import serving
-from albert_tf.graph import estimators
 from albert_tf.io import files
 from albert_tf.io.errors import InputError
 from albert_tf.records.record_files import RecordFields
+from albert_tf.records.splits import TEST, Record, RecordSplit, Split
 from albert_tf.report.blocks import Section
-from albert_tf.tasks.base import DataSet, Evaluation, Record, RecordFiles, Schedule, Task
+from albert_tf.tasks.base import Evaluation, Schedule, Task, sequence_fields
 from albert_tf.tasks.classification import report
 from albert_tf.tasks.classification.features import make_feature
 from albert_tf.tasks.classification.head import example_losses, head_outputs
 from albert_tf.tasks.classification.metrics import Metric, compute_metrics, warn_of_one_label
 from albert_tf.tasks.classification.settings import ClassificationSettings
+from albert_tf.tasks.problems import Problems
 from modeling import AlbertModel
+from tokenization import FullTokenizer
 
 
 class ClassificationTask(Task):
     """Prediction of one label or score for each example.
 
-    A task reads its data sets, and names its labels and metrics. Its examples have the attributes
+    A task reads its splits, and names its labels and metrics. Its examples have the attributes
     `texts`, one or two texts, and `label`, the index of a label or a score.
+
+    Attributes:
+      sequences: number of sequences in a record, if more than one is read for each example.
     """
 
+    kind = "classification"
+    serves_records = True
     settings: ClassificationSettings
+    tokenizer: FullTokenizer
+    sequences: ClassVar[tuple[int, ...]] = ()
 
     @property
     @abc.abstractmethod
@@ -50,31 +56,6 @@ class ClassificationTask(Task):
         """Dropout of the pooled output in training."""
         return 0.1
 
-    def check_settings(self, problems: Problems) -> None:
-        """Collect problems with the settings that all of these tasks share."""
-        settings = self.settings
-        if not settings.wanted_splits and not settings.exports:
-            problems.add("nothing to do: give --do_train, --do_eval or --do_predict")
-        with problems.collected():
-            if settings.cached_dir:
-                files.check_writable("cached_dir", settings.cached_dir)
-
-    def check_room(self, num_texts: int) -> None:
-        """Check that `max_seq_length` has room for text beside the special tokens.
-
-        Args:
-          num_texts: number of texts in an input.
-
-        Raises:
-          InputError: if it has not.
-        """
-        special_tokens = 1 + num_texts
-        if self.settings.max_seq_length <= special_tokens:
-            raise InputError(
-                f"--max_seq_length {self.settings.max_seq_length} leaves no room for text after "
-                f"{special_tokens} special tokens: raise it"
-            )
-
     @property
     def schedule(self) -> Schedule:
         """Length of training, optimizer and learning-rate schedule."""
@@ -89,27 +70,26 @@ class ClassificationTask(Task):
             optimizer=settings.optimizer,
         )
 
-    def fields(self, data_set: DataSet | RecordFiles) -> RecordFields:
-        """Fields of the records of a data set."""
+    def fields(self, split: Split | RecordSplit) -> RecordFields:
+        """Fields of the records of a split."""
         return {
-            **self.sequence_fields,
+            **sequence_fields(*self.sequences, self.settings.max_seq_length),
             "label_ids": tf.io.FixedLenFeature([], tf.int64 if self.labels else tf.float32),
             "is_real_example": tf.io.FixedLenFeature([], tf.int64),
         }
 
-    def records(self, data_set: DataSet, examples: Mapping[int, Any]) -> Iterator[Record]:
-        """Yield the records of a chunk of examples, in order."""
+    def records(self, split: Split, examples: Mapping[int, Any]) -> Iterator[Record]:
+        """Yield the records of some examples, in order."""
         settings = self.settings
         for example in examples.values():
             feature = make_feature(
                 example.texts,
                 example.label,
-                self.needed_tokenizer,
+                self.tokenizer,
                 settings.max_seq_length,
                 settings.do_lower_case,
             )
-            values = feature.record(settings.max_seq_length)
-            yield Record(values, length=feature.whole_length)
+            yield Record(feature.record(settings.max_seq_length))
 
     def logits(self, pooled_output: tf.Tensor) -> tf.Tensor:
         """Build the logits.
@@ -153,18 +133,54 @@ class ClassificationTask(Task):
             outputs["threshold"] = tf.constant(self.settings.threshold_to_export)
         return outputs
 
-    def true_labels(self, data_set: DataSet) -> np.ndarray:
-        """Labels or scores of the examples [examples]."""
-        return np.array([example.label for example in data_set.examples])
+    def true_labels(self, split: Split) -> np.ndarray:
+        """Labels or scores of the examples of a split, array [examples]."""
+        return np.array([example.label for example in split.examples])
 
-    def evaluate(self, data_set: DataSet, answers: Sequence[dict[str, Any]]) -> Evaluation:
-        """Compute the task's metrics, with the data set's `part` as suffix of their names."""
-        labels = self.true_labels(data_set)
-        predictions = np.array([answer["predictions"] for answer in answers])
+    def evaluate(
+        self,
+        split: Split,
+        predictions: Sequence[dict[str, Any]],
+        thresholds: Mapping[str, float],
+    ) -> Evaluation:
+        """Compute the metrics of a dev split, or write the predictions of a test split.
+
+        The names of the metrics end in the split's `suffix`.
+        """
+        if split.name == TEST:
+            return Evaluation({}, self.prediction_files(split, predictions))
+        labels = self.true_labels(split)
+        predicted = np.array([prediction["predictions"] for prediction in predictions])
         if self.labels:
-            warn_of_one_label(labels, predictions, self.labels)
-        values = compute_metrics(self.metrics, labels, predictions)
-        return Evaluation({name + data_set.part: value for name, value in values.items()})
+            warn_of_one_label(labels, predicted, self.labels)
+        values = self.metrics_of(split, labels, predicted)
+        return Evaluation(
+            {name + split.suffix: value for name, value in values.items()},
+            self.result_files(labels, predicted),
+            sections=lambda: self._sections(split, labels.tolist(), predictions),
+        )
+
+    def metrics_of(
+        self, split: Split, labels: np.ndarray, predicted: np.ndarray
+    ) -> dict[str, float]:
+        """Compute the metrics of a split, by name.
+
+        Args:
+          split: the split.
+          labels: true labels or scores, array [examples].
+          predicted: predicted ones, array [examples].
+        """
+        return compute_metrics(self.metrics, labels, predicted)
+
+    def result_files(self, labels: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
+        """Contents of further files about a dev split, by name; see `metrics_of`."""
+        return {}
+
+    @abc.abstractmethod
+    def prediction_files(
+        self, split: Split, predictions: Sequence[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Contents of the files with the predictions of a test split, by name."""
 
     def texts_of(self, example: Any) -> list[tuple[str, str]]:
         """Names and texts of an example, for the report page; the first is its title."""
@@ -172,27 +188,44 @@ class ClassificationTask(Task):
         names = [f"Text {number}" for number in range(1, len(texts) + 1)]
         return list(zip(names if len(texts) > 1 else ["Text"], texts))
 
-    def passages(self, data_set: DataSet) -> list[str]:
+    def passages(self, split: Split) -> list[str]:
         """Text of each example that it shares with others, for the report page; empty for none."""
         return []
 
-    def report_sections(
-        self, data_set: DataSet, answers: Sequence[dict[str, Any]]
+    def _sections(
+        self, split: Split, truths: Sequence[Any], predictions: Sequence[dict[str, Any]]
     ) -> list[Section]:
         """Sections of the report page: errors by label and each example, or scores."""
-        texts = [self.texts_of(example) for example in data_set.examples]
-        truths = self.true_labels(data_set).tolist()
-        name = f" ({data_set.part.strip('_')})" if data_set.part else ""
+        texts = [self.texts_of(example) for example in split.examples]
+        name = f" ({split.suffix.strip('_')})" if split.suffix else ""
         if self.labels:
-            passages = self.passages(data_set)
-            return report.label_sections(self.labels, texts, truths, answers, name, passages)
-        return report.score_sections(texts, truths, answers, name)
+            passages = self.passages(split)
+            return report.label_sections(self.labels, texts, truths, predictions, name, passages)
+        return report.score_sections(texts, truths, predictions, name)
 
-    def label_counts(self, data_set: DataSet) -> dict[str, int]:
-        """Number of examples with each label, for the report page; empty for a regression."""
-        counts = collections.Counter(self.true_labels(data_set).tolist())
-        return {label: counts[index] for index, label in enumerate(self.labels)}
 
-    def serving_input_receiver(self) -> estimators.ServingInputReceiver:
-        """Make the inputs of an exported model: serialized `tf.train.Example`s, like records."""
-        return serving.records(self.sequence_fields)
+def check_settings(settings: ClassificationSettings, problems: Problems) -> None:
+    """Collect problems with the settings that all of these tasks share."""
+    if not settings.wanted_splits and not settings.exports:
+        problems.add("nothing to do: give --do_train, --do_eval or --do_predict")
+    if settings.cached_dir:
+        with problems.collected():
+            files.check_directory(f"--cached_dir {settings.cached_dir}", settings.cached_dir)
+
+
+def check_room(max_seq_length: int, num_texts: int) -> None:
+    """Check that an input has room for text beside the special tokens.
+
+    Args:
+      max_seq_length: maximum length of an input, in tokens.
+      num_texts: number of texts in an input.
+
+    Raises:
+      InputError: if it has not.
+    """
+    special_tokens = 1 + num_texts
+    if max_seq_length <= special_tokens:
+        raise InputError(
+            f"--max_seq_length {max_seq_length} leaves no room for text after {special_tokens} "
+            "special tokens: raise it"
+        )

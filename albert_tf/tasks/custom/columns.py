@@ -7,7 +7,7 @@ from typing import Sequence
 
 from albert_tf.io.errors import InputError
 from albert_tf.io.tables import Table
-from albert_tf.tasks.custom.settings import OwnDataSettings
+from albert_tf.tasks.custom.settings import CustomSettings
 
 _TEXTS = (("text",), ("sentence",), ("sentence1", "sentence2"), ("text1", "text2"))
 _LABELS = ("label",)
@@ -29,7 +29,7 @@ class Columns:
 
 def find_columns(
     table: Table,
-    settings: OwnDataSettings,
+    settings: CustomSettings,
     is_regression: bool,
     needs_label: bool,
     known_texts: Sequence[str] = (),
@@ -51,7 +51,7 @@ def find_columns(
 
 
 def _label_column(
-    table: Table, settings: OwnDataSettings, is_regression: bool, needs_label: bool
+    table: Table, settings: CustomSettings, is_regression: bool, needs_label: bool
 ) -> str | None:
     if settings.label_column:
         if settings.label_column in table.columns:
@@ -68,7 +68,7 @@ def _label_column(
 
 
 def _text_columns(
-    table: Table, settings: OwnDataSettings, label: str | None, known: Sequence[str]
+    table: Table, settings: CustomSettings, label: str | None, known: Sequence[str]
 ) -> tuple[str, ...]:
     if settings.second_text_column and not settings.text_column:
         raise InputError("--second_text_column needs --text_column, the column of the first text")

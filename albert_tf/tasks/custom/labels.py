@@ -8,7 +8,7 @@ from typing import Any, Mapping, Sequence
 
 import numpy as np
 
-from albert_tf.io.errors import InputError
+from albert_tf.io.json_files import JsonObject
 
 LABELS_FILE = "labels.json"
 
@@ -41,33 +41,6 @@ class Labels:
             "text_columns": list(self.text_columns),
         }
 
-    @classmethod
-    def from_json(cls, value: Any, path: str) -> Labels:
-        """Read the JSON value of `LABELS_FILE`.
-
-        Args:
-          value: the value.
-          path: path of the file, for messages.
-
-        Raises:
-          InputError: if it is not a value of `as_json`.
-        """
-        value = value if isinstance(value, dict) else {}
-        names, counts, columns = (value.get(x) for x in ("labels", "counts", "text_columns"))
-        if not (
-            _are(names, str)
-            and _are(columns, str)
-            and _are(counts, int)
-            and len(set(names)) == len(names) == len(counts)
-            and len(names) != 1
-            and value.get("regression") is (not names)
-        ):
-            raise InputError(
-                f"{path}: not the labels of a model as training keeps them; copy the file again "
-                "from the directory of the training"
-            )
-        return cls(tuple(names), tuple(counts), tuple(columns))
-
     def balanced_weights(self) -> np.ndarray:
         """Weights with which each label has the same share of the loss, and their mean is 1.
 
@@ -90,20 +63,29 @@ def sorted_labels(names: Sequence[str]) -> list[str]:
     return sorted(names, key=lambda name: (values[name], name))
 
 
-def read_labels(kept: Mapping[str, Any], path: str) -> Labels | None:
+def read_labels(artifacts: Mapping[str, JsonObject]) -> Labels | None:
     """Read the labels that are kept with a model; None if there are none.
 
     Args:
-      kept: JSON values kept with the model, by file name.
-      path: path of the model, for messages.
+      artifacts: JSON objects kept with the model, by file name.
+
+    Raises:
+      InputError: if they are not what `as_json` returns.
     """
-    if LABELS_FILE not in kept:
+    content = artifacts.get(LABELS_FILE)
+    if content is None:
         return None
-    return Labels.from_json(kept[LABELS_FILE], f"{path}/{LABELS_FILE}")
-
-
-def _are(values: Any, kind: type) -> bool:
-    return isinstance(values, list) and all(type(value) is kind for value in values)
+    names, columns = content.texts("labels"), content.texts("text_columns")
+    counts = content.array("counts")
+    if (
+        len(set(names)) != len(names)
+        or len(names) != len(counts)
+        or len(names) == 1
+        or not all(type(count) is int for count in counts)
+        or content.boolean("regression") != (not names)
+    ):
+        raise content.error("not the labels of a model as training keeps them")
+    return Labels(tuple(names), tuple(counts), tuple(columns))
 
 
 def _number(text: str) -> float | None:

@@ -14,7 +14,7 @@ TASK_NAME = "custom"
 
 
 @dataclass(frozen=True)
-class OwnDataSettings(ClassificationSettings):
+class CustomSettings(ClassificationSettings):
     """Files, their columns, and what to make of them."""
 
     train_file: Optional[str] = path_setting("Own rows to train on: CSV, TSV or JSON Lines.")
@@ -61,12 +61,14 @@ class OwnDataSettings(ClassificationSettings):
         choices=tuple(METRICS),
         group=Group.EVALUATION,
         affects_training=False,
+        affects_predictions=True,
     )
     all_probabilities: bool = setting(
         False,
         "Whether predictions of own rows have the probabilities of all labels.",
         group=Group.EVALUATION,
         affects_training=False,
+        affects_predictions=True,
     )
 
     @property

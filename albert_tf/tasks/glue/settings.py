@@ -15,6 +15,9 @@ class GlueSettings(ClassificationSettings):
     """Task and its files."""
 
     task_name: Optional[str] = setting(
-        None, f"Name of the task: {', '.join(TASKS)}.", group=Group.FILES
+        None,
+        f"Name of the task: {', '.join(TASKS)}.",
+        group=Group.FILES,
+        affects_records=True,
     )
     data_dir: Optional[str] = path_setting("Folder of the task's data, or its parent folder.")

@@ -40,6 +40,7 @@ class PretrainingSettings(RunSettings):
         "Maximum number of pieces to mask in a record with dynamic masking, which makes new masks "
         "(of up to 15% of the pieces) each time a record is read. 0 keeps the stored masks.",
         group=Group.TRAINING,
+        affects_predictions=True,
     )
     start_warmup_step: int = setting(
         0, "Global step at which warm-up starts.", group=Group.TRAINING
@@ -77,6 +78,21 @@ class PretrainingSettings(RunSettings):
         group=Group.EVALUATION,
         affects_training=False,
     )
+
+    @property
+    def needs_vocabulary(self) -> bool:
+        """Whether the run masks dynamically."""
+        return self.masked_lm_budget > 0
+
+    @property
+    def expects_checkpoint(self) -> bool:
+        """False: pre-training starts from random weights."""
+        return False
+
+    @property
+    def shares_group_0(self) -> bool:
+        """Whether groups missing in the checkpoint start from its group 0."""
+        return self.init_from_group0
 
 
 @dataclass(frozen=True)

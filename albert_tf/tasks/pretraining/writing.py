@@ -19,19 +19,19 @@ import numpy as np
 from absl import logging
 from tqdm import tqdm
 
-from albert_tf.cli.problems import Problems
+from albert_tf.cli.progress import ReportTimer, Throughput
 from albert_tf.devices import distributed
-from albert_tf.graph.hooks import ReportTimer, Throughput
 from albert_tf.io import files, locks
 from albert_tf.io.errors import InputError
 from albert_tf.records import manifests, record_files
 from albert_tf.records.manifests import Origin
 from albert_tf.records.record_files import RecordWriter
 from albert_tf.records.workers import ordered_map
-from albert_tf.run_dir import model_files
+from albert_tf.run_dir import model_folder
 from albert_tf.tasks.pretraining import instances
 from albert_tf.tasks.pretraining.instances import EncodedBlock, InstanceMaker, Vocabulary
 from albert_tf.tasks.pretraining.settings import RecordSettings
+from albert_tf.tasks.problems import Problems
 from tokenization import FullTokenizer
 
 Item = TypeVar("Item")
@@ -50,9 +50,6 @@ def make_records(settings: RecordSettings) -> None:
         origin = job.origin
         if all([manifests.usable_manifest(path, origin) for path in job.output_files]):
             return
-        for path in job.output_files:
-            with locks.replacing(Path(path)):
-                pass  # no run reads it
         with manifests.record_writers(job.output_files, origin) as writers:
             count = write_records(job, writers)
     logging.info("wrote %d records to %s", count, ", ".join(job.output_files))
@@ -67,10 +64,8 @@ def _only_writer(paths: Sequence[str]) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         for path in sorted(paths):
-            lock_path = Path(f"{path}{locks.LOCK_SUFFIX}")
-            lock = locks.only_run(lock_path, path, "give another --output_file")
-            if lock:
-                stack.callback(lock.release)
+            lock_path = Path(f"{path}{files.LOCK_SUFFIX}")
+            stack.enter_context(locks.only_run(lock_path, path, "give another --output_file"))
         yield
 
 
@@ -107,8 +102,8 @@ class Job:
             "dupe_factor": self.settings.dupe_factor,
             "output_files": len(self.output_files),
         }
-        inputs = (self.settings.vocabulary, *self.input_files)
-        return Origin(settings, {path: files.digest(path) for path in inputs if path})
+        inputs = (*self.settings.vocabulary.values(), *self.input_files)
+        return Origin(settings, {path: files.digest(path) for path in inputs})
 
 
 def checked_job(settings: RecordSettings) -> Job:
@@ -118,8 +113,13 @@ def checked_job(settings: RecordSettings) -> Job:
       InputError: all problems with the settings and with the files they name.
     """
     problems = Problems()
-    special_pieces = ["[CLS]", "[SEP]", "[MASK]"]
-    tokenizer = problems.result(model_files.load_tokenizer, settings, special_pieces)
+    tokenizer = problems.result(
+        model_folder.load_tokenizer,
+        settings.vocab_file,
+        settings.spm_model_file,
+        settings.do_lower_case,
+        ["[CLS]", "[SEP]", "[MASK]"],
+    )
     input_files = problems.result(files.matching_files, "input_file", settings.input_file)
     output_files = problems.result(_checked_output_files, settings)
     if settings.max_seq_length < _MIN_SEQ_LENGTH:
@@ -144,10 +144,9 @@ def _checked_output_files(settings: RecordSettings) -> list[str]:
             f"--output_file {settings.output_file}: empty or duplicate file name; give each "
             "file once"
         )
-    for directory in sorted({str(Path(path).parent) for path in paths}):
-        files.check_writable("output_file", directory)
     for path in paths:
-        files.check_is_no_directory(path)
+        files.check_file(path)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         manifests.check_own(path)
     return paths
 

@@ -23,12 +23,10 @@ class Feature:
     Attributes:
       sequences: for each option, ids of the pieces and segment ids, without padding.
       label: index of the correct option; 0 if it is unknown.
-      whole_length: length in pieces of the longest sequence before the article was cut.
     """
 
     sequences: list[tuple[list[int], list[int]]]
     label: int
-    whole_length: int
 
     def record(self, max_seq_length: int) -> dict[str, list[int]]:
         """Values of the feature's record by the original's field names.
@@ -85,8 +83,7 @@ def make_features(
             qa_ids = [ids_of(text)[-max_qa_length:] for text in texts]
             room = max_seq_length - _SPECIAL_TOKENS
             sequences = [joined([article_ids[: room - len(ids)], ids], tokenizer) for ids in qa_ids]
-            whole_length = _SPECIAL_TOKENS + len(article_ids) + max(map(len, qa_ids))
-            yield Feature(sequences, example.label or 0, whole_length)
+            yield Feature(sequences, example.label or 0)
 
 
 def with_option(question: str, option: str) -> str:

@@ -22,6 +22,7 @@ class ChoiceSettings(TextSettings):
         lower=1,
         upper=LONGEST_SEQUENCE,
         group=Group.TEXT,
+        affects_records=True,
     )
 
 
@@ -35,6 +36,7 @@ class RaceSettings(ChoiceSettings, ClassificationSettings):
         choices=("race", "RACE"),
         group=Group.HIDDEN,
         affects_training=False,
+        affects_records=True,
     )
     data_dir: Optional[str] = path_setting("Folder RACE, or its parent folder.")
     high_only: bool = setting(

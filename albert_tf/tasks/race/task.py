@@ -9,16 +9,14 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import modeling
-from albert_tf.cli.problems import Problems
-from albert_tf.records.record_files import RecordFields
-from albert_tf.tasks.base import MODEL_INPUTS, DataSet, Evaluation, Record
-from albert_tf.tasks.classification.metrics import accuracy, warn_of_one_label
-from albert_tf.tasks.classification.task import ClassificationTask
+from albert_tf.records.splits import DEV, TEST, TRAIN, Record, Split, Splits
+from albert_tf.tasks.base import Artifacts
+from albert_tf.tasks.classification.metrics import accuracy
+from albert_tf.tasks.classification.task import ClassificationTask, check_settings
+from albert_tf.tasks.problems import Problems
 from albert_tf.tasks.race.data import LETTERS, LEVELS, Example, find_articles, read_articles
 from albert_tf.tasks.race.features import check_room, make_features
 from albert_tf.tasks.race.settings import RaceSettings
-
-_RESULTS, _TEST_ACCURACY = "test_results.tsv", "test_accuracy.json"
 
 
 def option_logits(pooled_output: tf.Tensor) -> tf.Tensor:
@@ -41,114 +39,68 @@ class RaceTask(ClassificationTask):
     """
 
     settings: RaceSettings
+    kind = "race"
     title = "RACE"
     labels = LETTERS
     metrics = (accuracy,)
+    sequences = (len(LETTERS),)
 
-    def read_inputs(self, problems: Problems) -> None:
+    @classmethod
+    def read(cls, settings: RaceSettings, artifacts: Artifacts, problems: Problems) -> Splits:
         """Read the articles, and collect problems with them and with the settings."""
-        settings = self.settings
-        self.check_settings(problems)
+        check_settings(settings, problems)
         with problems.collected():
             check_room(settings.max_seq_length, settings.max_qa_length)
         if settings.high_only and settings.middle_only:
             problems.add("--high_only and --middle_only exclude each other: give one of them")
-            return
+            return Splits()
         wanted = settings.wanted_splits
         if wanted and not settings.data_dir:
             problems.add("--data_dir is missing: give the folder RACE, or its parent folder")
-            return
-        data_sets = {split: self._data_sets(split, problems) for split in wanted}
-        self.train_set = next(iter(data_sets.get("train", ())), None)
-        self.eval_sets = data_sets.get("dev", [])
-        self.test_sets = data_sets.get("test", [])
-
-    def _data_sets(self, split: str, problems: Problems) -> list[DataSet]:
-        """Read a split, "train", "dev" or "test": one data set, or none if there are problems."""
-        settings = self.settings
-        examples: list[Example] = []
-        paths = problems.result(find_articles, settings.data_dir, split, settings.levels) or {}
-        for level, path in zip(settings.levels, paths.values()):
-            with problems.collected():
-                examples += read_articles(path, level, needs_answers=split != "test")
-        if not examples:
-            return []
-        name, record_file, batch_size = {
-            "train": ("train", settings.train_file, settings.train_batch_size),
-            "dev": ("eval", settings.eval_file, settings.eval_batch_size),
-            "test": ("predict", settings.predict_file, settings.predict_batch_size),
-        }[split]
-        data_set = DataSet(
-            record_name=f"race_{name}.tf_record",
-            record_file=record_file,
-            record_dir=settings.cached_dir,
-            inputs=paths,
-            examples=examples,
-            batch_size=batch_size,
+            return Splits()
+        found = {name: _read_split(settings, name, problems) for name in wanted}
+        return Splits(
+            next(iter(found.get(TRAIN, ())), None), found.get(DEV, ()), found.get(TEST, ())
         )
-        if split == "test":
-            has_answers = all(example.label is not None for example in examples)
-            data_set.predicted_names = (_RESULTS, _TEST_ACCURACY) if has_answers else (_RESULTS,)
-        return [data_set]
 
     @property
     def output_dropout(self) -> float:
         """Dropout of the pooled output in training."""
         return self.settings.dropout_prob
 
-    @property
-    def feature_settings(self) -> dict[str, Any]:
-        """Settings that the records depend on; JSON values by name."""
-        return {"max_qa_length": self.settings.max_qa_length, **super().feature_settings}
-
-    @property
-    def exported_settings(self) -> dict[str, Any]:
-        """Settings to store with a model: `convert_checkpoint.py` tells its head by the task."""
-        return {"task_name": "race", **super().exported_settings}
-
-    @property
-    def sequence_fields(self) -> RecordFields:
-        """Fields of the encoder's inputs: a sequence per option."""
-        shape = [len(LETTERS), self.settings.max_seq_length]
-        return dict.fromkeys(MODEL_INPUTS, tf.io.FixedLenFeature(shape, tf.int64))
-
-    def records(self, data_set: DataSet, examples: Mapping[int, Example]) -> Iterator[Record]:
-        """Yield the records of a chunk of questions, in order."""
+    def records(self, split: Split, examples: Mapping[int, Example]) -> Iterator[Record]:
+        """Yield the records of some questions, in order."""
         settings = self.settings
         features = make_features(
             examples.values(),
-            self.needed_tokenizer,
+            self.tokenizer,
             settings.max_seq_length,
             settings.max_qa_length,
             settings.do_lower_case,
         )
         for feature in features:
-            yield Record(feature.record(settings.max_seq_length), length=feature.whole_length)
-
-    def belong_together(self, first: Example, second: Example) -> bool:
-        """Whether two questions have the same article, which is then tokenized once."""
-        return first.article == second.article
+            yield Record(feature.record(settings.max_seq_length))
 
     def logits(self, pooled_output: tf.Tensor) -> tf.Tensor:
         """Build the scores of the options; see `option_logits`."""
         return option_logits(pooled_output)
 
-    def evaluate(self, data_set: DataSet, answers: Sequence[dict[str, Any]]) -> Evaluation:
+    def metrics_of(
+        self, split: Split, labels: np.ndarray, predicted: np.ndarray
+    ) -> dict[str, float]:
         """Compute the accuracy of all questions, and of those of each level."""
-        labels = [example.label for example in data_set.examples]
-        warn_of_one_label(labels, [answer["predictions"] for answer in answers], LETTERS)
-        return Evaluation(accuracies(data_set.examples, answers))
+        return accuracies(split.examples, predicted)
 
     def texts_of(self, example: Example) -> list[tuple[str, str]]:
         """The question and its options, with their names, for the report page."""
         return [("Question", example.question), *zip(LETTERS, example.options)]
 
-    def passages(self, data_set: DataSet) -> list[str]:
+    def passages(self, split: Split) -> list[str]:
         """Article of each question, for the report page."""
-        return [example.article for example in data_set.examples]
+        return [example.article for example in split.examples]
 
-    def predicted_files(
-        self, data_set: DataSet, answers: Sequence[dict[str, Any]]
+    def prediction_files(
+        self, split: Split, predictions: Sequence[dict[str, Any]]
     ) -> dict[str, str]:
         """Contents of the files of the test set, by name.
 
@@ -157,33 +109,60 @@ class RaceTask(ClassificationTask):
         accuracies, if all answers are known.
         """
         lines = []
-        for example, answer in zip(data_set.examples, answers):
-            values = np.array(answer["probabilities"], np.float32)
-            lines.append("\t".join([*map(str, values), LETTERS[answer["predictions"]], example.id]))
-        contents = {_RESULTS: "\n".join([*lines, ""])}
-        if _TEST_ACCURACY in data_set.predicted_names:
-            fractions = accuracies(data_set.examples, answers)
-            contents[_TEST_ACCURACY] = json.dumps(fractions, indent=2) + "\n"
+        for example, found in zip(split.examples, predictions):
+            values = np.array(found["probabilities"], np.float32)
+            lines.append("\t".join([*map(str, values), LETTERS[found["predictions"]], example.id]))
+        contents = {"test_results.tsv": "\n".join([*lines, ""])}
+        if all(example.label is not None for example in split.examples):
+            predicted = np.array([found["predictions"] for found in predictions])
+            fractions = accuracies(split.examples, predicted)
+            contents["test_accuracy.json"] = json.dumps(fractions, indent=2) + "\n"
         return contents
 
 
-def accuracies(examples: Sequence[Example], answers: Sequence[dict[str, Any]]) -> dict[str, float]:
+def _read_split(settings: RaceSettings, name: str, problems: Problems) -> list[Split]:
+    """Read a split; none if there are problems."""
+    examples: list[Example] = []
+    paths = problems.result(find_articles, settings.data_dir, name, settings.levels) or {}
+    for level, path in zip(settings.levels, paths.values()):
+        with problems.collected():
+            examples += read_articles(path, level, needs_answers=name != TEST)
+    if not examples:
+        return []
+    record_name, record_file, batch_size = {
+        TRAIN: ("train", settings.train_file, settings.train_batch_size),
+        DEV: ("eval", settings.eval_file, settings.eval_batch_size),
+        TEST: ("predict", settings.predict_file, settings.predict_batch_size),
+    }[name]
+    split = Split(
+        name,
+        f"race_{record_name}.tf_record",
+        paths,
+        examples,
+        batch_size,
+        record_file=record_file,
+        record_dir=settings.cached_dir,
+        labels=LETTERS,
+    )
+    return [split]
+
+
+def accuracies(examples: Sequence[Example], predicted: np.ndarray) -> dict[str, float]:
     """Compute accuracies, fractions from 0 to 1.
 
     Args:
       examples: questions with known answers.
-      answers: for each question, the index of the predicted option as "predictions".
+      predicted: indices of the predicted options, array [examples].
 
     Returns:
       "accuracy" of all questions, and "accuracy_middle" and "accuracy_high" of the levels that have
       questions.
     """
     labels = np.array([example.label for example in examples])
-    predictions = np.array([answer["predictions"] for answer in answers])
     levels = np.array([example.level for example in examples])
-    values = {"accuracy": accuracy(labels, predictions)}
+    values = {"accuracy": accuracy(labels, predicted)}
     for level in LEVELS:
         if level in levels:
             is_of_level = levels == level
-            values[f"accuracy_{level}"] = accuracy(labels[is_of_level], predictions[is_of_level])
+            values[f"accuracy_{level}"] = accuracy(labels[is_of_level], predicted[is_of_level])
     return values

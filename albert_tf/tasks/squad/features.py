@@ -77,8 +77,6 @@ class Feature:
         contain the whole answer.
       end_position: position of the answer's last piece in `input_ids`, or 0 likewise.
       is_impossible: whether the window does not contain the whole answer.
-      whole_length: length in pieces of the whole question and paragraph, in the first window; None
-        in the others.
     """
 
     window: Window
@@ -88,7 +86,6 @@ class Feature:
     start_position: int = 0
     end_position: int = 0
     is_impossible: bool = False
-    whole_length: int | None = None
 
     def record(self, max_seq_length: int, for_training: bool) -> dict[str, list[int]]:
         """Values of the feature's record, padded, by the original's field names.
@@ -190,7 +187,6 @@ class FeatureConverter:
                 ),
                 input_ids=[*prefix, *aligned.ids[pieces], self._sep_id],
                 segment_ids=[0] * len(prefix) + [1] * (len(span) + 1),
-                whole_length=None if index else len(prefix) + len(aligned.ids) + 1,
                 p_mask=[0] + [1] * (len(prefix) - 1) + [0] * len(span) + [1],
             )
             if for_training:

@@ -21,12 +21,14 @@ class AnswerSettings(TextSettings):
         "Distance between the starts of consecutive windows, in pieces.",
         lower=1,
         group=Group.TEXT,
+        affects_records=True,
     )
     max_query_length: int = setting(
         64,
         "Maximum length of a question, in pieces; longer ones are truncated.",
         lower=1,
         group=Group.TEXT,
+        affects_records=True,
     )
     predict_batch_size: int = setting(
         8,
@@ -42,6 +44,7 @@ class AnswerSettings(TextSettings):
         lower=1,
         group=Group.EVALUATION,
         affects_training=False,
+        affects_predictions=True,
     )
     max_answer_length: int = setting(
         30,
@@ -49,6 +52,7 @@ class AnswerSettings(TextSettings):
         lower=1,
         group=Group.EVALUATION,
         affects_training=False,
+        affects_predictions=True,
     )
 
 
@@ -64,6 +68,7 @@ class NullAnswerSettings(AnswerSettings):
         upper=_LARGEST_SCORE,
         group=Group.EVALUATION,
         affects_training=False,
+        affects_predictions=True,
     )
 
 
@@ -119,6 +124,7 @@ class SquadV2Settings(NullAnswerSettings, SquadSettings):
         upper=_LONGEST_LIST,
         group=Group.EVALUATION,
         affects_training=False,
+        affects_predictions=True,
     )
     end_n_top: int = setting(
         5,
@@ -127,6 +133,7 @@ class SquadV2Settings(NullAnswerSettings, SquadSettings):
         upper=_LONGEST_LIST,
         group=Group.EVALUATION,
         affects_training=False,
+        affects_predictions=True,
     )
     dropout_prob: float = setting(
         0.1,

@@ -7,8 +7,9 @@ from typing import Any, Mapping, Sequence
 import tensorflow.compat.v1 as tf
 
 import modeling
-from albert_tf.tasks.base import DataSet, Evaluation
-from albert_tf.tasks.squad import data, metrics
+from albert_tf.records.splits import Split
+from albert_tf.tasks.base import Evaluation
+from albert_tf.tasks.squad import data, metrics, report
 from albert_tf.tasks.squad.answers import SpanCollector
 from albert_tf.tasks.squad.task import SquadTask
 from modeling import AlbertModel
@@ -86,6 +87,7 @@ def span_loss(
 class SquadV1Task(SquadTask):
     """SQuAD v1.1: prediction of the span of a paragraph that answers a question."""
 
+    kind = "squad"
     title = "SQuAD v1.1"
     version = data.V1
     collector_class = SpanCollector
@@ -101,12 +103,21 @@ class SquadV1Task(SquadTask):
         """Build the head for prediction; see `span_outputs`."""
         return span_outputs(encoder.get_sequence_output(), encoder.output_mask)
 
-    def evaluate(self, data_set: DataSet, answers: Sequence[dict[str, Any]]) -> Evaluation:
+    def evaluate(
+        self,
+        split: Split,
+        predictions: Sequence[dict[str, Any]],
+        thresholds: Mapping[str, float],
+    ) -> Evaluation:
         """Compute exact match and F1 of the best answers, if the true answers are known."""
-        questions = data_set.examples
-        n_best = {question.id: answer["n_best"] for question, answer in zip(questions, answers)}
-        predictions = {question_id: entries[0]["text"] for question_id, entries in n_best.items()}
-        files = {"predictions.json": predictions, "nbest_predictions.json": n_best}
+        questions = split.examples
+        n_best = {question.id: found["n_best"] for question, found in zip(questions, predictions)}
+        answers = {question_id: entries[0]["text"] for question_id, entries in n_best.items()}
+        files = {"predictions.json": answers, "nbest_predictions.json": n_best}
         if not any(question.answers for question in questions):
             return Evaluation({}, files)
-        return Evaluation(metrics.squad_metrics(questions, predictions), files)
+        return Evaluation(
+            metrics.squad_metrics(questions, answers),
+            files,
+            sections=lambda: report.sections(report.outcomes(questions, predictions)),
+        )

@@ -10,8 +10,8 @@ from absl import logging
 import modeling
 from albert_tf.nn.config import AlbertConfig
 from albert_tf.records.record_files import RecordFields
-from albert_tf.report.blocks import Section
-from albert_tf.tasks.base import DataSet, Evaluation, RecordFiles
+from albert_tf.records.splits import TRAIN, RecordSplit, Split
+from albert_tf.tasks.base import Evaluation
 from albert_tf.tasks.squad import data, metrics, report
 from albert_tf.tasks.squad.answers import TopListCollector
 from albert_tf.tasks.squad.settings import SquadV2Settings
@@ -205,28 +205,21 @@ class SquadV2Task(SquadTask):
     """SQuAD v2.0: prediction of the answer to a question, or that there is none."""
 
     settings: SquadV2Settings
+    kind = "squad_v2"
     title = "SQuAD v2.0"
     version = data.V2
     collector_class = TopListCollector
 
-    @property
-    def answer_settings(self) -> dict[str, Any]:
-        """Further settings that the answers depend on; JSON values by name."""
-        settings, own = self.settings, ["start_n_top", "end_n_top"]
-        if settings.null_score_diff_threshold is not None:
-            own.append(THRESHOLD)
-        return {**super().answer_settings, **{name: getattr(settings, name) for name in own}}
-
-    def fields(self, data_set: DataSet | RecordFiles) -> RecordFields:
-        """Fields of the records of a data set."""
-        fields = {**super().fields(data_set)}
+    def fields(self, split: Split | RecordSplit) -> RecordFields:
+        """Fields of the records of a split."""
+        fields = {**super().fields(split)}
         fields["p_mask"] = fields["input_mask"]
-        if data_set is self.train_set:
+        if split.name == TRAIN:
             fields["is_impossible"] = fields["start_positions"]
         return fields
 
     def _head(self, encoder: AlbertModel, features: Mapping[str, tf.Tensor]) -> Head:
-        return Head(self.needed_config, encoder.get_sequence_output(), answer_mask(features))
+        return Head(self.config, encoder.get_sequence_output(), answer_mask(features))
 
     def loss(self, encoder: AlbertModel, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """Build the head and its loss for training."""
@@ -242,54 +235,50 @@ class SquadV2Task(SquadTask):
         head = self._head(encoder, features)
         return head.outputs(self.settings.start_n_top, self.settings.end_n_top)
 
-    def evaluate(self, data_set: DataSet, answers: Sequence[dict[str, Any]]) -> Evaluation:
-        """Compute the official figures if the true answers are known, and choose the predictions.
+    def evaluate(
+        self,
+        split: Split,
+        predictions: Sequence[dict[str, Any]],
+        thresholds: Mapping[str, float],
+    ) -> Evaluation:
+        """Compute the official figures if the true answers are known, and choose the answers.
 
         The threshold of the scores of "no answer" is the given one, or that of the best F1.
         """
-        questions = data_set.examples
-        answers_by_id = {question.id: answer for question, answer in zip(questions, answers)}
-        n_best = {name: answer["n_best"] for name, answer in answers_by_id.items()}
-        null_scores = {name: answer["null_score"] for name, answer in answers_by_id.items()}
+        questions = split.examples
+        found = {question.id: answer for question, answer in zip(questions, predictions)}
+        n_best = {name: answer["n_best"] for name, answer in found.items()}
+        null_scores = {name: answer["null_score"] for name, answer in found.items()}
         spans = {name: entries[0]["text"] for name, entries in n_best.items()}
         is_known = all(question.is_impossible is not None for question in questions)
-        calibration = self.calibration
         if is_known:
             best = metrics.best_thresholds(questions, spans, null_scores)
-            calibration = {THRESHOLD: best["best_f1_thresh"]}
-        threshold = self._threshold(calibration)
-        predictions = {
+            thresholds = {THRESHOLD: best["best_f1_thresh"]}
+        threshold = self._threshold(thresholds)
+        answers = {
             name: span if null_scores[name] < threshold else "" for name, span in spans.items()
         }
         files = {
-            "predictions.json": predictions,
+            "predictions.json": answers,
             "nbest_predictions.json": n_best,
             "null_odds.json": null_scores,
         }
         if not is_known:
             return Evaluation({}, files)
-        of_predictions = metrics.squad_v2_metrics(questions, predictions)
-        values = {**best, **of_predictions, THRESHOLD: threshold}
-        return Evaluation(values, files, calibration)
+        values = {**best, **metrics.squad_v2_metrics(questions, answers), THRESHOLD: threshold}
+        return Evaluation(
+            values,
+            files,
+            thresholds,
+            lambda: report.sections_with_threshold(
+                report.outcomes_with_threshold(questions, predictions, threshold), threshold
+            ),
+        )
 
-    def report_sections(
-        self, data_set: DataSet, answers: Sequence[dict[str, Any]]
-    ) -> list[Section]:
-        """Sections of the report page; none without true answers."""
-        questions = data_set.examples
-        if any(question.is_impossible is None for question in questions):
-            return []
-        spans = {q.id: answer["n_best"][0]["text"] for q, answer in zip(questions, answers)}
-        null_scores = {q.id: answer["null_score"] for q, answer in zip(questions, answers)}
-        best = metrics.best_thresholds(questions, spans, null_scores)
-        threshold = self._threshold({THRESHOLD: best["best_f1_thresh"]})
-        found = report.outcomes_with_threshold(questions, answers, threshold)
-        return report.sections_with_threshold(found, threshold)
-
-    def _threshold(self, calibration: Mapping[str, float]) -> float:
+    def _threshold(self, found: Mapping[str, float]) -> float:
         """Score from which on a question has no answer."""
         given = self.settings.null_score_diff_threshold
-        if given is None and THRESHOLD not in calibration:
+        if given is None and THRESHOLD not in found:
             logging.warning(
                 "no threshold for the scores of questions without an answer: taking %g; give "
                 "--%s, or predict questions with known answers first to find the best",
@@ -297,4 +286,4 @@ class SquadV2Task(SquadTask):
                 THRESHOLD,
             )
             return DEFAULT_THRESHOLD
-        return calibration[THRESHOLD] if given is None else given
+        return found[THRESHOLD] if given is None else given

@@ -7,13 +7,13 @@ import pytest
 from albert_tf.io.errors import InputError
 from albert_tf.io.tables import Table
 from albert_tf.tasks.custom.columns import Columns, find_columns
-from albert_tf.tasks.custom.settings import OwnDataSettings
+from albert_tf.tasks.custom.settings import CustomSettings
 
 
 def find(tmp_path, header, known=(), is_regression=False, needs_label=True, **given):
     path = tmp_path / "x.csv"
     path.write_text(header + "\n")
-    settings = OwnDataSettings(**given)
+    settings = CustomSettings(**given)
     return find_columns(Table(str(path)), settings, is_regression, needs_label, known)
 
 

@@ -7,15 +7,15 @@ import json
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from albert_tf.cli.problems import Problems
 
 import run_classifier
-from albert_tf.cli.problems import Problems
 from albert_tf.graph.model import build_encoder, build_loss
 from albert_tf.io.errors import InputError
 from albert_tf.run import checks
 from albert_tf.tasks.base import DataSet
 from albert_tf.tasks.custom.labels import LABELS_FILE
-from albert_tf.tasks.custom.task import OwnDataTask
+from albert_tf.tasks.custom.task import CustomTask
 from albert_tf.tasks.glue.data import TASKS, read_examples
 from albert_tf.tasks.glue.task import ClassifierTask
 from golden import golden_lines
@@ -33,7 +33,7 @@ def own_data_settings(**flags):
 
 def read_task(tokenizer, kept=None, **flags):
     """A task that has read its inputs; `InputError` if it has found problems."""
-    task, problems = OwnDataTask(own_data_settings(**flags), None, tokenizer), Problems()
+    task, problems = CustomTask(own_data_settings(**flags), None, tokenizer), Problems()
     task.kept_before, task.kept_in = kept or {}, "run"
     task.read_inputs(problems)
     problems.raise_all()
@@ -229,7 +229,7 @@ def test_balanced_weights_in_the_loss(tmp_path, graph):
         deterministic_run=True,
         output_dir=tmp_path / "run",
     )
-    task = checks.check(OwnDataTask, settings).task
+    task = checks.check(CustomTask, settings).task
     indices = [2, 1, 1, 1, 0, 1]
     features = {
         "input_ids": tf.constant([[2, number + 5, 3] for number in range(6)]),

@@ -1,8 +1,8 @@
 """The report page of a run, `report.html` beside its results.
 
 The page is made from files of the directory: `run.json`, the evaluation results, TensorBoard's
-events, and the task's sections about the predictions of the best checkpoint, which are kept in
-`report_sections.json`. So it can be made again at any time.
+events, the record files, and the task's sections about the predictions of the best checkpoint,
+which are kept in `report_sections.json`. So it can be made again at any time.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from absl import logging
 from albert_tf.io import files, json_files
 from albert_tf.io.errors import InputError
 from albert_tf.nn.config import AlbertConfig
+from albert_tf.records import summaries
 from albert_tf.report.blocks import Bars, Block, Histogram, Lines, Section, Table
-from albert_tf.run_dir import best, checkpoint_files, checkpoints, curves, run_record
-from albert_tf.tasks.base import DataSet, RecordFiles, Task
+from albert_tf.run_dir import checkpoints, evaluations, events, record
+from albert_tf.run_dir.run_dir import RunDir
 
 PAGE = "report.html"
 SECTIONS_FILE = "report_sections.json"
@@ -31,30 +32,16 @@ _SIZES = ("num_hidden_layers", "hidden_size", "embedding_size", "num_attention_h
 _NO_CURVE = re.compile("thresh|total")  # metrics that are no measure of quality
 _MOST_LABELS = 40  # of a chart
 
-
-def sections(
-    task: Task, data_set: DataSet | RecordFiles, answers: Sequence[Any]
-) -> list[dict[str, Any]]:
-    """A task's sections about its answers, as JSON values; none if the run writes no report.
-
-    Whatever goes wrong is logged: no run ends because of its report.
-    """
-    if not task.settings.write_report:
-        return []
-    try:
-        return [section.as_json() for section in task.report_sections(data_set, answers)]
-    except Exception as error:
-        logging.warning("the report has no sections about the predictions: %r", error)
-        return []
+Metrics = Mapping[str, float]
 
 
-def as_file(values: Sequence[Mapping[str, Any]]) -> str:
+def sections_text(sections: Sequence[Section]) -> str:
     """Content of `report_sections.json`."""
-    content = json_files.versioned(_FORMAT, {"sections": values})
+    content = json_files.versioned(_FORMAT, {"sections": [s.as_json() for s in sections]})
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n"
 
 
-def write_after_run(output_dir: str) -> None:
+def write_after_run(output_dir: str | Path) -> None:
     """Write the page of a run that has just ended; whatever goes wrong is logged."""
     try:
         write(output_dir)
@@ -67,7 +54,7 @@ def write_after_run(output_dir: str) -> None:
         )
 
 
-def write(output_dir: str) -> Path:
+def write(output_dir: str | Path) -> Path:
     """Write the page of a run, unless it is there already with the same content.
 
     Args:
@@ -82,13 +69,13 @@ def write(output_dir: str) -> Path:
     from albert_tf.report import page  # imports the plotting library
 
     directory = Path(output_dir)
-    starts = run_record.read(directory / run_record.NAME)
+    starts = record.read(directory)
     if not starts:
         raise InputError(
-            f"{directory / run_record.NAME}: no record of a run; give the --output_dir of a run"
+            f"{directory / record.NAME}: no record of a run; give the --output_dir of a run"
         )
-    results = best.read_results(output_dir)
-    results = results if isinstance(results, dict) else {}
+    content = evaluations.read_results(output_dir)
+    results = content.values if content else {}
     shown = [
         Section("Run", _head(directory, starts, results)),
         Section("Curves", _curves(directory, results)),
@@ -109,13 +96,9 @@ def _task_sections(directory: Path) -> list[dict[str, Any]]:
     path = directory / SECTIONS_FILE
     if not path.exists():
         return []
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content[json_files.FORMAT] == _FORMAT:
-            return content["sections"]
-    except (ValueError, KeyError, TypeError):
-        pass
-    raise InputError(f"{path}: damaged; remove it and repeat the run's command")
+    content = json_files.read(path, "the sections", "remove it and repeat the run's command")
+    content.check_format(_FORMAT)
+    return content.array("sections")
 
 
 def _metrics_of(results: Mapping[str, Any]) -> dict[str, float]:
@@ -142,7 +125,7 @@ def _head(
     schedule = last.get("schedule", {})
     run = [
         ["task", last.get("task", "")],
-        *([d["use"], f"{d['name']}: {d['examples']:,} examples"] for d in _data_sets(starts)),
+        *([x["use"], f"{x['name']}: {x['examples']:,} examples"] for x in _splits(starts)),
         ["model", _model_text(directory, last)],
         ["starts from", last["start"].get("checkpoint") or "random weights"],
         *(
@@ -185,9 +168,9 @@ def _model_text(directory: Path, start: Mapping[str, Any]) -> str:
         parts = [f"{name} {config[name]:,}" for name in _SIZES if name in config]
     except (InputError, OSError):
         parts = ["config not found"]
-    prefix = checkpoints.own_checkpoint(str(directory), do_train=False)
+    prefix = RunDir(directory).for_prediction()
     prefix = prefix or start["start"].get("checkpoint")  # of a prediction, in another directory
-    if prefix and checkpoint_files.problem(prefix) is None:
+    if prefix and checkpoints.problem(prefix) is None:
         count = sum(math.prod(shape) for shape in checkpoints.model_shapes_in(prefix).values())
         parts.insert(0, f"{count:,} parameters")
     return ", ".join(parts)
@@ -195,7 +178,7 @@ def _model_text(directory: Path, start: Mapping[str, Any]) -> str:
 
 def _curves(directory: Path, results: Mapping[str, Any]) -> list[Block]:
     """Charts of training, and of the metrics of each evaluated checkpoint."""
-    curve = curves.read(directory)
+    curve = events.read(directory)
     names = {name for values in curve.values() for name in values if name.startswith("train/")}
     blocks = []
     for name in ("train/loss", "train/learning_rate", *sorted(names)):
@@ -217,9 +200,9 @@ def _metric_curves(results: Mapping[str, Any]) -> list[Block]:
     by_step = {
         step: metrics
         for name, metrics in results.get("checkpoints", {}).items()
-        if (step := checkpoint_files.step_of(name)) is not None and metrics
+        if (step := checkpoints.step_of(name)) is not None and metrics
     }
-    best_step = checkpoint_files.step_of(results.get("best_checkpoint") or "")
+    best_step = checkpoints.step_of(results.get("best_checkpoint") or "")
     names = list(dict.fromkeys(name for metrics in by_step.values() for name in metrics))
     names = [name for name in names if not _NO_CURVE.search(name)]
     groups = {
@@ -243,40 +226,41 @@ def _metric_curves(results: Mapping[str, Any]) -> list[Block]:
     return blocks
 
 
-def _data_sets(starts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Summaries of the data sets: each use of the last start that had it."""
+def _splits(starts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Entries of the splits: each use of the last start that had it."""
     found = {}
     for start in starts:
-        for data_set in start.get("data_sets", ()):
-            found[data_set["use"], data_set["name"]] = data_set
+        for split in start.get("splits", ()):
+            found[split["use"], split["name"]] = split
     return list(found.values())
 
 
 def _data(starts: Sequence[Mapping[str, Any]]) -> list[Block]:
-    """Charts of lengths and labels of the data sets."""
+    """Charts of the lengths and labels in the record files, as far as these are still there."""
     blocks: list[Block] = []
-    for data_set in _data_sets(starts):
-        lengths, labels = data_set.get("lengths"), data_set.get("labels")
-        name = f"{data_set['use']}, {Path(data_set['name']).name}"
-        if lengths:
-            share = lengths["longer"] / sum(lengths["counts"])
-            blocks.append(
-                Histogram(
-                    f"Lengths of the examples: {name}",
-                    "pieces",
-                    0,
-                    lengths["step"],
-                    {"examples": lengths["counts"]},
-                    {f"max_seq_length {lengths['limit']}": lengths["limit"]},
-                    f"Median {lengths['median']:,}, longest {lengths['longest']:,} pieces. "
-                    f"{lengths['longer']:,} ({share:.1%}) are longer than max_seq_length: these "
-                    f"are {lengths['fate']}.",
-                )
+    limit = starts[-1]["settings"].get("max_seq_length", 0)
+    for split in _splits(starts):
+        path = split["records"]
+        if split["use"] == "prediction" or not path or not Path(path).exists():
+            continue
+        found = summaries.summary(path, limit, bool(split["labels"]))
+        name = f"{split['use']}, {Path(split['name']).name}"
+        blocks.append(
+            Histogram(
+                f"Lengths of the inputs: {name}",
+                "tokens",
+                0,
+                found.bin_size,
+                {"inputs": found.histogram()},
+                {f"max_seq_length {limit}": limit},
+                found.text(),
             )
-        if labels:
-            most = sorted(labels, key=lambda label: -labels[label])[:_MOST_LABELS]
-            groups = [label for label in labels if label in most]
-            counts = {"examples": [labels[label] for label in groups]}
+        )
+        counts = {split["labels"][label]: n for label, n in found.labels.items()}
+        if counts:
+            most = sorted(counts, key=lambda label: -counts[label])[:_MOST_LABELS]
+            groups = [label for label in split["labels"] if label in most]
             caption = f"Examples per label: {name}"
-            blocks.append(Bars(caption, "label", groups, counts, unit="examples"))
+            values = {"examples": [counts[label] for label in groups]}
+            blocks.append(Bars(caption, "label", groups, values, unit="examples"))
     return blocks

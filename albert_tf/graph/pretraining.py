@@ -11,10 +11,11 @@ import tensorflow.compat.v1 as tf
 
 import optimization
 from albert_tf.graph import estimators
-from albert_tf.graph.model import build_loss
+from albert_tf.graph.model import build_loss, initialize_from
 from albert_tf.nn.config import AlbertConfig
 from albert_tf.records import datasets, manifests
-from albert_tf.run_dir import checkpoints
+from albert_tf.records.splits import Splits
+from albert_tf.run_dir.run_dir import find_checkpoint
 from albert_tf.tasks.base import MODEL_INPUTS
 from albert_tf.tasks.pretraining import heads
 from albert_tf.tasks.pretraining.heads import (  # noqa: F401  # re-exported by `run_pretraining`
@@ -53,7 +54,7 @@ def model_fn_builder(
 
     Args:
       albert_config: config of the model.
-      init_checkpoint: checkpoint to start from; see `checkpoints.find_checkpoint`.
+      init_checkpoint: checkpoint to start from; see `run_dir.find_checkpoint`.
       learning_rate, num_train_steps, num_warmup_steps, use_tpu, optimizer, poly_power,
         start_warmup_step: see `optimization.create_optimizer`.
       use_one_hot_embeddings, use_einsum: see `modeling.AlbertModel`.
@@ -61,7 +62,7 @@ def model_fn_builder(
     Returns:
       A function from features, labels, mode and params to an `EstimatorSpec`.
     """
-    task = PretrainingTask(PretrainingSettings(), albert_config, None)
+    task = PretrainingTask(PretrainingSettings(), albert_config, None, Splits())
 
     def model_fn(
         features: Mapping[str, tf.Tensor],
@@ -81,7 +82,7 @@ def model_fn_builder(
         )
         loss = build_loss(task, encoder, features)
         if init_checkpoint:
-            checkpoints.initialize_from(checkpoints.find_checkpoint(init_checkpoint))
+            initialize_from(find_checkpoint(init_checkpoint))
         if mode == estimators.ModeKeys.TRAIN:
             train_op = optimization.create_optimizer(
                 loss,
@@ -138,7 +139,7 @@ def input_fn_builder(
             return datasets.first_batches(input_files, fields, params["batch_size"])
         return datasets.training_dataset(
             input_files,
-            sum(manifests.checked_manifest(path, fields).num_records for path in input_files),
+            sum(manifests.checked_count(path, fields)[0] for path in input_files),
             fields,
             params["batch_size"],
             parallel=num_cpu_threads > 1,
