@@ -156,7 +156,7 @@ def usable_manifest(path: str, origin: Origin) -> Manifest | None:
     try:
         manifest = _read(path)
     except InputError as error:
-        logging.info("%s: rebuilding because its manifest is damaged: %s", path, error)
+        logging.info("%s: rebuilding because its manifest cannot be read: %s", path, error)
         return None
     changes = origin.changes_since(manifest.origin)
     difference = manifest.difference(path)

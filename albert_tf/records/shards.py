@@ -89,7 +89,12 @@ class ExampleShard:
         self.examples = split.examples[span.start : span.stop]
         inputs = {**split.inputs, **vocabulary}
         self.fingerprint = {name: files.digest(path) for name, path in inputs.items()}
-        settings = {**settings, **split.settings, **distributed.shard_setting()}
+        settings = {
+            **settings,
+            **split.settings,
+            "records_version": conversion.VERSION,
+            **distributed.shard_setting(),
+        }
         if split.max_examples is not None:
             settings["max_examples"] = split.max_examples
         self._origin = Origin(settings, self.fingerprint)
