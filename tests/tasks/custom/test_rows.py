@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from albert_tf.io.errors import InputError
+from albert_tf.io.json_files import JsonObject
 from albert_tf.io.tables import Table
 from albert_tf.tasks.custom import rows
 from albert_tf.tasks.custom.columns import Columns
-from albert_tf.tasks.custom.labels import Labels, sorted_labels
+from albert_tf.tasks.custom.labels import LABELS_FILE, Labels, read_labels, sorted_labels
 from albert_tf.tasks.custom.rows import Example
 
 COLUMNS = Columns(("text",), "label")
@@ -175,20 +176,35 @@ def test_balanced_weights():
     np.testing.assert_allclose(gone.balanced_weights(), [8 / 12, 0, 2], rtol=1e-6)
 
 
+REMEDY = "copy the file again"
+
+
+def read_kept(value):
+    return read_labels({LABELS_FILE: JsonObject(value, "run/labels.json", REMEDY)})
+
+
 @pytest.mark.parametrize(
-    "value",
+    ("changes", "problem"),
     [
-        {},
-        {"labels": ["a"], "counts": [1], "text_columns": ["text"], "regression": False},
-        {"labels": ["a", "a"], "counts": [1, 2], "text_columns": ["text"], "regression": False},
-        {"labels": ["a", "b"], "counts": [1], "text_columns": ["text"], "regression": False},
-        {"labels": ["a", 2], "counts": [1, 2], "text_columns": ["text"], "regression": False},
-        {"labels": ["a", "b"], "counts": [1, 2], "text_columns": ["text"], "regression": True},
-        {"labels": [], "counts": [], "text_columns": "text", "regression": True},
+        ({"labels": ["a"], "counts": [1]}, "not the labels of a model as training keeps them"),
+        ({"labels": ["a", "a"]}, "not the labels of a model as training keeps them"),
+        ({"counts": [1]}, "not the labels of a model as training keeps them"),
+        ({"counts": [1, "2"]}, "not the labels of a model as training keeps them"),
+        ({"regression": True}, "not the labels of a model as training keeps them"),
+        ({"labels": ["a", 2]}, "labels[1] is 2, not a string"),
+        ({"text_columns": "text"}, 'text_columns is "text", not a list'),
     ],
 )
-def test_kept_labels_are_checked(value):
-    with pytest.raises(InputError, match=r"run/labels\.json: not the labels of a model"):
-        Labels.from_json(value, "run/labels.json")
-    for kept in (Labels(("a", "b"), (3, 4), ("x", "y")), Labels((), (), ("text",))):
-        assert Labels.from_json(json.loads(json.dumps(kept.as_json())), "x") == kept
+def test_kept_labels_are_checked(changes, problem):
+    value = {"labels": ["a", "b"], "counts": [1, 2], "text_columns": ["text"], "regression": False}
+    with pytest.raises(InputError) as error:
+        read_kept({**value, **changes})
+    assert str(error.value) == f"run/labels.json: {problem}; {REMEDY}"
+
+
+@pytest.mark.parametrize(
+    "labels", [Labels(("a", "b"), (3, 4), ("x", "y")), Labels((), (), ("text",))]
+)
+def test_kept_labels_are_read(labels):
+    assert read_kept(json.loads(json.dumps(labels.as_json()))) == labels
+    assert read_labels({}) is None
