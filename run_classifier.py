@@ -24,6 +24,7 @@ class Settings(GlueSettings, CustomSettings):
     task_name: Optional[str] = setting(
         None,
         f"Name of the task: {', '.join(TASKS)}; or {TASK_NAME} for own files, the default then.",
+        affects_records=True,
     )
 
     @property
