@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
 
 from albert_tf.cli.launch import launch, load_tensorflow
-from albert_tf.cli.settings import setting
+from albert_tf.cli.settings import setting, settings_of
 from albert_tf.tasks.custom.settings import TASK_NAME, CustomSettings
-from albert_tf.tasks.glue.data import TASKS
+from albert_tf.tasks.glue.data import TASKS, find_task
 from albert_tf.tasks.glue.settings import GlueSettings
 
 
@@ -26,6 +26,18 @@ class Settings(GlueSettings, CustomSettings):
     def has_own_data(self) -> bool:
         """Whether the task is on users' own files."""
         return self.task_name == TASK_NAME or bool(not self.task_name and self.own_files)
+
+    @property
+    def record_settings(self) -> dict[str, Any]:
+        """The settings that records depend on, by name."""
+        name = TASK_NAME if self.has_own_data else find_task(self.task_name or "").name
+        return {**super().record_settings, "task_name": name}
+
+    @property
+    def prediction_settings(self) -> dict[str, Any]:
+        """The further settings that predictions depend on, by name; without those not given."""
+        of_task = settings_of(CustomSettings if self.has_own_data else GlueSettings)
+        return {name: x for name, x in super().prediction_settings.items() if name in of_task}
 
 
 def main(settings: Settings) -> None:

@@ -19,10 +19,7 @@ def main(settings: ModelDownloadSettings, arguments: list[str]) -> None:
     """Download the model named by the arguments, and print the flags for its files."""
     from albert_tf.downloads.models import get_model
 
-    model = get_model(
-        arguments, settings.output_dir, settings.policy, settings.sha256, settings.size
-    )
-    print("\n".join(model.as_flags()))
+    print("\n".join(get_model(arguments, settings).as_flags()))
 
 
 if __name__ == "__main__":

@@ -408,8 +408,8 @@ def _check_first_weights(context: RunContext, shapes: Shapes) -> None:
 
 def _check_best_stays(context: RunContext, shapes: Shapes, is_resumed: bool) -> None:
     """Check that training does not replace a best checkpoint that it cannot judge."""
-    best, init_checkpoint = context.run_dir.best_prefix, context.settings.init_checkpoint
-    is_its_start = Path(context.init_checkpoint or "").resolve() == Path(best).resolve()
+    best, init_checkpoint = context.run_dir.best_prefix, context.init_checkpoint
+    is_its_start = Path(init_checkpoint or "").resolve() == Path(best).resolve()
     if is_its_start and not is_resumed:
         raise InputError(
             f"--init_checkpoint {init_checkpoint} is in --output_dir, where the best checkpoint of "

@@ -236,8 +236,8 @@ def _data(shard: Shard, small: Shard) -> str:
     if not small.num_records:
         return text
     found = summaries.summary(small.paths[0], small.fields["input_mask"].shape[-1])
-    looked_at = "" if shard.num_examples == sample else f" of the first {sample:,} looked at"
-    return f"{text}; {found.text()}{looked_at}"
+    looked_at = "" if shard.num_examples == sample else f"of the first {sample:,}: "
+    return f"{text}; {looked_at}{found.text()}"
 
 
 def _times(
