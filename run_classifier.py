@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-if __name__ == "__main__":
-    from albert_tf.cli import loading
-
-    loading.end_quietly()  # a signal while the modules below load
-
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from albert_tf.cli.launch import launch
+from albert_tf.cli.launch import launch, load_tensorflow
 from albert_tf.cli.settings import setting, settings_of
 from albert_tf.tasks.custom.settings import TASK_NAME, CustomSettings
 from albert_tf.tasks.glue.data import TASKS, find_task
@@ -47,7 +42,8 @@ class Settings(GlueSettings, CustomSettings):
 
 def main(settings: Settings) -> None:
     """Train, evaluate each checkpoint, predict and export, as the settings say."""
-    from albert_tf.run.run import run  # imports TensorFlow, so only after the flags
+    load_tensorflow()
+    from albert_tf.run.run import run
 
     if settings.has_own_data:
         from albert_tf.tasks.custom.task import CustomTask

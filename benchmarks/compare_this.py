@@ -13,9 +13,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # folder of albert_tf
 
-from albert_tf.cli.launch import launch, prepare_environment
+from albert_tf.cli.launch import launch, load_tensorflow
 
-prepare_environment()  # before the import of TensorFlow
+load_tensorflow()
 
 import numpy as np
 import tensorflow.compat.v1 as tf

@@ -30,7 +30,7 @@ PLAIN_QUESTIONS = 200  # approximate number of questions for the plain alignment
 
 def main() -> None:
     """Measure, and print the results."""
-    args = squad_arguments(__doc__.splitlines()[0]).parse_args()
+    args = squad_arguments((__doc__ or "").partition("\n")[0]).parse_args()
     tokenizer = tokenization.FullTokenizer(None, True, args.spm_model_file)
     files = args.squad_file, args.spm_model_file
     rate, features, questions = measure_conversion(*files, num_workers=1)

@@ -5,16 +5,10 @@ python download/download_dataset.py squad mrpc sts-b
 
 from __future__ import annotations
 
-import os
 import sys
+from pathlib import Path
 
-# Folder of albert_tf; pathlib would load for longer.
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
-
-if __name__ == "__main__":
-    from albert_tf.cli import loading
-
-    loading.end_quietly()  # a signal while the modules below load
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # folder of albert_tf
 
 from albert_tf.cli.launch import launch
 from albert_tf.downloads.settings import DataSetSettings

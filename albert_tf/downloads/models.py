@@ -9,6 +9,7 @@ from typing import Sequence
 
 from absl import logging
 
+from albert_tf.cli.launch import load_tensorflow
 from albert_tf.downloads import archives, fetching
 from albert_tf.downloads.settings import ModelDownloadSettings
 from albert_tf.io import files, json_files
@@ -94,6 +95,7 @@ def download_model(url: str, folder: Path, settings: ModelDownloadSettings) -> N
 def _module_of_checks() -> ModuleType | None:
     """The module that reads and checks models; None without TensorFlow."""
     try:
+        load_tensorflow()
         from albert_tf.inference import trained_model
     except ModuleNotFoundError as error:
         if error.name != "tensorflow":

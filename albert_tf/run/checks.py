@@ -9,7 +9,7 @@ from typing import Any, Iterator
 
 from absl import logging
 
-from albert_tf.cli import log_file
+from albert_tf.cli import log
 from albert_tf.cli.settings import wrong_values
 from albert_tf.devices import bfloat16, choice, distributed
 from albert_tf.devices.bfloat16 import ConversionConfig
@@ -117,7 +117,7 @@ def check(
     problems.raise_all()
     with problems.collected():  # not before: a wrong start leaves a new directory empty
         if not settings.dry_run:
-            log_file.open_in(_log_directory(settings, run_dir, results))
+            log.open_in(_log_directory(settings, run_dir, results))
     problems.raise_all()
     distributed.log_processes()
     _check_same_inputs(context, problems)
@@ -314,7 +314,7 @@ def _check_outputs(
                 "another --output_dir"
             )
         if not settings.dry_run:
-            log_file.continue_in(_log_directory(settings, run_dir, results))
+            log.continue_in(_log_directory(settings, run_dir, results))
     with problems.collected():
         directory = settings.export_dir
         if directory and distributed.is_chief():

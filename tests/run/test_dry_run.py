@@ -166,5 +166,5 @@ def test_a_signal_leaves_nothing_behind(tmp_path):
     process.send_signal(signal.SIGTERM)
     output, log = process.communicate(timeout=120)
     assert (process.returncode, output) == (143, "")
-    assert "stopped by SIGTERM; the same command goes on where it can" in log
+    assert "stopped by SIGTERM; rerun the same command to continue" in log
     assert not list(tmp_path.iterdir())
