@@ -277,9 +277,9 @@ def files(directory: Path) -> set[str]:
     return {re.sub("-[0-9a-f]{12}[.]", ".", name) for name in names}
 
 
-def record_file(directory: Path, name: str) -> Path:
-    """Path of a record file by its name without the digest."""
-    (path,) = directory.glob(f"{name}-*record")
+def record_file(directory: Path, name: str, rank: int | None = None) -> Path:
+    """Path of a record file by its name without the digest; that of a rank if it is given."""
+    (path,) = directory.glob(f"{name}-*record{'' if rank is None else f'_{rank}'}")
     return path
 
 

@@ -38,6 +38,7 @@ from scripts import (
     command,
     files,
     load,
+    record_file,
     run_script,
     run_squad,
     succeed,
@@ -143,23 +144,23 @@ def test_both_shards_are_the_records_of_one_process(trained, squad_by_one):
     expected = {
         "train_features": golden_records("train"),
         "predict_features": golden_records("predict"),
-        "predict_windows": windows(squad_by_one / "predict_windows.tfrecord"),
+        "predict_windows": windows(record_file(squad_by_one, "predict_windows")),
     }
     for name, of_one in expected.items():
         read = windows if name == "predict_windows" else records_of
-        paths = (directory / f"{name}.tfrecord_0", directory / f"1/{name}.tfrecord_1")
+        paths = record_file(directory, name, 0), record_file(directory / "1", name, 1)
         shards = [read(path) for path in paths]
         assert min(map(len, shards)) > 70
         assert shards[0] + shards[1] == of_one
 
 
 def records_of(path):
-    return list(read_records(path))
+    return list(read_records(str(path)))
 
 
 def windows(path):
     """Windows of a file, without the question indices, which start from 0 in each shard."""
-    found = [json.loads(window) for window in read_records(path)]
+    found = [json.loads(window) for window in read_records(str(path))]
     questions = [window.pop("question") for window in found]
     assert questions[0] == 0
     return found
@@ -273,14 +274,12 @@ def test_a_suspended_rank_ends_the_run(tmp_path, launcher, stopped):
 
 @ends
 def test_the_error_of_one_rank_ends_the_run(tmp_path):
-    (tmp_path / "1").mkdir()
-    (tmp_path / "1/train_features.tfrecord_1").touch()
-    (tmp_path / "1/train_features.tfrecord_1.manifest.json").write_text("{")
-    result = launch("gloo", 2, squad(tmp_path))
+    (tmp_path / "records_1").mkdir()
+    result = launch("gloo", 2, squad(tmp_path / "run", train_feature_file=tmp_path / "records"))
     assert result.returncode == 1
     (error,) = [line for line in result.stderr.splitlines() if "rank 1: " in line]
     assert "error: rank 1: " in error
-    assert "train_features.tfrecord_1.manifest.json: not valid JSON" in error
+    assert f"{tmp_path}/records_1: is a directory; give the path" in error
 
 
 def test_servers_that_share_nothing(trained, tmp_path):
@@ -377,9 +376,9 @@ def predicted_by_one(script, directory, flags):
 
 def assert_shards(run, one, name, counts):
     """Assert that the record files of two ranks are, one after the other, that of one process."""
-    shards = records_of(run / f"{name}_0"), records_of(run / f"1/{name}_1")
+    shards = records_of(record_file(run, name, 0)), records_of(record_file(run / "1", name, 1))
     assert [len(shard) for shard in shards] == counts
-    assert [*shards[0], *shards[1]] == records_of(one / name)
+    assert [*shards[0], *shards[1]] == records_of(record_file(one, name))
 
 
 def refusals_in(log):
@@ -436,7 +435,7 @@ def test_glue_on_two_ranks(tasks):
         *(np.loadtxt(path / "test_results.tsv") for path in (run, one)), rtol=0, atol=1e-5
     )
     for split in ("eval", "predict"):
-        assert_shards(run, one, f"mrpc_{split}.tf_record", [3, 2])
+        assert_shards(run, one, f"mrpc_{split}", [3, 2])
 
 
 def test_own_data_on_two_ranks(tasks):
@@ -456,8 +455,8 @@ def test_own_data_on_two_ranks(tasks):
     assert [row["prediction"] for row in ours] == [row["prediction"] for row in theirs]
     probabilities = ([row["probability"] for row in found] for found in (ours, theirs))
     np.testing.assert_allclose(*probabilities, rtol=0, atol=1e-5)
-    assert_shards(run, one, "custom_eval.tf_record", [4, 4])
-    assert_shards(run, one, "custom_predict.tf_record", [20, 19])
+    assert_shards(run, one, "custom_eval", [4, 4])
+    assert_shards(run, one, "custom_predict", [20, 19])
 
 
 def test_race_on_two_ranks(tasks):
@@ -471,7 +470,7 @@ def test_race_on_two_ranks(tasks):
     np.testing.assert_array_equal(*(rows[:, 4:] for rows in results))
     np.testing.assert_allclose(*(rows[:, :4].astype(float) for rows in results), rtol=0, atol=1e-5)
     for split in ("eval", "predict"):
-        assert_shards(run, one, f"race_{split}.tf_record", [3, 2])
+        assert_shards(run, one, f"race_{split}", [3, 2])
 
 
 def test_pretraining_on_two_ranks(tasks, pretraining_files):
@@ -494,4 +493,4 @@ def test_a_new_task_on_two_ranks(tasks):
     assert (run / "longer.txt").read_text() == (one / "longer.txt").read_text()
     ours, theirs = (load(path / "eval_results.json")["accuracy"] for path in (run, one))
     assert ours == theirs
-    assert_shards(run, one, "dev.tfrecord", [30, 30])
+    assert_shards(run, one, "dev", [30, 30])

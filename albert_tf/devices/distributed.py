@@ -86,6 +86,7 @@ def initialize(use_horovod: bool) -> None:
     _share_cores()
     if not is_chief():
         _warn_only()
+    servers()
 
 
 def _set_stall_limits() -> int:
@@ -172,12 +173,12 @@ def log_processes() -> None:
 
 @functools.lru_cache(maxsize=None)
 def servers() -> tuple[str, ...]:
-    """Host names of the servers of all processes, ordered by rank; first called by all of them."""
+    """Host names of the servers of all processes, ordered by rank."""
     return tuple(gather(socket.gethostname()))
 
 
 def shares_server_with_chief() -> bool:
-    """Whether this process runs on the server of rank 0; first called by all processes."""
+    """Whether this process runs on the server of rank 0."""
     return servers()[rank()] == servers()[0]
 
 

@@ -19,7 +19,7 @@ _PHASES = (
     (r"(^|/)(model\.ckpt-\d|checkpoint|graph\.pbtxt)", "saving"),
     (
         r"(^|/)(\w*predictions\.|eval_results|\w+_results\w*\.tsv|eval$"
-        r"|null_odds|calibration|confusion_matrix)",
+        r"|null_odds|thresholds|confusion_matrix|evaluations/)",
         "results",
     ),
     (r"\.tf_?record|(^|/)records-\d|^records$", "conversion"),
