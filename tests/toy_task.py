@@ -13,11 +13,11 @@ from typing import Optional
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # folder of albert_tf
 
-from albert_tf.cli.launch import launch, prepare_environment
+from albert_tf.cli.launch import launch, load_tensorflow
 from albert_tf.cli.settings import setting
 from albert_tf.tasks.options import RunSettings
 
-prepare_environment()  # before the import of TensorFlow
+load_tensorflow()
 
 import tensorflow.compat.v1 as tf
 

@@ -38,7 +38,7 @@ class RaceSettings(ChoiceSettings, ClassificationSettings):
         affects_training=False,
         affects_records=True,
     )
-    data_dir: Optional[str] = path_setting("Folder RACE, or its parent folder.")
+    data_dir: Optional[str] = path_setting("Folder RACE, or its parent folder.", must_exist=True)
     high_only: bool = setting(
         False, "Whether to use the questions for high schools only.", group=Group.FILES
     )
