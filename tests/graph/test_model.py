@@ -8,10 +8,11 @@ import tensorflow.compat.v1 as tf
 
 from albert_tf.devices.device import PORTABLE
 from albert_tf.graph import model
+from albert_tf.run import training
 from albert_tf.run_dir import checkpoints
 from albert_tf.tasks.pretraining.heads import DENOMINATOR
 from golden import INPUTS, checkpoint_of
-from task_factory import SCRIPTS, make_context, training_batches
+from task_factory import SCRIPTS, make_context
 
 pytestmark = pytest.mark.tensorflow
 
@@ -72,7 +73,9 @@ def test_micro_batches_have_the_loss_of_their_batch(context_of):
 
 def test_batches_have_the_denominators_of_their_micro_batches(context_of, graph):
     context = context_of("pretraining", train_batch_size=8, gradient_accumulation_steps=2)
-    iterator = tf.data.make_one_shot_iterator(training_batches(context)).get_next()
+    context.train.prepare()
+    dataset = training.training_dataset(context, start_step=0)
+    iterator = tf.data.make_one_shot_iterator(dataset).get_next()
     with tf.Session() as session:
         first, second = (session.run(iterator) for _ in range(2))
     weights = np.concatenate([batch["masked_lm_weights"] for batch in (first, second)])

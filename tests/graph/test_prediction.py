@@ -85,8 +85,8 @@ def test_a_model_that_has_diverged_is_named(tmp_path, predictor_of):
     context = make_context("classifier", tmp_path / "run", do_train=False)
     diverged = changed_checkpoint(tmp_path / "model.ckpt-1", np.float32("nan"))
     message = (
-        "ckpt-1: the predictions are not finite, as training has diverged; train again with a lower "
-        "--learning_rate, in another --output_dir"
+        "ckpt-1: the predictions are not finite, as training has diverged; train again with a "
+        "lower --learning_rate, in another --output_dir"
     )
     with pytest.raises(InputError, match=message):
         predictor_of(context).predictions(diverged, context.dev[0])

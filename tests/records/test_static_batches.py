@@ -11,8 +11,8 @@ import tensorflow.compat.v1 as tf
 from albert_tf.devices.device import Device
 from albert_tf.records import datasets, manifests, record_files, static_batches
 from albert_tf.records.manifests import Origin
-from albert_tf.run import run
-from task_factory import SCRIPTS, make_context, training_batches, training_shapes
+from albert_tf.run import run, training
+from task_factory import SCRIPTS, make_context, training_shapes
 
 pytestmark = pytest.mark.tensorflow
 
@@ -30,8 +30,10 @@ def test_training_reads_static_shapes(tmp_path, pretraining_records, script, mic
     context = make_context(
         script, tmp_path, train_batch_size=4, gradient_accumulation_steps=micro_batches, **changes
     )
+    context.train.prepare()
     with tf.Graph().as_default():
-        assert training_batches(context).element_spec == training_shapes(context)
+        dataset = training.training_dataset(context, start_step=0)
+        assert dataset.element_spec == training_shapes(context)
 
 
 def run_through(input_fn):
