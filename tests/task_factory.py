@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import tensorflow.compat.v1 as tf
 from absl import flags as absl_flags
-from albert_tf.run.shards import RUN_NUMBER
 
 import run_classifier
 import run_pretraining
@@ -17,8 +16,9 @@ import run_squad_v2
 from albert_tf.cli import flags as run_flags
 from albert_tf.devices.device import Device
 from albert_tf.io.errors import InputError
+from albert_tf.records.shards import RUN_NUMBER
 from albert_tf.run import checks
-from albert_tf.run.context import Setup
+from albert_tf.run.context import RunContext
 from albert_tf.tasks.base import Task
 from albert_tf.tasks.custom.task import CustomTask
 from albert_tf.tasks.glue.task import ClassifierTask
@@ -64,9 +64,9 @@ def make_settings(script: str, output_dir: Path, **changes: Any) -> Any:
     )
 
 
-def make_setup(
+def make_context(
     script: str, output_dir: Path, device: Device | None = None, **changes: Any
-) -> Setup:
+) -> RunContext:
     """Check the settings of a script like its `main`; `changes` override the flags in `scripts`."""
     _, task_class, _ = _SCRIPTS[script]
     return checks.check(task_class, make_settings(script, output_dir, **changes), device)
@@ -90,11 +90,11 @@ def refusals(script: str, output_dir: Path | None, **changes: Any) -> list[str]:
     return str(error.value).splitlines()
 
 
-def training_shapes(setup: Setup) -> dict[str, tf.TensorSpec]:
+def training_shapes(context: RunContext) -> dict[str, tf.TensorSpec]:
     """Shapes of the inputs of a training graph for a micro-batch, all static."""
-    task, settings = setup.task, setup.settings
+    task, settings = context.task, context.settings
     size = settings.train_batch_size // settings.gradient_accumulation_steps
-    fields = dict(task.fields(task.train_set))
+    fields = dict(task.fields(task.splits.train))
     if isinstance(task, PretrainingTask):
         fields[DENOMINATOR] = tf.io.FixedLenFeature([], tf.float32)
     shapes = {

@@ -25,7 +25,7 @@ from scripts import (
     times_of_results,
 )
 from scripts import run_classifier as run
-from task_factory import make_setup
+from task_factory import make_context
 
 RUN_FILES = {
     "checkpoint",
@@ -369,7 +369,7 @@ def test_the_exported_model_takes_the_records_that_we_write(predicted, tmp_path)
 
 def training_graph(tmp_path, **changes):
     """Build the training graph of the golden classifier on the golden inputs."""
-    setup = make_setup(
+    setup = make_context(
         "classifier",
         tmp_path,
         **{"do_eval": False, "do_predict": False, "max_seq_length": 24, "learning_rate": 1e-3},
@@ -406,7 +406,7 @@ def test_a_tenth_of_the_pooled_output_is_dropped_in_training(graph, tmp_path):
 def test_a_deterministic_run_does_without_the_dropout_of_the_config(tmp_path, deterministic_run):
     config = {**tiny_config().to_dict(), "hidden_dropout_prob": 0.1}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    setup = make_setup(
+    setup = make_context(
         "classifier",
         tmp_path / "run",
         albert_config_file=tmp_path / "config.json",
@@ -458,7 +458,7 @@ def test_a_tokenizer_with_a_vocabulary_only(tmp_path):
 def test_length_of_training_in_epochs(tmp_path):
     """The sample has 5 rows, in batches of 4."""
     flags = {"num_train_epochs": 6.0, "warmup_proportion": 0.5}
-    schedule = make_setup("classifier", tmp_path, **flags).schedule
+    schedule = make_context("classifier", tmp_path, **flags).schedule
     assert (schedule.steps, schedule.warmup_steps) == (7, 3)
-    schedule = make_setup("classifier", tmp_path, warmup_step=2).schedule
+    schedule = make_context("classifier", tmp_path, warmup_step=2).schedule
     assert (schedule.steps, schedule.warmup_steps) == (10, 2)

@@ -36,7 +36,7 @@ from scripts import (
     times_of_results,
 )
 from scripts import run_pretraining as run
-from task_factory import make_setup, refusals
+from task_factory import make_context, refusals
 
 METRICS = {
     "masked_lm_accuracy",
@@ -227,7 +227,7 @@ def unmasked(batch):
 
 def test_records_are_masked_anew_in_each_epoch(pretraining_files, tmp_path):
     """Training batches over two epochs of the first file have new masks each time."""
-    setup = make_setup(
+    setup = make_context(
         "pretraining",
         tmp_path,
         input_file=pretraining_files.replace("*", "0"),

@@ -31,7 +31,7 @@ from scripts import (
     succeed,
 )
 from scripts import run_race as run
-from task_factory import make_setup
+from task_factory import make_context
 
 RUN_FILES = {
     "checkpoint",
@@ -252,7 +252,7 @@ def test_one_level(tmp_path, flag, level, ids):
     shutil.copytree(SAMPLE_RACE, data_dir)
     for path in data_dir.glob(f"*/{'high' if level == 'middle' else 'middle'}"):
         shutil.rmtree(path)
-    setup = make_setup("race", tmp_path / "run", data_dir=tmp_path / "data", **{flag: True})
+    setup = make_context("race", tmp_path / "run", data_dir=tmp_path / "data", **{flag: True})
     (shard,) = setup.eval_shards
     assert [example.id for example in shard.examples] == ids
     assert list(shard.fingerprint) == [f"dev/{level}", "spm_model_file"]
@@ -270,7 +270,7 @@ def test_a_test_set_without_answers(tmp_path):
     article = json.loads(path.read_text(encoding="utf-8"))
     del article["answers"]
     path.write_text(json.dumps(article))
-    setup = make_setup("race", tmp_path / "run", data_dir=tmp_path)
+    setup = make_context("race", tmp_path / "run", data_dir=tmp_path)
     (shard,) = setup.test_shards
     assert shard.data_set.predicted_names == ("test_results.tsv",)
     answers = [{"predictions": n % 4, "probabilities": [0.25] * 4} for n in range(5)]
@@ -314,14 +314,14 @@ def test_problems_are_told_at_once(tmp_path):
 )
 def test_wrong_flags(tmp_path, flags, message):
     with pytest.raises(InputError) as error:
-        make_setup("race", tmp_path / "run", **flags)
+        make_context("race", tmp_path / "run", **flags)
     assert any(line.startswith(message) for line in error.value.args), error.value
 
 
 def training_graph(tmp_path, **changes):
     """Build the training graph of the golden head on the golden inputs, as one question."""
     flags = {"do_eval": False, "do_predict": False, "max_seq_length": 24, "max_qa_length": 8}
-    setup = make_setup("race", tmp_path, **flags, **changes)
+    setup = make_context("race", tmp_path, **flags, **changes)
     features = {name: tf.constant(INPUTS[name])[tf.newaxis] for name in MODEL_INPUTS}
     features["label_ids"] = tf.constant([2])
     tf.train.create_global_step()

@@ -10,7 +10,7 @@ from tensorflow import lite
 from albert_tf.devices.device import PORTABLE
 from albert_tf.export import tflite
 from albert_tf.graph.model import build_predictions
-from task_factory import make_setup
+from task_factory import make_context
 
 pytestmark = pytest.mark.tensorflow
 
@@ -52,7 +52,7 @@ def scores_of_interpreter(path, inputs):
 @pytest.mark.filterwarnings("ignore:.*Interpreter is deprecated")
 @pytest.mark.parametrize("script", ["squad", "squad_v2", "classifier", "race"])
 def test_scores_are_those_of_the_checkpoint(script, tmp_path):
-    setup = make_setup(script, tmp_path / "run", do_train=False, compute_padding=True)
+    setup = make_context(script, tmp_path / "run", do_train=False, compute_padding=True)
     with tf.Graph().as_default():
         inputs = inputs_of(setup)
         expected = scores_of_checkpoint(setup, inputs)

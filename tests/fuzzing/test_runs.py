@@ -20,7 +20,7 @@ from albert_tf.tasks.base import Evaluation, Prediction
 from golden import checkpoint_of
 from mutations import COUNT, MANY, check_reader, mutated_bytes, mutated_json
 from scripts import load
-from task_factory import make_setup
+from task_factory import make_context
 
 ORIGIN = Origin({"max_seq_length": 96, "do_lower_case": True}, {"train_file": "a" * 64})
 
@@ -29,7 +29,7 @@ ORIGIN = Origin({"max_seq_length": 96, "do_lower_case": True}, {"train_file": "a
 def setups(tmp_path_factory):
     """Setups of the scripts for question answering and classification, by name."""
     return {
-        script: make_setup(script, tmp_path_factory.mktemp(script))
+        script: make_context(script, tmp_path_factory.mktemp(script))
         for script in ("squad", "classifier")
     }
 

@@ -17,7 +17,7 @@ from albert_tf.graph.model import make_model_fn
 from albert_tf.run_dir import checkpoints
 from golden import tiny_config
 from scripts import ROOT
-from task_factory import SCRIPTS, make_setup, training_shapes
+from task_factory import SCRIPTS, make_context, training_shapes
 
 PREDICT, TRAIN = estimators.ModeKeys.PREDICT, estimators.ModeKeys.TRAIN
 LAYERS = tiny_config().num_hidden_layers
@@ -33,7 +33,7 @@ def setup_of(request, tmp_path, hpu):
     def make(script, **changes):
         if script == "pretraining":
             changes["input_file"] = request.getfixturevalue("pretraining_records")
-        return make_setup(script, tmp_path, hpu, **changes)
+        return make_context(script, tmp_path, hpu, **changes)
 
     return make
 

@@ -15,7 +15,7 @@ from albert_tf.tasks.pretraining.settings import RecordSettings
 from file_operation_kills import kills
 from golden import GOLDEN
 from scripts import SAMPLE_MODEL, SAMPLE_TRAIN
-from task_factory import make_setup
+from task_factory import make_context
 
 OLD, NEW = (Origin({}, {"text": text}) for text in ("old", "new"))
 CONTENTS = {"old": [b"old-1", b"old-2"], "new": [b"new-1", b"new-2"]}  # of the same size
@@ -90,7 +90,7 @@ def test_questions_that_have_changed(tmp_path, changed_questions, shard_name):
     """Features, and features with their windows, of a changed file; the process is killed."""
 
     def shard(**changes):
-        (shard,) = getattr(make_setup("squad", tmp_path / "run", **changes), shard_name)
+        (shard,) = getattr(make_context("squad", tmp_path / "run", **changes), shard_name)
         return shard
 
     old, changes = shard(), {"train_file": changed_questions, "predict_file": changed_questions}
@@ -139,7 +139,7 @@ def test_pretraining_records_of_a_text_that_has_changed(tmp_path):
     text.write_text("\n".join(lines[::-1]), encoding="utf-8")
     for _ in kills(lambda: writing.make_records(settings), directory, every=5):
         try:
-            setup = make_setup(
+            setup = make_context(
                 "pretraining", tmp_path / "run", input_file=f"{directory}/*", do_eval=False
             )
             (shard,) = setup.train_shards
@@ -156,13 +156,13 @@ def test_pretraining_records_of_a_text_that_has_changed(tmp_path):
 
 
 def test_files_of_an_earlier_version_of_the_conversion(tmp_path, monkeypatch):
-    (shard,) = make_setup("squad", tmp_path / "run").train_shards
+    (shard,) = make_context("squad", tmp_path / "run").train_shards
     shard.prepare()
     version = json.loads(manifests.manifest_path(shard.paths[0]).read_text())["settings"]
     assert version["records_version"] == 1
     before = Path(shard.paths[0]).stat().st_mtime_ns
     monkeypatch.setattr(type(shard.task), "records_version", 2)
     del shard
-    (shard,) = make_setup("squad", tmp_path / "run").train_shards
+    (shard,) = make_context("squad", tmp_path / "run").train_shards
     shard.prepare()
     assert Path(shard.paths[0]).stat().st_mtime_ns != before

@@ -12,7 +12,7 @@ from albert_tf.devices.device import Device
 from albert_tf.records import datasets, manifests, static_batches
 from albert_tf.records.manifests import Origin
 from albert_tf.run import run
-from task_factory import SCRIPTS, make_setup, training_shapes
+from task_factory import SCRIPTS, make_context, training_shapes
 
 pytestmark = pytest.mark.tensorflow
 
@@ -27,7 +27,7 @@ class StaticDevice(Device):
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_training_reads_static_shapes(tmp_path, pretraining_records, script, micro_batches):
     changes = {"input_file": pretraining_records} if script == "pretraining" else {}
-    setup = make_setup(
+    setup = make_context(
         script, tmp_path, train_batch_size=4, gradient_accumulation_steps=micro_batches, **changes
     )
     (shard,) = setup.train_shards
@@ -88,7 +88,7 @@ def run_task(script, output_dir, is_static, **changes):
     device = StaticDevice() if is_static else None
     # Static shapes have padding; without it, sums are rounded otherwise.
     changes = {"do_train": False, "compute_padding": True, **changes}
-    run.train_and_evaluate(make_setup(script, output_dir, device, **changes))
+    run.train_and_evaluate(make_context(script, output_dir, device, **changes))
 
 
 def run_both(script, tmp_path, **changes):

@@ -12,7 +12,7 @@ from albert_tf.records import record_files
 from albert_tf.run import conversion
 from albert_tf.tasks.squad.data import Question
 from golden import golden_lines, golden_records
-from task_factory import make_setup
+from task_factory import make_context
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def small_chunks(monkeypatch):
 
 @pytest.mark.parametrize("num_workers", [1, 3])
 def test_records_do_not_depend_on_the_workers(tmp_path, num_workers):
-    setup = make_setup("squad", tmp_path, num_workers=num_workers)
+    setup = make_context("squad", tmp_path, num_workers=num_workers)
     for shard, split in zip(setup.shards, ("train", "predict")):
         shard.prepare()
         assert list(record_files.read_records(shard.paths[0])) == golden_records(split)
@@ -44,7 +44,7 @@ def test_examples_that_belong_together_share_a_chunk():
 
 
 def test_skipped_examples_are_counted_and_named(tmp_path, caplog):
-    setup = make_setup("squad", tmp_path)
+    setup = make_context("squad", tmp_path)
     questions = [Question(f"q{n}", "Who?", " " if n % 5 == 3 else f"Text {n}") for n in range(12)]
     (shard,) = setup.eval_shards
     chunks = list(conversion.convert(setup.task, shard.data_set, questions, 2))

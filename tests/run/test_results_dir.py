@@ -8,7 +8,7 @@ import pytest
 
 from albert_tf.io.errors import InputError
 from golden import checkpoint_of
-from task_factory import make_setup
+from task_factory import make_context
 
 
 def put_checkpoint(directory, head):
@@ -30,19 +30,19 @@ def paths_of(setup):
 
 
 def test_results_of_training_go_to_the_output_directory(tmp_path):
-    setup = make_setup("squad", tmp_path)
+    setup = make_context("squad", tmp_path)
     assert setup.results_dir == str(tmp_path)
     with pytest.raises(InputError, match="--prediction_dir: results of training go to --output"):
-        make_setup("squad", tmp_path, prediction_dir=tmp_path / "p")
+        make_context("squad", tmp_path, prediction_dir=tmp_path / "p")
 
 
 def test_without_a_training_run_in_it_the_output_directory_is_free(tmp_path):
-    setup = make_setup("squad", tmp_path, do_train=False)
+    setup = make_context("squad", tmp_path, do_train=False)
     assert setup.results_dir == str(tmp_path)
 
 
 def test_beside_a_training_run_there_is_a_folder_for_each_file(trained):
-    setup = make_setup("squad", trained, do_train=False)
+    setup = make_context("squad", trained, do_train=False)
     folder = trained / "predictions/sample_squad"
     assert setup.results_dir == str(folder)
     assert paths_of(setup) == [
@@ -54,7 +54,7 @@ def test_beside_a_training_run_there_is_a_folder_for_each_file(trained):
 def test_a_given_directory_is_used(trained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("given") / "answers"
     given = {"do_train": False, "prediction_dir": folder}
-    setup = make_setup("squad", trained, **given, predict_feature_file=trained / "mine.tfrecord")
+    setup = make_context("squad", trained, **given, predict_feature_file=trained / "mine.tfrecord")
     assert setup.results_dir == str(folder)
     assert paths_of(setup) == [
         str(trained / "mine.tfrecord"),
@@ -62,10 +62,10 @@ def test_a_given_directory_is_used(trained, tmp_path_factory):
     ]
     (folder / "file").touch()
     with pytest.raises(InputError, match=r"--prediction_dir .*/file: not a directory"):
-        make_setup("squad", trained, do_train=False, prediction_dir=folder / "file")
+        make_context("squad", trained, do_train=False, prediction_dir=folder / "file")
 
 
 def test_records_of_pretraining_name_their_folder(tmp_path, pretraining_records):
     put_checkpoint(tmp_path, "pretraining")
-    setup = make_setup("pretraining", tmp_path, do_train=False, input_file=pretraining_records)
+    setup = make_context("pretraining", tmp_path, do_train=False, input_file=pretraining_records)
     assert setup.results_dir == str(tmp_path / "predictions/train")

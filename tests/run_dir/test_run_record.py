@@ -25,14 +25,14 @@ from scripts import (
     run_classifier,
     succeed,
 )
-from task_factory import make_setup
+from task_factory import make_context
 
 ONLY_TRAIN = {"do_eval": False, "do_predict": False}
 
 
 def begin(output_dir, resumed_step=None, **changes):
     """Begin a run on a directory, as if it resumed from the checkpoint of a step."""
-    setup = make_setup("classifier", output_dir, **{**ONLY_TRAIN, **changes})
+    setup = make_context("classifier", output_dir, **{**ONLY_TRAIN, **changes})
     checkpoint = None
     if resumed_step is not None:
         checkpoint = f"{output_dir}/model.ckpt-{resumed_step}"
@@ -186,7 +186,7 @@ def test_a_seed_makes_a_run(script, changes, variable, tmp_path, pretraining_rec
         inputs.update(train_step=2, do_predict=False)
 
     def trained(name, seed):
-        setup = make_setup(
+        setup = make_context(
             script, tmp_path / name, **{**inputs, "do_eval": False, "seed": seed, **changes}
         )
         train_and_evaluate(setup)
