@@ -269,13 +269,24 @@ def make_quickstart_inputs(directory: Path) -> None:
 
 
 def files(directory: Path) -> set[str]:
-    """Names of a run's files, without TensorBoard events, whose names vary."""
-    return {f.name for f in directory.iterdir() if not f.name.startswith("events.out.tfevents")}
+    """Names of a run's files, without TensorBoard events, whose names vary.
+
+    Digests in the names of record files are left out.
+    """
+    names = {f.name for f in directory.iterdir() if not f.name.startswith("events.out.tfevents")}
+    return {re.sub("-[0-9a-f]{12}[.]", ".", name) for name in names}
+
+
+def record_file(directory: Path, name: str) -> Path:
+    """Path of a record file by its name without the digest."""
+    (path,) = directory.glob(f"{name}-*record")
+    return path
 
 
 def times_of_results(directory: Path) -> dict[str, int]:
-    """Times of change of a run's files in nanoseconds, by name, without the log."""
-    return {f.name: f.stat().st_mtime_ns for f in directory.iterdir() if f.name != "log.txt"}
+    """Times of change of a run's files in nanoseconds, by path, without the log and the lock."""
+    paths = (path for path in directory.rglob("*") if path.name not in ("log.txt", "run.lock"))
+    return {str(path): path.stat().st_mtime_ns for path in paths}
 
 
 def assert_same_run(directory: Path, undisturbed: Path) -> None:
@@ -310,8 +321,8 @@ def assert_same_answers(directory: Path, other: Path, tolerance: float) -> None:
     The threshold of SQuAD v2.0 is the score of a question, whose answer rounding may change.
     """
     predictions, others = (load(d / "predictions.json") for d in (directory, other))
-    if (directory / "calibration.json").exists():
-        threshold = load(directory / "calibration.json")["null_score_diff_threshold"]
+    if (directory / "thresholds.json").exists():
+        threshold = load(directory / "thresholds.json")["null_score_diff_threshold"]
         for question_id, score in load(directory / "null_odds.json").items():
             if abs(score - threshold) < tolerance:
                 del predictions[question_id], others[question_id]

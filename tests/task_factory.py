@@ -15,6 +15,7 @@ import run_squad_v1
 import run_squad_v2
 from albert_tf.cli import flags as run_flags
 from albert_tf.devices.device import Device
+from albert_tf.graph.model import ModelFn, training_model_fn
 from albert_tf.io.errors import InputError
 from albert_tf.records.shards import RUN_NUMBER
 from albert_tf.run import checks
@@ -70,6 +71,18 @@ def make_context(
     """Check the settings of a script like its `main`; `changes` override the flags in `scripts`."""
     _, task_class, _ = _SCRIPTS[script]
     return checks.check(task_class, make_settings(script, output_dir, **changes), device)
+
+
+def make_training_fn(context: RunContext, device: Device) -> ModelFn:
+    """Make the model function that trains a context's task."""
+    return training_model_fn(
+        context.task,
+        context.schedule,
+        context.run_dir,
+        device,
+        context.conversion,
+        context.init_checkpoint,
+    )
 
 
 def refusals(script: str, output_dir: Path | None, **changes: Any) -> list[str]:

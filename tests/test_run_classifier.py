@@ -11,7 +11,6 @@ import tensorflow.compat.v1 as tf
 
 from albert_tf.devices.device import PORTABLE
 from albert_tf.graph import estimators
-from albert_tf.graph.model import make_model_fn
 from albert_tf.records.record_files import read_records, serialize_example
 from albert_tf.tasks.base import MODEL_INPUTS
 from golden import INPUTS, checkpoint_of, golden_lines, golden_numbers, tiny_config
@@ -20,12 +19,13 @@ from scripts import (
     assert_same_variables,
     files,
     load,
+    record_file,
     run_script,
     succeed,
     times_of_results,
 )
 from scripts import run_classifier as run
-from task_factory import make_context
+from task_factory import make_context, make_training_fn
 
 RUN_FILES = {
     "checkpoint",
@@ -33,7 +33,9 @@ RUN_FILES = {
     "eval",
     "eval_results.json",
     "eval_results.txt",
+    "evaluations",
     "run.json",
+    "run.lock",
     "log.txt",
     "albert_config.json",
     "settings.json",
@@ -46,7 +48,6 @@ RUN_FILES = {
     "mrpc_predict.tf_record",
     "mrpc_predict.tf_record.manifest.json",
     "test_results.tsv",
-    "test_results.tsv.manifest.json",
     "submit_results.tsv",
     *(
         f"model.ckpt-{step}.{suffix}"
@@ -117,7 +118,6 @@ def test_a_finished_run_does_nothing(finished):
     assert times_of_results(directory) == before
     assert "training has finished at step 10" in log
     assert log.count(": already evaluated") == 3
-    assert "test_results.tsv: reusing 5 records" in log
     assert "predicted 5 records" not in log
 
 
@@ -171,7 +171,7 @@ def test_a_second_start_converts_nothing(finished, tmp_path):
 def test_records_are_those_of_the_original(finished):
     directory, _ = finished
     for split, name in (("train", "train"), ("dev", "eval"), ("test", "predict")):
-        ours = list(read_records(str(directory / f"mrpc_{name}.tf_record")))
+        ours = list(read_records(str(record_file(directory, f"mrpc_{name}"))))
         lines = [line for line in golden_lines("glue_mrpc") if line["split"] == split]
         assert [tf.train.Example.FromString(record) for record in ours] == [
             tf.train.Example.FromString(original_record(line)) for line in lines
@@ -267,7 +267,7 @@ def test_regression(tmp_path):
     assert results["spearman"] == pytest.approx(np.corrcoef(*ranks)[0, 1])
     labels = [
         tf.train.Example.FromString(record).features.feature["label_ids"].float_list.value[0]
-        for record in read_records(str(tmp_path / "sts-b_train.tf_record"))
+        for record in read_records(str(record_file(tmp_path, "sts-b_train")))
     ]
     assert labels == pytest.approx(STS_B_SCORES)
 
@@ -339,7 +339,6 @@ def test_training_that_is_not_judged_predicts_with_the_latest_checkpoint(finishe
     state = (directory / "checkpoint").read_text().replace(str(directory), str(tmp_path / "run"))
     (tmp_path / "run/checkpoint").write_text(state)
     log = succeed(run(tmp_path / "run", do_eval=False, train_step=12))
-    assert "test_results.tsv: rebuilding because checkpoint has changed" in log
     assert f"{tmp_path}/run/model.ckpt-12: predicted 5 records" in log
 
 
@@ -359,7 +358,7 @@ def test_the_exported_model_takes_the_records_that_we_write(predicted, tmp_path)
     flags["threshold_to_export"] = 0.3
     succeed(run(tmp_path / "run", export_dir=tmp_path / "export", **flags))
     (path,) = (tmp_path / "export").iterdir()
-    outputs = serve(path, list(read_records(str(predicted / "mrpc_predict.tf_record"))))
+    outputs = serve(path, list(read_records(str(record_file(predicted, "mrpc_predict")))))
     assert set(outputs) == {"logits", "probabilities", "predictions", "threshold"}
     assert outputs["threshold"] == np.float32(0.3)
     expected = probabilities(predicted)
@@ -369,7 +368,7 @@ def test_the_exported_model_takes_the_records_that_we_write(predicted, tmp_path)
 
 def training_graph(tmp_path, **changes):
     """Build the training graph of the golden classifier on the golden inputs."""
-    setup = make_context(
+    context = make_context(
         "classifier",
         tmp_path,
         **{"do_eval": False, "do_predict": False, "max_seq_length": 24, "learning_rate": 1e-3},
@@ -377,7 +376,7 @@ def training_graph(tmp_path, **changes):
     )
     features = {name: tf.constant(INPUTS[name]) for name in (*MODEL_INPUTS, "label_ids")}
     tf.train.create_global_step()
-    model_fn = make_model_fn(setup, PORTABLE)
+    model_fn = make_training_fn(context, PORTABLE)
     return model_fn(features, None, estimators.ModeKeys.TRAIN, None)
 
 
@@ -406,13 +405,13 @@ def test_a_tenth_of_the_pooled_output_is_dropped_in_training(graph, tmp_path):
 def test_a_deterministic_run_does_without_the_dropout_of_the_config(tmp_path, deterministic_run):
     config = {**tiny_config().to_dict(), "hidden_dropout_prob": 0.1}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    setup = make_context(
+    context = make_context(
         "classifier",
         tmp_path / "run",
         albert_config_file=tmp_path / "config.json",
         deterministic_run=deterministic_run,
     )
-    assert setup.task.config.hidden_dropout_prob == (0.0 if deterministic_run else 0.1)
+    assert context.task.config.hidden_dropout_prob == (0.0 if deterministic_run else 0.1)
 
 
 @pytest.mark.tensorflow
@@ -450,7 +449,7 @@ def test_a_tokenizer_with_a_vocabulary_only(tmp_path):
             do_train=False,
         )
     )
-    first = next(read_records(str(tmp_path / "run/cola_eval.tf_record")))
+    first = next(read_records(str(record_file(tmp_path / "run", "cola_eval"))))
     ids = tf.train.Example.FromString(first).features.feature["input_ids"].int64_list.value
     assert ids[:9] == [2, 4, 8, 7, 4, 6, 9, 3, 0]  # The keeper lit the lamp.
 

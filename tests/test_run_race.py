@@ -11,7 +11,6 @@ import tensorflow.compat.v1 as tf
 
 from albert_tf.devices.device import PORTABLE
 from albert_tf.graph import estimators
-from albert_tf.graph.model import make_model_fn
 from albert_tf.inference import trained_model
 from albert_tf.inference.choosing import choose, load_scorer
 from albert_tf.io.errors import InputError
@@ -31,7 +30,7 @@ from scripts import (
     succeed,
 )
 from scripts import run_race as run
-from task_factory import make_context
+from task_factory import make_context, make_training_fn
 
 RUN_FILES = {
     "checkpoint",
@@ -252,12 +251,12 @@ def test_one_level(tmp_path, flag, level, ids):
     shutil.copytree(SAMPLE_RACE, data_dir)
     for path in data_dir.glob(f"*/{'high' if level == 'middle' else 'middle'}"):
         shutil.rmtree(path)
-    setup = make_context("race", tmp_path / "run", data_dir=tmp_path / "data", **{flag: True})
-    (shard,) = setup.eval_shards
+    context = make_context("race", tmp_path / "run", data_dir=tmp_path / "data", **{flag: True})
+    (shard,) = context.eval_shards
     assert [example.id for example in shard.examples] == ids
     assert list(shard.fingerprint) == [f"dev/{level}", "spm_model_file"]
     answers = [{"predictions": 1}] * len(ids)
-    metrics = setup.task.evaluate(shard.data_set, answers).metrics
+    metrics = context.task.evaluate(shard.data_set, answers).metrics
     assert metrics == {
         "accuracy": len(ids[:-1]) / len(ids),
         f"accuracy_{level}": metrics["accuracy"],
@@ -270,11 +269,11 @@ def test_a_test_set_without_answers(tmp_path):
     article = json.loads(path.read_text(encoding="utf-8"))
     del article["answers"]
     path.write_text(json.dumps(article))
-    setup = make_context("race", tmp_path / "run", data_dir=tmp_path)
-    (shard,) = setup.test_shards
+    context = make_context("race", tmp_path / "run", data_dir=tmp_path)
+    (shard,) = context.test_shards
     assert shard.data_set.predicted_names == ("test_results.tsv",)
     answers = [{"predictions": n % 4, "probabilities": [0.25] * 4} for n in range(5)]
-    texts = setup.task.predicted_files(shard.data_set, answers)
+    texts = context.task.predicted_files(shard.data_set, answers)
     assert texts == {
         "test_results.tsv": "".join(
             f"0.25\t0.25\t0.25\t0.25\t{letter}\t{id_}\n" for letter, id_ in zip("ABCDA", IDS)
@@ -321,11 +320,11 @@ def test_wrong_flags(tmp_path, flags, message):
 def training_graph(tmp_path, **changes):
     """Build the training graph of the golden head on the golden inputs, as one question."""
     flags = {"do_eval": False, "do_predict": False, "max_seq_length": 24, "max_qa_length": 8}
-    setup = make_context("race", tmp_path, **flags, **changes)
+    context = make_context("race", tmp_path, **flags, **changes)
     features = {name: tf.constant(INPUTS[name])[tf.newaxis] for name in MODEL_INPUTS}
     features["label_ids"] = tf.constant([2])
     tf.train.create_global_step()
-    model_fn = make_model_fn(setup, PORTABLE)
+    model_fn = make_training_fn(context, PORTABLE)
     return model_fn(features, None, estimators.ModeKeys.TRAIN, None)
 
 

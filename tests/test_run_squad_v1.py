@@ -24,6 +24,7 @@ from scripts import (
     assert_same_variables,
     files,
     load,
+    record_file,
     run_script,
     run_squad,
     succeed,
@@ -37,7 +38,9 @@ RUN_FILES = {
     "eval",
     "eval_results.json",
     "eval_results.txt",
+    "evaluations",
     "run.json",
+    "run.lock",
     "log.txt",
     "albert_config.json",
     "settings.json",
@@ -89,20 +92,20 @@ def test_a_run_leaves_its_files(finished):
 
 def test_the_log_tells_the_run(finished):
     _, log = finished
+    counts = {".tfrecord: wrote 171 records": 2, "predicted 171 records in": 3}
     for line in (
         "running on CPU",
-        "train_features.tfrecord: wrote 171 records",
+        ".tfrecord: wrote 171 records",
         "27 of 27 variables start from",
         "not trained, as the loss does not depend on them: bert/pooler/dense/kernel, "
         "bert/pooler/dense/bias",
         "training for 10 steps",
         "step 1 of 10: loss 4.",
         "step 10 of 10: loss",
-        "predict_features.tfrecord: wrote 171 records",
         "predicted 171 records in",
         ": predictions.json, nbest_predictions.json, eval_results.txt, eval_results.json",
     ):
-        assert log.count(line) == (3 if "predicted" in line else 1), line
+        assert log.count(line) == counts.get(line, 1), line
     assert all(line[0] == "I" for line in log.splitlines()), log
 
 
@@ -116,9 +119,13 @@ def test_a_finished_run_does_nothing(finished):
 
 
 def named_files(lines, directory):
-    """Names of the files that a dry run lists in a directory, without what it says of them."""
+    """Names of the files that a dry run lists in a directory, without what it says of them.
+
+    Digests in the names of record files are left out.
+    """
     start = lines.index(f"files in {directory}") + 1
-    return {line.strip().partition(",")[0] for line in lines[start:]}
+    names = (line.strip().partition(",")[0] for line in lines[start:])
+    return {re.sub("-[0-9a-f]{12}[.]", ".", name) for name in names}
 
 
 def test_a_dry_run_names_the_files_of_the_run(finished, capsys):
@@ -127,12 +134,12 @@ def test_a_dry_run_names_the_files_of_the_run(finished, capsys):
     flags = {"deterministic_run": True, "dry_run": True}
     run.run(SquadV1Task, make_settings("squad", directory, **flags))
     lines = capsys.readouterr().out.splitlines()
-    events = "events.out.tfevents.*"
-    expected = {re.sub(r"ckpt-\d+\..*", "ckpt-N.*", name) for name in RUN_FILES - {"eval"}}
+    events, not_listed = "events.out.tfevents.*", {"eval", "evaluations", "run.lock"}
+    expected = {re.sub(r"ckpt-\d+\..*", "ckpt-N.*", name) for name in RUN_FILES - not_listed}
     expected = {re.sub(r"ckpt-best\..*", "ckpt-best.*", name) for name in expected}
-    assert named_files(lines, directory) == {*expected, events, f"eval/{events}"}
+    assert named_files(lines, directory) == {*expected, events, f"eval/{events}", "evaluations/*"}
     assert f"no training, which has finished: {directory}/model.ckpt-10" in lines
-    assert "  train_features.tfrecord, there already" in lines
+    assert f"  {record_file(directory, 'train_features').name}, there already" in lines
     assert times_of_results(directory) == before
 
 
@@ -185,7 +192,7 @@ def test_prediction_alone_leaves_its_files(predicted):
     assert files(predicted) == {
         name
         for name in RUN_FILES
-        if name.startswith(("predict", "nbest", "eval_results", "run.json", "log.txt"))
+        if name.startswith(("predict", "nbest", "eval", "run.", "log.txt")) and name != "eval"
     }
 
 
@@ -204,10 +211,13 @@ def test_prediction_leaves_the_results_of_training_alone(finished, tmp_path):
     for path, content in before.items():
         if path.name != "log.txt":
             assert path.read_bytes() == content, path
-    assert set(run_dir.iterdir()) - set(before) == {run_dir / "eval", run_dir / "predictions"}
+    assert set(run_dir.iterdir()) - set(before) == {
+        run_dir / name for name in ("eval", "evaluations", "predictions")
+    }
     folder = run_dir / "predictions/others"
     assert files(folder) == {
         *(name for name in RUN_FILES if name.startswith(("predict", "nbest", "eval_results"))),
+        "evaluations",
         "run.json",
     }
     answers = load(folder / "predictions.json")
@@ -302,7 +312,7 @@ def test_record_files_of_the_original_are_read(foreign, finished, tmp_path):
 def test_our_records_are_those_of_the_original(foreign, finished):
     directory, _ = finished
     for split, path in foreign.items():
-        ours = list(read_records(str(directory / f"{split}_features.tfrecord")))
+        ours = list(read_records(str(record_file(directory, f"{split}_features"))))
         theirs = list(read_records(str(path)))
         parsed = [[tf.train.Example.FromString(r) for r in file] for file in (ours, theirs)]
         assert parsed[0] == parsed[1]

@@ -20,6 +20,7 @@ from scripts import (
     fail,
     files,
     load,
+    record_file,
     run_squad,
     run_squad_v2,
     succeed,
@@ -57,14 +58,14 @@ def finished(tmp_path_factory):
 @pytest.mark.tensorflow
 def test_a_run_leaves_its_files_and_figures(finished):
     directory, _, log = finished
-    assert {*RESULTS, "calibration.json", "eval_results.txt"} <= files(directory)
+    assert {*RESULTS, "thresholds.json", "eval_results.txt"} <= files(directory)
     assert "36 of 36 variables start from" in log
-    assert "train_features.tfrecord: wrote 217 records" in log
+    assert ".tfrecord: wrote 217 records" in log
     results = load(directory / "eval_results.json")
     assert results["metric"] == "best_f1"
     by_f1 = {name: figures["best_f1"] for name, figures in results["checkpoints"].items()}
     assert set(by_f1) == {"model.ckpt-4", "model.ckpt-8", "model.ckpt-10"}
-    assert results["best_checkpoint"] == max(by_f1, key=by_f1.get)
+    assert by_f1[results["best_checkpoint"]] == max(by_f1.values())
     figures = results["checkpoints"][results["best_checkpoint"]]
     assert list(figures) == FIGURES
     assert (figures["total"], figures["HasAns_total"], figures["NoAns_total"]) == (58, 42, 16)
@@ -80,7 +81,7 @@ def test_a_run_leaves_its_files_and_figures(finished):
 
 def test_records_have_the_labels_of_the_original(finished):
     directory, _, _ = finished
-    records = read_records(str(directory / "train_features.tfrecord"))
+    records = read_records(str(record_file(directory, "train_features")))
     for record, line in zip(records, golden_lines("squad_v2_train_s96")):
         features = tf.train.Example.FromString(record).features.feature
         labels = {
@@ -102,12 +103,12 @@ def test_our_checkpoints_have_the_variables_of_the_original(finished):
 
 
 def test_training_ends_early_by_best_f1(tmp_path):
-    """With a learning rate of 0, no checkpoint is better than the first."""
+    """With a learning rate of 0, no checkpoint is better than the first; the last one is kept."""
     flags = {"learning_rate": 0, "save_checkpoints_steps": 2, "early_stopping_evaluations": 2}
     log = succeed(run_squad_v2(tmp_path, **flags))
     assert "the last 2 evaluations have brought nothing better: ending early" in log
     results = load(tmp_path / "eval_results.json")
-    assert (results["metric"], results["best_checkpoint"]) == ("best_f1", "model.ckpt-2")
+    assert (results["metric"], results["best_checkpoint"]) == ("best_f1", "model.ckpt-6")
     f1 = {name: figures["best_f1"] for name, figures in results["checkpoints"].items()}
     assert f1 == dict.fromkeys(("model.ckpt-2", "model.ckpt-4", "model.ckpt-6"), results["best_f1"])
 
@@ -136,9 +137,9 @@ def test_prediction_without_answers_takes_the_threshold_that_was_found(
     assert_same_answers(directory, tmp_path / "run", tolerance=2e-5)
     assert "best_f1" not in load(tmp_path / "run/eval_results.json")
 
-    calibration = load(directory / "calibration.json")
-    threshold = calibration["null_score_diff_threshold"]
-    (tmp_path / "run/calibration.json").write_text(json.dumps({**calibration, "checkpoint": "x"}))
+    thresholds = load(directory / "thresholds.json")
+    threshold = thresholds["null_score_diff_threshold"]
+    (tmp_path / "run/thresholds.json").write_text(json.dumps({**thresholds, "checkpoint": "x"}))
     for path in directory.glob("model.ckpt-best.*"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     flags.update(init_checkpoint=tmp_path / "model.ckpt-best", length_buckets=None)
@@ -184,7 +185,7 @@ def test_the_exported_model_gives_the_outputs_of_the_head(tmp_path):
     succeed(run_squad_v2(tmp_path / "run", do_train=False, export_dir=tmp_path / "export"))
     (path,) = (tmp_path / "export").iterdir()
     settings = load(path / "assets.extra/settings.json")
-    found = load(tmp_path / "run/calibration.json")["null_score_diff_threshold"]
+    found = load(tmp_path / "run/thresholds.json")["null_score_diff_threshold"]
     assert settings["null_score_diff_threshold"] == found
     lines = golden_lines("squad_v2_s96_predict")
     inputs = padded_batch([lines[number] for number in (0, 1, -1)], 100)

@@ -184,6 +184,12 @@ def write_text(path: str | Path, text: str | Iterable[str]) -> None:
         file.writelines([text] if isinstance(text, str) else text)
 
 
+def update_text(path: Path, text: str) -> None:
+    """Write a text file atomically, unless it has the text already."""
+    if not path.is_file() or path.read_bytes() != text.encode():
+        write_text(path, text)
+
+
 def write_json(path: str | Path, value: Any, indent: int | None = 4) -> None:
     """Write a JSON file atomically."""
     write_text(path, json.dumps(value, indent=indent) + "\n")

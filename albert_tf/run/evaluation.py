@@ -103,7 +103,7 @@ class Evaluator:
             results: Evaluations | None = None
             if distributed.is_chief():
                 results = Evaluations(self._context.results.path, self._depends_on([shard]))
-            if not distributed.broadcast(results is not None and results.has(checkpoint)):
+            if not distributed.broadcast(results is not None and self._has(results, checkpoint)):
                 evaluation = self._evaluation(checkpoint, [shard])
                 if results:
                     _add(results, checkpoint, evaluation)
@@ -160,9 +160,20 @@ class Evaluator:
         else:
             candidates = [self._single_checkpoint()]
         if self._is_resumed:
-            for checkpoint in filter(results.has, candidates):
-                logging.info("%s: already evaluated", checkpoint)
-        return [checkpoint for checkpoint in candidates if not results.has(checkpoint)]
+            for checkpoint in candidates:
+                if self._has(results, checkpoint):
+                    logging.info("%s: already evaluated", checkpoint)
+        return [checkpoint for checkpoint in candidates if not self._has(results, checkpoint)]
+
+    def _has(self, results: Evaluations, checkpoint: str) -> bool:
+        """Whether there is an outcome; one without true answers stands on thresholds found before."""
+        outcome = results.of(checkpoint)
+        if not outcome or not results.has(checkpoint):
+            return False
+        return bool(outcome.metrics) or outcome.thresholds == self._thresholds(checkpoint)
+
+    def _thresholds(self, checkpoint: str) -> dict[str, float]:
+        return evaluations.read_thresholds(checkpoint, self._context.run_dir.path)
 
     def _trained_checkpoints(self, results: Evaluations) -> list[str]:
         """Checkpoints of the training, by step; first the best, if nothing tells its value."""
@@ -185,8 +196,9 @@ class Evaluator:
         for shard in shards:
             predictions = self._predictor.predictions(checkpoint, shard)
             if distributed.is_chief():
-                thresholds = evaluations.read_thresholds(checkpoint, context.run_dir.path)
-                evaluation = context.task.evaluate(shard.split, predictions, thresholds)
+                evaluation = context.task.evaluate(
+                    shard.split, predictions, self._thresholds(checkpoint)
+                )
                 metrics.update(evaluation.metrics)
                 contents.update(evaluation.files)
                 found.update(evaluation.thresholds)

@@ -64,15 +64,12 @@ class Outcome:
         return -1 if step is None else step
 
     @property
-    def rank(self) -> tuple[tuple[float, ...], tuple[float, ...], int]:
-        """Value that is largest for the best: metrics, then losses, then the step.
-
-        NaN ranks lowest.
-        """
+    def quality(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Value that is largest for the best: metrics, then losses. NaN counts as the worst."""
         measures = {n: x for n, x in self.metrics.items() if not _NO_MEASURE.search(n)}
         values = [_or_lowest(x) for name, x in measures.items() if "loss" not in name]
         losses = [_or_lowest(-x) for name, x in measures.items() if "loss" in name]
-        return tuple(values), tuple(losses), self.order
+        return tuple(values), tuple(losses)
 
     def has_files(self) -> bool:
         """Whether the large files are there as they were written."""
@@ -118,11 +115,15 @@ class Evaluations:
 
     @property
     def evaluations_since_best(self) -> int:
-        """Number of evaluations, in the order of steps, that have brought nothing better."""
+        """Number of evaluations, in the order of steps, that have brought nothing better.
+
+        A later checkpoint that is as good as the best so far is none the better.
+        """
         best = self.best
         if best is None or not all(outcome.metrics for outcome in self.outcomes):
             return 0
-        return len(self.outcomes) - 1 - self.outcomes.index(best)
+        is_as_good = [outcome.quality == best.quality for outcome in self.outcomes]
+        return len(self.outcomes) - 1 - is_as_good.index(True)
 
     def of(self, checkpoint: str) -> Outcome | None:
         """Outcome of a checkpoint, given by its prefix; None if it has not been evaluated."""
@@ -194,7 +195,7 @@ class Evaluations:
         self.publish(best)
         if best.thresholds:
             thresholds = {"checkpoint": best.digest, **best.thresholds}
-            _write_if_new(
+            files.update_text(
                 self._directory / THRESHOLDS_FILE,
                 json_files.encoded(json_files.versioned(_FORMAT, thresholds)).decode(),
             )
@@ -208,8 +209,8 @@ class Evaluations:
             "evaluated_on": self._evaluated_on,
         }
         text = json_files.encoded(json_files.versioned(_FORMAT, values)).decode()
-        _write_if_new(self._directory / RESULTS_FILE, text)
-        _write_if_new(self._directory / _TEXT_FILE, self._text(best))
+        files.update_text(self._directory / RESULTS_FILE, text)
+        files.update_text(self._directory / _TEXT_FILE, self._text(best))
         if for_training:
             curve = {x.order: x.metrics for x in self.outcomes if x.order >= 0 and x.metrics}
             tagged = {
@@ -282,8 +283,8 @@ def _as_json(metrics: Mapping[str, float]) -> dict[str, float | None]:
 
 
 def best_of(outcomes: Iterable[Outcome]) -> Outcome | None:
-    """The outcome of the highest rank; None if there is none."""
-    return max(outcomes, key=lambda outcome: outcome.rank, default=None)
+    """The outcome of the highest quality, of equal ones the latest; None if there is none."""
+    return max(outcomes, key=lambda outcome: (outcome.quality, outcome.order), default=None)
 
 
 def remove(outcomes: Iterable[Outcome]) -> None:
@@ -338,11 +339,6 @@ def as_text(metrics: Mapping[str, float]) -> str:
     """Metrics on one line."""
     shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
     return shown or "no metrics, as the true answers are unknown"
-
-
-def _write_if_new(path: Path, text: str) -> None:
-    if not path.is_file() or path.read_bytes() != text.encode():
-        files.write_text(path, text)
 
 
 def _link(source: Path, target: Path) -> None:

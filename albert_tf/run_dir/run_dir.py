@@ -268,7 +268,7 @@ class RunDir:
             return
         lines = [f'model_checkpoint_path: "{names[-1]}"']
         lines += [f'all_model_checkpoint_paths: "{name}"' for name in names]
-        files.write_text(path, "\n".join(lines) + "\n")
+        files.update_text(path, "\n".join(lines) + "\n")
 
     def write_graph(self, definition: tf.GraphDef, meta_graph: bytes) -> None:
         """Write `graph.pbtxt`, and the `.meta` files that checkpoints lack."""

@@ -264,7 +264,7 @@ class SquadV2Task(SquadTask):
             "null_odds.json": null_scores,
         }
         if not is_known:
-            return Evaluation({}, files)
+            return Evaluation({}, files, thresholds)
         values = {**best, **metrics.squad_v2_metrics(questions, answers), THRESHOLD: threshold}
         return Evaluation(
             values,
