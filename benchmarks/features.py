@@ -15,12 +15,12 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # folder of albert_tf
 sys.path.insert(0, str(ROOT / "tests"))  # folder of plain_alignment
 
+from albert_tf.cli.problems import Problems
+from albert_tf.run.shards import ExampleShard
 from common import report, squad_arguments
 
 import plain_alignment
 import tokenization
-from albert_tf.cli.problems import Problems
-from albert_tf.run.shards import ExampleShard
 from albert_tf.run_dir import model_files
 from albert_tf.tasks.squad.data import read_squad
 from albert_tf.tasks.squad.v1 import SquadV1Task

@@ -98,7 +98,7 @@ def test_broken_json(tmp_path):
         ),
         ({"max_seq_length": 27}, ["--max_seq_length 27 leaves no room for the paragraph"]),
         ({"length_buckets": "32,97"}, ["--length_buckets 32,97: give lengths between 1 and"]),
-        ({"length_buckets": "x"}, ["--length_buckets x: give whole numbers"]),
+        ({"length_buckets": "x"}, ["--length_buckets x: give integers"]),
         ({"device": "gpu"}, ["--device=gpu: TensorFlow sees no GPU"]),
         ({"device": "hpu"}, ["--device=hpu: "]),
         ({"use_tpu": True}, ["--use_tpu: TPUs are not supported"]),

@@ -63,8 +63,7 @@ TESTS = {
     "::test_the_flags_in_readme_are_those_of_the_scripts",
     # docs/install.md
     "make setup\n. .venv/bin/activate": "tests/readme/test_trainings.py::test_quickstart",
-    "requirements.lock": "tests/test_requirements.py"
-    "::test_the_lock_file_fulfills_the_requirements",
+    "requirements.lock": "tests/test_requirements.py::test_the_lock_file_fulfills_the_requirements",
     "squad squad-v2 race": "tests/download/test_download_dataset.py::test_data_sets",
     # docs/outputs.md
     "report.py --output_dir=squad_base": HERE,
@@ -100,11 +99,12 @@ OUR_PYTHON = re.compile(r"(\.venv(-gaudi)?/bin/)?python$")
 
 # Flags with which the printed commands take seconds, on the tiny model.
 _SQUAD = "--max_seq_length=96 --doc_stride=32 --max_query_length=24 --train_steps=2"
-_SHORT = "--train_batch_size=2 --save_checkpoints_steps=1 --device=cpu"
+_SHORT = "--train_batch_size=2 --save_checkpoints_steps=1 --max_eval_examples=8 --device=cpu"
 SHORT = {
     "run_squad_v1.py": f"{_SQUAD} {_SHORT} --max_train_examples=8",
     "run_squad_v2.py": f"{_SQUAD} {_SHORT} --max_train_examples=8",
-    "run_classifier.py": f"{_SHORT} --max_seq_length=40 --train_step=2 --warmup_step=0",
+    "run_classifier.py": f"{_SHORT} --max_seq_length=40 --train_step=2 --warmup_step=0 "
+    "--write_report=false",
     "run_race.py": f"{_SHORT} --max_seq_length=64 --max_qa_length=24 --train_step=2 "
     "--warmup_step=0 --export_dir=race_exported",
     "create_pretraining_data.py": "--max_seq_length=64 --max_predictions_per_seq=10 "
@@ -212,7 +212,9 @@ def folder(tmp_path_factory):
     }.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).symlink_to(path)
-    text = "The tower was built in 1320.\nIt rings each hour.\n\nThe town has two rivers.\nThey meet."
+    text = (
+        "The tower was built in 1320.\nIt rings each hour.\n\nThe town has two rivers.\nThey meet."
+    )
     for name in ("page.txt", "pages/page.txt", "corpus/text.txt"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")

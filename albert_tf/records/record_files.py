@@ -67,7 +67,7 @@ def serialize_example(values: RecordValues) -> bytes:
 
 
 def with_number(record: bytes, name: str, number: int) -> bytes:
-    """Add a field with one whole number to a serialized record."""
+    """Add a field with one integer to a serialized record."""
     example = tf.train.Example.FromString(record)
     example.features.feature[name].int64_list.value[:] = [number]
     return example.SerializeToString(deterministic=True)

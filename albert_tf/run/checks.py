@@ -242,7 +242,7 @@ def _length_buckets(settings: RunSettings, device: Device) -> list[int]:
         lengths = {int(value) for value in values}
     except ValueError as error:
         raise InputError(
-            f"--length_buckets {','.join(values)}: give whole numbers, separated by commas"
+            f"--length_buckets {','.join(values)}: give integers, separated by commas"
         ) from error
     if min(lengths) < 1 or max(lengths) > longest:
         raise InputError(

@@ -73,7 +73,7 @@ class Schedule:
       epochs: number of epochs.
       warmup_steps: number of warm-up steps; if None, `warmup_proportion` applies.
       warmup_proportion: fraction of the steps used for warm-up.
-      is_divided: whether to divide `steps` and `warmup_steps` by the number of cards.
+      is_divided: whether to divide `steps` and `warmup_steps` by the number of devices.
       optimizer: "adamw" or "lamb".
       poly_power: power of the polynomial decay of the learning rate.
       start_warmup_step: global step at which warm-up starts.
@@ -93,8 +93,8 @@ class Schedule:
 
         Args:
           num_examples: number of training examples.
-          batch_size: examples in a step, per card.
-          num_cards: number of cards.
+          batch_size: examples in a step, per device.
+          num_cards: number of devices.
         """
         cards = num_cards if self.is_divided else 1
         if self.steps is None:
@@ -111,7 +111,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class ResolvedSchedule(Schedule):
-    """Schedule whose `steps` and `warmup_steps` are those of a run."""
+    """Schedule with the `steps` and `warmup_steps` of a run."""
 
     steps: int = 0
     warmup_steps: int = 0
@@ -279,7 +279,7 @@ class HasDenominators(abc.ABC):
     def denominators(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Denominators of the loss.
 
-        The run computes them for the whole batch, over all micro-batches and cards, and adds them
+        The run computes them for the whole batch, over all micro-batches and ranks, and adds them
         to the features of `loss`. The mean of the micro-batches' losses is then the batch's loss.
 
         Args:

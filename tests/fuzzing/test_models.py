@@ -8,6 +8,7 @@ import struct
 
 import pytest
 import tensorflow.compat.v1 as tf
+from albert_tf.run_dir.checkpoint_files import BEST_CHECKPOINT, STATE_FILE
 
 import tokenization
 from albert_tf.devices import bfloat16
@@ -15,7 +16,6 @@ from albert_tf.huggingface import folders
 from albert_tf.huggingface.weights import read_tensors
 from albert_tf.nn.config import AlbertConfig
 from albert_tf.run_dir import checkpoint_files, checkpoints, model_files, model_folder
-from albert_tf.run_dir.checkpoint_files import BEST_CHECKPOINT, STATE_FILE
 from albert_tf.tasks.options import TextSettings
 from albert_tf.tasks.squad.settings import AnswerSettings
 from golden import checkpoint_of, tiny_config

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from albert_tf.run_dir.best import RESULTS_FILE
+from albert_tf.run_dir.results import Results
 
 from albert_tf.records import datasets, manifests, record_files
 from albert_tf.records.manifests import Origin
 from albert_tf.run import shards
 from albert_tf.run_dir import checkpoint_files, run_record
-from albert_tf.run_dir.best import RESULTS_FILE
-from albert_tf.run_dir.results import Results
 from albert_tf.tasks.base import Evaluation, Prediction
 from golden import checkpoint_of
 from mutations import COUNT, MANY, check_reader, mutated_bytes, mutated_json

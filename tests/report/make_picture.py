@@ -9,10 +9,6 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
-
-from browser import open_browser
-
 PICTURE = ROOT / "docs/report.png"
 WIDTH, HEIGHT = 1120, 1490  # of the window, in pixels
 # Only a few blocks of some sections are shown, by their numbers, and the first question is open.
@@ -36,6 +32,9 @@ document.querySelector(".items summary").click();
 
 def main() -> None:
     """Open the page, and save the picture."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from browser import open_browser
+
     driver = open_browser()
     try:
         driver.get(Path(sys.argv[1]).resolve().as_uri())

@@ -7,10 +7,10 @@ import re
 
 import pytest
 import tensorflow.compat.v1 as tf
+from albert_tf.run_dir.results import Results
 
 from albert_tf.io.errors import InputError
 from albert_tf.run_dir import best, checkpoint_files, curves
-from albert_tf.run_dir.results import Results
 from albert_tf.tasks.base import Evaluation
 
 DATA = {"predict_file": "abc", "n_best_size": 20}

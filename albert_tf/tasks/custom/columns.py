@@ -38,7 +38,7 @@ def find_columns(
 
     Args:
       table: the table.
-      settings: names of columns, as far as they are given.
+      settings: names of the columns that are given.
       is_regression: whether the label is a score.
       needs_label: whether a table without labels is an error.
       known_texts: columns of the texts that the model was trained on, if known.

@@ -1,4 +1,4 @@
-"""Settings of tasks on users' own data."""
+"""Settings of tasks on custom data."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ TASK_NAME = "custom"
 class CustomSettings(ClassificationSettings):
     """Files, their columns, and what to make of them."""
 
-    train_file: Optional[str] = path_setting("Own rows to train on: CSV, TSV or JSON Lines.")
-    dev_file: Optional[str] = path_setting("Own rows to evaluate the checkpoints on.")
-    test_file: Optional[str] = path_setting("Own rows to predict; labels are not needed.")
+    train_file: Optional[str] = path_setting("Custom data to train on: CSV, TSV or JSON Lines.")
+    dev_file: Optional[str] = path_setting("Custom data to evaluate the checkpoints on.")
+    test_file: Optional[str] = path_setting("Custom data to predict; labels are not needed.")
     file_format: Optional[str] = setting(
         None,
-        "Format of own files. Default: by their names.",
+        "Format of custom data. Default: by the names of the files.",
         choices=FORMATS,
         group=Group.FILES,
         affects_training=False,
@@ -43,7 +43,7 @@ class CustomSettings(ClassificationSettings):
     )
     dev_share: float = setting(
         0.0,
-        "Share of the training file to evaluate on, in place of a dev file: the same rows each "
+        "Share of the training file to evaluate on, instead of a dev file: the same rows each "
         "time, with labels in proportion.",
         upper=0.9,
         group=Group.TRAINING,
@@ -56,8 +56,8 @@ class CustomSettings(ClassificationSettings):
     )
     metric: Optional[str] = setting(
         None,
-        "Metric that chooses the best checkpoint on own data. Default: accuracy, or pearson for a "
-        "regression. f1 is that of the second of two labels.",
+        "Metric that chooses the best checkpoint on custom data. Default: accuracy, or pearson for "
+        "a regression. f1 is the F1 of the second of two labels.",
         choices=tuple(METRICS),
         group=Group.EVALUATION,
         affects_training=False,
@@ -65,7 +65,7 @@ class CustomSettings(ClassificationSettings):
     )
     all_probabilities: bool = setting(
         False,
-        "Whether predictions of own rows have the probabilities of all labels.",
+        "Whether predictions for custom data include the probabilities of all labels.",
         group=Group.EVALUATION,
         affects_training=False,
         affects_predictions=True,

@@ -138,8 +138,8 @@ class CustomTask(HasArtifacts, ClassificationTask):
     ) -> dict[str, Iterator[str]]:
         """Lines of the file with the rows of the test file and their predictions.
 
-        It has the format of the test file. Columns that are named like those of a prediction are
-        replaced.
+        It has the format of the test file. Columns that have the name of a column of predictions
+        are replaced.
         """
         table = self.splits.test_table
         assert table is not None

@@ -20,4 +20,4 @@ class GlueSettings(ClassificationSettings):
         group=Group.FILES,
         affects_records=True,
     )
-    data_dir: Optional[str] = path_setting("Folder of the task's data, or its parent folder.")
+    data_dir: Optional[str] = path_setting("Directory of the task's data, or its parent directory.")

@@ -133,7 +133,7 @@ class SpanCollector(AnswerCollector):
     def ranked_scores(
         self, window: Window, outputs: Mapping[str, np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Scores of the starts and of the ends that are ranked: those of padding are not."""
+        """Scores of the starts and of the ends that are ranked, which excludes padding."""
         length = window.num_positions
         return outputs["start_log_prob"][:length], outputs["end_log_prob"][:length]
 

@@ -1,7 +1,7 @@
 """SQuAD: exact match and F1 of answers.
 
-Those of v1.1 are defined by Rajpurkar et al. 2016, section 6.1, those of v2.0 by Rajpurkar et al.
-2018 and the official script.
+The metrics of v1.1 are defined by Rajpurkar et al. 2016, section 6.1, and of v2.0 by Rajpurkar et
+al. 2018 and the official script.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def answer_mask(features: Mapping[str, tf.Tensor]) -> tf.Tensor:
 class Head:
     """Head that predicts the start, the end given the start, and whether there is an answer.
 
-    It is that of XLNet (Yang et al. 2019). Its variables have the original's names.
+    It is the head of XLNet (Yang et al. 2019). Its variables have the original's names.
 
     Attributes:
       start_logits: float tensor [B, S], logit of each position as the start.
@@ -243,7 +243,7 @@ class SquadV2Task(SquadTask):
     ) -> Evaluation:
         """Compute the official figures if the true answers are known, and choose the answers.
 
-        The threshold of the scores of "no answer" is the given one, or that of the best F1.
+        The threshold of the scores of "no answer" is the given one, or the one with the best F1.
         """
         questions = split.examples
         found = {question.id: answer for question, answer in zip(questions, predictions)}

@@ -75,7 +75,7 @@ def test_missing_articles(articles, tmp_path):
         find_articles(str(tmp_path), "dev", LEVELS)
     assert str(error.value) == (
         f"{tmp_path}/RACE/dev/high: no articles (*.txt) there; give the whole of RACE (--data_dir "
-        "is its folder or the parent folder), or use one level (--middle_only, --high_only)"
+        "is its directory or the parent directory), or use one level (--middle_only, --high_only)"
     )
 
 
