@@ -232,7 +232,7 @@ def test_help_shows_the_flags_in_groups():
     assert groups["Devices"][0] == "device"
     assert groups["Horovod"][0] == "use_horovod"
     assert (
-        "\n  --max_seq_length=N\n      Maximum length of the model's input, in pieces. [384]"
+        "\n  --max_seq_length=N\n      Maximum length of the model's input, in tokens. [384]"
         in text
     )
     assert "\n  --device=auto|hpu|gpu|cpu\n" in text

@@ -209,7 +209,7 @@ def test_filters_and_search(driver, runs):
     assert {squad_report.question_word(title) for title in titles} == {"how many"}
     search = driver.find_element(By.NAME, "search")
     search.send_keys("no such words", Keys.ENTER)
-    assert status(driver) == "None of 43 fits."
+    assert status(driver) == "None of 43 match."
 
 
 def test_labels_and_scores(driver, runs):

@@ -91,7 +91,7 @@ def test_missing_articles(articles, tmp_path):
         ({"article": " \n"}, "the article is empty"),
         ({"article": None}, "article is null, not a string"),
         ({"questions": ["Why?"]}, "1 questions, but 2 lists of options and 2 answers"),
-        ({"id": "middle2.txt"}, 'the id "middle2.txt" is that of '),
+        ({"id": "middle2.txt"}, 'the id "middle2.txt" is also the id of '),
     ],
 )
 def test_faults_of_an_article(articles, tmp_path, changes, message):
