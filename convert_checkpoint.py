@@ -13,7 +13,7 @@ if __name__ == "__main__":
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import Any, Mapping, Optional
 
 from absl import logging
 
@@ -52,6 +52,11 @@ class Settings:
         "of run_race.py. Labels of own data are in the model's folder.",
     )
     output_dir: Optional[str] = path_setting("Folder to create.", kind=CHECKPOINT_PATH)
+
+    @classmethod
+    def defaults(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Values of the flags that are not given, from the folder of the checkpoint."""
+        return model_folder.defaults(cls, {**given, "output_dir": None})
 
 
 def main(settings: Settings) -> None:

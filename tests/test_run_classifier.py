@@ -92,10 +92,10 @@ def test_a_run_leaves_its_files(finished):
     assert results["metric"] == "f1"
     by_f1 = {name: metrics["f1"] for name, metrics in results["checkpoints"].items()}
     assert set(by_f1) == {"model.ckpt-4", "model.ckpt-8", "model.ckpt-10"}
-    assert results["best_checkpoint"] == max(by_f1, key=by_f1.get)
+    assert by_f1[results["best_checkpoint"]] == max(by_f1.values())
     assert_same_variables(directory / "model.ckpt-best", directory / results["best_checkpoint"])
     assert log.count("predicted 5 records in") == 4  # the dev set three times, the test set once
-    assert f"{directory}/model.ckpt-best: wrote predictions to" in log
+    assert f"{directory}/model.ckpt-best: predictions are in {directory}/test_results.tsv" in log
 
 
 @pytest.mark.tensorflow

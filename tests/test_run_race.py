@@ -26,6 +26,7 @@ from scripts import (
     fail,
     files,
     load,
+    record_file,
     run_script,
     succeed,
 )
@@ -38,7 +39,9 @@ RUN_FILES = {
     "eval",
     "eval_results.json",
     "eval_results.txt",
+    "evaluations",
     "run.json",
+    "run.lock",
     "log.txt",
     "albert_config.json",
     "settings.json",
@@ -51,7 +54,6 @@ RUN_FILES = {
     "race_predict.tf_record",
     "race_predict.tf_record.manifest.json",
     "test_results.tsv",
-    "test_results.tsv.manifest.json",
     "test_accuracy.json",
     *(
         f"model.ckpt-{step}.{suffix}"
@@ -102,7 +104,7 @@ def finished(tmp_path_factory):
     """Directory of a finished deterministic run of 10 steps, and of its export."""
     directory = tmp_path_factory.mktemp("finished")
     log = succeed(run(directory / "run", deterministic_run=True, export_dir=directory / "export"))
-    assert f"{directory}/run/model.ckpt-best: wrote predictions to" in log
+    assert f"{directory}/run/model.ckpt-best: predictions are in {directory}/run/test_re" in log
     return directory
 
 
@@ -113,7 +115,7 @@ def test_a_run_leaves_its_files(finished):
     assert results["metric"] == "accuracy"
     by_accuracy = {name: x["accuracy"] for name, x in results["checkpoints"].items()}
     assert set(by_accuracy) == {"model.ckpt-4", "model.ckpt-8", "model.ckpt-10"}
-    assert results["best_checkpoint"] == max(by_accuracy, key=by_accuracy.get)
+    assert by_accuracy[results["best_checkpoint"]] == max(by_accuracy.values())
 
 
 def test_predictions_and_accuracies_belong_together(finished):
@@ -129,7 +131,7 @@ def test_predictions_and_accuracies_belong_together(finished):
 
 
 def test_records_are_those_of_the_original(finished):
-    ours = list(read_records(str(finished / "run/race_eval.tf_record")))
+    ours = list(read_records(str(record_file(finished / "run", "race_eval"))))
     golden = [original_record(line) for line in golden_lines("race_dev_s96")]
     assert [tf.train.Example.FromString(record) for record in ours] == [
         tf.train.Example.FromString(record) for record in golden
@@ -143,7 +145,7 @@ def test_the_exported_model_takes_the_records_that_we_write(finished):
     expected = {"max_qa_length": 24, "max_seq_length": 96, "do_lower_case": True}
     assert settings == {"format": 1, "task_name": "race", **expected}
     signature = tf.saved_model.load_v2(str(path)).signatures["serving_default"]
-    records = list(read_records(str(finished / "run/race_predict.tf_record")))
+    records = list(read_records(str(record_file(finished / "run", "race_predict"))))
     outputs = signature(input=tf.constant(records))
     assert set(outputs) == {"logits", "probabilities", "predictions"}
     probabilities, letters, _ = table(finished / "run")
@@ -205,7 +207,7 @@ def test_ask_chooses_among_options(finished, dev_examples, tmp_path):
     flags["question"] = example.question
     result = run_script("ask.py", {**flags, "options": ",".join(f'"{o}"' for o in example.options)})
     log = succeed(result)
-    assert "the text is read up to 96 pieces, the rest is cut off" in log
+    assert "the text is cut off after 96 tokens" in log
     order = np.argsort(-probabilities)
     assert result.stdout.splitlines() == [
         line
@@ -252,11 +254,11 @@ def test_one_level(tmp_path, flag, level, ids):
     for path in data_dir.glob(f"*/{'high' if level == 'middle' else 'middle'}"):
         shutil.rmtree(path)
     context = make_context("race", tmp_path / "run", data_dir=tmp_path / "data", **{flag: True})
-    (shard,) = context.eval_shards
-    assert [example.id for example in shard.examples] == ids
+    (shard,) = context.dev
+    assert [example.id for example in shard.split.examples] == ids
     assert list(shard.fingerprint) == [f"dev/{level}", "spm_model_file"]
     answers = [{"predictions": 1}] * len(ids)
-    metrics = context.task.evaluate(shard.data_set, answers).metrics
+    metrics = context.task.evaluate(shard.split, answers, {}).metrics
     assert metrics == {
         "accuracy": len(ids[:-1]) / len(ids),
         f"accuracy_{level}": metrics["accuracy"],
@@ -270,11 +272,11 @@ def test_a_test_set_without_answers(tmp_path):
     del article["answers"]
     path.write_text(json.dumps(article))
     context = make_context("race", tmp_path / "run", data_dir=tmp_path)
-    (shard,) = context.test_shards
-    assert shard.data_set.predicted_names == ("test_results.tsv",)
+    (shard,) = context.test
     answers = [{"predictions": n % 4, "probabilities": [0.25] * 4} for n in range(5)]
-    texts = context.task.predicted_files(shard.data_set, answers)
-    assert texts == {
+    evaluation = context.task.evaluate(shard.split, answers, {})
+    assert evaluation.metrics == {}
+    assert evaluation.files == {
         "test_results.tsv": "".join(
             f"0.25\t0.25\t0.25\t0.25\t{letter}\t{id_}\n" for letter, id_ in zip("ABCDA", IDS)
         )

@@ -206,7 +206,7 @@ def _read_config(settings: RunSettings) -> AlbertConfig:
         raise InputError(
             f"--max_seq_length is {settings.max_seq_length}, but the model of "
             f"{settings.albert_config_file} reads at most "
-            f"{config.max_position_embeddings} pieces (max_position_embeddings): lower it"
+            f"{config.max_position_embeddings} tokens (max_position_embeddings): lower it"
         )
     if settings.deterministic_run:
         config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0

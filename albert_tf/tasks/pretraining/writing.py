@@ -228,12 +228,12 @@ def _encoded_blocks(job: Job) -> Iterator[EncodedBlock]:
 
     text = instances.read_blocks(job.input_files, strict=settings.input_file_mode == "r")
     blocks = ordered_map(encode, text, job.num_workers)
-    return _with_progress(blocks, "reading text", "pieces", lambda block: len(block.ids))
+    return _with_progress(blocks, "reading text", "tokens", lambda block: len(block.ids))
 
 
 def _log_text(job: Job, store: BlockStore) -> None:
     logging.info(
-        "read %d documents with %d pieces from %d files",
+        "read %d documents with %d tokens from %d files",
         store.num_documents,
         store.num_pieces,
         len(job.input_files),
