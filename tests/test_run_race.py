@@ -207,7 +207,7 @@ def test_ask_chooses_among_options(finished, dev_examples, tmp_path):
     flags["question"] = example.question
     result = run_script("ask.py", {**flags, "options": ",".join(f'"{o}"' for o in example.options)})
     log = succeed(result)
-    assert "the text is cut off after 96 tokens" in log
+    assert "the end of the text is cut off: an input has at most 96 tokens" in log
     order = np.argsort(-probabilities)
     assert result.stdout.splitlines() == [
         line

@@ -65,7 +65,7 @@ class Layout(abc.ABC):
 
     @abc.abstractmethod
     def join_heads(self, contexts: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Take back the results of attention: from [b, N, S, H] for each group to [..., D]."""
+        """Undo the layout of attention's results: from [b, N, S, H] for each group to [..., D]."""
 
     @abc.abstractmethod
     def whole_attention(self, weights: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -87,7 +87,7 @@ class PaddedSequences(Layout):
         """Create the layout.
 
         Args:
-          input_mask: int tensor [B, P], 1 for pieces and 0 for padding.
+          input_mask: int tensor [B, P], 1 for tokens and 0 for padding.
         """
         self._mask = input_mask
 
@@ -130,7 +130,7 @@ class PaddedSequences(Layout):
 class Tokens(Layout):
     """Hidden vectors [T, D] of the tokens, and of a little padding.
 
-    The first position of a sequence always counts as a piece, as the pooler reads it. In a sequence
+    The first position of a sequence always counts as a token, as the pooler reads it. In a sequence
     of nothing but padding it is the only one. To keep the number of different T small, some
     positions of padding are computed too, and left out again in the end.
     """
@@ -139,9 +139,9 @@ class Tokens(Layout):
         """Create the layout.
 
         Args:
-          input_mask: int tensor [B, P], 1 for pieces and 0 for padding.
-          num_groups: number of groups of like length to split the sequences into for attention, if
-            B is static.
+          input_mask: int tensor [B, P], 1 for tokens and 0 for padding.
+          num_groups: number of groups of similar lengths to split the sequences into for attention,
+            if B is static.
         """
         batch_size, padded_length = get_shape_list(input_mask)
         is_piece = tf.cast(input_mask, tf.bool)
@@ -262,7 +262,7 @@ class Tokens(Layout):
 
 @dataclass(frozen=True, eq=False)
 class _Group:
-    """Sequences of like length, which are in attention together.
+    """Sequences of similar lengths, which are in attention together.
 
     Attributes:
       rows: int [b], rows of the batch; None for all of them, in order.
@@ -421,5 +421,5 @@ def _as_rows(tensors: Sequence[tf.Tensor], width: int) -> tf.Tensor:
 
 
 def _with_zeros(rows: tf.Tensor) -> tf.Tensor:
-    """Rows [N, width], and behind them one of zeros."""
+    """Rows [N, width], followed by a row of zeros."""
     return tf.pad(rows, [[0, 1], [0, 0]])

@@ -121,9 +121,12 @@ def check_first_record(path: str, fields: RecordFields) -> None:
     """Check the names, types and lengths of the fields in a file's first record.
 
     Raises:
-      InputError: if they differ from `fields`.
+      InputError: if they differ from `fields`, or if there is no record.
     """
-    _check_record(path, 1, next(read_records(path)), fields)
+    record = next(read_records(path), None)
+    if record is None:
+        raise InputError(f"{path}: the file has no records; remove it")
+    _check_record(path, 1, record, fields)
 
 
 def _check_record(path: str, number: int, record: bytes, fields: RecordFields) -> None:

@@ -49,7 +49,7 @@ class Evaluation:
     """Metrics and result files of a checkpoint on a split.
 
     Attributes:
-      metrics: metrics by name, higher is better but for losses; the first ranks the checkpoints.
+      metrics: metrics by name, higher is better except for losses; the first ranks the checkpoints.
         Empty if the true answers are unknown.
       files: contents of the files to write if the checkpoint is the best, by file name: a text, its
         parts one after the other, or a value to write as JSON.
@@ -123,7 +123,7 @@ class Task(abc.ABC):
     Attributes:
       kind: name of the head, by which a converter or an exported model is told what it is.
       title: name of the task for people.
-      serves_records: whether an exported model takes records, and not ids of any length.
+      serves_records: whether an exported model takes records rather than ids of any length.
       settings: settings of the run and the task.
       config: config of the model.
       tokenizer: the tokenizer; None if the task needs none.
@@ -141,7 +141,7 @@ class Task(abc.ABC):
         tokenizer: FullTokenizer | None,
         splits: Splits,
     ):
-        """Make the task; nothing of it changes later."""
+        """Create the task, which does not change later."""
         self.settings = settings
         self.config = config
         self.tokenizer = tokenizer
@@ -207,7 +207,7 @@ class Task(abc.ABC):
         """
 
     def predictions(self, examples: Sequence[Any], outputs: Iterable[RecordOutput]) -> list[Any]:
-        """Make predictions of the outputs of the head.
+        """Turn the outputs of the head into predictions.
 
         By default, an example has one record, and its prediction is the outputs by name.
 

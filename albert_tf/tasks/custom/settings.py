@@ -15,7 +15,7 @@ TASK_NAME = "custom"
 
 @dataclass(frozen=True)
 class CustomSettings(ClassificationSettings):
-    """Files, their columns, and what to make of them."""
+    """Files, their columns, and how to use them."""
 
     train_file: Optional[str] = path_setting("Custom data to train on: CSV, TSV or JSON Lines.")
     dev_file: Optional[str] = path_setting("Custom data to evaluate the checkpoints on.")
@@ -39,7 +39,7 @@ class CustomSettings(ClassificationSettings):
         None, "Column of the label or score. Default: found in the header.", group=Group.FILES
     )
     regression: bool = setting(
-        False, "Whether the labels of own files are scores: numbers.", group=Group.TRAINING
+        False, "Whether the labels of custom data are scores (numbers).", group=Group.TRAINING
     )
     dev_share: float = setting(
         0.0,

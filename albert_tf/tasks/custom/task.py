@@ -1,4 +1,4 @@
-"""Tasks on custom data: users' files, labels and metrics, and predictions of their rows."""
+"""Tasks on custom data: files, labels and metrics, and predictions of their rows."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LISTED_LABELS = 20
 
 @dataclass(frozen=True)
 class CustomSplits(Splits):
-    """Splits of users' files.
+    """Splits of custom data.
 
     Attributes:
       labels: meaning of the model's outputs; None if there were problems.
@@ -44,7 +44,7 @@ class CustomSplits(Splits):
 
 
 class CustomTask(HasArtifacts, ClassificationTask):
-    """Prediction of one label or score for one or two texts in users' files."""
+    """Prediction of one label or score for one or two texts in custom data."""
 
     settings: CustomSettings
     splits: CustomSplits

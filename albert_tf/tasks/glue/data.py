@@ -243,7 +243,7 @@ def read_examples(path: str, task: GlueTask, split: str) -> list[Example]:
                 problems.append(f"line {number}: {error}")
 
     if incomplete and split == "train" and task.has_broken_training_rows:
-        message = "%s: skipped %d broken rows, as the published file has some: %s"
+        message = "%s: skipped %d broken rows, which the published file has too: %s"
         logging.warning(message, path, len(incomplete), listed(incomplete, separator="; "))
         incomplete = []
     if incomplete or problems:

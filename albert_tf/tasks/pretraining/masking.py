@@ -39,7 +39,7 @@ class Masker:
         masked_lm_prob: float = 0.15,
         seed: int = DEFAULT_SEED,
     ):
-        """Make the masker.
+        """Create the masker.
 
         Args:
           tokenizer: tokenizer whose vocabulary has [CLS], [SEP] and [MASK].

@@ -132,7 +132,7 @@ class RecordSettings(TextSettings, WorkerSettings):
     )
     random_seed: int = setting(12345, "Seed of all random choices.", lower=-LARGEST_INT - 1)
     dupe_factor: int = setting(
-        40, "Number of passes over the text, each with other pairs and masks.", lower=1
+        40, "Number of passes over the text, each with different pairs and masks.", lower=1
     )
     masked_lm_prob: float = setting(0.15, "Fraction of the tokens to mask.", upper=1)
     short_seq_prob: float = setting(

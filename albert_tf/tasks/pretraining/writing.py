@@ -248,7 +248,7 @@ def _log_text(job: Job, store: BlockStore) -> None:
 def _made_records(
     maker: InstanceMaker, block: EncodedBlock, block_number: int, pass_number: int
 ) -> list[bytes]:
-    """Make the serialized records of one pass over a block."""
+    """Build the serialized records of one pass over a block."""
     return [
         record_files.serialize_example(instance.record(maker.settings))
         for instance in maker.block_instances(block.documents, block_number, pass_number)
@@ -259,7 +259,7 @@ def _write(made: Iterable[list[bytes]], writers: Sequence[RecordWriter], num_tas
     """Distribute records over the writers in turn, and return their number."""
     count = 0
     in_turn = itertools.cycle(writers)
-    for block_records in _with_progress(made, "making records", "records", len, num_tasks):
+    for block_records in _with_progress(made, "building records", "records", len, num_tasks):
         for record in block_records:
             next(in_turn).write(record)
         count += len(block_records)
