@@ -212,9 +212,7 @@ def folder(tmp_path_factory):
     }.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).symlink_to(path)
-    text = (
-        "The tower was built in 1320.\nIt rings each hour.\n\nThe town has two rivers.\nThey meet."
-    )
+    text = "The tower was built in 1320.\nIt rings each hour.\n\n" * 20
     for name in ("page.txt", "pages/page.txt", "corpus/text.txt"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")

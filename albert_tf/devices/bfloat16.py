@@ -154,7 +154,7 @@ def _rewrite_name() -> str:
 def is_computable() -> bool:
     """Whether this TensorFlow's oneDNN computes bfloat16 on this processor.
 
-    That of TensorFlow 2.8 ends the process on processors without AVX-512.
+    The oneDNN of TensorFlow 2.8 ends the process on processors without AVX-512.
     """
     if _rewrite_name() == _NEW_REWRITE or not _PROCESSOR_FILE.exists():
         return True
