@@ -56,11 +56,11 @@ TESTS = {
     # docs/gaudi.md
     "requirements-hpu.txt": "tests/test_pages.py::test_programs_and_targets_exist",
     "python run_squad_v1.py --device=hpu \\\n": "tests/test_examples.py"
-    "::test_the_flags_in_readme_are_those_of_the_scripts",
+    "::test_the_printed_flags_are_those_of_the_scripts",
     "--map-by socket:PE=6": "tests/test_examples.py"
-    "::test_the_flags_in_readme_are_those_of_the_scripts",
+    "::test_the_printed_flags_are_those_of_the_scripts",
     "--synapse_logger_start=100": "tests/test_examples.py"
-    "::test_the_flags_in_readme_are_those_of_the_scripts",
+    "::test_the_printed_flags_are_those_of_the_scripts",
     # docs/install.md
     "make setup\n. .venv/bin/activate": "tests/readme/test_trainings.py::test_quickstart",
     "requirements.lock": "tests/test_requirements.py::test_the_lock_file_fulfills_the_requirements",
