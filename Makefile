@@ -79,7 +79,7 @@ test: tools browser horovod lint
 test-one-process: browser lint
 	$(VENV)/bin/python -m pytest $(PYTEST_FLAGS) -m "not horovod and not examples"
 
-# The programs in benchmarks/ and examples/, the notebook, the docs' tour, and the commands that they print.
+# The programs in benchmarks/ and examples/, the notebook, and the commands of the docs.
 test-examples: horovod
 	$(VENV)/bin/python -m pytest $(PYTEST_FLAGS) -m examples
 
