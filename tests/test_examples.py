@@ -224,9 +224,8 @@ def test_the_printed_trainings_on_generated_questions_start(
     for name in ("albert_config.json", "sentencepiece.model"):
         (Path("quickstart") / name).symlink_to(quickstart[0] / name)
     ((_, settings),) = printed_runs(block)
-    setup = checks.check(task_and_settings(task)[0], settings)
-    (train, *_), (evaluation, *_) = setup.train_shards, setup.eval_shards
-    assert (len(train.examples), len(evaluation.examples)) == counts
+    context = checks.check(task_and_settings(task)[0], settings)
+    assert (len(context.train.examples), len(context.dev[0].examples)) == counts
 
 
 @pytest.fixture
