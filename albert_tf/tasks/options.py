@@ -111,11 +111,11 @@ class DeviceSettings:
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """Processes that convert records."""
+    """Processes that convert examples to records."""
 
     num_workers: int = setting(
         0,
-        "Number of processes that convert records; 0 for one per core, or per core of a rank. "
+        "Number of processes that convert examples; 0 for one per core, or per core of a rank. "
         "The records do not depend on it.",
         upper=_MOST_WORKERS,
         group=Group.DEVICES,
