@@ -53,9 +53,9 @@ _TRAINING_HEAD = """
 ## Flags of all training scripts
 
 The scripts that train, `run_*.py`, share these flags. The section of a script lists its own flags,
-and the shared ones for which it has another default. `use_tpu` is refused; the other TPU flags of the original
-(`iterations_per_loop`, `num_tpu_cores`, `tpu_name`, `tpu_zone`, `gcp_project`, `master`) are
-accepted without effect, so existing commands run.
+and the shared ones for which it has another default. `use_tpu` is refused; the other TPU flags of
+the original (`iterations_per_loop`, `num_tpu_cores`, `tpu_name`, `tpu_zone`, `gcp_project`,
+`master`) are accepted without effect, so existing commands run.
 """
 
 
