@@ -19,6 +19,7 @@ from albert_tf.io import files as project_files
 from albert_tf.records import datasets, manifests
 from albert_tf.records.manifests import Origin
 from albert_tf.records.record_files import read_records, serialize_example
+from albert_tf.run import training
 from albert_tf.run_dir import checkpoints
 from albert_tf.tasks.pretraining import heads
 from albert_tf.tasks.pretraining.task import record_fields
@@ -50,7 +51,9 @@ RUN_FILES = {
     "eval",
     "eval_results.json",
     "eval_results.txt",
+    "evaluations",
     "run.json",
+    "run.lock",
     "log.txt",
     "albert_config.json",
     "settings.json",
@@ -78,8 +81,9 @@ def test_a_run_leaves_its_files(finished):
     by_checkpoint = results["checkpoints"]
     assert set(by_checkpoint) == {"model.ckpt-4", "model.ckpt-8", "model.ckpt-10"}
     assert all(set(metrics) == METRICS for metrics in by_checkpoint.values())
-    best = max(by_checkpoint, key=lambda name: by_checkpoint[name]["masked_lm_accuracy"])
-    assert results["best_checkpoint"] == best
+    best = results["best_checkpoint"]
+    accuracies = {name: x["masked_lm_accuracy"] for name, x in by_checkpoint.items()}
+    assert accuracies[best] == max(accuracies.values())
     assert_same_variables(directory / "model.ckpt-best", directory / best)
     assert log.count("predicted 128 records in") == 3  # 2 batches of 64
     assert re.search(r"\d+ records in 3 files", log)
@@ -227,7 +231,7 @@ def unmasked(batch):
 
 def test_records_are_masked_anew_in_each_epoch(pretraining_files, tmp_path):
     """Training batches over two epochs of the first file have new masks each time."""
-    setup = make_context(
+    context = make_context(
         "pretraining",
         tmp_path,
         input_file=pretraining_files.replace("*", "0"),
@@ -236,16 +240,16 @@ def test_records_are_masked_anew_in_each_epoch(pretraining_files, tmp_path):
         train_batch_size=1,
         max_train_examples=60,
     )
-    (shard,) = setup.train_shards
+    shard = context.train
     stored = {}
     with tf.Graph().as_default(), tf.Session() as session:
-        fields = setup.task.fields(setup.task.train_set)
+        fields = shard.fields
         serialized = list(itertools.islice(read_records(shard.paths[0]), 60))
         for record in serialized:
             batch = session.run(datasets.parse_examples(tf.constant([record]), fields))
             (text,) = unmasked(batch)
             stored[text] = [batch["masked_lm_positions"].tolist()]
-        batches = tf.data.make_one_shot_iterator(shard.training_dataset(0)).get_next()
+        batches = tf.data.make_one_shot_iterator(training.training_dataset(context, 0)).get_next()
         for _ in range(2 * len(serialized)):
             batch = session.run(batches)
             (text,) = unmasked(batch)
@@ -292,7 +296,7 @@ def test_a_model_learns_a_few_records(pretraining_files, tmp_path):
     config_file.write_text(config.to_json_string())
     path = tmp_path / "records"
     some = itertools.islice(read_records(pretraining_files.replace("*", "0")), 16)
-    with manifests.record_writer(str(path), Origin({"made_for": "a test"}, {})) as writer:
+    with manifests.record_writers([str(path)], Origin({"made_for": "a test"}, {})) as (writer,):
         for record in some:
             writer.write(record)
     succeed(
@@ -500,7 +504,7 @@ def test_a_damaged_file(one_file, tmp_path):
 
 def test_records_of_another_task(tmp_path):
     path = tmp_path / "records"
-    with manifests.record_writer(str(path), Origin({"a": 1}, {})) as writer:
+    with manifests.record_writers([str(path)], Origin({"a": 1}, {})) as (writer,):
         writer.write(serialize_example({"input_ids": [1] * 64}))
     (line,) = refusals("pretraining", tmp_path / "run", input_file=path)
     assert line.startswith(f"{path}: record 1 has no 'input_mask'; check that it is for")

@@ -91,6 +91,12 @@ def check(
     task = problems.result(task_class, settings, config, tokenizer, splits)
     problems.raise_all()
     assert task is not None
+    if settings.max_seq_length > config.max_position_embeddings:
+        problems.add(
+            f"--max_seq_length is {settings.max_seq_length}, but the model of "
+            f"{settings.albert_config_file} reads at most "
+            f"{config.max_position_embeddings} pieces (max_position_embeddings): lower it"
+        )
     context = assemble(
         RunContext(
             task=task,
@@ -202,12 +208,6 @@ def _read_config(settings: RunSettings) -> AlbertConfig:
             "--init_checkpoint"
         )
     config = AlbertConfig.from_json_file(settings.albert_config_file)
-    if settings.max_seq_length > config.max_position_embeddings:
-        raise InputError(
-            f"--max_seq_length is {settings.max_seq_length}, but the model of "
-            f"{settings.albert_config_file} reads at most "
-            f"{config.max_position_embeddings} tokens (max_position_embeddings): lower it"
-        )
     if settings.deterministic_run:
         config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
     return config

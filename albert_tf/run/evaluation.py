@@ -166,7 +166,7 @@ class Evaluator:
         return [checkpoint for checkpoint in candidates if not self._has(results, checkpoint)]
 
     def _has(self, results: Evaluations, checkpoint: str) -> bool:
-        """Whether there is an outcome; one without true answers stands on thresholds found before."""
+        """Whether there is an outcome, which without true answers depends on the thresholds."""
         outcome = results.of(checkpoint)
         if not outcome or not results.has(checkpoint):
             return False

@@ -16,12 +16,12 @@ from albert_tf.graph.model import session_config, training_model_fn
 from albert_tf.graph.prediction import dynamic_features
 from albert_tf.io.errors import InputError
 from albert_tf.records import datasets
-from albert_tf.records.shards import RUN_NUMBER, Shard
+from albert_tf.records.shards import RUN_NUMBER
 from albert_tf.run import description
 from albert_tf.run.context import RunContext
 from albert_tf.run.evaluation import Evaluator
 from albert_tf.run_dir import checkpoints, events, model_folder, record
-from albert_tf.tasks.base import HasDenominators, Task, artifacts_of
+from albert_tf.tasks.base import HasDenominators, artifacts_of
 
 
 def train(
@@ -55,11 +55,11 @@ def train(
         logging.info("resuming training from %s, up to step %d", latest, num_steps)
     else:
         logging.info("training for %d steps", num_steps)
-    entry = _begin(context, latest, start_step)
+    entry = add_to_record(context, latest, start_step)
     stop = StopHook(settings.gradient_accumulation_steps)
     with stopping.deferred(), checkpoints.named_if_damaged(latest or context.init_checkpoint):
         _estimator(context, evaluator).train(
-            lambda: _dataset(context.task, shard, start_step),
+            lambda: training_dataset(context, start_step),
             hooks=[stop, *hooks],
             max_steps=num_steps,
         )
@@ -86,7 +86,7 @@ def _resume_point(context: RunContext) -> str | None:
     return saved[-1] if saved else None
 
 
-def _begin(context: RunContext, latest: str | None, start_step: int) -> dict[str, Any]:
+def add_to_record(context: RunContext, latest: str | None, start_step: int) -> dict[str, Any]:
     """Add the entry of this start to the record of the run.
 
     If training resumes a checkpoint that was trained with other settings or inputs, a warning names
@@ -134,9 +134,15 @@ def _estimator(context: RunContext, evaluator: Evaluator) -> estimators.Estimato
     return estimators.Estimator(model_fn, config=run_config)
 
 
-def _dataset(task: Task, shard: Shard, start_step: int) -> tf.data.Dataset:
-    """Training batches, repeated forever, starting at a global step."""
-    settings, records, change = task.settings, shard.training_records(), dynamic_features(task)
+def training_dataset(context: RunContext, start_step: int) -> tf.data.Dataset:
+    """Training batches, repeated forever, starting at a global step.
+
+    Raises:
+      InputError: if there are too few examples for the processes.
+    """
+    task, settings, shard = context.task, context.settings, context.train
+    assert shard is not None
+    records, change = shard.training_records(), dynamic_features(task)
     if not records.count:
         raise InputError(
             f"{', '.join(shard.split.paths)}: too few examples to give each process one; start "

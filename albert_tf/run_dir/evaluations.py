@@ -220,9 +220,15 @@ class Evaluations:
             events.write_curve(self._directory / "eval", tagged)
 
     def publish(self, chosen: Outcome) -> None:
-        """Put the large files of an outcome beside the results, and remove those of the others."""
+        """Put the large files of an outcome beside the results, and remove those of the others.
+
+        Files are missing after a better outcome has been removed, until the next evaluation.
+        """
         for name in chosen.files:
-            _link(chosen.directory / name, self._directory / name)
+            if (chosen.directory / name).is_file():
+                _link(chosen.directory / name, self._directory / name)
+            else:
+                (self._directory / name).unlink(missing_ok=True)
         for outcome in self.outcomes:
             if outcome != chosen:
                 for name in outcome.files:

@@ -26,22 +26,20 @@ def write_scalars(directory: str | Path, step: int, values: Mapping[str, float])
 
 
 def write_settings(directory: str | Path, values: Mapping[str, Any]) -> None:
-    """Write the settings of a run for TensorBoard's HParams page, if TensorBoard is installed.
+    """Write the settings of a run for TensorBoard's HParams page.
 
     Args:
       directory: directory of the events.
       values: values by name; JSON values.
     """
-    try:
-        from tensorboard.plugins.hparams import summary
-    except ImportError:
-        return
+    from tensorboard.plugins.hparams import summary_v2  # slow to import
+
     plain = {
         name: value if isinstance(value, (bool, int, float, str)) else str(value)
         for name, value in values.items()
     }
     writer = _writer(directory)
-    writer.add_summary(tf.Summary.FromString(summary.hparams_pb(plain).SerializeToString()))
+    writer.add_summary(tf.Summary.FromString(summary_v2.hparams_pb(plain).SerializeToString()))
     writer.flush()
 
 

@@ -10,19 +10,23 @@ import pytest
 import convert_checkpoint
 import run_squad_v1
 from albert_tf.io.errors import InputError
-from albert_tf.run_dir import model_files, model_folder
+from albert_tf.run_dir import model_folder
 from run_classifier import Settings as ClassifierSettings
 from scripts import SAMPLE_MODEL, TINY_CONFIG
 
 SETTINGS = {"max_seq_length": 96, "do_lower_case": False, "doc_stride": 32, "task_name": "rte"}
 
 
+def write(directory, tokenizer):
+    """Write the files of the sample's model."""
+    paths = model_folder.named_files(str(TINY_CONFIG), str(SAMPLE_MODEL), None)
+    model_folder.write(directory, paths, tokenizer, SETTINGS, {})
+
+
 @pytest.fixture
 def folder(tmp_path, sample_tokenizer):
     """Folder of a model with a checkpoint; only the name of its index matters here."""
-    model_files.write_folder(
-        str(tmp_path), str(TINY_CONFIG), sample_tokenizer, str(SAMPLE_MODEL), None, SETTINGS
-    )
+    write(tmp_path, sample_tokenizer)
     (tmp_path / "model.ckpt-4.index").touch()
     return tmp_path
 
@@ -50,9 +54,7 @@ def test_the_folder_has_the_model_s_files(folder):
 def test_files_with_the_right_content_stay(folder, sample_tokenizer):
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     (folder / "settings.json").write_text("damaged")
-    model_files.write_folder(
-        str(folder), str(TINY_CONFIG), sample_tokenizer, str(SAMPLE_MODEL), None, SETTINGS
-    )
+    write(folder, sample_tokenizer)
     changed = [path.name for path in before if path.stat().st_mtime_ns != before[path]]
     assert changed == ["settings.json"]
     content = json.loads((folder / "settings.json").read_text())

@@ -145,6 +145,7 @@ def _checked_output_files(settings: RecordSettings) -> list[str]:
             "file once"
         )
     for path in paths:
+        files.check_directory("--output_file", Path(path).parent)
         files.check_file(path)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         manifests.check_own(path)

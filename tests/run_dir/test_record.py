@@ -10,12 +10,12 @@ import time
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from google.protobuf import struct_pb2
+from tensorboard.plugins.hparams import plugin_data_pb2
 
 from albert_tf.cli.settings import settings_of
 from albert_tf.io import files
-from albert_tf.run.run import train_and_evaluate
-from albert_tf.run_dir import run_record
+from albert_tf.run import training
+from albert_tf.run.run import carry_out
 from run_classifier import Settings as ClassifierSettings
 from scripts import (
     CLASSIFIER_FLAGS,
@@ -32,14 +32,14 @@ ONLY_TRAIN = {"do_eval": False, "do_predict": False}
 
 def begin(output_dir, resumed_step=None, **changes):
     """Begin a run on a directory, as if it resumed from the checkpoint of a step."""
-    setup = make_context("classifier", output_dir, **{**ONLY_TRAIN, **changes})
+    context = make_context("classifier", output_dir, **{**ONLY_TRAIN, **changes})
     checkpoint = None
     if resumed_step is not None:
         checkpoint = f"{output_dir}/model.ckpt-{resumed_step}"
         for path in CLASSIFIER_FLAGS["init_checkpoint"].parent.glob("model.ckpt-best.*"):
             name = path.name.replace("best", str(resumed_step))
             shutil.copy(path, output_dir / name)
-    run_record.begin(setup, checkpoint)
+    training.add_to_record(context, checkpoint, resumed_step or 0)
 
 
 def test_an_entry(tmp_path):
@@ -112,7 +112,7 @@ def test_a_damaged_file_is_set_aside(tmp_path, caplog, text):
     begin(tmp_path)
     (aside,) = tmp_path.glob("run.json.damaged-*")
     assert aside.read_text() == text
-    assert f"run.json is damaged: moved to {aside.name}" in caplog.text
+    assert f"moved to {aside.name}: {tmp_path}/run.json" in caplog.text
     assert len(load(tmp_path / "run.json")["starts"]) == 1
 
 
@@ -186,10 +186,10 @@ def test_a_seed_makes_a_run(script, changes, variable, tmp_path, pretraining_rec
         inputs.update(train_step=2, do_predict=False)
 
     def trained(name, seed):
-        setup = make_context(
+        context = make_context(
             script, tmp_path / name, **{**inputs, "do_eval": False, "seed": seed, **changes}
         )
-        train_and_evaluate(setup)
+        carry_out(context)
         return tf.train.load_variable(str(tmp_path / name / "model.ckpt-2"), variable)
 
     one, again, two, three = (
@@ -201,18 +201,7 @@ def test_a_seed_makes_a_run(script, changes, variable, tmp_path, pretraining_rec
 
 
 def hparams_in(content):
-    """Values in a message of the HParams page, read by TensorBoard where it is installed."""
-    try:
-        from tensorboard.plugins.hparams import plugin_data_pb2
-    except ImportError:
-        length, shift, end = 0, 0, 1
-        while True:
-            length |= (content[end] & 0x7F) << shift
-            shift, end = shift + 7, end + 1
-            if content[end - 1] < 0x80:
-                break
-        assert (content[0], length) == (0x1A, len(content) - end)
-        return struct_pb2.Struct.FromString(content[end:]).fields
+    """Values in a message of the HParams page."""
     start = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info
     assert abs(start.start_time_secs - time.time()) < 1000
     return start.hparams
