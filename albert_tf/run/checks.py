@@ -95,7 +95,7 @@ def check(
         problems.add(
             f"--max_seq_length is {settings.max_seq_length}, but the model of "
             f"{settings.albert_config_file} reads at most "
-            f"{config.max_position_embeddings} pieces (max_position_embeddings): lower it"
+            f"{config.max_position_embeddings} tokens (max_position_embeddings): lower it"
         )
     context = assemble(
         RunContext(
