@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import tensorflow.compat.v1 as tf
 
+from albert_tf.records import manifests
 from albert_tf.run_dir import checkpoints
 from golden import GOLDEN, checkpoint_of
-from scripts import SAMPLE_GLUE, fail, run_classifier, succeed
-from task_factory import refusals
+from scripts import SAMPLE_GLUE, fail, record_file, run_classifier, succeed
+from task_factory import make_context, refusals
 
 
 @pytest.fixture
@@ -145,45 +146,53 @@ def evaluated(tmp_path_factory):
 def finished(evaluated, tmp_path):
     """A copy of `evaluated` without its results, for tests to modify."""
     directory = Path(shutil.copytree(evaluated, tmp_path / "run"))
-    (directory / "eval_results.json").unlink()
-    (directory / "submit_results.tsv").unlink()
+    shutil.rmtree(directory / "evaluations")
     return directory
 
 
+def foreign(directory):
+    """Path of the dev set's records, like one of another program, without a manifest."""
+    path = record_file(directory, "mrpc_eval")
+    manifests.manifest_path(str(path)).unlink()
+    return path
+
+
 def test_damaged_records(finished):
-    (finished / "mrpc_eval.tf_record.manifest.json").unlink()
-    with (finished / "mrpc_eval.tf_record").open("r+b") as file:
+    path = foreign(finished)
+    with path.open("r+b") as file:
         file.seek(700)
         file.write(b"\xff\x00\xff\x00")
     (line,) = fail(run_classifier(finished, do_train=False))
     assert re.match(
-        rf"error: {finished}/mrpc_eval\.tf_record: record \d is damaged; copy the file again, or "
+        rf"error: {path}: record \d is damaged; copy the file again, or "
         "remove it to rebuild it",
         line,
     )
 
 
-def test_records_of_another_length_are_made_again(finished):
+def test_records_of_another_length_are_made_beside_the_old(finished):
     log = succeed(run_classifier(finished, do_train=False, max_seq_length=48))
+    assert log.count(".tf_record: wrote 5 records") == 2
     for name in ("eval", "predict"):
-        assert f"mrpc_{name}.tf_record: rebuilding because max_seq_length is now 48, was 40" in log
+        assert len(list(finished.glob(f"mrpc_{name}-*.tf_record"))) == 2
 
 
-def test_records_without_a_manifest_of_another_length(finished):
-    (finished / "mrpc_eval.tf_record.manifest.json").unlink()
-    (line,) = refusals("classifier", finished, do_train=False, max_seq_length=48)
-    assert "mrpc_eval.tf_record: record 1 has 40 values of input_ids, this run needs 48" in line
+def test_records_of_another_program_with_another_length(finished, caplog):
+    """They have the plain name, which is not ours to replace."""
+    foreign(finished).rename(finished / "mrpc_eval.tf_record")
+    context = make_context("classifier", finished, do_train=False, max_seq_length=48)
+    assert "mrpc_eval.tf_record: record 1 has 40 values of input_ids, this run needs" in caplog.text
+    assert re.search("mrpc_eval-[0-9a-f]{12}.tf_record$", context.dev[0].paths[0])
 
 
 def test_records_of_other_rows(finished, data_dir):
     """A record file without a manifest, and a dev set with one row fewer."""
-    (finished / "mrpc_eval.tf_record.manifest.json").unlink()
+    records = foreign(finished).rename(finished / "mrpc_eval.tf_record")
     path = data_dir / "MRPC/dev.tsv"
     path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[:-1]))
     (line,) = fail(run_classifier(finished, do_train=False, data_dir=data_dir))
     assert line == (
-        f"error: {finished}/mrpc_eval.tf_record has 5 examples, but {path} has 4; remove the "
-        "first to rebuild it"
+        f"error: {records} has 5 examples, but {path} has 4; remove the first to rebuild it"
     )
 
 

@@ -125,7 +125,7 @@ class ExampleShard:
                 record_files.check_first_record(plain, self.fields)
                 return plain
             except InputError as error:
-                logging.info("not used: %s", error)
+                logging.warning("not used: %s", error)
         return named
 
     @property

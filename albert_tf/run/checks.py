@@ -384,11 +384,13 @@ def _check_first_weights(context: RunContext, shapes: Shapes) -> None:
     settings, run_dir, init_checkpoint = context.settings, context.run_dir, context.init_checkpoint
     best = run_dir.best()
     own = run_dir.resume_point() if settings.do_train else best or run_dir.resume_point()
+    if own:
+        checkpoints.check_fits(own, shapes, all_needed=True)
     if settings.do_train and best == run_dir.best_prefix:
         _check_best_stays(context, shapes, is_resumed=bool(own))
     if own:
-        checkpoints.check_fits(own, shapes, all_needed=True)
-    elif init_checkpoint:
+        return
+    if init_checkpoint:
         checkpoints.check_fits(init_checkpoint, shapes, all_needed=not settings.do_train)
     elif settings.do_train and not settings.expects_checkpoint:
         logging.info("no --init_checkpoint: training starts from random weights")
