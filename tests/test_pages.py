@@ -88,7 +88,7 @@ TESTS = {
     "--train_file=SQuAD-v2/train-v2.0.json": HERE,
     "make_squad.py quickstart/squad_v2": "tests/readme/test_trainings.py::test_squad_v2",
     # docs/transformers.md
-    "--huggingface_dir=squad_base_hf": HERE,
+    "--huggingface_dir=mrpc_base_hf": HERE,
 }
 # Programs of others in the blocks.
 OTHERS = {
@@ -245,6 +245,6 @@ def test_the_printed_commands_run(folder):
         "race_base/test_results.tsv",
         "pretrained/eval_results.json",
         "squad_base_hf/model.safetensors",
-        "squad_base_tf/albert_config.json",
+        "mrpc_base_tf/albert_config.json",
     ):
         assert (folder / file).is_file(), file
