@@ -9,11 +9,6 @@ With --options, a model of run_race.py chooses among them.
 
 from __future__ import annotations
 
-if __name__ == "__main__":
-    from albert_tf.cli import loading
-
-    loading.end_quietly()  # a signal while the modules below load
-
 import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Iterable, List, Optional, Sequence
@@ -21,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Iterable, List, Optional, Sequence
 from absl import logging
 from tqdm import tqdm
 
-from albert_tf.cli.launch import launch
+from albert_tf.cli.launch import launch, load_tensorflow
 from albert_tf.cli.paths import CHECKPOINT_PATH
 from albert_tf.cli.settings import Group, path_setting, setting
 from albert_tf.inference import many_questions
@@ -53,14 +48,18 @@ class Settings(NullAnswerSettings, ChoiceSettings):
         "SavedModel, the --export_dir that contains it, a checkpoint, or the output directory of a "
         "run.",
         kind=CHECKPOINT_PATH,
+        must_exist=True,
     )
-    text_file: Optional[str] = path_setting("Text file, in UTF-8; - for standard input.")
+    text_file: Optional[str] = path_setting(
+        "Text file, in UTF-8; - for standard input.", must_exist=True
+    )
     question: Optional[str] = setting(None, "Question about the text.", group=Group.FILES)
     questions_file: Optional[str] = path_setting(
-        "Many questions: CSV, TSV or JSON Lines with question, text or text_file, and perhaps id."
+        "Many questions: CSV, TSV or JSON Lines with question, text or text_file, and perhaps id.",
+        must_exist=True,
     )
     text_dir: Optional[str] = path_setting(
-        "Directory with text files to ask the question of; the answers are ranked."
+        "Directory with text files to ask the question of; the answers are ranked.", must_exist=True
     )
     answers_file: Optional[str] = path_setting(
         "File for the answers to many questions: CSV, TSV or JSON Lines, by its name. Default: "
@@ -78,6 +77,7 @@ class Settings(NullAnswerSettings, ChoiceSettings):
     json: bool = setting(False, "Whether to print the answers as JSON.", group=Group.FILES)
     albert_config_file: Optional[str] = path_setting(
         "Config of a checkpoint. Default: albert_config.json next to the checkpoint.",
+        must_exist=True,
     )
     if not TYPE_CHECKING:  # a subclass must not widen the types of fields
         max_seq_length: Optional[int] = None
@@ -98,6 +98,7 @@ def main(settings: Settings) -> None:
     if missing:
         raise InputError(*(f"--{name} is missing: give {_NEEDED[name]}" for name in missing))
     given = _given(settings)
+    load_tensorflow()
     if settings.options:
         options = _chosen(settings, given)[: settings.num_answers]
         _print_json(options) if settings.json else _print_options(options)
@@ -113,10 +114,7 @@ def _given(settings: Settings) -> dict[str, Any]:
 
 def _found(settings: Settings, given: dict[str, Any]) -> list[FoundAnswer]:
     """Find answers in the text, best first."""
-    from albert_tf.inference import (
-        question_answering,
-        trained_model,  # imports TensorFlow
-    )
+    from albert_tf.inference import question_answering, trained_model
 
     text = trained_model.read_text(given["text_file"])
     model = question_answering.load_model(
@@ -158,6 +156,7 @@ def _ask_many(settings: Settings) -> None:
         asked = many_questions.questions_of_files(settings.text_dir, given["question"])
     else:
         asked = many_questions.read_questions(given["questions_file"])
+    load_tensorflow()
     from albert_tf.inference.question_answering import load_model
     from albert_tf.inference.trained_model import read_text
 

@@ -6,18 +6,13 @@ transformers.
 
 from __future__ import annotations
 
-if __name__ == "__main__":
-    from albert_tf.cli import loading
-
-    loading.end_quietly()  # a signal while the modules below load
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Mapping, Optional
 
 from absl import logging
 
-from albert_tf.cli.launch import launch
+from albert_tf.cli.launch import launch, load_tensorflow
 from albert_tf.cli.paths import CHECKPOINT_PATH
 from albert_tf.cli.settings import path_setting, setting
 from albert_tf.io.errors import InputError
@@ -33,17 +28,21 @@ _RACE = "race"
 class Settings:
     """The model to convert, and the output folder."""
 
-    huggingface_dir: Optional[str] = path_setting("Folder of a transformers model to convert.")
+    huggingface_dir: Optional[str] = path_setting(
+        "Folder of a transformers model to convert.", must_exist=True
+    )
     init_checkpoint: Optional[str] = path_setting(
         "Checkpoint to convert: a prefix, one of its files, or a directory (model.ckpt-best in it, "
         "or else the latest).",
         kind=CHECKPOINT_PATH,
+        must_exist=True,
     )
     albert_config_file: Optional[str] = path_setting(
         "Config of the checkpoint. Default: albert_config.json next to the checkpoint.",
+        must_exist=True,
     )
     spm_model_file: Optional[str] = path_setting(
-        "SentencePiece model. Default: 30k-clean.model next to the checkpoint."
+        "SentencePiece model. Default: 30k-clean.model next to the checkpoint.", must_exist=True
     )
     do_lower_case: bool = setting(True, "Whether the tokenizer of transformers lower-cases text.")
     task_name: Optional[str] = setting(
@@ -68,8 +67,9 @@ def main(settings: Settings) -> None:
         )
     if not settings.output_dir:
         raise InputError("--output_dir is missing: give a folder to create")
+    load_tensorflow()
     if settings.huggingface_dir:
-        from albert_tf.huggingface import folders  # imports TensorFlow
+        from albert_tf.huggingface import folders
 
         model = folders.read_huggingface(settings.huggingface_dir, settings.output_dir)
         print("\n".join(model.as_flags()))

@@ -5,18 +5,14 @@ The text has one sentence per line and an empty line between documents.
 
 from __future__ import annotations
 
-if __name__ == "__main__":
-    from albert_tf.cli import loading
-
-    loading.end_quietly()  # a signal while the modules below load
-
-from albert_tf.cli.launch import launch
+from albert_tf.cli.launch import launch, load_tensorflow
 from albert_tf.tasks.pretraining.settings import RecordSettings
 
 
 def main(settings: RecordSettings) -> None:
     """Make the records, unless they exist already."""
-    from albert_tf.tasks.pretraining.writing import make_records  # imports TensorFlow
+    load_tensorflow()
+    from albert_tf.tasks.pretraining.writing import make_records
 
     make_records(settings)
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-if __name__ == "__main__":
-    from albert_tf.cli import loading
-
-    loading.end_quietly()  # a signal while the modules below load
-
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
 
-from albert_tf.cli.launch import launch
-from albert_tf.cli.settings import setting
+from albert_tf.cli.launch import launch, load_tensorflow
+from albert_tf.cli.settings import setting, settings_of
 from albert_tf.tasks.custom.settings import TASK_NAME, CustomSettings
-from albert_tf.tasks.glue.data import TASKS
+from albert_tf.tasks.glue.data import TASKS, find_task
 from albert_tf.tasks.glue.settings import GlueSettings
 
 
@@ -32,10 +27,23 @@ class Settings(GlueSettings, CustomSettings):
         """Whether the task is on custom data."""
         return self.task_name == TASK_NAME or bool(not self.task_name and self.own_files)
 
+    @property
+    def record_settings(self) -> dict[str, Any]:
+        """The settings that records depend on, by name."""
+        name = TASK_NAME if self.has_own_data else find_task(self.task_name or "").name
+        return {**super().record_settings, "task_name": name}
+
+    @property
+    def prediction_settings(self) -> dict[str, Any]:
+        """The further settings that predictions depend on, by name; without those not given."""
+        of_task = settings_of(CustomSettings if self.has_own_data else GlueSettings)
+        return {name: x for name, x in super().prediction_settings.items() if name in of_task}
+
 
 def main(settings: Settings) -> None:
     """Train, evaluate each checkpoint, predict and export, as the settings say."""
-    from albert_tf.run.run import run  # imports TensorFlow, so only after the flags
+    load_tensorflow()
+    from albert_tf.run.run import run
 
     if settings.has_own_data:
         from albert_tf.tasks.custom.task import CustomTask

@@ -6,16 +6,11 @@ Lan et al. 2019 (https://arxiv.org/abs/1909.11942), section 3. The records come 
 
 from __future__ import annotations
 
-if __name__ == "__main__":
-    from albert_tf.cli import loading
-
-    loading.end_quietly()  # a signal while the modules below load
-
 from dataclasses import dataclass
 from typing import Any
 
 from albert_tf.cli import flags
-from albert_tf.cli.launch import launch
+from albert_tf.cli.launch import launch, load_tensorflow
 from albert_tf.tasks.pretraining.settings import PretrainingSettings
 
 _BUILDERS = (
@@ -45,8 +40,9 @@ def main(settings: Settings | None) -> None:
     Args:
       settings: settings of the run; None to read them from the flags.
     """
+    load_tensorflow()
     from albert_tf.run.run import run
-    from albert_tf.tasks.pretraining.task import PretrainingTask  # imports TensorFlow
+    from albert_tf.tasks.pretraining.task import PretrainingTask
 
     run(PretrainingTask, settings or flags.read(Settings))
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-if __name__ == "__main__":
-    from albert_tf.cli import loading
-
-    loading.end_quietly()  # a signal while the modules below load
-
-from albert_tf.cli.launch import launch
+from albert_tf.cli.launch import launch, load_tensorflow
 from albert_tf.tasks.race.settings import RaceSettings
 
 
 def main(settings: RaceSettings) -> None:
     """Train, evaluate each checkpoint, predict and export, as the settings say."""
+    load_tensorflow()
     from albert_tf.run.run import run
-    from albert_tf.tasks.race.task import RaceTask  # imports TensorFlow, so only after the flags
+    from albert_tf.tasks.race.task import RaceTask
 
     run(RaceTask, settings)
 

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-if __name__ == "__main__":
-    from albert_tf.cli import loading
-
-    loading.end_quietly()  # a signal while the modules below load
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from albert_tf.cli.launch import launch
+from albert_tf.cli.launch import launch, load_tensorflow
 from albert_tf.tasks.squad.settings import SquadSettings
 
 
@@ -26,7 +21,8 @@ class Settings(SquadSettings):
 
 def main(settings: Settings) -> None:
     """Train, evaluate each checkpoint and export the best, as the settings say."""
-    from albert_tf.run.run import run  # imports TensorFlow, so only after parsing the flags
+    load_tensorflow()
+    from albert_tf.run.run import run
     from albert_tf.tasks.squad.v1 import SquadV1Task
 
     run(SquadV1Task, settings)

@@ -92,6 +92,7 @@ class Environment:
         self._build_requirements = ROOT / "requirements-horovod-build.txt"
         self._constraints = constraints
         files = [*self._requirements.values(), self._build_requirements, constraints]
+        files.append(ROOT / "requirements-convert.txt")  # named by that of the level dev
         self._python = f"{platform.python_version()}-{platform.machine()}"
         key = digest(self._python, sys.base_prefix, *(path.read_text() for path in files))
         version = "".join(map(str, sys.version_info[:2]))

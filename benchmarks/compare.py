@@ -47,7 +47,7 @@ MEMORY_BATCH_SIZE = 8
 
 def main() -> None:
     """Measure, print a line of JSON for each figure, and a table."""
-    parser = squad_arguments(__doc__.splitlines()[0])
+    parser = squad_arguments((__doc__ or "").partition("\n")[0])
     parser.add_argument("--questions", type=int, default=128, help="questions to predict in a turn")
     parser.add_argument("--batches", type=int, default=4, help="training steps in a turn")
     parser.add_argument(

@@ -13,9 +13,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # folder of albert_tf
 
-from albert_tf.cli.launch import launch, prepare_environment
+from albert_tf.cli.launch import launch, load_tensorflow
 
-prepare_environment()  # before the import of TensorFlow
+load_tensorflow()
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -23,8 +23,8 @@ import turns
 
 from albert_tf.graph.prediction import Predictor
 from albert_tf.records import record_files
-from albert_tf.run import checks
-from albert_tf.run.run import make_estimator
+from albert_tf.run import checks, training
+from albert_tf.run.evaluation import Evaluator
 from albert_tf.tasks.squad.v1 import SquadV1Task
 from run_squad_v1 import Settings
 
@@ -34,8 +34,8 @@ FEATURES = "features.npz"  # in the output directory, for the other worker
 class TurnHook(tf.train.SessionRunHook):
     """Session hook that waits for a command before the first step of a turn, and answers it."""
 
-    def __init__(self, setup):
-        self._setup = setup
+    def __init__(self, context):
+        self._context = context
         self._steps = 0  # left in this turn
 
     def begin(self):
@@ -43,7 +43,7 @@ class TurnHook(tf.train.SessionRunHook):
 
     def before_run(self, run_context):
         if not self._steps:
-            self._steps = next_command(self._setup)["batches"]
+            self._steps = next_command(self._context)["batches"]
             self._tokens, self._turn = 0, turns.Turn()
         return tf.train.SessionRunArgs(self._num_tokens)
 
@@ -54,18 +54,18 @@ class TurnHook(tf.train.SessionRunHook):
             self._turn.end(self._tokens)
 
 
-def next_command(setup):
+def next_command(context):
     """Wait for a command that takes a turn; carry out those before it."""
     for command in turns.commands():
         if command["do"] == "turn":
             return command
-        turns.answer({"features": features_file, "product": product_rate}[command["do"]](setup))
+        turns.answer({"features": features_file, "product": product_rate}[command["do"]](context))
     os._exit(0)
 
 
-def features_file(setup):
+def features_file(context):
     """Write the features for the other worker, and return their path and lengths."""
-    (shard,) = setup.shards
+    (shard,) = context.shards
     shard.prepare()
     values = {}
     for record in record_files.read_records(shard.paths[0]):
@@ -80,14 +80,14 @@ def features_file(setup):
     lengths = [len(ids) for ids in values["input_ids"]]
     for name in ("input_ids", "segment_ids"):
         values[name] = np.concatenate(values[name])
-    path = str(Path(setup.settings.output_dir) / FEATURES)
+    path = str(Path(context.settings.output_dir) / FEATURES)
     np.savez(path, lengths=lengths, **values)
     return {"path": path, "lengths": lengths}
 
 
-def product_rate(setup, size=2048, calls=5):
+def product_rate(context, size=2048, calls=5):
     """Operations per second of a product of two matrices."""
-    dtype = tf.bfloat16 if setup.bfloat16 else tf.float32
+    dtype = tf.bfloat16 if context.conversion else tf.float32
     with tf.Graph().as_default(), tf.Session() as session:
         factors = [tf.Variable(tf.cast(tf.random.normal([size] * 2), dtype)) for _ in "ab"]
         product = tf.matmul(*factors)
@@ -100,30 +100,29 @@ def product_rate(setup, size=2048, calls=5):
     return 2 * size**3 / float(np.median(seconds))
 
 
-def train(setup):
+def train(context, predictor):
     """Train in the run's own loop, in turns."""
-    (shard,) = setup.train_shards
-    shard.prepare()
-    setup.device.start()
-    estimator = make_estimator(setup, setup.device)
-    estimator.train(lambda: shard.training_dataset(0), hooks=[TurnHook(setup)])
+    training.train(context, Evaluator(context, predictor), [TurnHook(context)])
 
 
-def predict(setup):
+def predict(context, predictor):
     """Predict all windows in each turn, from records to answers."""
-    (shard,) = setup.eval_shards
-    predictor = Predictor(setup)
+    (shard,) = context.dev
     while True:
-        tokens = next_command(setup)["tokens"]
+        tokens = next_command(context)["tokens"]
         turn = turns.Turn()
-        predictor.answers(setup.init_checkpoint, shard)
+        predictor.predictions(context.init_checkpoint, shard)
         turn.end(tokens)
 
 
 def main(settings: Settings) -> None:
     """Check the settings like a run, and take turns."""
-    setup = checks.check(SquadV1Task, settings)
-    (train if settings.do_train else predict)(setup)
+    with checks.only_run(settings):
+        context = checks.check(SquadV1Task, settings)
+        predictor = Predictor(
+            context.task, context.device, context.conversion, context.length_buckets
+        )
+        (train if settings.do_train else predict)(context, predictor)
 
 
 if __name__ == "__main__":

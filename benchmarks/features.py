@@ -15,13 +15,12 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # folder of albert_tf
 sys.path.insert(0, str(ROOT / "tests"))  # folder of plain_alignment
 
-from albert_tf.cli.problems import Problems
-from albert_tf.run.shards import ExampleShard
 from common import report, squad_arguments
 
 import plain_alignment
 import tokenization
-from albert_tf.run_dir import model_files
+from albert_tf.records.shards import ExampleShard
+from albert_tf.tasks.problems import Problems
 from albert_tf.tasks.squad.data import read_squad
 from albert_tf.tasks.squad.v1 import SquadV1Task
 from run_squad_v1 import Settings
@@ -31,12 +30,11 @@ PLAIN_QUESTIONS = 200  # approximate number of questions for the plain alignment
 
 def main() -> None:
     """Measure, and print the results."""
-    args = squad_arguments(__doc__.splitlines()[0]).parse_args()
+    args = squad_arguments((__doc__ or "").partition("\n")[0]).parse_args()
     tokenizer = tokenization.FullTokenizer(None, True, args.spm_model_file)
-    rate, features, questions = measure_conversion(
-        args.squad_file, args.spm_model_file, num_workers=1
-    )
-    rate_of_two, _, _ = measure_conversion(args.squad_file, args.spm_model_file, num_workers=2)
+    files = args.squad_file, args.spm_model_file
+    rate, features, questions = measure_conversion(*files, num_workers=1)
+    rate_of_two, _, _ = measure_conversion(*files, num_workers=2)
     plain_rate = measure_plain_alignment(args.squad_file, tokenizer)
     report(
         "features",
@@ -57,20 +55,28 @@ def measure_conversion(squad_file, spm_model_file, num_workers):
       Questions per second, number of features and number of questions.
     """
     start, problems = time.perf_counter(), Problems()
+    tokenizer = tokenization.FullTokenizer(None, True, spm_model_file)
     with tempfile.TemporaryDirectory() as directory:
         settings = Settings(
             train_file=squad_file,
             spm_model_file=spm_model_file,
             do_predict=False,
             output_dir=directory,
-            num_workers=num_workers,
         )
-        task = SquadV1Task(settings, None, model_files.load_tokenizer(settings))
-        task.read_inputs(problems)
+        splits = SquadV1Task.read(settings, {}, problems)
         problems.raise_all()
-        shard = ExampleShard(task, task.train_set)
+        task = SquadV1Task(settings, None, tokenizer, splits)
+        shard = ExampleShard(
+            splits.train,
+            task.fields(splits.train),
+            lambda examples: task.records(splits.train, examples),
+            settings.record_settings,
+            settings.vocabulary,
+            directory,
+            num_workers,
+        )
         shard.prepare()
-    questions = len(task.train_set.examples)
+    questions = len(splits.train.examples)
     return questions / (time.perf_counter() - start), shard.num_records, questions
 
 

@@ -17,9 +17,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # folder of albert_tf
 
-from albert_tf.cli.launch import prepare_environment
+from albert_tf.cli.launch import load_tensorflow
 
-prepare_environment()  # before the import of TensorFlow
+load_tensorflow()
 
 import tensorflow.compat.v1 as tf
 from common import add_size_arguments, report, squad_arguments
@@ -33,7 +33,7 @@ MAX_SEQ_LENGTH = 384
 
 def main() -> None:
     """Measure, and print the results."""
-    parser = squad_arguments(__doc__.splitlines()[0])
+    parser = squad_arguments((__doc__ or "").partition("\n")[0])
     parser.add_argument("--questions", type=int, default=300)
     add_size_arguments(parser)
     args = parser.parse_args()

@@ -30,7 +30,7 @@ LOOP_LENGTH = 5_000_000
 
 def main() -> None:
     """Measure, and print the results."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--text_file", help="one sentence per line; generated if not given")
     parser.add_argument("--spm_model_file", default=str(SAMPLE / "sample.model"))
     parser.add_argument("--dupe_factor", type=int, default=40)

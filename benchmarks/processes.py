@@ -36,7 +36,7 @@ LAUNCHERS = {
 
 def main() -> None:
     """Measure, and print the results."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--steps", type=int, default=6, help="steps per measurement")
     parser.add_argument("--turns", type=int, default=3, help="number of measurements")
     parser.add_argument("--launcher", choices=list(LAUNCHERS), default="gloo")

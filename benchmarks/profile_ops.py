@@ -17,9 +17,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # folder of albert_tf
 
-from albert_tf.cli.launch import prepare_environment
+from albert_tf.cli.launch import load_tensorflow
 
-prepare_environment()  # before the import of TensorFlow
+load_tensorflow()
 os.environ.update(TF_NUM_INTEROP_THREADS="1", TF_NUM_INTRAOP_THREADS="1")
 
 import tensorflow.compat.v1 as tf
@@ -32,7 +32,7 @@ TRACED_RUNS = 5
 
 def main() -> None:
     """Trace runs, and print the op types with the largest shares."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--predict", action="store_true", help="prediction instead of training")
     parser.add_argument("--batch_size", type=int, default=4)
     parser.add_argument("--dropout", type=float, default=0.0)

@@ -18,7 +18,7 @@ WITHOUT_QUESTIONS = ("training_step.py", "pretraining_data.py", "processes.py")
 
 def main() -> None:
     """Run the benchmarks one after the other."""
-    squad_arguments(__doc__.splitlines()[0]).parse_args()
+    squad_arguments((__doc__ or "").partition("\n")[0]).parse_args()
     directory = Path(__file__).parent
     for name in WITH_QUESTIONS:
         subprocess.run([sys.executable, str(directory / name), *sys.argv[1:]], check=True)

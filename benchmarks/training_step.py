@@ -18,9 +18,9 @@ from typing import Any, Sequence
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # folder of albert_tf
 
-from albert_tf.cli.launch import prepare_environment
+from albert_tf.cli.launch import load_tensorflow
 
-prepare_environment()  # before the import of TensorFlow
+load_tensorflow()
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -42,7 +42,7 @@ WARM_UP_STEPS = 2
 
 def main() -> None:
     """Measure, and print the results."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--steps", type=int, default=15)
     parser.add_argument("--batch_size", type=int, default=BATCH_SIZE)
     parser.add_argument("--dropout", type=float, default=0.0)

@@ -5,34 +5,20 @@ python download/download_dataset.py squad mrpc sts-b
 
 from __future__ import annotations
 
-import os
 import sys
+from pathlib import Path
 
-# Folder of albert_tf; pathlib would load for longer.
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
-
-if __name__ == "__main__":
-    from albert_tf.cli import loading
-
-    loading.end_quietly()  # a signal while the modules below load
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # folder of albert_tf
 
 from albert_tf.cli.launch import launch
-from albert_tf.downloads.data_sets import Source, download_data_sets
 from albert_tf.downloads.settings import DataSetSettings
 
 
 def main(settings: DataSetSettings, names: list[str]) -> None:
     """Download the data sets named by the arguments, and print their folders."""
-    source = Source(
-        settings.squad_url.rstrip("/"),
-        settings.squad_evaluation_url,
-        settings.glue_url.rstrip("/"),
-        settings.mrpc_url.rstrip("/"),
-        settings.race_url,
-        settings.verify_checksums,
-        settings.policy,
-    )
-    for folder in download_data_sets(names, settings.output_dir, source):
+    from albert_tf.downloads.data_sets import download_data_sets
+
+    for folder in download_data_sets(names, settings):
         print(folder)
 
 

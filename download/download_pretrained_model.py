@@ -6,16 +6,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
+from pathlib import Path
 
-# Folder of albert_tf; pathlib would load for longer.
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
-
-if __name__ == "__main__":
-    from albert_tf.cli import loading
-
-    loading.end_quietly()  # a signal while the modules below load
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # folder of albert_tf
 
 from albert_tf.cli.launch import launch
 from albert_tf.downloads.settings import ModelDownloadSettings
@@ -25,10 +19,7 @@ def main(settings: ModelDownloadSettings, arguments: list[str]) -> None:
     """Download the model named by the arguments, and print the flags for its files."""
     from albert_tf.downloads.models import get_model
 
-    model = get_model(
-        arguments, settings.output_dir, settings.policy, settings.sha256, settings.size
-    )
-    print("\n".join(model.as_flags()))
+    print("\n".join(get_model(arguments, settings).as_flags()))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def make_rows(rng: random.Random, count: int) -> list[tuple[str, str]]:
 
 def main() -> None:
     """Generate the files from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("directory", type=Path, help="directory for facts.csv and new.csv")
     parser.add_argument("--rows", type=int, default=200, help="rows of facts.csv")
     parser.add_argument("--new", type=int, default=20, help="rows of new.csv")

@@ -123,7 +123,7 @@ def make_task(
 
 def main() -> None:
     """Generate the files from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("directory", type=Path, help="directory for MRPC/ and STS-B/")
     parser.add_argument("--rows", type=int, default=2000, help="training rows per task")
     parser.add_argument("--heldout", type=int, default=200, help="rows per dev and test set")

@@ -107,7 +107,7 @@ def make_files(directory: Path, articles: int, heldout: int, seed: int) -> None:
 
 def main() -> None:
     """Generate the files from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("directory", type=Path, help="directory for train/, dev/ and test/")
     parser.add_argument("--articles", type=int, default=1000, help="training articles per level")
     parser.add_argument("--heldout", type=int, default=50, help="dev and test articles per level")

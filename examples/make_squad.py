@@ -286,7 +286,7 @@ def make_files(
 
 def main() -> None:
     """Generate the files from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("directory", help="output directory")
     parser.add_argument(
         "--paragraphs", type=int, default=2000, help="number of training paragraphs"

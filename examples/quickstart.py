@@ -52,7 +52,7 @@ SHOWN_QUESTIONS = 6
 
 def main() -> None:
     """Generate the data, train, and print answers and metrics."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("directory", nargs="?", type=Path, default=ROOT / "quickstart")
     parser.add_argument("--paragraphs", type=int, default=4000, help="number to train on")
     parser.add_argument("--steps", type=int, default=2600, help="number of training steps")

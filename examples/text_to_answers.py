@@ -39,7 +39,7 @@ RANDOM_LEARNING_RATE, PRETRAINED_LEARNING_RATE = 5e-4, 2e-4
 
 def main() -> None:
     """Generate the data, pre-train, fine-tune twice, and print the metrics of both runs."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("directory", nargs="?", type=Path, default=ROOT / "text_to_answers")
     parser.add_argument("--paragraphs", type=int, default=4000, help="number to train on")
     parser.add_argument("--pretraining_steps", type=int, default=4000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import re
+import ssl
 import threading
 import time
 from dataclasses import dataclass, field
@@ -43,8 +44,8 @@ class FileServer:
       url: URL of the server.
     """
 
-    def __init__(self, files: dict[str, bytes]):
-        """Start the server."""
+    def __init__(self, files: dict[str, bytes], certificate: str | None = None):
+        """Start the server, with https if it gets the path of a certificate with its key."""
         self.files = dict(files)
         self.faults = []
         self.tells_size = True
@@ -56,7 +57,12 @@ class FileServer:
         handler = type("Handler", (_Handler,), {"files": self})
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        scheme = "https" if certificate else "http"
+        self.url = f"{scheme}://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
 

@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # folder of the scripts
 sys.path.insert(1, str(Path(__file__).resolve().parent))
 
-from albert_tf.cli.launch import prepare_environment
+from albert_tf.cli.launch import load_tensorflow
 
 _LOADED = (
     "albert_tf.tasks.glue.task",
@@ -41,7 +41,7 @@ _LOADED = (
 
 def main() -> dict:
     """Serve requests; returns only in a forked process, with its request."""
-    prepare_environment()
+    load_tensorflow()
     for name in _LOADED:
         importlib.import_module(name)
     print("ready", flush=True)
@@ -58,6 +58,7 @@ if __name__ == "__main__":
     request = main()
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     nothing = os.open(os.devnull, os.O_RDONLY)
     outputs = [
         os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from albert_tf.cli.launch import prepare_environment
+from albert_tf.cli.launch import load_tensorflow
 
-prepare_environment()  # before the import of TensorFlow
+load_tensorflow()
 
 import tensorflow.compat.v1 as tf
 from absl import app, logging
 
+from albert_tf.cli import log
 from albert_tf.devices import distributed, reductions
 from albert_tf.io import files
 from golden import train_on_golden_rows
@@ -33,7 +34,7 @@ def main(arguments: list[str]) -> None:
     """Exchange values, and train each model of `RUNS` on this rank's rows."""
     directory = Path(arguments[1])
     tf.logging.set_verbosity(tf.logging.ERROR)
-    logging.set_verbosity(logging.INFO)
+    log.start()
     distributed.initialize(True)
     rank = distributed.rank()
     exchanged = {

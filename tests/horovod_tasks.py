@@ -18,9 +18,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # folder of albert_tf
 
-from albert_tf.cli.launch import prepare_environment
+from albert_tf.cli.launch import load_tensorflow
 
-prepare_environment()  # before the import of TensorFlow
+load_tensorflow()
 
 from absl import app, logging
 

@@ -135,8 +135,8 @@ def command(script: str, flags: dict) -> list[str]:
 
 
 def interruptible(arguments: Sequence[str]) -> list[str]:
-    """Command that takes SIGINT as in a terminal, also where this process ignores it."""
-    return ["env", "--default-signal=INT", *arguments]
+    """Command that takes signals as in a terminal, also where this process ignores them."""
+    return ["env", "--default-signal=INT,HUP", *arguments]
 
 
 _ENVIRONMENT = current_environment()

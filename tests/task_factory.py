@@ -18,7 +18,7 @@ from albert_tf.devices.device import Device
 from albert_tf.graph.model import ModelFn, training_model_fn
 from albert_tf.io.errors import InputError
 from albert_tf.records.shards import RUN_NUMBER
-from albert_tf.run import checks
+from albert_tf.run import checks, training
 from albert_tf.run.context import RunContext
 from albert_tf.tasks.base import Task
 from albert_tf.tasks.custom.task import CustomTask
@@ -101,6 +101,12 @@ def refusals(script: str, output_dir: Path | None, **changes: Any) -> list[str]:
     with pytest.raises(InputError) as error:
         checks.check(task_class, run_flags.read(settings_class, values))
     return str(error.value).splitlines()
+
+
+def training_batches(context: RunContext, start_step: int = 0) -> tf.data.Dataset:
+    """Dataset of the training batches of a run from a step on; the records are written first."""
+    context.train.prepare()
+    return training._dataset(context.task, context.train, start_step)
 
 
 def training_shapes(context: RunContext) -> dict[str, tf.TensorSpec]:

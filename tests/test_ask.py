@@ -153,13 +153,13 @@ def answered(tmp_path_factory):
 
 
 def test_a_model_of_squad_v2_may_find_no_answer(answered, page, tmp_path):
-    """The threshold is that of the exported model, or of calibration.json beside a checkpoint."""
+    """The threshold is that of the exported model, or of thresholds.json beside a checkpoint."""
     directory, export = answered
     n_best, null_odds = (
         json.loads((directory / name).read_text())
         for name in ("nbest_predictions.json", "null_odds.json")
     )
-    found = json.loads((directory / "calibration.json").read_text())[THRESHOLD]
+    found = json.loads((directory / "thresholds.json").read_text())[THRESHOLD]
     assert load_model(str(export)).settings[THRESHOLD] == found
     questions = read_squad(str(SAMPLE_V2_PREDICT), False, V2)
     asked = {question.paragraph: question for question in questions}
@@ -183,7 +183,7 @@ def test_a_model_of_squad_v2_may_find_no_answer(answered, page, tmp_path):
 
     for path in SQUAD_V2_CHECKPOINT.parent.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    (tmp_path / "calibration.json").write_bytes((directory / "calibration.json").read_bytes())
+    (tmp_path / "thresholds.json").write_bytes((directory / "thresholds.json").read_bytes())
     flags = {"model": tmp_path, **MODEL, **SETTINGS, "num_answers": 2}
     result = ask_by_command(page, **flags, json=True)
     succeed(result)

@@ -105,9 +105,10 @@ def test_problems_of_all_files_are_told_at_once(data_dir):
     (data_dir / "MRPC/train.tsv").write_bytes(b"")
     (data_dir / "MRPC/dev.tsv").write_bytes(b"\xff\xfe\n")
     (data_dir / "MRPC/test.tsv").unlink()
-    lines = fail(run_classifier(data_dir / "run", data_dir=data_dir, spm_model_file="none.model"))
+    not_model = data_dir / "MRPC/dev.tsv"
+    lines = fail(run_classifier(data_dir / "run", data_dir=data_dir, spm_model_file=not_model))
     expected = [
-        "none.model: SentencePiece model not found",
+        f"{not_model}: not a SentencePiece model",
         f"{data_dir}/MRPC/train.tsv: the file has no rows",
         f"{data_dir}/MRPC/dev.tsv, line 1: not UTF-8",
         f"{data_dir}/MRPC/test.tsv: cannot read the file: No such file or directory",

@@ -13,10 +13,12 @@ import safetensors.numpy
 import tensorflow.compat.v1 as tf
 
 import convert_checkpoint
+from albert_tf.graph.model import encoder_shapes
 from albert_tf.huggingface import folders
 from albert_tf.huggingface.weights import HEADS, encoder_weights, read_tensors
+from albert_tf.inference import trained_model
 from albert_tf.io.errors import InputError
-from albert_tf.run_dir import checkpoints, model_files
+from albert_tf.run_dir import checkpoints
 from golden import checkpoint_of, golden_json, tiny_config
 from modeling import AlbertConfig
 from scripts import SAMPLE_MODEL, TINY_CONFIG, assert_same_variables, fail, run_script, succeed
@@ -106,8 +108,8 @@ def test_both_ways_by_command(tmp_path):
 
     result = run_script(SCRIPT, {"huggingface_dir": theirs, "output_dir": ours})
     succeed(result)
-    assert result.stdout.splitlines() == model_files.find_model(ours).as_flags()
-    model_files.check_model(model_files.find_model(ours))
+    assert result.stdout.splitlines() == trained_model.find_model(ours).as_flags()
+    trained_model.check_model(trained_model.find_model(ours))
     assert_same_variables(tmp_path / "ours/model.ckpt-best", checkpoint_of("classifier"))
     assert AlbertConfig.from_json_file(f"{ours}/albert_config.json").to_dict() == {
         **tiny_config().to_dict()
@@ -134,6 +136,49 @@ def test_round_trip_is_exact(tmp_path, head):
     ]
     (tmp_path / "any").touch()
     assert {path.stat().st_mode for path in files} == {(tmp_path / "any").stat().st_mode}
+
+
+def test_without_the_package_tokenizers(tmp_path):
+    """All else is converted, with a warning, as in an environment without the package."""
+    theirs, packages = tmp_path / "theirs", tmp_path / "packages"
+    packages.mkdir()
+    (packages / "tokenizers.py").write_text("raise ModuleNotFoundError(\"No module 'tokenizers'\")")
+    flags = {
+        "albert_config_file": TINY_CONFIG,
+        "spm_model_file": SAMPLE_MODEL,
+        "init_checkpoint": checkpoint_of("squad"),
+        "output_dir": theirs,
+    }
+    result = run_script(SCRIPT, flags, env={"PYTHONPATH": str(packages)}, fresh=True)
+    succeed(result)
+    (warning,) = [line for line in result.stderr.splitlines() if line.startswith("W ")]
+    assert "tokenizer.json is left out: No module 'tokenizers'" in warning
+    assert "pip install -r requirements-convert.txt and convert again" in warning
+    assert sorted(path.name for path in theirs.iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "spiece.model",
+        "tokenizer_config.json",
+    ]
+    config = json.loads((theirs / "tokenizer_config.json").read_text())
+    assert config["tokenizer_class"] == "AlbertTokenizer"  # which reads spiece.model
+    model = folders.read_huggingface(str(theirs), str(tmp_path / "ours"))
+    assert_same_variables(model.checkpoint, checkpoint_of("squad"))
+
+
+def test_a_sentencepiece_model_of_characters(tmp_path, caplog):
+    """`tokenizers` has no such model: `tokenizer.json` is left out, with a warning."""
+    model_type = b"\x12\x02\x18\x04"  # in protobuf's format, where the last value of a field counts
+    model = tmp_path / "characters.model"
+    model.write_bytes(SAMPLE_MODEL.read_bytes() + model_type)
+    folder = tmp_path / "theirs"
+    folders.write_huggingface(str(folder), str(TINY_CONFIG), str(model), checkpoint_of("squad"))
+    reason = f"tokenizer.json is left out: {model} is neither a unigram nor a BPE model"
+    assert reason in caplog.text
+    assert not (folder / "tokenizer.json").exists()
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    assert config["tokenizer_class"] == "AlbertTokenizer"
 
 
 def test_the_head_of_squad_v2_has_no_class(tmp_path, caplog):
@@ -173,7 +218,7 @@ def random_checkpoint(tmp_path, **sizes):
     random = np.random.RandomState(0)
     values = {
         name: random.normal(size=shape).astype(np.float32)
-        for name, shape in model_files.encoder_shapes(config).items()
+        for name, shape in encoder_shapes(config).items()
     }
     values["global_step"] = np.array(7, np.int64)
     values["bert/pooler/dense/bias/adam_m"] = values["bert/pooler/dense/bias"]
@@ -237,7 +282,7 @@ def test_files_written_by_other_programs(tmp_path, change):
             assert 0.1 < found.std() < 0.3  # initializer_range is 0.2
         elif name != "bert/pooler/dense/bias":
             np.testing.assert_array_equal(found, expected.astype(np.float16), err_msg=name)
-    model_files.check_model(model)
+    trained_model.check_model(model)
 
 
 def test_bfloat16(tmp_path):

@@ -186,7 +186,10 @@ def test_a_killed_run_leaves_no_file_that_looks_whole(tmp_path, corpus):
         ({"output_file": "a,b,a"}, ["--output_file a,b,a: empty or duplicate file name"]),
         ({"output_file": "/proc/none/a"}, ["--output_file /proc/none: No such file or directory"]),
         ({"spm_model_file": None}, ["a tokenizer needs a SentencePiece model or a vocabulary"]),
-        ({"spm_model_file": "none.model"}, ["none.model: SentencePiece model not found"]),
+        (
+            {"spm_model_file": "none.model"},
+            ["--spm_model_file none.model: No such file or directory"],
+        ),
         ({"max_seq_length": 4}, ["--max_seq_length 4 leaves no room for two segments after 3"]),
         (
             {"input_file": None, "output_file": None, "spm_model_file": None},

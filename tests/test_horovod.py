@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runs.test_toy_task import FLAGS as TOY_FLAGS
-from runs.test_toy_task import make_pairs
 
 from albert_tf.records.record_files import read_records
 from golden import checkpoint_of, golden_records, train_on_golden_rows
 from horovod_steps import RUNS
 from launchers import finish, launch, mpi_flags, rank_processes, start, started_by
+from run.test_toy_task import FLAGS as TOY_FLAGS
+from run.test_toy_task import make_pairs
 from scripts import (
     CLASSIFIER_FLAGS,
     OWN_FILES_FLAGS,
@@ -236,6 +236,7 @@ def start_and_wait(launcher, output_dir, text, **options):
     [
         ("mpi", "model.ckpt-100: saved", signal.SIGTERM, [1]),
         ("gloo", "step 1 of", signal.SIGINT, [0, 1]),
+        ("mpi", "step 1 of", signal.SIGUSR1, [1]),
     ],
 )
 def test_a_signal_stops_all_ranks(tmp_path, launcher, moment, number, receivers):

@@ -12,7 +12,7 @@ import pytest
 from nbclient import NotebookClient
 
 from albert_tf.inference.question_answering import load_model
-from albert_tf.run_dir import model_files
+from albert_tf.run_dir import model_folder
 from golden import checkpoint_of, tiny_config
 from scripts import ROOT, SAMPLE_MODEL, TINY_CONFIG
 
@@ -40,9 +40,8 @@ def tuned(tmp_path_factory, sample_tokenizer):
     for suffix in ("index", "data-00000-of-00001"):
         path = f"{checkpoint_of('squad')}.{suffix}"
         shutil.copyfile(path, folder / f"model.ckpt-best.{suffix}")
-    model_files.write_folder(
-        str(folder), str(TINY_CONFIG), sample_tokenizer, str(SAMPLE_MODEL), None, SETTINGS
-    )
+    files = model_folder.named_files(str(TINY_CONFIG), str(SAMPLE_MODEL), None)
+    model_folder.write(folder, files, sample_tokenizer, SETTINGS, {})
     return folder
 
 

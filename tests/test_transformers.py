@@ -9,11 +9,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # read when transformers loads
 
 import numpy as np
 import pytest
-import transformers
 
 from golden import GOLDEN, INPUTS, golden_json, golden_numbers
 from test_convert_checkpoint import to_huggingface
 from tokenization import encode_ids, preprocess_text
+
+transformers = pytest.importorskip("transformers")  # requirements-dev.txt: not on every Python
 
 # The pinned PyTorch is a CPU build on this version of Python alone: see requirements-dev.txt.
 WITH_TORCH = sys.version_info[:2] == (3, 11)

@@ -13,17 +13,18 @@ from typing import Optional
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # folder of albert_tf
 
-from albert_tf.cli.launch import launch, prepare_environment
+from albert_tf.cli.launch import launch, load_tensorflow
 from albert_tf.cli.settings import setting
 from albert_tf.tasks.options import RunSettings
 
-prepare_environment()  # before the import of TensorFlow
+load_tensorflow()
 
 import tensorflow.compat.v1 as tf
 
 import modeling
+from albert_tf.records.splits import DEV, TEST, TRAIN, Record, Split, Splits
 from albert_tf.run.run import run
-from albert_tf.tasks.base import DataSet, Evaluation, Record, Schedule, Task
+from albert_tf.tasks.base import Evaluation, Schedule, Task, sequence_fields
 from tokenization import padded_inputs
 
 
@@ -38,23 +39,29 @@ class Settings(RunSettings):
 class LongerTextTask(Task):
     """Classification of which of two texts is longer."""
 
-    def read_inputs(self, problems):
-        path = self.settings.pairs
+    kind = "longer_text"
+    title = "Longer text"
+
+    @classmethod
+    def read(cls, settings, artifacts, problems):
+        found = {}
         with problems.collected():
-            pairs = json.loads(Path(path).read_text(encoding="utf-8"))
-            data = {"inputs": {"pairs": path}, "examples": pairs, "batch_size": 8}
-            self.train_set = DataSet("train.tfrecord", **data) if self.settings.do_train else None
-            self.eval_sets = [DataSet("dev.tfrecord", **data)]
-            self.test_sets = [DataSet("test.tfrecord", **data, predicted_names=("longer.txt",))]
+            pairs = json.loads(Path(settings.pairs).read_text(encoding="utf-8"))
+            for name in (TRAIN, DEV, TEST):
+                inputs = {"pairs": settings.pairs}
+                found[name] = Split(name, f"{name}.tfrecord", inputs, pairs, batch_size=8)
+        train = found.get(TRAIN) if settings.do_train else None
+        return Splits(train, [found[DEV]], [found[TEST]]) if found else Splits()
 
     @property
     def schedule(self):
         return Schedule(steps=self.settings.steps, warmup_proportion=0.1)
 
-    def fields(self, data_set):
-        return {**self.sequence_fields, "label": tf.io.FixedLenFeature([], tf.int64)}
+    def fields(self, split):
+        label = tf.io.FixedLenFeature([], tf.int64)
+        return {**sequence_fields(self.settings.max_seq_length), "label": label}
 
-    def records(self, data_set, examples):
+    def records(self, split, examples):
         cls, sep = self.tokenizer.convert_tokens_to_ids(["[CLS]", "[SEP]"])
         for first, second in examples.values():
             a, b = (self.tokenizer.ids_of_text(text, True) for text in (first, second))
@@ -75,16 +82,14 @@ class LongerTextTask(Task):
     def outputs(self, encoder, features):
         return {"second_is_longer": tf.argmax(self._logits(encoder), axis=-1)}
 
-    def evaluate(self, data_set, answers):
-        truth = [int(len(second) > len(first)) for first, second in data_set.examples]
-        hits = sum(a["second_is_longer"] == label for a, label in zip(answers, truth))
+    def evaluate(self, split, predictions, thresholds):
+        chosen = [found["second_is_longer"] for found in predictions]
+        if split.name == TEST:
+            lines = [f"{pair[number]}\n" for pair, number in zip(split.examples, chosen)]
+            return Evaluation({}, {"longer.txt": "".join(lines)})
+        truth = [int(len(second) > len(first)) for first, second in split.examples]
+        hits = sum(number == label for number, label in zip(chosen, truth))
         return Evaluation({"accuracy": hits / len(truth)})
-
-    def predicted_files(self, data_set, answers):
-        chosen = (
-            pair[answer["second_is_longer"]] for pair, answer in zip(data_set.examples, answers)
-        )
-        return {"longer.txt": "".join(f"{text}\n" for text in chosen)}
 
 
 if __name__ == "__main__":

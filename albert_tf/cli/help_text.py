@@ -24,7 +24,7 @@ def help_text(settings_class: type, description: str) -> str:
 
     Args:
       settings_class: dataclass of the script's settings.
-      description: docstring of the script.
+      description: docstring of the script; empty with `python -OO`.
 
     Returns:
       Text for a terminal, without a line feed at its end.
@@ -37,7 +37,7 @@ def help_text(settings_class: type, description: str) -> str:
         lines += ["", f"{group.value if len(groups) > 1 else _ONLY_GROUP}:"]
         for setting in settings:
             lines += _lines_of(setting, width)
-    return "\n".join([*lines, "", textwrap.fill(_END, width)])
+    return "\n".join([*lines, "", textwrap.fill(_END, width)]).lstrip()
 
 
 def _lines_of(setting: Setting, width: int) -> list[str]:

@@ -1,29 +1,47 @@
 """Start-up of a script: environment, flags and error messages.
 
-Scripts import TensorFlow in `main`, not before. `--help` and flag errors then need no TensorFlow,
-and the environment variables that it reads on import are already set.
+Scripts import TensorFlow in `main`, by `load_tensorflow`. What needs no TensorFlow, such as
+`--help`, errors in flags and missing files, then takes no time.
 """
 
 from __future__ import annotations
 
 import errno
+import importlib
 import logging as python_logging
 import os
+import resource
+import signal
 import sys
 import traceback
+from pathlib import Path
 from typing import Any, Callable
 
 from absl import app, logging
 from absl import flags as absl_flags
 
-from albert_tf.cli import flags, foreign_flags, help_text, loading, log_file, stopping
+from albert_tf.cli import flags, foreign_flags, help_text, log, signals
+from albert_tf.cli.settings import missing_files
 from albert_tf.devices import distributed
 from albert_tf.io import native_log
 from albert_tf.io.errors import InputError, SharedInputError
-from albert_tf.io.log_lines import LineFormatter
 
 _HELP_FLAGS = ("--help", "-help", "-h", "-?", "--helpshort", "-helpshort")
 _HELP_CODE = 1  # absl's exit code after help
+
+_GB = 1e9
+# Address space that a run of a tiny model takes on two cores. With less, native code aborts.
+_LEAST_ADDRESS_SPACE = 3.2 * _GB
+_RAISE_ADDRESS_SPACE = "raise the limit with `ulimit -v unlimited`"
+_OUT_OF_MEMORY = ("Cannot allocate memory", "can't start new thread", "failed to map segment")
+_DISK_IS_FULL = "the disk is full: {}; free some space and run the same command again"
+# What to say about errors of the operating system.
+_SYSTEM_ERRORS = {
+    errno.ENOSPC: _DISK_IS_FULL,
+    errno.EDQUOT: _DISK_IS_FULL,
+    errno.EFBIG: "{}; raise the limit with `ulimit -f unlimited` and run the same command again",
+    errno.EISDIR: "{}, in the place of a file; move it away and run the same command again",
+}
 
 
 def launch(main: Callable[..., None], settings_class: type, takes_arguments: bool = False) -> None:
@@ -37,16 +55,13 @@ def launch(main: Callable[..., None], settings_class: type, takes_arguments: boo
       settings_class: dataclass of the script's settings, the source of its flags.
       takes_arguments: whether the script accepts positional arguments.
     """
-    loading.end_quietly()
-    prepare_environment()
-    logging.set_verbosity(logging.INFO)
-    logging.get_absl_handler().setFormatter(LineFormatter())
-    log_file.keep_lines()
+    _open_closed_streams()
+    log.start()
     flags.define(settings_class)
 
     def main_with_messages(argv: list[str]) -> None:
         try:
-            stopping.start()
+            signals.start()
             arguments = argv[1:]
             if arguments and not takes_arguments:
                 raise InputError(
@@ -54,13 +69,17 @@ def launch(main: Callable[..., None], settings_class: type, takes_arguments: boo
                     "sign, as in --do_train=false"
                 )
             settings: object = flags.read(settings_class)
+            if distributed.launched_processes() == 1:  # other hosts have their own files
+                missing = missing_files(settings)
+                if missing:
+                    raise InputError(*missing)
             main(*([settings, arguments] if takes_arguments else [settings]))
-        except stopping.Stopped as stop:
+        except signals.Stopped as stop:
             if not stop.is_told:
                 logging.warning("%s", stop)
             distributed.exit_process(stop.exit_code, is_shared=stop.is_told)
         except Exception as error:
-            stopping.release()  # the launcher may end this process while it waits for others
+            signals.release()  # the launcher may end this process while it waits for others
             message = explain(error)
             if message is None or logging.get_verbosity() >= logging.DEBUG:
                 message = traceback.format_exc()
@@ -68,20 +87,31 @@ def launch(main: Callable[..., None], settings_class: type, takes_arguments: boo
                 message = "\n".join(f"error: {line}" for line in message.splitlines())
             is_told_by_chief = isinstance(error, SharedInputError)
             if distributed.is_chief() or not is_told_by_chief:
-                log_file.add(message)
+                log.add(message)
             if distributed.is_failure_elsewhere(error):
                 distributed.exit_after_others(message)
             distributed.exit_with_error(message, is_told_by_chief)
         finally:
-            loading.end_quietly()
+            signals.release()
 
     def parse(arguments: list[str]) -> list[str]:
         if _asks_for_help(arguments):
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as in `--help | head`
             print(help_text.help_text(settings_class, sys.modules["__main__"].__doc__ or ""))
             sys.exit(_HELP_CODE)
         return _parse_flags(arguments)
 
     app.run(main_with_messages, flags_parser=parse)
+
+
+def _open_closed_streams() -> None:
+    """Open standard streams that are closed, as by `2>&-`, before another file takes their place.
+
+    What is written to them is lost; lines of the log are in `log.txt`.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def _asks_for_help(arguments: list[str]) -> bool:
@@ -102,26 +132,41 @@ def _parse_flags(arguments: list[str]) -> list[str]:
     return app.parse_flags_with_usage(arguments)  # prints the error and the usage
 
 
-def prepare_environment() -> None:
-    """Set the environment variables that TensorFlow reads on import, and silence its log.
+def load_tensorflow() -> None:
+    """Import TensorFlow with the environment variables that it reads then, and silence its log.
 
     oneDNN is TensorFlow's own choice on some processors alone, but its products are faster on all
     that were measured (`benchmarks/README.md`), and the bfloat16 rewrite is a part of it. From
     TensorFlow 2.17 on, it describes the processor and the missing GPU on import, before it has a
     log level.
+
+    Raises:
+      InputError: if the address space of the process is too small for TensorFlow.
+      ModuleNotFoundError: if TensorFlow is not installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    native_log.suppress_on_import("tensorflow")
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY:
+        limited = f"the address space of a process is limited to {limit / _GB:.1f} GB"
+        if limit < _LEAST_ADDRESS_SPACE:
+            raise InputError(
+                f"{limited}, but TensorFlow takes more than {_LEAST_ADDRESS_SPACE / _GB:.1f} GB; "
+                f"{_RAISE_ADDRESS_SPACE}"
+            )
+        # TensorFlow aborts where it cannot get more.
+        logging.warning("%s; if the run aborts, %s", limited, _RAISE_ADDRESS_SPACE)
+    # Modules of native code may turn `Stopped` into an error of their own.
+    with signals.deferred(), native_log.suppressed():
+        importlib.import_module("tensorflow")
     for library in ("tensorflow", "h5py"):
         python_logging.getLogger(library).setLevel(python_logging.ERROR)
 
 
 def explain(error: Exception) -> str | None:
     """Explain an error to the user; None if it is not one that a user can fix."""
-    text = str(error)
     if isinstance(error, InputError):
-        return text
+        return str(error)
     if isinstance(error, ModuleNotFoundError) and error.name == "tensorflow":
         return (
             f"TensorFlow is not installed for {sys.executable}: create the environment with "
@@ -129,14 +174,27 @@ def explain(error: Exception) -> str | None:
         )
     if distributed.is_failure_elsewhere(error):
         return "stopped because another process ended: see its error, or the launcher's output"
-    if "No space left on device" in text or getattr(error, "errno", None) == errno.ENOSPC:
-        return (
-            f"the disk is full: {text.splitlines()[0]}; free some space and run the same command "
-            "again"
-        )
-    if isinstance(error, OSError):
-        return text
-    return _explain_tensorflow(error) if "tensorflow" in sys.modules else None
+    explanation = _explain_system(error)
+    if explanation is None and "tensorflow" in sys.modules:
+        explanation = _explain_tensorflow(error)
+    return explanation
+
+
+def _explain_system(error: Exception) -> str | None:
+    """Explain an error of the operating system, which TensorFlow may have wrapped in its own."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        place = error.filename2 or error.filename  # the second is the target of a renaming
+        text = f"{place}: {error.strerror}" if place else error.strerror
+    for number, explanation in _SYSTEM_ERRORS.items():
+        for line in text.splitlines():
+            if os.strerror(number) in line:
+                return explanation.format(line)
+    if isinstance(error, MemoryError) or any(reason in text for reason in _OUT_OF_MEMORY):
+        is_limited = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+        remedy = _RAISE_ADDRESS_SPACE if is_limited else "lower --num_workers or the batch size"
+        return f"out of memory: {text or 'Python has none left'}; {remedy}"
+    return text if isinstance(error, OSError) else None
 
 
 def _explain_tensorflow(error: Any) -> str | None:

@@ -9,6 +9,7 @@ from albert_tf.io.errors import InputError
 
 PATH = "path"
 PATHS = "paths"  # separated by commas; may be patterns
+STANDARD_INPUT = "-"
 # TensorFlow takes the names of checkpoints for patterns when it looks for them and removes them.
 CHECKPOINT_PATH = "checkpoint path"
 

@@ -16,10 +16,13 @@ import enum
 import functools
 import typing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Iterator, Sequence
 
-from albert_tf.cli.paths import PATH
+from albert_tf.cli.paths import PATH, PATHS, STANDARD_INPUT
+from albert_tf.io import files
 from albert_tf.io.bounds import LARGEST_INT, Bounds
+from albert_tf.io.errors import InputError
 from albert_tf.io.json_files import shown
 
 # Limits that no run reaches, for settings that decide how much memory is taken.
@@ -45,40 +48,9 @@ class Group(enum.Enum):
 
 @dataclass(frozen=True)
 class Declaration:
-    """What a field of a settings dataclass says about itself; see `setting`."""
+    """What a field of a settings dataclass says about itself.
 
-    help: str
-    group: Group
-    affects_training: bool
-    affects_records: bool
-    affects_predictions: bool
-    lower: float | None
-    upper: float | None
-    excludes_lower: bool
-    excludes_upper: bool
-    choices: tuple[str, ...]
-    path: str | None
-
-
-def setting(
-    default: Any,
-    help: str,
-    *,
-    group: Group = Group.FURTHER,
-    affects_training: bool = True,
-    affects_records: bool = False,
-    affects_predictions: bool = False,
-    lower: float | None = 0,
-    upper: float | None = None,
-    excludes_lower: bool = False,
-    excludes_upper: bool = False,
-    choices: Sequence[str] = (),
-    path: str | None = None,
-) -> Any:
-    """Declare a field of a settings dataclass.
-
-    Args:
-      default: default value.
+    Attributes:
       help: one or two sentences for `--help` and the documentation.
       group: group of `--help`; its settings are shown in the order of their declaration.
       affects_training: whether another value can change what training makes of the same inputs. A
@@ -92,29 +64,37 @@ def setting(
       excludes_upper: whether numbers must be less than `upper`.
       choices: valid words; empty for any.
       path: for a path its kind: `paths.PATH`, `PATHS` or `CHECKPOINT_PATH`.
+      must_exist: whether the script reads what is at the path, or names of the switches, such as
+        `do_train`, any of which has it do so.
     """
-    declaration = Declaration(
-        help,
-        group,
-        affects_training,
-        affects_records,
-        affects_predictions,
-        lower,
-        upper,
-        excludes_lower,
-        excludes_upper,
-        tuple(choices),
-        path,
-    )
-    return dataclasses.field(default=default, metadata={_METADATA: declaration})
+
+    help: str
+    group: Group = Group.FURTHER
+    affects_training: bool = True
+    affects_records: bool = False
+    affects_predictions: bool = False
+    lower: float | None = 0
+    upper: float | None = None
+    excludes_lower: bool = False
+    excludes_upper: bool = False
+    choices: Sequence[str] = ()
+    path: str | None = None
+    must_exist: bool | Sequence[str] = False
+
+
+def setting(default: Any, help: str, **declared: Any) -> Any:
+    """Declare a field of a settings dataclass.
+
+    Args:
+      default: default value.
+      help: one or two sentences for `--help` and the documentation.
+      **declared: further attributes of `Declaration`.
+    """
+    return dataclasses.field(default=default, metadata={_METADATA: Declaration(help, **declared)})
 
 
 def path_setting(
-    help: str,
-    default: str | None = None,
-    *,
-    kind: str = PATH,
-    group: Group = Group.FILES,
+    help: str, default: str | None = None, *, kind: str = PATH, **declared: Any
 ) -> Any:
     """Declare a field for a path; `flags.read` checks it, and replaces `~` by the home directory.
 
@@ -124,9 +104,10 @@ def path_setting(
       help: one or two sentences for `--help` and the documentation.
       default: default path.
       kind: `paths.PATH`, `PATHS` or `CHECKPOINT_PATH`.
-      group: group of `--help`.
+      **declared: further attributes of `Declaration`.
     """
-    return setting(default, help, group=group, affects_training=False, path=kind)
+    declared = {"group": Group.FILES, "affects_training": False, **declared}
+    return setting(default, help, path=kind, **declared)
 
 
 @dataclass(frozen=True)
@@ -269,3 +250,28 @@ def wrong_values(settings: Any) -> list[str]:
         for name, setting in settings_of(type(settings)).items()
         if not setting.allows(getattr(settings, name))
     ]
+
+
+def missing_files(settings: Any) -> list[str]:
+    """Describe the paths at which there is nothing to read, for error messages.
+
+    This takes no time, so that a typing error is reported at once. What is at the other paths is
+    checked when it is read.
+    """
+    problems = []
+    for name, setting in settings_of(type(settings)).items():
+        path, read = getattr(settings, name), setting.declaration.must_exist
+        if not isinstance(read, bool):
+            read = any(getattr(settings, switch) for switch in read)
+        try:
+            if not read or not path or path == STANDARD_INPUT:
+                continue
+            if setting.declaration.path == PATHS:
+                files.matching_files(name, path)
+            elif not Path(f"{path}.index").exists():  # the prefix of a checkpoint
+                Path(path).stat()
+        except InputError as error:
+            problems.append(str(error))
+        except OSError as error:
+            problems.append(f"--{name} {path}: {error.strerror}; correct the path")
+    return problems

@@ -29,7 +29,6 @@ from absl import logging
 
 from albert_tf.devices.watchdog import Watchdog
 from albert_tf.io.errors import InputError
-from albert_tf.io.log_lines import LineFormatter
 
 # Set by launchers to the number of processes.
 _LAUNCHED_SIZES = ("OMPI_COMM_WORLD_SIZE", "HOROVOD_SIZE", "PMI_SIZE")
@@ -63,7 +62,7 @@ def initialize(use_horovod: bool) -> None:
     global _horovod, _watchdog
     if _horovod is not None:
         return
-    launched = _launched_processes()
+    launched = launched_processes()
     if not use_horovod:
         if launched > 1:
             raise InputError(
@@ -124,7 +123,8 @@ def watching() -> contextlib.AbstractContextManager[None]:
     return _watchdog.watching()
 
 
-def _launched_processes() -> int:
+def launched_processes() -> int:
+    """Number of processes that a launcher has started, known before `initialize`."""
     return max(int(os.environ.get(name) or 1) for name in _LAUNCHED_SIZES)
 
 
@@ -303,19 +303,10 @@ def wait_for_all() -> None:
 
 
 def _warn_only() -> None:
-    """Limit this process's log to warnings and errors, each line prefixed with the rank."""
-    handler = logging.get_absl_handler()
-    handler.setFormatter(_RankFormatter())
+    """Limit this process's log to warnings and errors."""
     if logging.get_verbosity() <= logging.INFO:
-        handler.setLevel(python_logging.WARNING)
+        logging.get_absl_handler().setLevel(python_logging.WARNING)
     python_logging.captureWarnings(True)
-
-
-class _RankFormatter(LineFormatter):
-    """Formatter of log lines, each prefixed with the rank."""
-
-    def format(self, record: python_logging.LogRecord) -> str:
-        return with_rank(super().format(record))
 
 
 def with_rank(text: str) -> str:

@@ -5,22 +5,22 @@ from __future__ import annotations
 import errno
 import gzip
 import os
+import shutil
 import tarfile
 import zipfile
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, BinaryIO, Iterable, Iterator, TypeVar
+from typing import IO, Iterator, Optional, Tuple
 
 from albert_tf.io.errors import InputError
 
-_BLOCK = 1 << 16  # bytes
 _LARGEST_HEADER = 1 << 24  # bytes
 _MOST_MEMBERS = 100_000
 _LONGEST_PATH, _LONGEST_NAME = 1000, 200  # bytes; file systems take little more
 _MOST_FOLDERS = 32
 _ENCRYPTED = 1  # bit of a zip member's flags
 
-Member = TypeVar("Member")
+# Name, declared size and content of a member; None for a folder.
+_Member = Tuple[str, int, Optional[IO[bytes]]]
 
 
 def unpack(archive: Path, directory: Path, max_size: int) -> None:
@@ -37,40 +37,29 @@ def unpack(archive: Path, directory: Path, max_size: int) -> None:
       InputError: if the archive is damaged, encrypted or too large, or a member is a link, a device
         or outside of `directory`.
     """
-    make_members = _zip_members if archive.suffix == ".zip" else _tar_members
-    members, left = make_members(archive), max_size
-    while True:
-        with _reading(archive):
-            member = next(members, None)
-        if member is None:
-            break
-        name, file = member
-        with _opened(archive, name, directory) as output:
-            while True:
-                with _reading(archive):
-                    block = file.read(_BLOCK)
-                if not block:
-                    break
-                left -= len(block)
-                if left < 0:
-                    raise InputError(
-                        f"{archive.name}: the files are larger than {max_size} bytes; raise "
-                        "--max_unpacked_size if the archive is what you want"
-                    )
-                output.write(block)
-    inside = list(directory.iterdir())
-    if len(inside) == 1 and inside[0].is_dir():
-        top = inside[0].rename(directory / f"{inside[0].name}.tmp-{os.getpid()}")
-        for path in top.iterdir():
-            path.rename(directory / path.name)
-        top.rmdir()
-
-
-@contextmanager
-def _reading(archive: Path) -> Iterator[None]:
-    """Turn an error from reading the archive in the block into an `InputError`."""
+    members = _zip_members if archive.suffix == ".zip" else _tar_members
+    left = max_size
     try:
-        yield
+        for number, (name, size, content) in enumerate(members(archive)):
+            if number == _MOST_MEMBERS:
+                raise InputError(f"{archive.name}: it has more than {_MOST_MEMBERS} members")
+            if content is None:
+                continue
+            if size > left:
+                raise InputError(
+                    f"{archive.name}: the files are larger than {max_size} bytes; raise "
+                    "--max_unpacked_size if the archive is what you want"
+                )
+            target = directory / _safe_path(archive, name)
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                output = target.open("xb")
+            except (FileExistsError, NotADirectoryError) as error:
+                reason = "is in the archive twice, or also a folder"
+                raise _harmful(archive, name, reason) from error
+            with content, output:
+                shutil.copyfileobj(content, output)
+                left -= output.tell()
     except (InputError, MemoryError):
         raise
     except Exception as error:  # on damaged archives the libraries raise errors of any kind
@@ -78,19 +67,12 @@ def _reading(archive: Path) -> Iterator[None]:
         if getattr(error, "errno", None) not in (None, errno.EINVAL):
             raise
         raise InputError(f"{archive.name}: the archive is damaged: {error}") from error
-
-
-@contextmanager
-def _opened(archive: Path, name: str, directory: Path) -> Iterator[BinaryIO]:
-    """Create the file of a member, and its folders."""
-    target = directory / _safe_path(archive, name)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        output = target.open("xb")
-    except (FileExistsError, NotADirectoryError) as error:
-        raise _harmful(archive, name, "is in the archive twice, or also a folder") from error
-    with output:
-        yield output
+    inside = list(directory.iterdir())
+    if len(inside) == 1 and inside[0].is_dir():
+        top = inside[0].rename(directory / f"{inside[0].name}.tmp-{os.getpid()}")
+        for path in top.iterdir():
+            path.rename(directory / path.name)
+        top.rmdir()
 
 
 class _GzipFile(gzip.GzipFile):
@@ -102,55 +84,49 @@ class _GzipFile(gzip.GzipFile):
         return super().read(size)
 
 
-def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    """Yield the name and content of each file in a tar archive."""
+def _tar_members(archive: Path) -> Iterator[_Member]:
+    """Yield the members of a tar archive.
+
+    tarfile's filter "data" would write absolute paths inside of the directory, admit links inside
+    of it, and take over permissions; reading only regular files needs no filter.
+    """
     with _GzipFile(archive) as compressed, tarfile.open(fileobj=compressed, mode="r:") as tar:
-        for member in _limited(archive, tar):
-            content = tar.extractfile(member) if member.isreg() else None
-            if content is not None:
-                yield member.name, content
-            elif not member.isdir():
-                raise _harmful(archive, member.name, "is a link or a device")
-            elif member.size:
-                raise _harmful(archive, member.name, "is a folder with content")
+        for member in tar:
+            if member.isdir() and not member.size:
+                yield member.name, 0, None
+            elif member.isreg():
+                yield member.name, member.size, tar.extractfile(member)
+            else:
+                reason = "is a link or a device, or a folder with content"
+                raise _harmful(archive, member.name, reason)
 
 
-def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    """Yield the name and content of each file in a zip archive, without macOS metadata.
+def _zip_members(archive: Path) -> Iterator[_Member]:
+    """Yield the members of a zip archive, with macOS metadata as folders.
 
     Links are read as regular files.
     """
     with zipfile.ZipFile(archive) as zip_file:
-        for member in _limited(archive, zip_file.infolist()):
+        for member in zip_file.infolist():
             name = member.filename.replace("\\", "/")  # as some programs for Windows write it
             if name.endswith("/") or name.startswith("__MACOSX/"):
-                continue
-            if member.flag_bits & _ENCRYPTED:
+                yield name, 0, None
+            elif member.flag_bits & _ENCRYPTED:
                 raise _harmful(archive, name, "is encrypted")
-            with zip_file.open(member) as file:
-                yield name, file
+            else:
+                yield name, member.file_size, zip_file.open(member)
 
 
-def _limited(archive: Path, members: Iterable[Member]) -> Iterator[Member]:
-    for number, member in enumerate(members):
-        if number == _MOST_MEMBERS:
-            raise InputError(f"{archive.name}: the archive has more than {_MOST_MEMBERS} members")
-        yield member
-
-
-def _safe_path(archive: Path, name: str) -> Path:
+def _safe_path(archive: Path, name: str) -> PurePosixPath:
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\0" in name:
+    if path.is_absolute() or ".." in path.parts:
         raise _harmful(archive, name, "would be written outside of the folder")
-    try:
-        sizes = [len(os.fsencode(part)) for part in path.parts]
-    except UnicodeEncodeError as error:
-        raise _harmful(archive, name, "has a name that is no text") from error
+    sizes = [len(os.fsencode(part)) for part in path.parts]
     if not sizes:
         raise _harmful(archive, name, "has no name")
     if len(sizes) > _MOST_FOLDERS or max(sizes) > _LONGEST_NAME or sum(sizes) > _LONGEST_PATH:
         raise _harmful(archive, f"{name[:60]}...", "has too long a path")
-    return Path(*path.parts)
+    return path
 
 
 def _harmful(archive: Path, name: str, reason: str) -> InputError:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import functools
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Sequence
 
 from absl import logging
 
 from albert_tf.downloads import archives, fetching
-from albert_tf.downloads.fetching import DownloadPolicy
+from albert_tf.downloads.settings import DataSetSettings
 from albert_tf.io import files
 from albert_tf.io.errors import InputError
-from albert_tf.io.locks import file_lock
 from albert_tf.tasks.glue.data import TASKS, GlueTask, find_task, read_examples
 from albert_tf.tasks.race.data import LEVELS, find_articles, read_articles
 from albert_tf.tasks.squad.data import V1, V2, read_squad
@@ -40,51 +38,16 @@ _DIAGNOSTIC = "AX.tsv"
 # Archives that are not named like their folder.
 _ARCHIVES = {"qnli": "QNLIv2", "qqp": "QQP-clean"}
 
-
-@dataclass(frozen=True)
-class Source:
-    """Sources of the data sets.
-
-    Attributes:
-      squad_url: URL of the folder with the SQuAD files.
-      squad_evaluation_url: URL of the SQuAD evaluation script.
-      glue_url: URL of the folder with the GLUE archives.
-      mrpc_url: URL of the folder with the files of the paraphrase corpus (MRPC).
-      race_url: URL of the RACE archive.
-      verify_checksums: whether to verify published digests.
-      policy: retries and limits of all downloads.
-    """
-
-    squad_url: str
-    squad_evaluation_url: str
-    glue_url: str
-    mrpc_url: str
-    race_url: str
-    verify_checksums: bool
-    policy: DownloadPolicy
-
-    def fetch(self, url: str, path: Path, sha256: str | None = None) -> Path:
-        """Download a file.
-
-        Args:
-          url: URL of the file.
-          path: path to download to.
-          sha256: expected SHA-256 digest in hexadecimal, if published.
-
-        Returns:
-          `path`.
-        """
-        fetching.fetch(url, path, self.policy, sha256 if self.verify_checksums else None)
-        return path
+# Function that fills a data set's folder from files that it downloads to another folder.
+_Maker = Callable[[Path, Path, DataSetSettings], None]
 
 
-def download_data_sets(names: Sequence[str], output_dir: str, source: Source) -> list[Path]:
+def download_data_sets(names: Sequence[str], settings: DataSetSettings) -> list[Path]:
     """Download data sets that do not exist yet.
 
     Args:
       names: names of data sets; "glue" stands for all GLUE tasks.
-      output_dir: parent directory of the data sets' folders.
-      source: sources of the data sets.
+      settings: output folder, sources and limits.
 
     Returns:
       Paths of the folders.
@@ -94,13 +57,8 @@ def download_data_sets(names: Sequence[str], output_dir: str, source: Source) ->
     """
     folders = []
     for name, make in [_data_set(name) for name in _names(names)]:
-        folder = Path(output_dir) / name
-        if folder.exists():
-            logging.info("%s already exists, skipping the download", folder)
-        else:
-            with file_lock(folder):
-                if not folder.exists():
-                    download(make, folder, source)
+        folder = Path(settings.output_dir) / name
+        fetching.make_once(folder, functools.partial(download, make, folder, settings))
         folders.append(folder)
     return folders
 
@@ -122,7 +80,7 @@ def _glue_names() -> list[str]:
     return [name for name in TASKS if name != "mismnli"]  # same data as mnli
 
 
-def _data_set(name: str) -> tuple[str, Callable[[Path, Path, Source], None]]:
+def _data_set(name: str) -> tuple[str, _Maker]:
     """Folder name of a data set, and the function that fills the folder."""
     if name.lower() == "squad":
         return "SQuAD", functools.partial(make_squad, version=V1)
@@ -137,7 +95,7 @@ def _data_set(name: str) -> tuple[str, Callable[[Path, Path, Source], None]]:
     return task.folders[0], makers.get(task.name, functools.partial(make_glue, task=task))
 
 
-def download(make: Callable[[Path, Path, Source], None], folder: Path, source: Source) -> None:
+def download(make: _Maker, folder: Path, settings: DataSetSettings) -> None:
     """Create the folder of a data set atomically, after downloading and checking all files.
 
     Downloads go to `<folder>.download`, so that a later call can resume them.
@@ -146,7 +104,7 @@ def download(make: Callable[[Path, Path, Source], None], folder: Path, source: S
       make: function that fills a new folder (first argument) from files that it downloads to
         another folder (second argument).
       folder: path of the data set's folder.
-      source: sources of the data sets.
+      settings: sources and limits.
 
     Raises:
       InputError: if the data set cannot be downloaded or is invalid.
@@ -155,7 +113,7 @@ def download(make: Callable[[Path, Path, Source], None], folder: Path, source: S
     downloads.mkdir(parents=True, exist_ok=True)
     try:
         with files.atomic_directory(folder) as temporary:
-            make(temporary, downloads, source)
+            make(temporary, downloads, settings)
         shutil.rmtree(downloads)
     except InputError as error:
         _keep_parts(downloads)
@@ -172,60 +130,72 @@ def _keep_parts(downloads: Path) -> None:
         downloads.rmdir()
 
 
-def make_squad(folder: Path, downloads: Path, source: Source, version: str) -> None:
+def _fetch(
+    folder_url: str, path: Path, settings: DataSetSettings, sha256: str | None = None
+) -> Path:
+    """Download the file named like `path` from a folder; return `path`."""
+    url = f"{folder_url.rstrip('/')}/{path.name}"
+    fetching.fetch(url, path, settings, sha256 if settings.verify_checksums else None)
+    return path
+
+
+def make_squad(folder: Path, downloads: Path, settings: DataSetSettings, version: str) -> None:
     """Download SQuAD v1.1 or v2.0: training and dev questions."""
     for name, sha256 in _SQUAD_FILES[version].items():
-        path = source.fetch(f"{source.squad_url}/{name}", downloads / name, sha256)
+        path = _fetch(settings.squad_url, downloads / name, settings, sha256)
         read_squad(str(path), for_training=False, version=version)
     for name in _SQUAD_FILES[version]:
         (downloads / name).rename(folder / name)
 
 
-def make_squad_evaluation(folder: Path, downloads: Path, source: Source) -> None:
+def make_squad_evaluation(folder: Path, downloads: Path, settings: DataSetSettings) -> None:
     """Download the official evaluation script of SQuAD v1.1."""
-    source.fetch(source.squad_evaluation_url, downloads / _SQUAD_EVALUATION)
-    (downloads / _SQUAD_EVALUATION).rename(folder / _SQUAD_EVALUATION)
+    path = downloads / _SQUAD_EVALUATION
+    fetching.fetch(settings.squad_evaluation_url, path, settings)
+    path.rename(folder / path.name)
 
 
-def make_race(folder: Path, downloads: Path, source: Source) -> None:
+def make_race(folder: Path, downloads: Path, settings: DataSetSettings) -> None:
     """Download RACE, after a notice of its license."""
     logging.warning(
         "RACE may be used for non-commercial research only; its passages belong to others: see %s",
-        source.race_url.rpartition("/")[0],
+        settings.race_url.rpartition("/")[0],
     )
-    archive = source.fetch(source.race_url, downloads / _RACE_ARCHIVE, _RACE_SHA256)
-    archives.unpack(archive, folder, source.policy.max_unpacked_size)
+    archive = downloads / _RACE_ARCHIVE
+    sha256 = _RACE_SHA256 if settings.verify_checksums else None
+    fetching.fetch(settings.race_url, archive, settings, sha256)
+    archives.unpack(archive, folder, settings.max_unpacked_size)
     for split in ("train", "dev", "test"):
         paths = find_articles(str(folder), split, LEVELS)
         for level, path in zip(LEVELS, paths.values()):
             read_articles(path, level, needs_answers=True)
 
 
-def make_glue(folder: Path, downloads: Path, source: Source, task: GlueTask) -> None:
+def make_glue(folder: Path, downloads: Path, settings: DataSetSettings, task: GlueTask) -> None:
     """Download a GLUE task that is published as an archive."""
     name = f"{_ARCHIVES.get(task.name, task.folders[0])}.zip"
-    archive = source.fetch(f"{source.glue_url}/{name}", downloads / name)
-    archives.unpack(archive, folder, source.policy.max_unpacked_size)
+    archive = _fetch(settings.glue_url, downloads / name, settings)
+    archives.unpack(archive, folder, settings.max_unpacked_size)
     _check_glue(folder, task)
 
 
-def make_diagnostic(folder: Path, downloads: Path, source: Source) -> None:
+def make_diagnostic(folder: Path, downloads: Path, settings: DataSetSettings) -> None:
     """Download the GLUE diagnostic set."""
     task = TASKS["ax"]
-    path = source.fetch(f"{source.glue_url}/{_DIAGNOSTIC}", downloads / _DIAGNOSTIC)
+    path = _fetch(settings.glue_url, downloads / _DIAGNOSTIC, settings)
     path.rename(folder / task.test_files[0].name)
     _check_glue(folder, task)
 
 
-def make_mrpc(folder: Path, downloads: Path, source: Source) -> None:
+def make_mrpc(folder: Path, downloads: Path, settings: DataSetSettings) -> None:
     """Download the paraphrase corpus and split it into the files of MRPC.
 
     The dev set consists of the training pairs in a published list of ids. Rows are copied byte for
     byte, but in the test set a row number replaces the label.
     """
-    train = source.fetch(f"{source.mrpc_url}/{_MRPC_TRAIN}", downloads / _MRPC_TRAIN)
-    test = source.fetch(f"{source.mrpc_url}/{_MRPC_TEST}", downloads / _MRPC_TEST)
-    ids = source.fetch(f"{source.glue_url}/{_MRPC_DEV_IDS}", downloads / _MRPC_DEV_IDS)
+    train = _fetch(settings.mrpc_url, downloads / _MRPC_TRAIN, settings)
+    test = _fetch(settings.mrpc_url, downloads / _MRPC_TEST, settings)
+    ids = _fetch(settings.glue_url, downloads / _MRPC_DEV_IDS, settings)
     dev_ids = {tuple(line.split(b"\t")) for line in _lines(ids)}
     header, *rows = _lines(train)
     splits = {"train.tsv": [header], "dev.tsv": [header]}

@@ -9,11 +9,11 @@ from typing import Sequence
 
 from absl import logging
 
+from albert_tf.cli.launch import load_tensorflow
 from albert_tf.downloads import archives, fetching
-from albert_tf.downloads.fetching import DownloadPolicy
+from albert_tf.downloads.settings import ModelDownloadSettings
 from albert_tf.io import files, json_files
 from albert_tf.io.errors import InputError
-from albert_tf.io.locks import file_lock
 from albert_tf.run_dir import model_folder
 from albert_tf.run_dir.model_folder import ModelFiles
 
@@ -25,21 +25,12 @@ _USAGE = (
 _SOURCE_FILE = "download.json"
 
 
-def get_model(
-    arguments: Sequence[str],
-    output_dir: str,
-    policy: DownloadPolicy,
-    sha256: str | None = None,
-    size: int | None = None,
-) -> ModelFiles:
+def get_model(arguments: Sequence[str], settings: ModelDownloadSettings) -> ModelFiles:
     """Download a published model if it does not exist yet.
 
     Args:
       arguments: base URL of the models, and name of the model.
-      output_dir: parent directory of the model's folder.
-      policy: retries and limits.
-      sha256: expected SHA-256 digest of the archive, in hexadecimal.
-      size: expected size of the archive in bytes.
+      settings: output folder, limits, and expected digest and size of the archive.
 
     Returns:
       Paths of the model's files.
@@ -51,47 +42,37 @@ def get_model(
     if len(arguments) != 2:
         raise InputError(_USAGE)
     url, name = arguments
+    sha256 = settings.sha256
     if sha256 and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
         raise InputError(f"--sha256={sha256}: give a SHA-256 digest, 64 hexadecimal digits")
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise InputError(f"{name!r} is not the name of a model; {_USAGE}")
-    folder = Path(output_dir) / name
-    if not folder.exists():
-        with file_lock(folder):
-            if not folder.exists():
-                archive_url = f"{url.rstrip('/')}/{name}.tar.gz"
-                download_model(archive_url, folder, policy, sha256, size)
+    folder = Path(settings.output_dir) / name
+    archive_url = f"{url.rstrip('/')}/{name}.tar.gz"
+    fetching.make_once(folder, lambda: download_model(archive_url, folder, settings))
     check_source(folder, sha256)
     checks = _module_of_checks()
     return checks.find_model(folder) if checks else _unchecked(folder)
 
 
-def download_model(
-    url: str,
-    folder: Path,
-    policy: DownloadPolicy,
-    sha256: str | None = None,
-    size: int | None = None,
-) -> None:
+def download_model(url: str, folder: Path, settings: ModelDownloadSettings) -> None:
     """Download, unpack and check a model, and only then create its folder.
 
     Args:
       url: URL of the archive.
       folder: path of the new folder.
-      policy: retries and limits.
-      sha256: expected SHA-256 digest of the archive, in hexadecimal.
-      size: expected size of the archive in bytes.
+      settings: limits, and expected digest and size of the archive.
 
     Raises:
       InputError: if the archive cannot be downloaded, or does not contain a complete and consistent
         model.
     """
     archive = folder.with_name(f"{folder.name}.tar.gz")
-    fetching.fetch(url, archive, policy, sha256, size)
+    fetching.fetch(url, archive, settings, settings.sha256, settings.size)
     try:
         with files.atomic_directory(folder) as temporary:
             logging.info("%s: unpacking and checking", archive)
-            archives.unpack(archive, temporary, policy.max_unpacked_size)
+            archives.unpack(archive, temporary, settings.max_unpacked_size)
             checks = _module_of_checks()
             if checks:
                 checks.check_model(checks.find_model(temporary))
@@ -114,6 +95,7 @@ def download_model(
 def _module_of_checks() -> ModuleType | None:
     """The module that reads and checks models; None without TensorFlow."""
     try:
+        load_tensorflow()
         from albert_tf.inference import trained_model
     except ModuleNotFoundError as error:
         if error.name != "tensorflow":

@@ -7,9 +7,9 @@ from typing import Optional
 
 from albert_tf.cli.paths import CHECKPOINT_PATH
 from albert_tf.cli.settings import path_setting, setting
-from albert_tf.downloads.fetching import LONGEST_WAIT, DownloadPolicy
 from albert_tf.io.bounds import LARGEST_INT
 
+LONGEST_WAIT = 60.0  # seconds
 _DAY = 86_400  # seconds
 _LARGEST_FILE = 1 << 50  # bytes
 
@@ -20,46 +20,32 @@ class DownloadSettings:
 
     output_dir: str = path_setting("Parent directory of the downloaded folders.", ".")
     timeout: float = setting(
-        DownloadPolicy.timeout,
+        60.0,
         "Seconds without data after which a connection counts as lost.",
         upper=_DAY,
         excludes_lower=True,
     )
     min_speed: float = setting(
-        DownloadPolicy.min_speed,
+        1000.0,
         "Bytes per second, on average over the timeout, below which a connection counts as lost.",
         upper=LARGEST_INT,
     )
-    retries: int = setting(
-        DownloadPolicy.retries, "Maximum number of consecutive retries without progress."
-    )
+    retries: int = setting(6, "Maximum number of consecutive retries without progress.")
     retry_seconds: float = setting(
-        DownloadPolicy.first_wait,
+        1.0,
         "Seconds before the first retry, doubled for each further one up to a minute.",
         upper=LONGEST_WAIT,
     )
     max_size: int = setting(
-        DownloadPolicy.max_size,
+        4 << 30,
         "Largest size of a file to download, in bytes.",
         upper=_LARGEST_FILE,
     )
     max_unpacked_size: int = setting(
-        DownloadPolicy.max_unpacked_size,
+        16 << 30,
         "Largest size of an archive's files, in bytes.",
         upper=_LARGEST_FILE,
     )
-
-    @property
-    def policy(self) -> DownloadPolicy:
-        """Retries and limits of all downloads."""
-        return DownloadPolicy(
-            self.timeout,
-            self.retries,
-            self.retry_seconds,
-            self.min_speed,
-            self.max_size,
-            self.max_unpacked_size,
-        )
 
 
 @dataclass(frozen=True)

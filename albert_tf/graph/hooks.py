@@ -11,9 +11,9 @@ import tensorflow.compat.v1 as tf
 from absl import logging
 from tqdm import tqdm
 
-from albert_tf.cli import stopping
-from albert_tf.cli.loading import SIGNALS
+from albert_tf.cli import signals
 from albert_tf.cli.progress import ReportTimer, Throughput
+from albert_tf.cli.signals import SIGNALS
 from albert_tf.devices import distributed, reductions
 from albert_tf.run_dir import events
 
@@ -162,7 +162,7 @@ class StopHook(tf.train.SessionRunHook):
 
     All processes end after the same step, whichever of them the signal reaches, and whenever: each
     step also averages over the processes whether there has been a signal. In a run of one process
-    nothing is added to the graph. Use it inside `stopping.deferred`.
+    nothing is added to the graph. Use it inside `signals.deferred`.
 
     Attributes:
       signal: number of the signal that has ended training; None if there was none.
@@ -188,7 +188,7 @@ class StopHook(tf.train.SessionRunHook):
         self._runs += 1
         if self._shares is None or self._runs % self._runs_per_step:
             return None
-        received = [float(stopping.requested() == number) for number in SIGNALS]
+        received = [float(signals.requested() == number) for number in SIGNALS]
         return tf.train.SessionRunArgs(self._shares, {self._own: received})
 
     def after_run(
@@ -197,7 +197,7 @@ class StopHook(tf.train.SessionRunHook):
         if self._runs % self._runs_per_step:
             return
         if self._shares is None:
-            self.signal = stopping.requested()
+            self.signal = signals.requested()
         else:
             for number, share in zip(SIGNALS, run_values.results):
                 self.signal = number if share > 0 else self.signal

@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 from absl import logging
 from tqdm import tqdm
 
+from albert_tf.cli import signals
 from albert_tf.devices import bfloat16, distributed, reductions
 from albert_tf.devices.bfloat16 import ConversionConfig
 from albert_tf.devices.device import Device
@@ -83,6 +84,7 @@ class Predictor:
         )
         with tqdm(desc="predicting", unit=" records", disable=None, leave=False) as bar:
             for batch in self._graph.batches(checkpoint, shard):
+                signals.check()  # in the middle of training too
                 batch = static_batches.without_fillers(batch)
                 batch_size = len(batch[NUMBER])
                 yield batch

@@ -11,7 +11,6 @@ from typing import Callable
 import tensorflow.compat.v1 as tf
 from absl import logging
 
-from albert_tf.cli import stopping
 from albert_tf.devices import distributed
 from albert_tf.run_dir import checkpoints
 from albert_tf.run_dir.run_dir import RunDir
@@ -113,5 +112,4 @@ class SavingHook(tf.train.SessionRunHook):
                 self._run_dir.tidy(0, None)  # of earlier ones like it
         if only_to_resume or not self._on_saved:
             return False
-        with stopping.at_once():
-            return self._on_saved(prefix, may_evaluate)
+        return self._on_saved(prefix, may_evaluate)

@@ -27,6 +27,13 @@ _OUR_ACTIVATIONS = {
     "gelu_fast": "gelu",
     "gelu": "gelu",
 }
+_SPECIAL_TOKENS = {
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "pad_token": "<pad>",
+    "unk_token": "<unk>",
+    "mask_token": "[MASK]",
+}
 _CONFIG_KEYS = (
     *(name for name in inspect.signature(AlbertConfig).parameters if name != "hidden_act"),
     # Unused keys of published configs:
@@ -117,6 +124,29 @@ def their_config(
         architecture = "AlbertForMaskedLM" if MASKED_LM[0].theirs in tensors else "AlbertModel"
     values["architectures"] = [architecture]
     return values
+
+
+def tokenizer_config(
+    tokenizer: tokenization.FullTokenizer, do_lower_case: bool, max_length: int, is_fast: bool
+) -> dict[str, Any]:
+    """Contents of a `tokenizer_config.json`.
+
+    Args:
+      tokenizer: tokenizer of the model.
+      do_lower_case: whether to lower-case text.
+      max_length: maximum length of the model's input, in pieces.
+      is_fast: whether there is a `tokenizer.json`.
+    """
+    return {
+        # The AlbertTokenizer of transformers 5 takes nothing but the pieces from tokenizer.json.
+        "tokenizer_class": "PreTrainedTokenizerFast" if is_fast else "AlbertTokenizer",
+        "do_lower_case": do_lower_case,
+        "keep_accents": False,
+        "remove_space": True,
+        "model_max_length": max_length,
+        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
+        **{name: piece for name, piece in _SPECIAL_TOKENS.items() if piece in tokenizer.vocab},
+    }
 
 
 def read_their_config(path: Path) -> AlbertConfig:

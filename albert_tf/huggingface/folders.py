@@ -1,7 +1,7 @@
 """Lossless conversion of checkpoints to and from folders of transformers.
 
-A folder in the format of transformers holds `config.json`, `model.safetensors`, `tokenizer.json`
-and `spiece.model`.
+A folder in the format of transformers holds `config.json`, `model.safetensors`, `spiece.model` and,
+if the package `tokenizers` is installed, `tokenizer.json`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import shutil
 from pathlib import Path
 from typing import Sequence
 
+from absl import logging
+
 import tokenization
 from albert_tf.graph.model import encoder_shapes
-from albert_tf.huggingface import configs, fast_tokenizer, model_card, weights
+from albert_tf.huggingface import configs, model_card, weights
 from albert_tf.io import files
 from albert_tf.io.errors import InputError
 from albert_tf.run_dir import checkpoints, model_folder
@@ -22,6 +24,8 @@ from modeling import AlbertConfig
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 SPM_MODEL_FILE = "spiece.model"
+TOKENIZER_FILE = "tokenizer.json"
+TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 
 
 def write_huggingface(
@@ -75,6 +79,10 @@ def write_huggingface(
         )
     their_config = configs.their_config(config, tensors, tokenizer, labels, is_multiple_choice)
     (architecture,) = their_config["architectures"]
+    tokenizer_json = _tokenizer_json(spm_model_file, do_lower_case)
+    tokenizer_config = configs.tokenizer_config(
+        tokenizer, do_lower_case, config.max_position_embeddings, is_fast=tokenizer_json is not None
+    )
     card = model_card.model_card(
         Path(folder).name,
         architecture,
@@ -86,11 +94,34 @@ def write_huggingface(
         files.write_json(temporary / CONFIG_FILE, their_config, indent=2)
         weights.write_tensors(temporary / WEIGHTS_FILE, tensors)
         shutil.copyfile(spm_model_file, temporary / SPM_MODEL_FILE)
-        fast_tokenizer.write(
-            temporary, temporary / SPM_MODEL_FILE, do_lower_case, config.max_position_embeddings
-        )
+        if tokenizer_json:
+            files.write_text(temporary / TOKENIZER_FILE, tokenizer_json)
+        files.write_json(temporary / TOKENIZER_CONFIG_FILE, tokenizer_config, indent=2)
         files.write_text(temporary / model_card.NAME, card)
     return architecture
+
+
+def _tokenizer_json(spm_model_file: str, do_lower_case: bool) -> str | None:
+    """Contents of `tokenizer.json`; None, with a warning, if it cannot be written."""
+    try:
+        from albert_tf.huggingface import fast_tokenizer  # imports the package tokenizers
+    except ImportError as error:
+        _warn_of_no_tokenizer(f"{error}; pip install -r requirements-convert.txt and convert again")
+        return None
+    tokenizer = fast_tokenizer.from_sentencepiece(spm_model_file, do_lower_case)
+    if tokenizer is None:
+        _warn_of_no_tokenizer(f"{spm_model_file} is neither a unigram nor a BPE model")
+        return None
+    return tokenizer.to_str()
+
+
+def _warn_of_no_tokenizer(reason: str) -> None:
+    logging.warning(
+        "%s is left out: %s. Without this file transformers needs sentencepiece and protobuf, and "
+        "splits some words differently",
+        TOKENIZER_FILE,
+        reason,
+    )
 
 
 def read_huggingface(huggingface_dir: str, folder: str) -> ModelFiles:

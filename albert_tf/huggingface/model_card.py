@@ -60,9 +60,6 @@ def model_card(
     directory = Path(checkpoint).parent
     purpose, tag, loader = _PURPOSES[architecture]
     training = record.last_training(directory)
-    digest = checkpoints.digest(checkpoint)
-    outcomes = [x for x in evaluations.outcomes_in(directory) if x.digest == digest]
-    metrics = outcomes[-1].metrics if outcomes else {}
     text = [
         "---",
         "library_name: transformers",
@@ -86,12 +83,24 @@ def model_card(
     ]
     if labels:
         text += ["", f"Labels: {', '.join(labels)}."]
-    text += _section("Metrics", "metric", [(key, f"{value:.4f}") for key, value in metrics.items()])
+    metrics = [(key, f"{value:.4f}") for key, value in _metrics(checkpoint).items()]
+    text += _section("Metrics", "metric", metrics)
     if training:
         text += _section("Data", "input, SHA-256", _data_rows(training))
         text += _section("Training", "setting", _training_rows(training))
     text += _section("Text and task", "setting", _settings(directory).items())
     return "\n".join(text) + "\n"
+
+
+def _metrics(checkpoint: str) -> Mapping[str, float]:
+    """Metrics of a checkpoint on the inputs of the last results beside it; empty if unknown."""
+    directory, digest = Path(checkpoint).parent, checkpoints.digest(checkpoint)
+    results = evaluations.read_results(directory)
+    inputs = results.text("inputs") if results else None
+    for outcome in evaluations.outcomes_in(directory):
+        if (outcome.digest, outcome.inputs) == (digest, inputs):
+            return outcome.metrics
+    return {}
 
 
 def _section(title: str, column: str, rows: Iterable[tuple[str, Any]]) -> list[str]:

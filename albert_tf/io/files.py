@@ -67,8 +67,14 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
       ends, and removed if the block fails.
 
     Raises:
+      InputError: if `path` is a directory.
       OSError: if the file cannot be written; it names `path`.
     """
+    if Path(path).is_dir():
+        raise InputError(
+            f"{path}: is a directory, in place of a file to write; move it, and run the same "
+            "command again"
+        )
     with named_in_errors(path), _temporary(Path(path)) as temporary:
         temporary.touch(exist_ok=False)
         yield temporary

@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Iterator
 
@@ -19,7 +19,7 @@ from absl import logging
 from albert_tf.io import files
 from albert_tf.io.errors import InputError
 
-_PATIENCE_SECONDS = 2.0  # for the workers of a killed run to notice its end
+_PATIENCE_SECONDS = 2.0  # of a killed run's workers to notice, of a holder to write its name
 _LONGEST_HOLDER = 300  # bytes
 
 
@@ -55,12 +55,12 @@ def file_lock(path: Path) -> Iterator[None]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(f"{path}{files.LOCK_SUFFIX}")
-    try:
-        with lock.acquire(timeout=0):
-            pass
-    except filelock.Timeout:
-        logging.info("%s: waiting for %s, which is working on it", path, _holder(lock))
-    with _held(lock, timeout=-1):
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(_held(lock, _PATIENCE_SECONDS))
+        except filelock.Timeout:
+            logging.info("%s: waiting for %s, which is working on it", path, _holder(lock))
+            stack.enter_context(_held(lock, timeout=-1))
         yield
 
 

@@ -1,7 +1,7 @@
 """CSV, TSV and JSON Lines files of any origin, also gzipped: rows with their lines.
 
-A file is read once from start to end, which finds what is wrong with its rows; then its rows can be
-read again in any order, without keeping them in memory.
+A file is read in order, from start to end, as often as its rows are needed: first to find what is
+wrong with them, later to use them. They are never all in memory.
 """
 
 from __future__ import annotations
@@ -11,33 +11,21 @@ import contextlib
 import csv
 import gzip
 import io
+import itertools
 import json
 import os
-import tempfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Iterable, Iterator, Mapping, Sequence, TextIO
 
 from albert_tf.io import json_files
 from albert_tf.io.errors import InputError, listed
 
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
-
 FORMATS = ("csv", "tsv", "jsonl")
 
-_FORMAT_OF_SUFFIX = {
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".tab": "tsv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-}
+_FORMAT_OF = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _GZIP_MAGIC = b"\x1f\x8b"
-_MARK = b"\xef\xbb\xbf"  # byte-order mark in UTF-8
-_BLOCK = 64  # rows between two known offsets
-_COPIED = 1 << 20  # bytes
 _LONGEST_FIELD = 1 << 24  # characters; a quote that is never closed ends there
 _MOST_KINDS = 20
 
@@ -68,11 +56,10 @@ class Table:
       format: one of `FORMATS`.
       delimiter: the text between two fields; "" for JSON Lines.
       columns: names in the header, or keys of the first object.
-      num_rows: number of rows; known after `rows` has been read to the end.
     """
 
     def __init__(self, path: str, file_format: str | None = None):
-        """Open a file, and read its header.
+        """Read the header of a file.
 
         Args:
           path: path of the file.
@@ -84,230 +71,124 @@ class Table:
         self.path = path
         self.format = file_format or format_of(path)
         self.delimiter = {"csv": ",", "tsv": "\t", "jsonl": ""}[self.format]
-        self.num_rows = 0
-        self._starts = array.array("Q")  # offset and line number of every `_BLOCK`th row
-        self._read_block: int | None = None  # the last one read by `row`
-        self._block_rows: list[Row] = []
-        self._file = _opened(path)
-        self._size = os.fstat(self._file.fileno()).st_size
-        self._first = len(_MARK) if os.pread(self._file.fileno(), len(_MARK), 0) == _MARK else 0
-        self._first_line = 1
-        self.columns: tuple[str, ...] = ()
-        self._read_header()
+        self._version: tuple[int, int] | None = None  # size and last change of the file
+        self.columns = self._read_columns()
 
     def rows(self) -> Iterator[Row]:
-        """Yield all rows in order, also those with problems."""
-        self._starts = array.array("Q")
-        number = 0
-        for offset, row in self._parsed(self._first, self._size, self._first_line):
-            if number % _BLOCK == 0:
-                self._starts.extend((offset, row.line))
-            number += 1
-            yield row
-        self.num_rows = number
+        """Yield all rows in order, also those with problems.
 
-    def row(self, number: int) -> Row:
-        """A row by its number, from 0; quick if it is near the last one.
-
-        `rows` must have been read to the end before.
+        Raises:
+          InputError: if the file cannot be read to its end, or has changed since it was first read.
         """
-        block = number // _BLOCK
-        if block != self._read_block:
-            self._block_rows = self._rows_of_block(block)
-            self._read_block = block
-        return self._block_rows[number % _BLOCK]
+        with self._opened() as lines:
+            found = self._found(lines)
+            if self.format != "jsonl":
+                next(found, None)  # the header
+            for line, values, problem in found:
+                if isinstance(values, list):
+                    if len(values) != len(self.columns):
+                        problem = f"{len(values)} fields where the header has {len(self.columns)}"
+                    values = dict(zip(self.columns, values))
+                yield Row(line, {} if problem else values, problem)
 
-    def _rows_of_block(self, number: int) -> list[Row]:
-        start, line = self._starts[2 * number : 2 * number + 2]
-        end = self._starts[2 * number + 2] if 2 * number + 2 < len(self._starts) else self._size
-        return [row for _, row in self._parsed(start, end, line)]
-
-    def _read_header(self) -> None:
+    def _read_columns(self) -> tuple[str, ...]:
         if self.format == "jsonl":
-            first = next((row for row in self.rows() if not row.problem), None)
-            self.columns = tuple(first.values) if first else ()
-            return
-        header = next(self._fields(_Lines(self._file, self._first, self._size, 1)), None)
-        if header is None:
-            return
-        place, fields, problem = header
-        if self.format == "csv" and len(fields) == 1 and ";" in fields[0]:
-            self.delimiter = ";"
-            self._read_header()
-            return
+            return next((tuple(row.values) for row in self.rows() if not row.problem), ())
+        with self._opened() as lines:
+            line, names, problem = next(self._found(lines), (1, [], None))
         if problem:
-            raise InputError(f"{self.path}, line {place.line}: {problem}; correct the header")
-        duplicates = sorted({name for name in fields if name and fields.count(name) > 1})
+            raise InputError(f"{self.path}, line {line}: {problem}; correct the header")
+        if self.delimiter == "," and len(names) == 1 and ";" in names[0]:
+            self.delimiter = ";"
+            return self._read_columns()
+        duplicates = sorted({name for name in names if name and names.count(name) > 1})
         if duplicates:
             raise InputError(
-                f"{self.path}, line {place.line}: the header has {', '.join(duplicates)} more than "
-                "once; give each column a name of its own"
+                f"{self.path}, line {line}: the header has {', '.join(duplicates)} more than once; "
+                "give each column a name of its own"
             )
-        self.columns = tuple(fields)
-        self._first, self._first_line = place.end, place.next_line
+        return tuple(names)
 
-    def _parsed(self, start: int, end: int, first_line: int) -> Iterator[tuple[int, Row]]:
-        """Yield the offset of each row in a part of the file, and the row."""
-        lines = _Lines(self._file, start, end, first_line)
-        if self.format == "jsonl":
-            for place, values, problem in _json_rows(lines):
-                yield place.offset, Row(place.line, values, problem)
-            return
-        for place, fields, problem in self._fields(lines):
-            if not problem and len(fields) != len(self.columns):
-                problem = f"{len(fields)} fields where the header has {len(self.columns)}"
-            values = {} if problem else dict(zip(self.columns, fields))
-            yield place.offset, Row(place.line, values, problem)
+    def _found(self, lines: TextIO) -> Iterator[tuple[int, Any, str | None]]:
+        """Yield the first line of each row, its fields or JSON object, and its problem or None."""
+        csv.field_size_limit(_LONGEST_FIELD)
+        reader = csv.reader(lines, delimiter=self.delimiter or ",", strict=True)
+        rows_of: dict[str, Iterator[Any]] = {
+            "csv": map(_csv_fields, reader),
+            "tsv": map(_tsv_fields, lines),
+            "jsonl": map(_json_object, lines),
+        }
+        rows = rows_of[self.format]  # goes on after an error
+        for number in itertools.count(1):
+            line = reader.line_num + 1 if self.format == "csv" else number
+            row, problem = None, None
+            try:
+                row = next(rows)
+            except StopIteration:
+                return
+            except (csv.Error, ValueError) as error:
+                problem = _explained(error)
+            if row is not None or problem:
+                yield line, row, problem
 
-    def _fields(self, lines: _Lines) -> Iterator[tuple[_Place, list[str], str | None]]:
-        """Yield the place of each row of CSV or TSV, its fields, and its problem or None."""
-        return _csv_rows(lines, self.delimiter) if self.format == "csv" else _tsv_rows(lines)
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[TextIO]:
+        """Open the file; whatever goes wrong while it is read is an `InputError`.
 
-
-@dataclass(frozen=True)
-class _Place:
-    """Offset and line number of a row, and those of what follows it."""
-
-    offset: int
-    line: int
-    end: int
-    next_line: int
-
-
-class _Lines:
-    """Lines of a part of a file as text, with their places."""
-
-    def __init__(self, file: BinaryIO, start: int, end: int, first_line: int):
-        self._lines = io.BufferedReader(_Part(file.fileno(), start, end), _COPIED)
-        self.offset = start  # of the next line
-        self.number = first_line  # of the next line
-        self.is_utf8 = True  # whether all lines since `begin` are
-
-    def __iter__(self) -> _Lines:
-        return self
-
-    def __next__(self) -> str:
-        line = next(self._lines)
-        self.offset += len(line)
-        self.number += 1
+        Bytes that are not UTF-8 become halves of surrogate pairs, so that only their row is broken.
+        """
         try:
-            return line.decode("utf-8")
-        except UnicodeDecodeError:
-            self.is_utf8 = False
-            return line.decode("utf-8", "replace")
-
-    def begin(self) -> tuple[int, int]:
-        """Begin a row: its offset and line number."""
-        self.is_utf8 = True
-        return self.offset, self.number
-
-    def place(self, begun: tuple[int, int]) -> _Place:
-        """Place of the row that was begun."""
-        return _Place(*begun, self.offset, self.number)
-
-
-class _Part(io.RawIOBase):
-    """Bytes of a part of an open file. It has a position of its own, so processes may share it."""
-
-    def __init__(self, descriptor: int, start: int, end: int):
-        super().__init__()
-        self._descriptor, self._position, self._end = descriptor, start, end
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        view = memoryview(buffer)
-        size = min(len(view), self._end - self._position)
-        data = os.pread(self._descriptor, size, self._position)
-        view[: len(data)] = data
-        self._position += len(data)
-        return len(data)
-
-
-_NOT_UTF8 = "not UTF-8"
-
-
-def _csv_rows(lines: _Lines, delimiter: str) -> Iterator[tuple[_Place, list[str], str | None]]:
-    csv.field_size_limit(_LONGEST_FIELD)
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    while True:
-        begun = lines.begin()
-        fields: list[str] = []
-        problem = None
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            problem = f"broken CSV: {_explained(str(error))}"
-        if fields or problem:
-            yield lines.place(begun), fields, problem if lines.is_utf8 else _NOT_UTF8
-
-
-def _explained(text: str) -> str:
-    if "unexpected end" in text or "limit" in text:
-        return "a quote is not closed"
-    if "new-line" in text:
-        return "a carriage return outside of quotes"
-    return text
-
-
-def _tsv_rows(lines: _Lines) -> Iterator[tuple[_Place, list[str], str | None]]:
-    while True:
-        begun = lines.begin()
-        line = next(lines, None)
-        if line is None:
-            return
-        text = line.rstrip("\r\n")
-        if text:
-            yield lines.place(begun), text.split("\t"), None if lines.is_utf8 else _NOT_UTF8
-
-
-def _json_rows(lines: _Lines) -> Iterator[tuple[_Place, dict[str, Any], str | None]]:
-    while True:
-        begun = lines.begin()
-        line = next(lines, None)
-        if line is None:
-            return
-        if not line.strip():
-            continue
-        if not lines.is_utf8:
-            yield lines.place(begun), {}, _NOT_UTF8
-            continue
-        try:
-            yield lines.place(begun), json_files.object_in(line), None
-        except ValueError as error:
-            yield lines.place(begun), {}, str(error)
-
-
-def _opened(path: str) -> BinaryIO:
-    """Open a file; a gzipped one is unpacked to a temporary file without a name."""
-    with contextlib.ExitStack() as stack:
-        try:
-            file: BinaryIO = stack.enter_context(Path(path).open("rb"))
-            is_packed = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+            with Path(self.path).open("rb") as file:
+                status = os.fstat(file.fileno())
+                version = status.st_size, status.st_mtime_ns
+                if self._version not in (None, version):
+                    raise InputError(f"{self.path}: changed since it was checked; start again")
+                self._version = version
+                is_packed = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+                file.seek(0)
+                data: Any = gzip.GzipFile(fileobj=file) if is_packed else file
+                yield io.TextIOWrapper(data, "utf-8-sig", "surrogateescape", newline="\n")
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise InputError(
+                f"{self.path}: the gzip file is damaged: {error}; copy it again"
+            ) from error
         except OSError as error:
             raise InputError(
-                f"{path}: cannot read the file: {error.strerror}; correct the path"
+                f"{self.path}: cannot read the file: {error.strerror or error}; correct the path"
             ) from error
-        if is_packed:
-            file.seek(0)
-            unpacked = stack.enter_context(tempfile.TemporaryFile())
-            _unpack(path, file, unpacked)
-            file = unpacked
-        stack.pop_all()  # the table keeps it open
-        return file
 
 
-def _unpack(path: str, file: BinaryIO, unpacked: BinaryIO) -> None:
-    with gzip.GzipFile(fileobj=file) as packed:
-        try:
-            for data in iter(lambda: packed.read(_COPIED), b""):
-                unpacked.write(data)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise InputError(f"{path}: the gzip file is damaged: {error}; copy it again") from error
-    unpacked.flush()
+# Rows as they are read, or None for an empty one. What is not UTF-8 cannot be encoded again.
+
+
+def _csv_fields(fields: list[str]) -> list[str] | None:
+    "".join(fields).encode()
+    return fields or None
+
+
+def _tsv_fields(line: str) -> list[str] | None:
+    line.encode()
+    text = line.rstrip("\r\n")
+    return text.split("\t") if text else None
+
+
+def _json_object(line: str) -> dict[str, Any] | None:
+    line.encode()
+    return json_files.object_in(line) if line.strip() else None
+
+
+def _explained(error: Exception) -> str:
+    text = str(error)
+    # Python 3.11 and later take NUL, which files in UTF-16 are full of.
+    if isinstance(error, UnicodeEncodeError) or text == "line contains NUL":
+        return "not UTF-8"
+    if not isinstance(error, csv.Error):
+        return text
+    if "unexpected end" in text or "limit" in text:
+        text = "a quote is not closed"
+    elif "new-line" in text:
+        text = "a carriage return outside of quotes"
+    return f"broken CSV: {text}"
 
 
 class RowProblems:
@@ -320,7 +201,6 @@ class RowProblems:
         """Make an empty collection."""
         # From the kind to the first text and the lines.
         self._found: dict[str, tuple[str, array.array[int]]] = {}
-        self._num_others = 0  # rows with further kinds
 
     def __bool__(self) -> bool:
         return bool(self._found)
@@ -328,9 +208,8 @@ class RowProblems:
     def add(self, line: int, problem: str) -> None:
         """Add a problem with the row that begins in a line."""
         kind = problem.partition(":")[0]
-        if kind not in self._found and len(self._found) == _MOST_KINDS:
-            self._num_others += 1
-            return
+        if kind not in self._found and len(self._found) >= _MOST_KINDS:
+            kind = problem = "other problems"
         _, lines = self._found.setdefault(kind, (problem, array.array("Q")))
         lines.append(line)
 
@@ -341,8 +220,6 @@ class RowProblems:
             word = "lines" if len(lines) > 1 else "line"
             places = listed([*map(str, lines)])
             messages.append(f"{table.path}, {word} {places}: {problem}")
-        if self._num_others:
-            messages.append(f"{table.path}: {self._num_others} rows with other problems")
         return messages
 
 
@@ -364,22 +241,16 @@ def as_text(
       Texts that end with a line feed; first the header, if the format has one.
     """
     if file_format == "jsonl":
-        for row in rows:
-            yield json.dumps(row, ensure_ascii=False) + "\n"
+        yield from (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         return
-    for values in _with_header(columns, rows):
+    for row in itertools.chain([dict(zip(columns, columns))], rows):
+        values = ["" if row[name] is None else str(row[name]) for name in columns]
         if file_format == "tsv":
             yield "\t".join(values) + "\n"
         else:
             line = io.StringIO()
             csv.writer(line, delimiter=delimiter).writerow(values)
             yield line.getvalue()[: -len("\r\n")] + "\n"
-
-
-def _with_header(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Iterator[list[str]]:
-    yield list(columns)
-    for row in rows:
-        yield ["" if row[name] is None else str(row[name]) for name in columns]
 
 
 def format_of(path: str) -> str:
@@ -392,12 +263,12 @@ def format_of(path: str) -> str:
         raise InputError(
             f"{path}: the name does not tell the format: it should end in .csv, .tsv or .jsonl"
         )
-    return _FORMAT_OF_SUFFIX[_suffix(path)]
+    return _FORMAT_OF[_suffix(path)]
 
 
 def has_known_name(path: str) -> bool:
     """Whether the name of a file tells its format."""
-    return _suffix(path) in _FORMAT_OF_SUFFIX
+    return _suffix(path) in _FORMAT_OF
 
 
 def _suffix(path: str) -> str:

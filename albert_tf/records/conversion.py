@@ -15,6 +15,7 @@ from albert_tf.records import record_files
 from albert_tf.records.splits import Record, Skipped
 from albert_tf.records.workers import ordered_map
 
+VERSION = 1  # of the records; a new one has the files of all tasks made again
 _CHUNK = 128  # examples; about 25 ms of work
 
 # From consecutive examples, by their index in the shard, to their records in order. It runs in

@@ -144,6 +144,8 @@ def record_writers(paths: Sequence[str], origin: Origin) -> Iterator[list[Record
 def usable_manifest(path: str, origin: Origin) -> Manifest | None:
     """Read the manifest of a record file if the file can be reused; otherwise log the reason.
 
+    What killed processes have left of the file or its manifest is removed.
+
     Args:
       path: path of the record file.
       origin: settings and inputs of this run.
@@ -151,12 +153,14 @@ def usable_manifest(path: str, origin: Origin) -> Manifest | None:
     Returns:
       The manifest; None if there is no file of this program, or one that must be made again.
     """
+    for unfinished in (path, manifest_path(path)):
+        files.remove_leftovers(unfinished)
     if not Path(path).exists() or is_foreign(path):
         return None
     try:
         manifest = _read(path)
     except InputError as error:
-        logging.info("%s: rebuilding because its manifest is damaged: %s", path, error)
+        logging.info("%s: rebuilding because its manifest cannot be read: %s", path, error)
         return None
     changes = origin.changes_since(manifest.origin)
     difference = manifest.difference(path)

@@ -89,7 +89,12 @@ class ExampleShard:
         self.examples = split.examples[span.start : span.stop]
         inputs = {**split.inputs, **vocabulary}
         self.fingerprint = {name: files.digest(path) for name, path in inputs.items()}
-        settings = {**settings, **split.settings, **distributed.shard_setting()}
+        settings = {
+            **settings,
+            **split.settings,
+            "records_version": conversion.VERSION,
+            **distributed.shard_setting(),
+        }
         if split.max_examples is not None:
             settings["max_examples"] = split.max_examples
         self._origin = Origin(settings, self.fingerprint)
@@ -160,15 +165,16 @@ class ExampleShard:
         )
 
     def prepare(self) -> None:
-        """Write the record files, unless they exist already."""
+        """Write the record files, unless they exist already; all processes must call this."""
         if self._is_prepared:
             return
         counts = [self._usable_count(path) for path in self.paths]
+        first_number = self._first_number(counts[0])
         missing = [path for path, count in zip(self.paths, counts) if count is None]
         if missing and manifests.is_foreign(self.paths[0]):
-            counts[1] = self._write(missing)
+            counts[1] = self._write(missing, first_number)
         elif missing:
-            self._write(self.paths)
+            self._write(self.paths, first_number)
             counts = [self.num_records]
         if len(set(counts)) > 1:
             raise InputError(
@@ -185,7 +191,22 @@ class ExampleShard:
         manifest = manifests.usable_manifest(path, self._origin)
         return manifest.num_records if manifest else None
 
-    def _write(self, paths: Sequence[str]) -> int:
+    def _first_number(self, count: int | None) -> int:
+        """Index of the shard's first record in the split; 0 if its records are not numbered.
+
+        Args:
+          count: number of records of the shard, if its file is there already.
+        """
+        if not self.split.numbered:
+            return 0
+
+        def own_count() -> int:
+            chunks = conversion.converted(self._convert, self.examples, self._num_workers)
+            return sum(len(chunk.records) for chunk in chunks) if count is None else count
+
+        return distributed.sum_of_earlier(own_count)
+
+    def _write(self, paths: Sequence[str], first_number: int) -> int:
         """Write the record file and the companion file, or the latter alone; count the records."""
         start = time.time()
         with manifests.record_writers(paths, self._origin) as writers:
@@ -194,19 +215,22 @@ class ExampleShard:
             for chunk in chunks:
                 for path, records in zip(self.paths, (chunk.records, chunk.companions)):
                     if path in writer_of:
-                        self._write_chunk(records, path, writer_of[path])
+                        self._write_chunk(records, path, writer_of[path], first_number)
         self.num_records = writers[0].num_records
         logging.info(
             "%s: wrote %d records in %.1f s", paths[0], self.num_records, time.time() - start
         )
         return self.num_records
 
-    def _write_chunk(self, records: Sequence[bytes], path: str, writer: RecordWriter) -> None:
+    def _write_chunk(
+        self, records: Sequence[bytes], path: str, writer: RecordWriter, first_number: int
+    ) -> None:
         """Write the records of a chunk, with their numbers if they have any."""
         for record in records:
             if self.split.numbered and path == self.paths[0]:
                 name, first = self.split.numbered
-                record = record_files.with_number(record, name, first + writer.num_records)
+                number = first + first_number + writer.num_records
+                record = record_files.with_number(record, name, number)
             writer.write(record)
 
     def companions(self) -> Iterator[JsonObject | None]:

@@ -54,7 +54,8 @@ class Split:
         total = len(self.examples)
         if most is None or most >= total:
             return self
-        examples = [self.examples[i * total // most] for i in range(most)]
+        kept = {i * total // most for i in range(most)}
+        examples = [x for place, x in enumerate(self.examples) if place in kept]
         return dataclasses.replace(self, examples=examples, max_examples=most)
 
     @property

@@ -9,19 +9,17 @@ import multiprocessing
 import os
 import pickle
 import queue
-import signal
 import threading
 from multiprocessing.pool import ExceptionWithTraceback  # type: ignore[attr-defined]
 from typing import TYPE_CHECKING, Any, Callable, Generic, Iterable, Iterator, TypeVar
 
-from albert_tf.cli import stopping
+from albert_tf.cli import signals
 from albert_tf.io.errors import InputError
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 _TASKS_PER_WORKER = 2  # waiting, running, or with a result not taken yet
-_STOP_CHECK_SECONDS = 0.1
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -44,13 +42,16 @@ def ordered_map(
       InputError: if a worker process was killed.
     """
     if num_workers == 1:
-        yield from map(function, tasks)
+        for task in tasks:
+            signals.check()
+            yield function(task)
         return
     workers: list[_Worker[Task, Result]] = []
     pending: collections.deque[_Worker[Task, Result]] = collections.deque()
     try:
         for number, task in enumerate(tasks):
-            with stopping.deferred():
+            signals.check()
+            with signals.deferred():
                 if number < num_workers:
                     workers.append(_Worker(function))
                 worker = workers[number % num_workers]
@@ -61,7 +62,7 @@ def ordered_map(
         while pending:
             yield pending.popleft().result()
     finally:
-        with stopping.deferred():
+        with signals.deferred():
             for worker in workers:
                 worker.end()
 
@@ -88,16 +89,9 @@ class _Worker(Generic[Task, Result]):
             self._connection.send(task)
 
     def result(self) -> Result:
-        """Wait for the result of the earliest task without one, or raise the task's exception.
-
-        `Stopped` is raised between two looks if a signal has arrived.
-        """
-        answer: tuple[Result, BaseException | None] | None = None
-        while answer is None:
-            with _named_if_killed(), stopping.deferred():
-                if self._connection.poll(_STOP_CHECK_SECONDS):
-                    answer = self._connection.recv()
-        result, error = answer
+        """Wait for the result of the earliest task without one, or raise the task's exception."""
+        with _named_if_killed():
+            result, error = self._connection.recv()
         if error is not None:
             raise error
         return result
@@ -115,7 +109,7 @@ def _named_if_killed() -> Iterator[None]:
     try:
         yield
     except (EOFError, OSError) as error:
-        stopping.check()  # the signal may have gone to all processes
+        signals.check()  # the signal may have gone to all processes
         raise InputError(
             "a worker process was killed, perhaps for lack of memory; lower --num_workers"
         ) from error
@@ -142,7 +136,7 @@ def _work(
     """Carry out tasks in a worker process, until the parent ends it or ends itself."""
     gc.freeze()
     gc.enable()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
+    signals.leave_to_parent()
     parents_connection.close()  # its end must be the parent's end
     tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(connection, tasks), daemon=True).start()

@@ -9,7 +9,7 @@ from typing import Any, Iterator
 
 from absl import logging
 
-from albert_tf.cli import log_file
+from albert_tf.cli import log
 from albert_tf.cli.settings import wrong_values
 from albert_tf.devices import bfloat16, choice, distributed
 from albert_tf.devices.bfloat16 import ConversionConfig
@@ -117,7 +117,7 @@ def check(
     problems.raise_all()
     with problems.collected():  # not before: a wrong start leaves a new directory empty
         if not settings.dry_run:
-            log_file.open_in(_log_directory(settings, run_dir, results))
+            log.open_in(_log_directory(settings, run_dir, results))
     problems.raise_all()
     distributed.log_processes()
     _check_same_inputs(context, problems)
@@ -314,7 +314,7 @@ def _check_outputs(
                 "another --output_dir"
             )
         if not settings.dry_run:
-            log_file.continue_in(_log_directory(settings, run_dir, results))
+            log.continue_in(_log_directory(settings, run_dir, results))
     with problems.collected():
         directory = settings.export_dir
         if directory and distributed.is_chief():
@@ -408,8 +408,8 @@ def _check_first_weights(context: RunContext, shapes: Shapes) -> None:
 
 def _check_best_stays(context: RunContext, shapes: Shapes, is_resumed: bool) -> None:
     """Check that training does not replace a best checkpoint that it cannot judge."""
-    best, init_checkpoint = context.run_dir.best_prefix, context.settings.init_checkpoint
-    is_its_start = Path(context.init_checkpoint or "").resolve() == Path(best).resolve()
+    best, init_checkpoint = context.run_dir.best_prefix, context.init_checkpoint
+    is_its_start = Path(init_checkpoint or "").resolve() == Path(best).resolve()
     if is_its_start and not is_resumed:
         raise InputError(
             f"--init_checkpoint {init_checkpoint} is in --output_dir, where the best checkpoint of "

@@ -18,7 +18,7 @@ from typing import Any, Iterator
 import tensorflow.compat.v1 as tf
 from absl import logging
 
-from albert_tf.cli import log_file, stopping
+from albert_tf.cli import log, signals
 from albert_tf.devices import distributed
 from albert_tf.graph.prediction import Predictor
 from albert_tf.io import files
@@ -157,8 +157,8 @@ class _Trial(Predictor, tf.train.SessionRunHook):
                 shard.prepare()
                 self.conversion.append(time.time() - start)
             carry_out(self.context, self, [self])
-        except stopping.Stopped as stop:  # which names a checkpoint that is about to go
-            raise stopping.Stopped(stop.signal) from None
+        except signals.Stopped as stop:  # which names a checkpoint that is about to go
+            raise signals.Stopped(stop.signal) from None
         finally:
             logging.set_verbosity(verbosity)
             tf.summary.FileWriterCache.clear()
@@ -236,8 +236,8 @@ def _data(shard: Shard, small: Shard) -> str:
     if not small.num_records:
         return text
     found = summaries.summary(small.paths[0], small.fields["input_mask"].shape[-1])
-    examined = "" if shard.num_examples == sample else f" ({sample:,} examined)"
-    return f"{text}; {found.text()}{examined}"
+    looked_at = "" if shard.num_examples == sample else f"of the first {sample:,}: "
+    return f"{text}; {looked_at}{found.text()}"
 
 
 def _times(
@@ -268,7 +268,7 @@ def _times(
 def _files(context: RunContext, directory: Path, num_kept: int) -> Iterator[str]:
     """List the files that the run would leave, by directory."""
     settings = context.settings
-    listed: dict[str, dict[str, str]] = {str(context.run_dir): {log_file.NAME: ""}}
+    listed: dict[str, dict[str, str]] = {str(context.run_dir): {log.FILE_NAME: ""}}
     sizes = {
         str(path.relative_to(directory)): path.stat().st_size
         for path in sorted(directory.rglob("*"))

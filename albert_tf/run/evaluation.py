@@ -102,7 +102,8 @@ class Evaluator:
         for shard in self._context.test:
             results: Evaluations | None = None
             if distributed.is_chief():
-                results = Evaluations(self._context.results.path, self._depends_on([shard]))
+                depends_on = {**self._depends_on([shard]), "split": shard.split.name}
+                results = Evaluations(self._context.results.path, depends_on)
             if not distributed.broadcast(results is not None and self._has(results, checkpoint)):
                 evaluation = self._evaluation(checkpoint, [shard])
                 if results:

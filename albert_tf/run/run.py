@@ -10,6 +10,7 @@ from typing import Any, Sequence
 import tensorflow.compat.v1 as tf
 from absl import logging
 
+from albert_tf.cli import log
 from albert_tf.devices import distributed
 from albert_tf.export import serving
 from albert_tf.graph.prediction import Predictor
@@ -42,7 +43,7 @@ def run(task_class: type[Task], settings: RunSettings) -> None:
 
         dry_run.run(task_class, settings)
         return
-    start = time.monotonic()
+    start = log.start_time()
     with checks.only_run(settings):
         context = checks.check(task_class, settings)
         summary = carry_out(context)

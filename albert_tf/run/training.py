@@ -7,7 +7,7 @@ from typing import Any, NoReturn, Sequence
 import tensorflow.compat.v1 as tf
 from absl import logging
 
-from albert_tf.cli import stopping
+from albert_tf.cli import signals
 from albert_tf.cli.settings import settings_of
 from albert_tf.devices import distributed
 from albert_tf.graph import estimators
@@ -57,7 +57,7 @@ def train(
         logging.info("training for %d steps", num_steps)
     entry = add_to_record(context, latest, start_step)
     stop = StopHook(settings.gradient_accumulation_steps)
-    with stopping.deferred(), checkpoints.named_if_damaged(latest or context.init_checkpoint):
+    with signals.deferred(), checkpoints.named_if_damaged(latest or context.init_checkpoint):
         _estimator(context, evaluator).train(
             lambda: training_dataset(context, start_step),
             hooks=[stop, *hooks],
@@ -179,7 +179,7 @@ def _end_stopped(context: RunContext, signal: int) -> NoReturn:
     """Raise `Stopped` in all processes, after rank 0 has saved and logged the checkpoint."""
     saved = context.run_dir.latest()
     place = f"at step {checkpoints.step_of(saved)}" if saved else ""
-    stopped = stopping.Stopped(signal, place, is_told=True)
+    stopped = signals.Stopped(signal, place, is_told=True)
     if distributed.is_chief():
         logging.warning("%s", stopped)
     distributed.wait_for_all()  # the launcher kills all processes as soon as one ends

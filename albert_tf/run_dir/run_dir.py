@@ -106,7 +106,7 @@ class RunDir:
 
     @property
     def has_checkpoints(self) -> bool:
-        """Whether there are checkpoints of a training, complete or not."""
+        """Whether there are checkpoints, complete or not."""
         return any(self.path.glob("model.ckpt-*.index"))
 
     def latest(self) -> str | None:
@@ -169,7 +169,12 @@ class RunDir:
         )
 
     def _best_outcome(self) -> Outcome | None:
-        """Best outcome of this directory's checkpoints, on the inputs of the last results."""
+        """Best outcome of this directory's checkpoints, on the inputs of the last results.
+
+        None if all checkpoints have been removed, to start over.
+        """
+        if not self.has_checkpoints:
+            return None
         outcomes = [
             outcome
             for outcome in evaluations.outcomes_in(self.path)

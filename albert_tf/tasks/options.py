@@ -25,10 +25,10 @@ class TextSettings:
     """Vocabulary, maximum length and case of the text."""
 
     spm_model_file: Optional[str] = path_setting(
-        "SentencePiece model file of the model. Default: in its directory."
+        "SentencePiece model file of the model. Default: in its directory.", must_exist=True
     )
     vocab_file: Optional[str] = path_setting(
-        "Vocabulary file of the model. Default: in its directory."
+        "Vocabulary file of the model. Default: in its directory.", must_exist=True
     )
     max_seq_length: int = setting(
         512,
@@ -132,6 +132,7 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
         "checkpoint), or a checkpoint, as a prefix or one of its files. Ignored when the run "
         "resumes from its own checkpoint.",
         kind=CHECKPOINT_PATH,
+        must_exist=True,
     )
     output_dir: Optional[str] = path_setting(
         "Directory for all outputs: checkpoints, features, results.", kind=CHECKPOINT_PATH
@@ -153,7 +154,7 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
         affects_training=False,
     )
     albert_config_file: Optional[str] = path_setting(
-        "Model config, a JSON file. Default: in the directory of the model."
+        "Model config, a JSON file. Default: in the directory of the model.", must_exist=True
     )
     do_train: bool = setting(
         False, "Whether to train.", group=Group.TRAINING, affects_training=False

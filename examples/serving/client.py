@@ -23,9 +23,9 @@ from typing import Any, Sequence
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # folder of albert_tf
 
-from albert_tf.cli.launch import prepare_environment
+from albert_tf.cli.launch import load_tensorflow
 
-prepare_environment()  # before the import of TensorFlow
+load_tensorflow()
 
 import numpy as np
 
@@ -150,7 +150,7 @@ def post(url: str, value: Any, start_seconds: float = _START_SECONDS) -> Any:
 
 def main() -> None:
     """Ask about a text, or a question about it, from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--model", required=True, help="SavedModel, or the --export_dir with it")
     parser.add_argument("--url", required=True, help="address of the model on the server")
     parser.add_argument("--text", required=True, help="the text, or the first of two")

@@ -18,9 +18,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # folder of albert_tf
 
-from albert_tf.cli.launch import prepare_environment
+from albert_tf.cli.launch import load_tensorflow
 
-prepare_environment()  # before the import of TensorFlow
+load_tensorflow()
 
 import tensorflow as tf
 
@@ -108,7 +108,7 @@ def make_handler(model: ServedModel) -> type[BaseHTTPRequestHandler]:
 
 def main() -> None:
     """Serve a model until the process is stopped."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--model", required=True, help="SavedModel, or the --export_dir with it")
     parser.add_argument("--host", default="localhost")
     parser.add_argument("--port", type=int, default=8501, help="0 for any that is free")

@@ -129,6 +129,20 @@ def test_the_unpacked_size_is_limited(tmp_path, make, suffix):
                 archives.unpack(archive, tmp_path / name, max_size)
 
 
+@pytest.mark.parametrize(("make", "suffix"), [(tar_of, "tar.gz"), (zip_of, "zip")])
+def test_the_number_of_members_is_limited(tmp_path, monkeypatch, make, suffix):
+    monkeypatch.setattr(archives, "_MOST_MEMBERS", 2)
+    for count in (2, 3):
+        archive = make(tmp_path / f"a.{suffix}", *[(f"top/{n}", b"") for n in range(count)])
+        (tmp_path / str(count)).mkdir()
+        if count == 2:
+            archives.unpack(archive, tmp_path / "2", MAX_SIZE)
+            assert sorted(path.name for path in (tmp_path / "2").iterdir()) == ["0", "1"]
+        else:
+            with pytest.raises(InputError, match=rf"^a\.{suffix}: it has more than 2 members"):
+                archives.unpack(archive, tmp_path / "3", MAX_SIZE)
+
+
 def test_a_huge_header_is_not_read_into_memory(tmp_path):
     long_name = tarfile.TarInfo("././@LongLink")
     long_name.type = tarfile.GNUTYPE_LONGNAME

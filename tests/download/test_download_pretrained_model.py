@@ -15,8 +15,8 @@ import time
 
 import pytest
 
-from albert_tf.downloads.fetching import DownloadPolicy
 from albert_tf.downloads.models import download_model
+from albert_tf.downloads.settings import ModelDownloadSettings
 from albert_tf.io.errors import InputError
 from file_server import Fault, FileServer
 from golden import GOLDEN
@@ -128,6 +128,17 @@ def test_an_interrupted_download(server, tmp_path):
     assert_downloaded(tmp_path)
 
 
+def test_a_disk_without_space_is_named_and_the_download_resumes(server, tmp_path):
+    """A limit to the size of files stands for the disk."""
+    limited = ["bash", "-c", 'ulimit -f 48; exec "$@"', "bash", *download_command(server, tmp_path)]
+    result = subprocess.run(limited, capture_output=True, text=True, check=False)
+    line = fail(result)[-1]
+    assert line.endswith(f"File too large: '{tmp_path}/{NAME}.tar.gz.part'")
+    succeed(download(server, tmp_path))
+    assert server.requests[-1][1] == f"bytes={48 << 10}-"
+    assert_downloaded(tmp_path)
+
+
 def start(server, directory, **flags):
     return subprocess.Popen(
         download_command(server, directory, **flags),
@@ -214,7 +225,7 @@ def config_with(**sizes):
         (without("30k-clean.model"), "30k-clean.model is missing"),
         (without("30k-clean.vocab"), "30k-clean.vocab is missing"),
         (without("albert_config.json"), "albert_config.json is missing"),
-        (without("model.ckpt-best.index"), "no checkpoint"),
+        (without("model.ckpt-best.index"), "model.ckpt-best.index is missing"),
         (without(DATA_FILE), "model.ckpt-best.data-* is missing"),
         ({**MEMBERS, DATA_FILE: MEMBERS[DATA_FILE][:-100]}, "model.ckpt-best.data-* has been cut"),
         ({**MEMBERS, **config_with(vocab_size=421)}, "has 420 pieces, but albert_config.json"),
@@ -228,7 +239,7 @@ def test_archives_without_a_complete_model(tmp_path, members, message):
     folder = tmp_path / "models" / NAME
     with FileServer({"/x.tar.gz": archive_of(members)}) as server:
         with pytest.raises(InputError) as raised:
-            download_model(f"{server.url}/x.tar.gz", folder, DownloadPolicy())
+            download_model(f"{server.url}/x.tar.gz", folder, ModelDownloadSettings())
     assert str(raised.value).startswith(f"{server.url}/x.tar.gz: ")
     assert message in str(raised.value)
     assert str(raised.value).endswith("; the download was removed")

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import email.utils
 import hashlib
+import shutil
 import socket
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from albert_tf.downloads import fetching
+from albert_tf.downloads.settings import DownloadSettings
 from albert_tf.io.errors import InputError
 from albert_tf.io.locks import file_lock
 from file_server import Fault, FileServer
 
 CONTENT = bytes(range(256)) * 4000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-POLICY = fetching.DownloadPolicy(timeout=0.5, retries=2, first_wait=0.01, min_speed=0)
+QUICK = DownloadSettings(timeout=0.5, retries=2, retry_seconds=0.01, min_speed=0)
 
 
 @pytest.fixture
@@ -34,7 +40,7 @@ def fetch(server, tmp_path):
 
     def fetch_it(name="a.bin", **checks):
         path = tmp_path / "new" / name
-        fetching.fetch(f"{server.url}/{name}", path, POLICY, **checks)
+        fetching.fetch(f"{server.url}/{name}", path, QUICK, **checks)
         assert [p.name for p in path.parent.iterdir()] == [name]
         return path.read_bytes()
 
@@ -76,6 +82,13 @@ def test_a_changed_file_is_downloaded_from_the_start(server, fetch):
         fetch()
     server.files["/a.bin"] = CONTENT[::-1]
     assert fetch() == CONTENT[::-1]
+
+
+def test_another_part_than_the_requested_one_is_not_appended(server, fetch):
+    server.faults = [Fault(cut_after=300_000)]
+    server.headers = {"Content-Range": "bytes 5-9/10"}
+    assert fetch() == CONTENT
+    assert [part for _, part in server.requests] == [None, "bytes=300000-", None]
 
 
 def test_a_server_without_ranges(server, fetch):
@@ -174,9 +187,9 @@ def test_a_server_that_sends_a_byte_at_a_time_is_given_up(tmp_path, in_headers):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=serve, args=[listener], daemon=True).start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/a.bin"
-        policy = fetching.DownloadPolicy(timeout=0.5, retries=1, first_wait=0.01, min_speed=1000)
+        settings = DownloadSettings(timeout=0.5, retries=1, retry_seconds=0.01, min_speed=1000)
         with pytest.raises(InputError, match=r"keeps failing \(\d+ bytes in \d s, less than --min"):
-            fetching.fetch(url, tmp_path / "a.bin", policy)
+            fetching.fetch(url, tmp_path / "a.bin", settings)
         listener.shutdown(socket.SHUT_RDWR)
     assert len(connections) == 2
 
@@ -184,11 +197,11 @@ def test_a_server_that_sends_a_byte_at_a_time_is_given_up(tmp_path, in_headers):
 @pytest.mark.parametrize("has_size", [True, False])
 def test_a_file_larger_than_the_limit_is_refused(server, tmp_path, has_size):
     server.tells_size = has_size
-    policy = fetching.DownloadPolicy(timeout=5, retries=0, first_wait=0, max_size=len(CONTENT) - 1)
+    settings = DownloadSettings(timeout=5, retries=0, max_size=len(CONTENT) - 1)
     with pytest.raises(InputError, match=r"larger than 1023999 bytes \(--max_size\)"):
-        fetching.fetch(f"{server.url}/a.bin", tmp_path / "a.bin", policy)
+        fetching.fetch(f"{server.url}/a.bin", tmp_path / "a.bin", settings)
     assert list(tmp_path.iterdir()) == []
-    fetching.fetch(f"{server.url}/a.bin", tmp_path / "a.bin", policy, size=len(CONTENT))
+    fetching.fetch(f"{server.url}/a.bin", tmp_path / "a.bin", settings, size=len(CONTENT))
     assert (tmp_path / "a.bin").read_bytes() == CONTENT
 
 
@@ -204,6 +217,13 @@ def test_a_redirect_is_followed(server, fetch):
     server.files["/b.bin"] = b"moved"
     server.faults = [Fault(status=302, headers={"Location": "/b.bin"})]
     assert fetch() == b"moved"
+
+
+def test_endless_redirects(server, fetch, tmp_path):
+    server.faults = [Fault(status=302, headers={"Location": "/a.bin"})] * 100
+    with pytest.raises(InputError, match=r"/a\.bin: the server redirects .*check the URL"):
+        fetch()
+    assert leftovers(tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -224,17 +244,100 @@ def test_a_missing_file(server, fetch, tmp_path):
     assert len(server.requests) == 1
 
 
+@contextlib.contextmanager
+def server_of(answer):
+    """Server that gives an answer, byte for byte, to its first client; its URL."""
+
+    def serve(listener):
+        with contextlib.suppress(OSError), listener.accept()[0] as connection:
+            connection.recv(1 << 16)
+            connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=[listener], daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/a.bin"
+    thread.join(10)
+
+
+def test_a_cut_connection_is_noticed_without_a_size(tmp_path):
+    """The server sends chunks, of which the last is missing."""
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    settings = DownloadSettings(timeout=5, retries=0)
+    for end, is_whole in ((b"0\r\n\r\n", True), (b"", False)):
+        with server_of(head + b"3\r\nabc\r\n" + end) as url:
+            if is_whole:
+                fetching.fetch(url, tmp_path / "whole", settings)
+                assert (tmp_path / "whole").read_bytes() == b"abc"
+            else:
+                with pytest.raises(InputError, match=r"keeps failing .*after the 3 bytes received"):
+                    fetching.fetch(url, tmp_path / "cut", settings)
+                assert not (tmp_path / "cut").exists()
+
+
+def test_a_server_that_never_answers_times_out(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/a.bin"
+        with pytest.raises(InputError, match=r"failing \(no data received within --timeout\)"):
+            fetching.fetch(url, tmp_path / "a.bin", QUICK)
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="makes a certificate with openssl")
+def test_certificates_of_the_system_are_trusted(tmp_path, monkeypatch):
+    """The system's certificates are where Python looks for them, such as in SSL_CERT_FILE."""
+    certificate = str(tmp_path / "certificate.pem")
+    name = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *name]
+    files = ["-keyout", certificate, "-out", f"{certificate}.crt"]
+    subprocess.run([*command, *files], check=True, capture_output=True)
+    with Path(certificate).open("a") as file:
+        file.write(Path(f"{certificate}.crt").read_text())
+    with FileServer({"/a.bin": CONTENT}, certificate) as server:
+        url = f"{server.url}/a.bin"
+        with pytest.raises(InputError, match="CERTIFICATE_VERIFY_FAILED"):
+            fetching.fetch(url, tmp_path / "a.bin", QUICK)
+        monkeypatch.setenv("SSL_CERT_FILE", certificate)
+        fetching.fetch(url, tmp_path / "a.bin", QUICK)
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+
+
+def test_a_local_file(tmp_path):
+    source, path = tmp_path / "source.bin", tmp_path / "a.bin"
+    source.write_bytes(CONTENT)
+    url = source.as_uri()
+    fetching.fetch(url, path, QUICK, sha256=SHA256, size=len(CONTENT))
+    assert path.read_bytes() == CONTENT
+    with pytest.raises(InputError, match="has 1024000 bytes, expected 7"):
+        fetching.fetch(url, path, QUICK, size=7)
+    source.unlink()
+    with pytest.raises(InputError, match=r"source\.bin: .*No such file .*check the URL"):
+        fetching.fetch(url, tmp_path / "b.bin", QUICK)
+
+
+def test_only_a_download_loads_requests():
+    """Runs, flags and help do without it: it takes a tenth of a second."""
+    root = str(Path(fetching.__file__).parents[2])
+    code = f"import sys; sys.path[:0] = [{root!r}, {root + '/download'!r}]\n"
+    code += "import download_dataset, download_pretrained_model, run_squad_v1, run_pretraining\n"
+    code += "before = 'requests' in sys.modules; import albert_tf.downloads.fetching\n"
+    code += "print(before, 'requests' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split() == ["False", "True"]
+
+
 def test_no_server(tmp_path):
     with FileServer({}) as server:
         url = f"{server.url}/a.bin"
     with pytest.raises(InputError, match=r"keeps failing .*refused"):
-        fetching.fetch(url, tmp_path / "a.bin", POLICY)
+        fetching.fetch(url, tmp_path / "a.bin", QUICK)
 
 
 @pytest.mark.parametrize("url", ["storage/a.bin", "ftp2://host/a.bin"])
 def test_invalid_urls(url, tmp_path):
     with pytest.raises(InputError):
-        fetching.fetch(url, tmp_path / "a.bin", fetching.DownloadPolicy(1, 0, 0))
+        fetching.fetch(url, tmp_path / "a.bin", DownloadSettings(timeout=1, retries=0))
 
 
 @pytest.mark.parametrize(
@@ -272,6 +375,23 @@ def test_an_existing_file_is_reused_if_it_is_intact(server, fetch, tmp_path):
     assert len(server.requests) == 2
 
 
+def test_a_folder_is_made_once(tmp_path):
+    folder = tmp_path / "new/folder"
+
+    def fail():
+        raise InputError("failed")
+
+    with pytest.raises(InputError, match="failed"):
+        fetching.make_once(folder, fail)
+    assert leftovers(tmp_path) == []
+    fetching.make_once(folder, folder.mkdir)
+    fetching.make_once(folder, fail)  # not called
+    assert leftovers(tmp_path) == ["folder"]
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"^--output_dir .*/file: not a directory"):
+        fetching.make_once(tmp_path / "file/folder", fail)
+
+
 def test_file_locks_exclude_each_other(tmp_path):
     """Threads with separate locks increment a count without losing an update."""
     path = tmp_path / "count"
@@ -289,4 +409,4 @@ def test_file_locks_exclude_each_other(tmp_path):
     for thread in threads:
         thread.join()
     assert path.read_text() == "80"
-    assert [p.name for p in tmp_path.iterdir()] == ["count"]
+    assert not (tmp_path / "count.lock-holder").exists()

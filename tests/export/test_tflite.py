@@ -10,6 +10,7 @@ from tensorflow import lite
 from albert_tf.devices.device import PORTABLE
 from albert_tf.export import tflite
 from albert_tf.graph.model import build_predictions
+from albert_tf.tasks.base import MODEL_INPUTS, input_fields
 from task_factory import make_context
 
 pytestmark = pytest.mark.tensorflow
@@ -17,25 +18,25 @@ pytestmark = pytest.mark.tensorflow
 ROWS = 4
 
 
-def inputs_of(setup):
-    """Inputs of the first records of the data set to evaluate, int32 [ROWS, S] by name."""
-    (shard,) = setup.eval_shards
+def inputs_of(context):
+    """Inputs of the first records of the split to evaluate, int32 [ROWS, S] by name."""
+    (shard,) = context.dev
     shard.prepare()
-    dataset = shard.prediction_dataset([setup.settings.max_seq_length])
+    dataset = shard.prediction_dataset([context.settings.max_seq_length])
     batches = tf.data.make_one_shot_iterator(dataset)
     with tf.Session() as session:
         batch = session.run(batches.get_next())
-    return {name: batch[name][:ROWS].astype(np.int32) for name in setup.task.sequence_fields}
+    return {name: batch[name][:ROWS].astype(np.int32) for name in MODEL_INPUTS}
 
 
-def scores_of_checkpoint(setup, inputs):
+def scores_of_checkpoint(context, inputs):
     placeholders = {
         name: tf.placeholder(tf.int32, [None, *field.shape], name)
-        for name, field in setup.task.sequence_fields.items()
+        for name, field in input_fields(context.task).items()
     }
-    outputs = build_predictions(setup.task, PORTABLE, placeholders)
+    outputs = build_predictions(context.task, PORTABLE, placeholders)
     with tf.Session() as session:
-        tf.train.Saver(tf.trainable_variables()).restore(session, setup.init_checkpoint)
+        tf.train.Saver(tf.trainable_variables()).restore(session, context.init_checkpoint)
         return session.run(outputs, {placeholders[name]: inputs[name] for name in inputs})
 
 
@@ -52,15 +53,15 @@ def scores_of_interpreter(path, inputs):
 @pytest.mark.filterwarnings("ignore:.*Interpreter is deprecated")
 @pytest.mark.parametrize("script", ["squad", "squad_v2", "classifier", "race"])
 def test_scores_are_those_of_the_checkpoint(script, tmp_path):
-    setup = make_context(script, tmp_path / "run", do_train=False, compute_padding=True)
+    context = make_context(script, tmp_path / "run", do_train=False, compute_padding=True)
     with tf.Graph().as_default():
-        inputs = inputs_of(setup)
-        expected = scores_of_checkpoint(setup, inputs)
+        inputs = inputs_of(context)
+        expected = scores_of_checkpoint(context, inputs)
         num_weights = sum(variable.shape.num_elements() for variable in tf.trainable_variables())
     sizes = []
     for is_float16, tolerance in ((False, 1e-4), (True, 1e-2)):
         path = tmp_path / "model.tflite"
-        tflite.export(setup.task, setup.init_checkpoint, str(path), is_float16)
+        tflite.export(context.task, context.init_checkpoint, str(path), is_float16)
         sizes.append(path.stat().st_size)
         found = scores_of_interpreter(path, inputs)
         assert set(found) == set(expected)

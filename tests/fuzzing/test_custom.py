@@ -39,8 +39,8 @@ def test_own_files(tmp_path, sample_tokenizer, name):
         return check(table, columns)
 
     def check(checked):
-        examples = list(checked.examples())
-        assert len(examples) == checked.table.num_rows > 0
+        examples = list(checked)
+        assert len(examples) == len(checked) > 0
         for example in examples[:10]:
             assert is_regression or 0 <= example.label < len(checked.names)
             record = make_feature(example.texts, example.label, sample_tokenizer, 32, True)

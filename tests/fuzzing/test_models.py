@@ -8,15 +8,17 @@ import struct
 
 import pytest
 import tensorflow.compat.v1 as tf
-from albert_tf.run_dir.checkpoint_files import BEST_CHECKPOINT, STATE_FILE
 
 import tokenization
 from albert_tf.devices import bfloat16
+from albert_tf.graph.model import encoder_shapes
 from albert_tf.huggingface import folders
 from albert_tf.huggingface.weights import read_tensors
+from albert_tf.inference.trained_model import check_model, find_model
 from albert_tf.nn.config import AlbertConfig
-from albert_tf.run_dir import checkpoint_files, checkpoints, model_files, model_folder
-from albert_tf.tasks.options import TextSettings
+from albert_tf.run_dir import checkpoints, model_folder, run_dir
+from albert_tf.run_dir.model_folder import BEST_CHECKPOINT
+from albert_tf.run_dir.run_dir import RunDir
 from albert_tf.tasks.squad.settings import AnswerSettings
 from golden import checkpoint_of, tiny_config
 from mutations import COUNT, MANY, check_reader, mutated_bytes, mutated_json
@@ -31,11 +33,11 @@ DATA_SUFFIX = ".data-00000-of-00001"
 def model(tmp_path_factory):
     """Files of a small model; each test leaves them as they were."""
     directory = tmp_path_factory.mktemp("model")
-    shutil.copyfile(TINY_CONFIG, directory / model_files.CONFIG_FILE)
-    shutil.copyfile(SAMPLE_MODEL, directory / model_files.SPM_MODEL_FILE)
+    shutil.copyfile(TINY_CONFIG, directory / model_folder.CONFIG_FILE)
+    shutil.copyfile(SAMPLE_MODEL, directory / model_folder.SPM_MODEL_FILE)
     sp_model = tokenization.load_sentencepiece_model(str(SAMPLE_MODEL))
-    vocabulary = model_files.vocabulary_text(sp_model)
-    (directory / model_files.VOCAB_FILE).write_text(vocabulary, encoding="utf-8")
+    vocabulary = model_folder.vocabulary_text(sp_model)
+    (directory / model_folder.VOCAB_FILE).write_text(vocabulary, encoding="utf-8")
     for suffix in (".index", DATA_SUFFIX):
         source = f"{checkpoint_of('squad')}{suffix}"
         shutil.copyfile(source, directory / f"{BEST_CHECKPOINT}{suffix}")
@@ -43,7 +45,7 @@ def model(tmp_path_factory):
 
 
 def test_configs(model):
-    path = model / model_files.CONFIG_FILE
+    path = model / model_folder.CONFIG_FILE
 
     def check(config):
         assert config.hidden_size % config.num_attention_heads == 0
@@ -59,13 +61,13 @@ def test_configs(model):
 
 
 def test_configs_make_models(model):
-    path = model / model_files.CONFIG_FILE
+    path = model / model_folder.CONFIG_FILE
 
     def check(shapes):
         assert all(size >= 1 for shape in shapes.values() for size in shape)
 
     def read():
-        return model_files.encoder_shapes(AlbertConfig.from_json_file(str(path)))
+        return encoder_shapes(AlbertConfig.from_json_file(str(path)))
 
     results, errors = check_reader(path, read, check, mutated_json, FEW)
     assert results
@@ -83,7 +85,7 @@ def test_vocabularies(tmp_path):
     path.write_text("\n".join(pieces), encoding="utf-8")
     results, errors = check_reader(
         path,
-        lambda: model_files.load_tokenizer(TextSettings(vocab_file=str(path))),
+        lambda: model_folder.load_tokenizer(str(path), None, do_lower_case=True),
         check_tokenizer,
         count=MANY,
     )
@@ -92,12 +94,12 @@ def test_vocabularies(tmp_path):
 
 
 def test_sentencepiece_models(model):
-    path = model / model_files.SPM_MODEL_FILE
+    path = model / model_folder.SPM_MODEL_FILE
     config = tiny_config()
 
     def read():
         tokenizer = tokenization.FullTokenizer(None, spm_model_file=str(path))
-        model_files.check_vocabulary(str(path), tokenizer, "albert_config.json", config)
+        model_folder.check_vocabulary(str(path), tokenizer, "albert_config.json", config)
         return tokenizer
 
     results, errors = check_reader(path, read, check_tokenizer, count=MANY)
@@ -110,8 +112,8 @@ def test_checkpoints(model, suffix):
     path = model / f"{BEST_CHECKPOINT}{suffix}"
 
     def read():
-        files = model_files.find_model(model)
-        model_files.check_model(files)
+        files = find_model(model)
+        check_model(files)
         return checkpoints.shapes_in(files.checkpoint)
 
     def check(shapes):
@@ -125,17 +127,18 @@ def test_checkpoint_states(tmp_path):
     for suffix in (".index", DATA_SUFFIX):
         shutil.copyfile(f"{checkpoint_of('squad')}{suffix}", tmp_path / f"model.ckpt-8{suffix}")
     prefix = str(tmp_path / "model.ckpt-8")
-    checkpoint_files.write_state(str(tmp_path), [prefix])
+    directory = RunDir(tmp_path)
+    directory.write_state([prefix])
 
     def read():
-        assert checkpoints.find_checkpoint(str(tmp_path)) == prefix
-        checkpoint_files.correct_state(str(tmp_path), [prefix])
+        assert run_dir.find_checkpoint(str(tmp_path)) == prefix
+        directory.write_state(directory.saved())
         return tf.train.latest_checkpoint(str(tmp_path))
 
     def check(latest):
         assert latest == prefix
 
-    results, _ = check_reader(tmp_path / STATE_FILE, read, check)
+    results, _ = check_reader(tmp_path / "checkpoint", read, check)
     assert results == COUNT
 
 
@@ -144,14 +147,14 @@ def test_checkpoint_states_of_other_programs(tmp_path):
     for suffix in (".index", DATA_SUFFIX):
         shutil.copyfile(f"{checkpoint_of('squad')}{suffix}", tmp_path / f"bert.ckpt{suffix}")
     prefix = str(tmp_path / "bert.ckpt")
-    checkpoint_files.write_state(str(tmp_path), [prefix])
+    RunDir(tmp_path).write_state([prefix])
 
     def check(found):
         assert found == prefix
 
     results, errors = check_reader(
-        tmp_path / STATE_FILE,
-        lambda: checkpoints.find_checkpoint(str(tmp_path)),
+        tmp_path / "checkpoint",
+        lambda: run_dir.find_checkpoint(str(tmp_path)),
         check,
         name=str(tmp_path),
     )
@@ -233,11 +236,11 @@ def test_models_of_transformers(transformers_model, tmp_path, name, mutate):
         try:
             return folders.read_huggingface(str(transformers_model), str(folder))
         finally:
-            is_made = (folder / model_files.CONFIG_FILE).exists()
+            is_made = (folder / model_folder.CONFIG_FILE).exists()
             assert is_made == folder.exists()
 
     def check(model):
-        model_files.check_model(model)
+        check_model(model)
         shutil.rmtree(folder)
 
     results, errors = check_reader(path, read, check, mutate, FEW, name=str(transformers_model))

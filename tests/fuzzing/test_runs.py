@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from albert_tf.run_dir.best import RESULTS_FILE
-from albert_tf.run_dir.results import Results
 
 from albert_tf.records import datasets, manifests, record_files
 from albert_tf.records.manifests import Origin
-from albert_tf.run import shards
-from albert_tf.run_dir import checkpoint_files, run_record
-from albert_tf.tasks.base import Evaluation, Prediction
-from golden import checkpoint_of
+from albert_tf.run import description
+from albert_tf.run_dir import checkpoints, evaluations, record
+from albert_tf.run_dir.evaluations import RESULTS_FILE, THRESHOLDS_FILE, Evaluations
+from albert_tf.run_dir.run_dir import RunDir
+from albert_tf.tasks.base import RecordOutput
 from mutations import COUNT, MANY, check_reader, mutated_bytes, mutated_json
 from scripts import load
 from task_factory import make_context
@@ -26,8 +24,8 @@ ORIGIN = Origin({"max_seq_length": 96, "do_lower_case": True}, {"train_file": "a
 
 
 @pytest.fixture(scope="module")
-def setups(tmp_path_factory):
-    """Setups of the scripts for question answering and classification, by name."""
+def contexts(tmp_path_factory):
+    """Contexts of runs of question answering and classification, by script."""
     return {
         script: make_context(script, tmp_path_factory.mktemp(script))
         for script in ("squad", "classifier")
@@ -57,8 +55,8 @@ def record_of(fields):
 
 def write(path, records):
     writer = record_files.RecordWriter(path)
-    for record in records:
-        writer.write(record)
+    for content in records:
+        writer.write(content)
     writer.close()
 
 
@@ -77,12 +75,12 @@ def mutated_records(rng, data, mutate=mutated_bytes):
 
 
 @pytest.fixture(params=["training", "prediction", "pre-training"])
-def record_file(request, tmp_path, setups, pretraining_fields):
+def record_file(request, tmp_path, contexts, pretraining_fields):
     """A record file with three records, and their fields."""
-    task = setups["squad"].task
+    context = contexts["squad"]
     fields = {
-        "training": task.fields(task.train_set),
-        "prediction": task.fields(task.eval_sets[0]),
+        "training": context.train.fields,
+        "prediction": context.dev[0].fields,
         "pre-training": pretraining_fields,
     }[request.param]
     path = tmp_path / "features.tfrecord"
@@ -96,7 +94,7 @@ def test_records(record_file, mutate):
     path, fields = record_file
 
     def read():
-        manifest = manifests.checked_manifest(str(path), fields)
+        num_records, _ = manifests.checked_count(str(path), fields)
         records = list(record_files.read_records(str(path)))
         try:
             features = datasets.parse_examples(tf.constant(records), fields)
@@ -104,7 +102,7 @@ def test_records(record_file, mutate):
             record_files.check_records(str(path), fields)
             raise AssertionError("not found by the check") from error
         record_files.check_records(str(path), fields)
-        return manifest.num_records, features
+        return num_records, features
 
     def check(result):
         num_records, features = result
@@ -121,37 +119,46 @@ def with_manifest(tmp_path):
     """A record file with its manifest, and its fields."""
     path = str(tmp_path / "features.tfrecord")
     fields = {"input_ids": tf.io.FixedLenFeature([4], tf.int64)}
-    manifests.write_records(path, ORIGIN, [{"input_ids": [1, 2, 3, 4]}] * 3)
+    content = record_files.serialize_example({"input_ids": [1, 2, 3, 4]})
+    with manifests.record_writers([path], ORIGIN) as (writer,):
+        for _ in range(3):
+            writer.write(content)
     return path, fields
 
 
 def test_manifests(with_manifest):
-    path, fields = with_manifest
+    """A damaged manifest has the records made again."""
+    path, _ = with_manifest
+    outcomes = []
 
     def read():
-        manifest = manifests.usable_manifest(path, ORIGIN, fields)
-        assert manifests.is_made([path], ORIGIN) == (manifest is not None)
+        manifest = manifests.usable_manifest(path, ORIGIN)
+        assert manifests.is_made(path, ORIGIN) == (manifest is not None)
         return manifest
 
     def check(manifest):
         assert manifest is None or manifest.origin == ORIGIN
         assert manifest is None or 0 <= manifest.num_records <= manifest.bytes // 16
+        outcomes.append(manifest is not None)
 
     results, errors = check_reader(manifests.manifest_path(path), read, check, mutated_json, MANY)
-    assert results
-    assert errors
+    assert (results, errors) == (MANY, 0)
+    assert set(outcomes) == {True, False}
 
 
 def test_manifests_of_input_files(with_manifest):
     path, fields = with_manifest
 
-    def check(manifest):
-        assert 0 <= manifest.num_records <= manifest.bytes // 16
-        assert manifest.origin.digest
+    size = Path(path).stat().st_size
+
+    def check(result):
+        num_records, origin = result
+        assert 0 <= num_records <= size // 16
+        assert origin.digest
 
     results, errors = check_reader(
         manifests.manifest_path(path),
-        lambda: manifests.checked_manifest(path, fields),
+        lambda: manifests.checked_count(path, fields),
         check,
         mutated_json,
         MANY,
@@ -166,27 +173,25 @@ def mutated_companions(rng, data):
 
 
 @pytest.mark.parametrize("mutate", [mutated_bytes, mutated_companions])
-def test_companions(setups, mutate):
-    setup = setups["squad"]
-    task, data_set = setup.task, setup.task.eval_sets[0]
-    shard = shards.open_shard(task, data_set, {})
+def test_companions(contexts, mutate):
+    task, shard = contexts["squad"].task, contexts["squad"].dev[0]
     shard.prepare()
     _, path = shard.paths
     scores = np.linspace(0.0, 1.0, task.settings.max_seq_length)
     outputs = {"start_log_prob": scores, "end_log_prob": scores}
-    texts = {question.id: question.paragraph for question in data_set.examples}
+    texts = {question.id: question.paragraph for question in shard.examples}
 
     def read():
         companions = enumerate(shard.companions())
-        return task.answers(
+        return task.predictions(
             shard.examples,
-            (Prediction(number, outputs, companion) for number, companion in companions),
+            (RecordOutput(number, outputs, companion) for number, companion in companions),
         )
 
-    def check(answers):
-        assert len(answers) == len(texts)
-        for answer, text in zip(answers, texts.values()):
-            found = [entry["text"] for entry in answer["n_best"]]
+    def check(predictions):
+        assert len(predictions) == len(texts)
+        for prediction, text in zip(predictions, texts.values()):
+            found = [entry["text"] for entry in prediction["n_best"]]
             assert all(entry in text or entry == "empty" for entry in found)
 
     results, errors = check_reader(Path(path), read, check, mutate)
@@ -194,61 +199,94 @@ def test_companions(setups, mutate):
     assert errors
 
 
+INPUTS = {"predict_file": "abc"}
+F1 = {4: 70.0, 8: 60.0}  # by step
+
+
 @pytest.fixture
 def output_dir(tmp_path):
     """Directory with two evaluated checkpoints, of which the first is the best."""
-    results = Results(str(tmp_path), {"predict_file": "abc"})
-    for step, f1 in ((4, 70.0), (8, 60.0)):
-        prefix = tmp_path / f"model.ckpt-{step}"
-        for suffix in (".index", ".data-00000-of-00001"):
-            shutil.copyfile(f"{checkpoint_of('squad')}{suffix}", f"{prefix}{suffix}")
-        metrics = {"f1": f1, "exact_match": 1.0}
-        files = {"predictions.json": {"q1": str(step)}}
-        results.add(str(prefix), Evaluation(metrics, files), keep_best=True)
+    for step in F1:
+        values = {"weights": np.arange(9.0), "global_step": np.int64(step)}
+        checkpoints.write_values(str(tmp_path / f"model.ckpt-{step}"), values)
+    evaluate(tmp_path)
     return tmp_path
 
 
-def test_results(output_dir):
-    """Damaged results are a new start, or an error if `model.ckpt-best` is another checkpoint."""
-    prefixes = [str(output_dir / f"model.ckpt-{step}") for step in (4, 8)]
+def evaluate(directory):
+    """Evaluate the checkpoints that have no outcome, and make the views, as a run does."""
+    run_dir, results = RunDir(directory), Evaluations(directory, INPUTS)
+    run_dir.discard_other_training(max(F1))
+    results.read()
+    for step, f1 in F1.items():
+        prefix = run_dir.prefix(step)
+        if not results.has(prefix):
+            metrics = {"f1": f1, "exact_match": 1.0}
+            results.add(prefix, metrics, {"predictions.json": f'"{step}"'}, {"threshold": 0.5})
+    run_dir.keep_best(results.best)
+    results.write_views(for_training=True)
+    return results
 
-    def read():
-        results = Results(str(output_dir), {"predict_file": "abc"})
-        results.mend(keep_best=True)
-        results.forget_other_training(8)
-        assert results.evaluations_since_best in (0, 1)
-        # The best may turn out to be an earlier one, whose files are then made again.
-        for prefix, f1 in 2 * list(zip(prefixes, (70.0, 60.0))):
-            if not results.has(prefix):
-                metrics = {"f1": f1, "exact_match": 1.0}
-                results.add(prefix, Evaluation(metrics, {"predictions.json": {}}), keep_best=True)
-        results.log()
-        return results
+
+def check_views(directory, results):
+    """What people read is made of the outcomes."""
+    assert [outcome.checkpoint for outcome in results.outcomes] == ["model.ckpt-4", "model.ckpt-8"]
+    assert results.evaluations_since_best in (0, 1)
+    content = load(directory / RESULTS_FILE)
+    assert content["best_checkpoint"] == results.best.checkpoint
+    assert content["checkpoints"].keys() == {"model.ckpt-4", "model.ckpt-8"}
+    step = results.best.order
+    assert load(directory / "predictions.json") == str(step)
+    best = str(directory / "model.ckpt-best")
+    assert checkpoints.problem(best, reads_data=True) is None
+    assert checkpoints.digest(best) == results.best.digest
+    if results.best.thresholds:  # which a damaged outcome may lack
+        assert evaluations.read_thresholds(best, directory) == results.best.thresholds
+
+
+@pytest.mark.parametrize("name", [RESULTS_FILE, THRESHOLDS_FILE])
+def test_views_of_results(output_dir, name):
+    """Whatever is in the files that people read, they are made again."""
 
     def check(results):
-        assert all(results.has(prefix) for prefix in prefixes)
-        assert load(output_dir / RESULTS_FILE)["best_checkpoint"] == results.best
-        assert checkpoint_files.problem(str(output_dir / "model.ckpt-best")) is None
+        assert results.best.metrics["f1"] == 70.0
+        check_views(output_dir, results)
 
-    results, _ = check_reader(output_dir / RESULTS_FILE, read, check, mutated_json)
-    assert results
+    results, errors = check_reader(
+        output_dir / name, lambda: evaluate(output_dir), check, mutated_json
+    )
+    assert (results, errors) == (COUNT, 0)
 
 
-def test_run_records(setups):
+@pytest.mark.parametrize("step", F1)
+def test_outcomes_of_checkpoints(output_dir, step):
+    """A damaged outcome counts as none, and its checkpoint is evaluated again."""
+    outcome = Evaluations(output_dir, INPUTS).of(str(output_dir / f"model.ckpt-{step}"))
+    path = outcome.directory / "outcome.json"
+
+    results, errors = check_reader(
+        path,
+        lambda: evaluate(output_dir),
+        lambda results: check_views(output_dir, results),
+        mutated_json,
+    )
+    assert (results, errors) == (COUNT, 0)
+
+
+def test_run_records(contexts):
     """A damaged record is set aside; the run goes on."""
-    setup = setups["classifier"]
-    path = Path(f"{setup.settings.output_dir}/run.json")
-    resumed = f"{setup.settings.output_dir}/model.ckpt-4"
-    Path(f"{resumed}.index").write_text("index")
-    run_record.begin(setup)
+    context = contexts["classifier"]
+    directory = context.run_dir.path
+    record.append(directory, description.entry(context, None, None))
+    again = description.entry(context, "model.ckpt-4", None)
 
     def read():
-        run_record.begin(setup, resumed)
-        return load(path)["starts"]
+        record.append(directory, again)
+        return load(directory / record.NAME)["starts"]
 
     def check(starts):
         assert starts[-1]["start"]["step"] == 4
         assert all(isinstance(start["settings"], dict) for start in starts)
 
-    results, errors = check_reader(path, read, check, mutated_json)
+    results, errors = check_reader(directory / record.NAME, read, check, mutated_json)
     assert (results, errors) == (COUNT, 0)

@@ -9,6 +9,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from albert_tf.graph import hooks
+from albert_tf.run_dir import events
 
 pytestmark = pytest.mark.tensorflow
 
@@ -59,9 +60,9 @@ def test_the_log_tells_first_and_last_step(caplog, request):
 
 def test_events(training_run):
     (file,) = training_run.iterdir()
-    events = [event for event in tf.train.summary_iterator(str(file)) if event.summary.value]
-    assert [event.step for event in events] == [2, 4, 6, 8]
-    for event in events:
+    found = [event for event in tf.train.summary_iterator(str(file)) if event.summary.value]
+    assert [event.step for event in found] == [2, 4, 6, 8]
+    for event in found:
         values = {value.tag: value.simple_value for value in event.summary.value}
         assert values["train/loss"] == 2.5
         assert values["train/learning_rate"] == pytest.approx(1e-3)
@@ -71,9 +72,9 @@ def test_events(training_run):
         )
 
 
-def test_write_summary_outside_of_a_graph(tmp_path):
-    hooks.write_summary(str(tmp_path), 7, {"eval/f1": 81.5})
-    hooks.write_summary(str(tmp_path), 9, {"eval/f1": 82.5})
+def test_scalars_are_written_outside_of_a_graph(tmp_path):
+    events.write_scalars(tmp_path, 7, {"eval/f1": 81.5})
+    events.write_scalars(tmp_path, 9, {"eval/f1": 82.5})
     (file,) = tmp_path.iterdir()
     values = [
         (event.step, event.summary.value[0].simple_value)

@@ -1,4 +1,4 @@
-"""CSV, TSV and JSON Lines files: rows and their lines, in order and one by one, and broken ones."""
+"""CSV, TSV and JSON Lines files: rows and their lines, read again, and broken ones."""
 
 from __future__ import annotations
 
@@ -68,16 +68,29 @@ def test_the_format_can_be_given(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["x.csv", "x.tsv.gz", "x.jsonl"])
-def test_rows_are_read_again_in_any_order(tmp_path, name):
+def test_rows_are_read_again(tmp_path, name):
     values = [{"text": f"row {n} " + "é" * (n % 7), "n": str(n)} for n in range(300)]
     if "csv" in name:
         values[70]["text"] = 'two\nlines, "quoted"'
     table = Table(write(tmp_path, name, "".join(written(name, values))))
-    rows = list(table.rows())
+    first, second = table.rows(), table.rows()
+    for _ in range(100):
+        next(second)
+    rows = list(first)
     assert [row.values for row in rows] == values
-    assert table.num_rows == 300
-    for number in (299, 0, 70, 71, 63, 64, 128, 200, 1):
-        assert table.row(number) == rows[number]
+    assert list(second) == rows[100:]
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.tsv.gz", "x.jsonl"])
+def test_a_file_that_changes_is_not_read_on(tmp_path, name):
+    """Its rows would not be those that were checked."""
+    values = [{"text": "a", "n": "1"}] * 3
+    path = write(tmp_path, name, "".join(written(name, values)))
+    table = Table(path)
+    assert len(list(table.rows())) == 3
+    write(tmp_path, name, "".join(written(name, values * 2)))
+    with pytest.raises(InputError, match=f"^{path}: changed since it was checked; start again"):
+        next(table.rows())
 
 
 def written(name, values):
@@ -141,7 +154,15 @@ def test_files_that_cannot_be_read(tmp_path):
     for data in (gzip.compress(b"a,b\n" * 9)[:-9], b"\x1f\x8b\x08 no gzip", b"\x1f\x8b"):
         path.write_bytes(data)
         with pytest.raises(InputError, match=r"x\.csv\.gz: the gzip file is damaged: .*; copy it"):
-            Table(str(path))
+            list(Table(str(path)).rows())
+    path.write_bytes(gzip.compress(b"a,b\n")[:9])
+    with pytest.raises(InputError, match=r"x\.csv\.gz: the gzip file is damaged: .*; copy it"):
+        Table(str(path))
+
+
+def test_a_semicolon_in_a_quoted_header_is_no_delimiter(tmp_path):
+    table = Table(write(tmp_path, "x.csv", '"a;b"\nx;y\n'))
+    assert table.columns == ("a;b",)
 
 
 def test_an_empty_file_has_no_columns(tmp_path):
@@ -161,6 +182,17 @@ def test_problems_are_counted_by_kind(tmp_path):
     assert problems.messages(table) == [
         f"{table.path}, lines 2, 3, 4, 5, 6 and 2 more: not valid JSON: at 2",
         f"{table.path}, line 30: no label",
+    ]
+
+
+def test_kinds_beyond_the_first_twenty_are_one(tmp_path):
+    problems = RowProblems()
+    table = Table(write(tmp_path, "x.csv", CSV))
+    for line in range(2, 25):
+        problems.add(line, f"the label {line} is not known")
+    assert problems.messages(table)[19:] == [
+        f"{table.path}, line 21: the label 21 is not known",
+        f"{table.path}, lines 22, 23, 24: other problems",
     ]
 
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 
-from runs.test_toy_task import flags, make_pairs
-
+from run.test_toy_task import flags, make_pairs
 from scripts import load, run_classifier, run_script, succeed
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,7 +44,7 @@ def record(number, size=LENGTH):
 
 
 def write(path, count=20):
-    with manifests.record_writer(path, ORIGIN) as writer:
+    with manifests.record_writers([path], ORIGIN) as (writer,):
         for number in range(count):
             writer.write(record(number))
 
@@ -84,15 +85,16 @@ def test_manifest(path):
 def test_a_manifest_of_another_format(path, caplog):
     file = manifests.manifest_path(path)
     file.write_text(file.read_text().replace('"format": 1', '"format": 2'))
-    assert not manifests.is_made([path], ORIGIN)
+    problem = "its format is 2, this version of the project reads 1"
+    assert not manifests.is_made(path, ORIGIN)
     assert manifests.usable_manifest(path, ORIGIN) is None
-    assert "rebuilding because its manifest is of another version" in caplog.text
-    with pytest.raises(InputError, match="its format is 2, this version of the project reads 1"):
-        manifests.checked_manifest(path, {})
+    assert f"rebuilding because its manifest cannot be read: {file}: {problem}" in caplog.text
+    with pytest.raises(InputError, match=problem):
+        manifests.checked_count(path, {})
 
 
 def fail_to_write(path):
-    with manifests.record_writer(path, ORIGIN) as writer:
+    with manifests.record_writers([path], ORIGIN) as (writer,):
         writer.write(record(1))
         raise RuntimeError
 
@@ -113,8 +115,8 @@ def test_a_failure_leaves_the_old_file(path):
 def test_a_killed_writer_leaves_no_file(tmp_path):
     code = (
         "import os, sys\n"
-        "from albert_tf.records.manifests import Origin, record_writer\n"
-        "with record_writer(sys.argv[1], Origin({}, {})) as writer:\n"
+        "from albert_tf.records.manifests import Origin, record_writers\n"
+        "with record_writers([sys.argv[1]], Origin({}, {})) as (writer,):\n"
         "    writer.write(b'x' * 100000)\n"
         "    os.kill(os.getpid(), 9)\n"
     )
@@ -123,13 +125,13 @@ def test_a_killed_writer_leaves_no_file(tmp_path):
     assert done.returncode == -9
     assert not path.exists()
     assert not manifests.manifest_path(str(path)).exists()
-    with manifests.record_writer(str(path), Origin({}, {})):
+    with manifests.record_writers([str(path)], Origin({}, {})):
         pass
     assert set(tmp_path.iterdir()) == {path, manifests.manifest_path(str(path))}
 
 
 def test_a_matching_file_is_reused(path):
-    manifest = manifests.usable_manifest(path, ORIGIN, FIELDS)
+    manifest = manifests.usable_manifest(path, ORIGIN)
     assert manifest.num_records == 20
     assert manifest.origin == ORIGIN
 
@@ -144,7 +146,7 @@ def test_a_matching_file_is_reused(path):
 )
 def test_a_file_of_another_origin_is_rebuilt(path, caplog, settings, inputs, message):
     caplog.set_level("INFO")
-    assert manifests.usable_manifest(path, Origin(settings, inputs), FIELDS) is None
+    assert manifests.usable_manifest(path, Origin(settings, inputs)) is None
     assert f"{path}: rebuilding because {message}" in caplog.text
 
 
@@ -152,27 +154,41 @@ def test_a_truncated_file_is_rebuilt(path, caplog):
     caplog.set_level("INFO")
     with Path(path).open("r+b") as file:
         file.truncate(1000)
-    assert manifests.usable_manifest(path, ORIGIN, FIELDS) is None
+    assert manifests.usable_manifest(path, ORIGIN) is None
     assert "its size is now 1000 bytes, was" in caplog.text
 
 
 def test_a_missing_file_has_no_usable_manifest(tmp_path):
-    assert manifests.usable_manifest(str(tmp_path / "none"), ORIGIN, FIELDS) is None
+    assert manifests.usable_manifest(str(tmp_path / "none"), ORIGIN) is None
 
 
-def test_a_broken_manifest_is_refused(path):
+def test_a_file_with_a_broken_manifest_is_rebuilt_or_refused(path, caplog):
+    """Records made of examples are made again; record files given by the user are not."""
     manifests.manifest_path(path).write_text('{"records": 3')
-    with pytest.raises(
-        InputError, match=r"manifest.json: not valid JSON: .*; remove it and .* to rebuild both"
-    ):
-        manifests.usable_manifest(path, ORIGIN, FIELDS)
+    message = r"manifest.json: not valid JSON: .*; remove it and .* to rebuild both"
+    assert not manifests.is_made(path, ORIGIN)
+    assert manifests.usable_manifest(path, ORIGIN) is None
+    assert re.search(f"rebuilding because its manifest cannot be read: .*{message}", caplog.text)
+    with pytest.raises(InputError, match=message):
+        manifests.checked_count(path, FIELDS)
+
+
+def test_a_given_file_is_checked_against_its_manifest(path):
+    assert manifests.checked_count(path, FIELDS) == (20, ORIGIN)
+    with Path(path).open("r+b") as file:
+        file.seek(40)
+        file.write(b"\xff")
+    message = (
+        r"tfrecord: its content has changed, says features\.tfrecord\.manifest\.json; copy both"
+    )
+    with pytest.raises(InputError, match=message):
+        manifests.checked_count(path, FIELDS)
 
 
 def test_a_matching_foreign_file_is_used(path, caplog):
     caplog.set_level("INFO")
     manifests.manifest_path(path).unlink()
-    manifest = manifests.usable_manifest(path, ORIGIN, FIELDS)
-    assert (manifest.num_records, manifest.origin is None) == (20, True)
+    assert manifests.checked_count(path, FIELDS) == (20, None)
     assert "no manifest, but the first record matches; using 20 records" in caplog.text
 
 
@@ -181,7 +197,7 @@ def test_a_foreign_file_of_another_length_is_refused(tmp_path):
     with tf.io.TFRecordWriter(path) as writer:
         writer.write(record(1, size=16))
     with pytest.raises(InputError, match="record 1 has 16 values of input_ids, this run needs 8"):
-        manifests.usable_manifest(path, ORIGIN, FIELDS)
+        manifests.checked_count(path, FIELDS)
 
 
 def test_a_foreign_file_of_another_task_is_refused(tmp_path):
@@ -189,7 +205,7 @@ def test_a_foreign_file_of_another_task_is_refused(tmp_path):
     with tf.io.TFRecordWriter(path) as writer:
         writer.write(record_files.serialize_example({"unique_ids": [1]}))
     with pytest.raises(InputError, match="record 1 has no 'input_ids'"):
-        manifests.usable_manifest(path, ORIGIN, FIELDS)
+        manifests.checked_count(path, FIELDS)
 
 
 def test_a_truncated_foreign_file_is_refused(path):
@@ -197,22 +213,22 @@ def test_a_truncated_foreign_file_is_refused(path):
     with Path(path).open("r+b") as file:
         file.truncate(3 * (16 + len(record(1))) + 5)
     with pytest.raises(InputError, match="record 4 is truncated"):
-        manifests.usable_manifest(path, ORIGIN, FIELDS)
+        manifests.checked_count(path, FIELDS)
 
 
 def test_pickles_are_refused_and_not_run(tmp_path):
     path = tmp_path / "left"
     path.write_bytes(pickle.dumps({"a": list(range(1000))}))
     with pytest.raises(InputError, match="not a TFRecord file"):
-        manifests.usable_manifest(str(path), ORIGIN, FIELDS)
+        manifests.checked_count(str(path), FIELDS)
     with pytest.raises(InputError, match="no manifest next to it"):
-        manifests.usable_manifest(str(path), ORIGIN)
+        manifests.check_own(str(path))
 
 
 def test_an_empty_foreign_file_is_refused(tmp_path):
     (tmp_path / "empty").touch()
     with pytest.raises(InputError, match="the file has no records"):
-        manifests.usable_manifest(str(tmp_path / "empty"), ORIGIN, FIELDS)
+        manifests.checked_count(str(tmp_path / "empty"), FIELDS)
 
 
 def test_an_empty_file_with_a_manifest_is_refused(tmp_path):
@@ -336,7 +352,7 @@ def test_choices_are_sorted_by_the_longest(tmp_path):
     path = str(tmp_path / "choices.tf_record")
     fields = {"input_mask": tf.io.FixedLenFeature([2, 4], tf.int64)}
     masks = [[1, 1], [4, 1], [2, 3]]  # pieces of both sequences
-    with manifests.record_writer(path, ORIGIN) as writer:
+    with manifests.record_writers([path], ORIGIN) as (writer,):
         for both in masks:
             mask = [int(place < used) for used in both for place in range(4)]
             writer.write(record_files.serialize_example({"input_mask": mask}))
@@ -380,6 +396,18 @@ def test_write_json(tmp_path):
     assert (tmp_path / "new" / "value.json").read_text() == (
         '{\n    "\\u00e9": [\n        1\n    ]\n}\n'
     )
+
+
+def test_a_directory_in_place_of_a_file_is_named(tmp_path):
+    path = tmp_path / "predictions.csv"
+    path.mkdir()
+    with pytest.raises(InputError) as error:
+        files.write_text(path, "text")
+    assert str(error.value) == (
+        f"{path}: is a directory, in place of a file to write; move it, and run the same command "
+        "again"
+    )
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_nothing_waits_for_the_tuning_of_a_dataset(path):

@@ -9,10 +9,10 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from albert_tf.devices.device import Device
-from albert_tf.records import datasets, manifests, static_batches
+from albert_tf.records import datasets, manifests, record_files, static_batches
 from albert_tf.records.manifests import Origin
 from albert_tf.run import run
-from task_factory import SCRIPTS, make_context, training_shapes
+from task_factory import SCRIPTS, make_context, training_batches, training_shapes
 
 pytestmark = pytest.mark.tensorflow
 
@@ -27,13 +27,11 @@ class StaticDevice(Device):
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_training_reads_static_shapes(tmp_path, pretraining_records, script, micro_batches):
     changes = {"input_file": pretraining_records} if script == "pretraining" else {}
-    setup = make_context(
+    context = make_context(
         script, tmp_path, train_batch_size=4, gradient_accumulation_steps=micro_batches, **changes
     )
-    (shard,) = setup.train_shards
-    shard.prepare()
     with tf.Graph().as_default():
-        assert shard.training_dataset(0).element_spec == training_shapes(setup)
+        assert training_batches(context).element_spec == training_shapes(context)
 
 
 def run_through(input_fn):
@@ -58,7 +56,9 @@ def test_batches_of_each_length_are_filled_up(tmp_path):
             padding = [0] * (9 - row)
             yield {"input_ids": [row] * row + padding, "input_mask": [1] * row + padding}
 
-    manifests.write_records(path, Origin({"rows": 9}, {}), rows())
+    with manifests.record_writers([path], Origin({"rows": 9}, {})) as (writer,):
+        for row in rows():
+            writer.write(record_files.serialize_example(row))
     short, long = static_batches.static_input_fns(
         lambda: datasets.bucketed_dataset(path, spec, 2, [4, 9], "row"), 2, [4, 9]
     )
@@ -88,7 +88,7 @@ def run_task(script, output_dir, is_static, **changes):
     device = StaticDevice() if is_static else None
     # Static shapes have padding; without it, sums are rounded otherwise.
     changes = {"do_train": False, "compute_padding": True, **changes}
-    run.train_and_evaluate(make_context(script, output_dir, device, **changes))
+    run.carry_out(make_context(script, output_dir, device, **changes))
 
 
 def run_both(script, tmp_path, **changes):

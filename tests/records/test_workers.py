@@ -109,20 +109,20 @@ def test_a_worker_killed_in_the_middle_of_a_message_is_an_error():
 
 STOPPED_PROGRAM = """
 import os, signal, sys, threading, time
-from albert_tf.cli import stopping
+from albert_tf.cli import signals
 from albert_tf.records import workers
 
 def stop():
     time.sleep(float(sys.argv[1]))
     os.kill(os.getpid(), signal.SIGTERM)
 
-stopping.start()
+signals.start()
 list(workers.ordered_map(str, range(3), 2))
 try:
     threading.Thread(target=stop, daemon=True).start()
     while True:
         list(workers.ordered_map(str, range(4), 2))
-except stopping.Stopped:
+except signals.Stopped:
     print("stopped")
 """
 

@@ -14,8 +14,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
 from albert_tf.io.errors import InputError
-from albert_tf.report import page
-from albert_tf.run import reporting, run
+from albert_tf.report import collect, page
+from albert_tf.run import run
 from albert_tf.tasks.custom.task import CustomTask
 from albert_tf.tasks.glue.task import ClassifierTask
 from albert_tf.tasks.pretraining.task import PretrainingTask
@@ -291,12 +291,12 @@ def test_colours_have_the_contrast_that_readers_need():
 
 
 def test_a_prediction_has_a_page_of_its_own(driver, runs):
-    run, folder = runs["squad"], runs["squad"] / "predictions/sample_squad"
-    before = {path: path.read_bytes() for path in run.glob("*") if path.is_file()}
+    squad, folder = runs["squad"], runs["squad"] / "predictions/sample_squad"
+    before = {path: path.read_bytes() for path in squad.glob("*") if path.is_file()}
     flags = {"do_train": False, "init_checkpoint": None, "write_report": True}
-    run.run(SquadV1Task, make_settings("squad", run, **flags))
+    run.run(SquadV1Task, make_settings("squad", squad, **flags))
     page_text = (folder / "report.html").read_text(encoding="utf-8")
-    assert {path: path.read_bytes() for path in run.glob("*") if path.is_file()} == before
+    assert {path: path.read_bytes() for path in squad.glob("*") if path.is_file()} == before
 
     show(driver, folder)
     titles = [node.text for node in driver.find_elements(By.TAG_NAME, "h2")]
@@ -306,7 +306,7 @@ def test_a_prediction_has_a_page_of_its_own(driver, runs):
         for row in driver.find_elements(By.CSS_SELECTOR, "tbody tr")
         if row.find_elements(By.TAG_NAME, "th")
     }
-    assert rows["starts from"] == f"{run}/model.ckpt-best"
+    assert rows["starts from"] == f"{squad}/model.ckpt-best"
     assert rows["evaluation"] == f"{SAMPLE_PREDICT}: 42 examples"
     assert rows["model"].startswith("19,042 parameters, ")
     assert "steps" not in rows
@@ -327,18 +327,19 @@ def test_report_py_makes_the_same_page_again(runs):
 
 def test_a_directory_without_a_run_is_named(tmp_path):
     with pytest.raises(InputError, match=r"run\.json: no record of a run; give the --output_dir"):
-        reporting.write(str(tmp_path))
+        collect.write(str(tmp_path))
 
 
 def test_a_run_ends_well_if_its_page_cannot_be_written(runs, tmp_path, caplog):
     shutil.copytree(runs["classifier"], tmp_path / "run", ignore=shutil.ignore_patterns("*.html"))
     (tmp_path / "run/report.html").mkdir()
     (tmp_path / "run/report.html/file").touch()
-    reporting.write_after_run(str(tmp_path / "run"))
+    collect.write_after_run(str(tmp_path / "run"))
     assert "report.html is not written" in caplog.text
     (tmp_path / "run/report_sections.json").write_text("{")
-    reporting.write_after_run(str(tmp_path / "run"))
-    assert "report_sections.json: damaged" in caplog.text
+    collect.write_after_run(str(tmp_path / "run"))
+    assert "report_sections.json: not valid JSON" in caplog.text
+    assert "line 1 column 2 (char 1); remove it and repeat the run's command" in caplog.text
 
 
 def test_ten_thousand_questions(driver, tmp_path):

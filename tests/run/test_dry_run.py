@@ -32,6 +32,7 @@ from scripts import (
 )
 from task_factory import make_settings
 
+LENGTHS = "median 96 tokens, longest 96; 161 (74.2%) fill max_seq_length or were cut to it"
 _TIME = r"\d+\.\d s"
 
 
@@ -56,10 +57,8 @@ def test_squad_v2(tmp_path, capsys):
     )
     assert lines[:4] == [
         f"dry run: {tmp_path}/new/run is unchanged; the run would do the following",
-        f"training: 58 examples of {SQUAD_V2_FLAGS['train_file']}, 217 records; median 124 pieces, "
-        "longest 462, 53 longer than 96: read in several windows",
-        f"evaluation: 58 examples of {SAMPLE_V2_PREDICT}, 217 records; median 124 pieces, longest "
-        "462, 53 longer than 96: read in several windows",
+        f"training: 58 examples of {SQUAD_V2_FLAGS['train_file']}, 217 records; {LENGTHS}",
+        f"evaluation: 58 examples of {SAMPLE_V2_PREDICT}, 217 records; {LENGTHS}",
         f"21 steps of 8 examples, from {checkpoint_of('squad_v2')}, with 6 checkpoints",
     ]
     assert re.fullmatch(f"time: about {_TIME}", lines[4])
@@ -70,7 +69,7 @@ def test_squad_v2(tmp_path, capsys):
     memory = re.fullmatch(r"memory: at most ([\d.]+) (MB|GB) in this process", lines[8])
     assert 100 < float(memory[1]) * {"MB": 1, "GB": 1000}[memory[2]] < 20_000
     assert lines[9] == f"files in {tmp_path}/new/run"
-    assert {"  null_odds.json", "  calibration.json"} < set(lines[10:])
+    assert {"  null_odds.json", "  thresholds.json"} < set(lines[10:])
     assert lines[-2] == f"files in {tmp_path}/exported"
     assert re.fullmatch(r"  a SavedModel, [\d.]+ [kM]B", lines[-1])
     assert not list(tmp_path.iterdir())
@@ -90,9 +89,10 @@ def test_more_examples_than_are_looked_at(tmp_path, capsys):
         **{**own, "do_eval": False, "do_predict": False, "train_step": 3000},
         **{"save_checkpoints_steps": 1000, "keep_checkpoint_max": 2},
     )
-    longer = re.search(r"(\d[\d,]*) of 2,000 looked at longer than 40: cut$", lines[1])
-    assert longer[1] == "1,000"
-    assert lines[1].startswith(f"training: 2,500 examples of {path}; median ")
+    assert lines[1] == (
+        f"training: 2,500 examples of {path}; of the first 2,000: median 4 tokens, longest 40; "
+        "1,000 (50.0%) fill max_seq_length or were cut to it"
+    )
     assert lines[2] == "3,000 steps of 4 examples, from random weights, with 3 checkpoints"
     assert any(re.fullmatch(r"  model.ckpt-N.\*, 2 of [\d.]+ [kM]B", line) for line in lines)
     assert "  labels.json" in lines
@@ -109,8 +109,8 @@ def test_record_files(tmp_path, capsys, pretraining_records):
     )
     count = load(Path(f"{pretraining_records}.manifest.json"))["records"]
     assert lines[1:4] == [
-        f"training: {count} records in 1 file, {pretraining_records}",
-        f"evaluation: {min(count, 128)} records in 1 file, {pretraining_records}",
+        f"training: {count} records in 1 file of {pretraining_records}",
+        f"evaluation: {min(count, 128)} records in 1 file of {pretraining_records}",
         f"10 steps of 8 examples, from {checkpoint_of('pretraining')}, with 3 checkpoints",
     ]
     assert not any("features" in line or "tfrecord" in line for line in lines)
@@ -128,7 +128,8 @@ def test_prediction_beside_a_run(tmp_path, capsys):
     assert lines[1].startswith(f"evaluation: 42 examples of {SAMPLE_PREDICT}, 171 records; ")
     assert lines[2] == f"no training, with {run}/model.ckpt-7"
     results = f"files in {run}/predictions/sample_squad"
-    assert {results, "  predictions.json", "  predict_windows.tfrecord"} < set(lines)
+    assert {results, "  predictions.json"} < set(lines)
+    assert re.search(r"\n  predict_windows-[0-9a-f]{12}\.tfrecord\n", "\n".join(lines))
     assert contents(tmp_path) == before
 
 
@@ -158,12 +159,12 @@ def test_a_signal_leaves_nothing_behind(tmp_path):
         **{"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True},
     )
     deadline = time.time() + 120
-    while not list(tmp_path.glob("run/dry_run.tmp-*/graph.pbtxt")):
+    while not list(tmp_path.glob("dry_run.tmp-*/graph.pbtxt")):
         assert process.poll() is None
         assert time.time() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
     output, log = process.communicate(timeout=120)
     assert (process.returncode, output) == (143, "")
-    assert "stopped by SIGTERM; the same command goes on where it can" in log
+    assert "stopped by SIGTERM; rerun the same command to continue" in log
     assert not list(tmp_path.iterdir())

@@ -8,10 +8,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from albert_tf.run_dir import checkpoint_files, curves
+from albert_tf.run_dir import checkpoints, evaluations, events
+from albert_tf.run_dir.checkpoints import step_of
+from albert_tf.run_dir.run_dir import RunDir
 from golden import checkpoint_of
 from scripts import (
     CLASSIFIER_FLAGS,
@@ -40,21 +41,23 @@ def run(output_dir, **flags):
 
 def steps_in(directory):
     """Steps of the checkpoints in a directory."""
-    prefixes = checkpoint_files.saved_checkpoints(str(directory))
-    return [checkpoint_files.step_of(prefix) for prefix in prefixes]
+    return list(map(step_of, RunDir(directory).saved()))
 
 
 def evaluated(directory):
     """Steps that have been evaluated."""
-    return list(map(checkpoint_files.step_of, load(directory / "eval_results.json")["checkpoints"]))
+    return list(map(step_of, load(directory / "eval_results.json")["checkpoints"]))
+
+
+def digests(directory):
+    """Digests of the evaluated checkpoints, by name; those of the test set among them."""
+    return {outcome.checkpoint: outcome.digest for outcome in evaluations.outcomes_in(directory)}
 
 
 def curve_of(results):
     """Curve for TensorBoard that belongs to results."""
     return {
-        checkpoint_files.step_of(name): {
-            f"eval/{metric}": pytest.approx(value) for metric, value in metrics.items()
-        }
+        step_of(name): {f"eval/{metric}": pytest.approx(value) for metric, value in metrics.items()}
         for name, metrics in results["checkpoints"].items()
     }
 
@@ -71,12 +74,12 @@ def test_all_checkpoints_are_evaluated_while_training_goes_on(undisturbed):
     assert evaluated(directory) == STEPS
     assert steps_in(directory) == STEPS[-5:]
     results = load(directory / "eval_results.json")
-    values = [metrics["f1"] for metrics in results["checkpoints"].values()]
-    assert len(set(values)) > 1
-    assert results["best_checkpoint"] == f"model.ckpt-{STEPS[np.argmax(values)]}"
-    best = results["digests"][results["best_checkpoint"]]
-    assert checkpoint_files.digest(str(directory / "model.ckpt-best")) == best
-    assert curves.read(directory / "eval") == curve_of(results)
+    values = {name: metrics["f1"] for name, metrics in results["checkpoints"].items()}
+    assert len(set(values.values())) > 1
+    assert values[results["best_checkpoint"]] == max(values.values())
+    best = digests(directory)[results["best_checkpoint"]]
+    assert checkpoints.digest(str(directory / "model.ckpt-best")) == best
+    assert events.read(directory / "eval") == curve_of(results)
     assert log.index("model.ckpt-28: f1") < log.index("step 30 of 30")
     assert log.count("predicted 5 records") == len(STEPS) + 1  # the last is the test set
     state = (directory / "checkpoint").read_text().splitlines()
@@ -104,7 +107,7 @@ def assert_same_end(directory, undisturbed, keeps_all=False):
         assert (directory / name).read_bytes() == (undisturbed / name).read_bytes()
     for name in ("model.ckpt-best", "model.ckpt-30"):
         assert_same_variables(directory / name, undisturbed / name)
-    assert curves.read(directory / "eval") == curves.read(undisturbed / "eval")
+    assert events.read(directory / "eval") == events.read(undisturbed / "eval")
 
 
 def test_training_ends_early_once(undisturbed, tmp_path):
@@ -127,19 +130,38 @@ def copied(undisturbed, tmp_path):
     return Path(shutil.copytree(undisturbed[0], tmp_path / "run"))
 
 
+def start_over(directory, kept):
+    """Remove checkpoints, and train anew to step 8; digests before and after, and the log."""
+    for path in [*directory.glob("model.ckpt-*"), directory / "checkpoint"]:
+        if not kept or not path.name.startswith(kept):
+            path.unlink()
+    before = digests(directory)
+    log = run(directory, learning_rate=0, train_step=8)
+    assert "discarding the results of another training, whose checkpoints are gone" in log
+    assert events.read(directory / "eval") == curve_of(load(directory / "eval_results.json"))
+    return before, digests(directory), log
+
+
 def test_checkpoints_removed_and_trained_again_are_evaluated_again(copied):
-    for path in [*copied.glob("model.ckpt-[0-9]*"), copied / "checkpoint"]:
-        path.unlink()
-    before = load(copied / "eval_results.json")["digests"]
-    log = run(copied, learning_rate=0, train_step=8)
-    assert "forgetting the results of another training, whose checkpoints are gone" in log
+    before, found, log = start_over(copied, kept=None)
     results = load(copied / "eval_results.json")
     assert evaluated(copied) == [4, 8]
-    assert all(before[name] != digest for name, digest in results["digests"].items())
-    best = results["digests"]["model.ckpt-4"]
-    assert checkpoint_files.digest(str(copied / "model.ckpt-best")) == best
-    assert "test_results.tsv: rebuilding because checkpoint has changed" in log
-    assert curves.read(copied / "eval") == curve_of(results)
+    assert all(before[name] != found[name] for name in results["checkpoints"])
+    best = found[results["best_checkpoint"]]
+    assert checkpoints.digest(str(copied / "model.ckpt-best")) == best
+    assert f"{copied}/model.ckpt-best: predicted 5 records" in log
+
+
+def test_the_best_of_a_training_whose_other_checkpoints_were_removed_stays(copied, undisturbed):
+    """As people do to save space; nothing of the new training is as good."""
+    start_over(copied, kept="model.ckpt-best")
+    results, earlier = (load(d / "eval_results.json") for d in (copied, undisturbed[0]))
+    assert set(results["checkpoints"]) == {"model.ckpt-best", "model.ckpt-4", "model.ckpt-8"}
+    assert results["best_checkpoint"] == "model.ckpt-best"
+    assert results["f1"] == earlier["f1"] > results["checkpoints"]["model.ckpt-8"]["f1"]
+    assert_same_variables(copied / "model.ckpt-best", undisturbed[0] / "model.ckpt-best")
+    for name in ("test_results.tsv", "submit_results.tsv"):
+        assert (copied / name).read_bytes() == (undisturbed[0] / name).read_bytes()
 
 
 def test_a_run_resumes_from_its_files_whatever_names_them(copied, undisturbed):
@@ -150,18 +172,18 @@ def test_a_run_resumes_from_its_files_whatever_names_them(copied, undisturbed):
         file.truncate(1000)
     log = run(copied)
     assert f"{copied}/model.ckpt-30: the checkpoint is incomplete and not used: " in log
-    assert f"resuming from {copied}/model.ckpt-28" in log
+    assert f"resuming training from {copied}/model.ckpt-28" in log
     assert_same_end(copied, undisturbed[0])
 
 
 def test_a_lost_best_checkpoint_is_not_replaced_by_another(copied):
     best = load(copied / "eval_results.json")["best_checkpoint"]
     for name in ("model.ckpt-best", best):
-        checkpoint_files.remove(str(copied / name))
+        checkpoints.remove(str(copied / name))
     for flags in ({}, {"do_train": False, "do_eval": False, "export_dir": copied / "new"}):
         (line,) = fail(run_classifier(copied, **{**FLAGS, **flags}))
         assert line.startswith(f"error: {copied}/model.ckpt-best: the best checkpoint is lost: ")
-    assert not list((copied / "new").iterdir())
+    assert not (copied / "new").exists()
 
 
 @pytest.mark.parametrize(

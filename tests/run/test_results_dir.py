@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import pytest
@@ -23,29 +24,29 @@ def trained(tmp_path):
     return tmp_path
 
 
-def paths_of(setup):
-    """Files of the features to predict."""
-    (shard,) = setup.eval_shards
-    return shard.paths
+def paths_of(context):
+    """Files to predict, without the digests in their names."""
+    (shard,) = context.dev
+    return [re.sub("-[0-9a-f]{12}[.]", ".", path) for path in shard.paths]
 
 
 def test_results_of_training_go_to_the_output_directory(tmp_path):
-    setup = make_context("squad", tmp_path)
-    assert setup.results_dir == str(tmp_path)
+    context = make_context("squad", tmp_path)
+    assert str(context.results) == str(tmp_path)
     with pytest.raises(InputError, match="--prediction_dir: results of training go to --output"):
         make_context("squad", tmp_path, prediction_dir=tmp_path / "p")
 
 
 def test_without_a_training_run_in_it_the_output_directory_is_free(tmp_path):
-    setup = make_context("squad", tmp_path, do_train=False)
-    assert setup.results_dir == str(tmp_path)
+    context = make_context("squad", tmp_path, do_train=False)
+    assert str(context.results) == str(tmp_path)
 
 
 def test_beside_a_training_run_there_is_a_folder_for_each_file(trained):
-    setup = make_context("squad", trained, do_train=False)
+    context = make_context("squad", trained, do_train=False)
     folder = trained / "predictions/sample_squad"
-    assert setup.results_dir == str(folder)
-    assert paths_of(setup) == [
+    assert str(context.results) == str(folder)
+    assert paths_of(context) == [
         str(folder / "predict_features.tfrecord"),
         str(folder / "predict_windows.tfrecord"),
     ]
@@ -54,12 +55,15 @@ def test_beside_a_training_run_there_is_a_folder_for_each_file(trained):
 def test_a_given_directory_is_used(trained, tmp_path_factory):
     folder = tmp_path_factory.mktemp("given") / "answers"
     given = {"do_train": False, "prediction_dir": folder}
-    setup = make_context("squad", trained, **given, predict_feature_file=trained / "mine.tfrecord")
-    assert setup.results_dir == str(folder)
-    assert paths_of(setup) == [
+    context = make_context(
+        "squad", trained, **given, predict_feature_file=trained / "mine.tfrecord"
+    )
+    assert str(context.results) == str(folder)
+    assert paths_of(context) == [
         str(trained / "mine.tfrecord"),
         str(folder / "predict_windows.tfrecord"),
     ]
+    folder.mkdir()
     (folder / "file").touch()
     with pytest.raises(InputError, match=r"--prediction_dir .*/file: not a directory"):
         make_context("squad", trained, do_train=False, prediction_dir=folder / "file")
@@ -67,5 +71,5 @@ def test_a_given_directory_is_used(trained, tmp_path_factory):
 
 def test_records_of_pretraining_name_their_folder(tmp_path, pretraining_records):
     put_checkpoint(tmp_path, "pretraining")
-    setup = make_context("pretraining", tmp_path, do_train=False, input_file=pretraining_records)
-    assert setup.results_dir == str(tmp_path / "predictions/train")
+    context = make_context("pretraining", tmp_path, do_train=False, input_file=pretraining_records)
+    assert str(context.results) == str(tmp_path / "predictions/train")

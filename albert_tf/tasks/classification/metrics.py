@@ -79,10 +79,16 @@ def f1_micro(labels: np.ndarray, predictions: np.ndarray) -> float:
 
 
 def matthews_correlation(labels: np.ndarray, predictions: np.ndarray) -> float:
-    """Matthews correlation coefficient (Matthews 1975)."""
-    from sklearn import metrics
+    """Matthews correlation coefficient; 0 if either side is constant.
 
-    return metrics.matthews_corrcoef(labels, predictions)
+    For more than two labels it is R_K (Gorodkin 2004). The rows of each label are enough for it,
+    where scikit-learn counts those of each pair of labels.
+    """
+    size = max(np.max(labels), np.max(predictions)) + 1
+    true, predicted = (np.bincount(x, minlength=size).astype(float) for x in (labels, predictions))
+    rows, right = len(labels), np.count_nonzero(np.equal(labels, predictions))
+    variances = (rows**2 - true @ true) * (rows**2 - predicted @ predicted)
+    return (right * rows - true @ predicted) / np.sqrt(variances) if variances else 0.0
 
 
 def pearson(labels: np.ndarray, predictions: np.ndarray) -> float:

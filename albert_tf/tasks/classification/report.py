@@ -17,7 +17,7 @@ from albert_tf.report.blocks import (
     example,
     fitting_examples,
 )
-from albert_tf.tasks.classification.confusion import confusion_matrix, label_metrics
+from albert_tf.tasks.classification.confusion import Confusion
 
 Texts = Sequence["tuple[str, str]"]  # names and texts of an example
 
@@ -46,8 +46,8 @@ def label_sections(
       passages: a text of each example that it shares with others; empty for none.
     """
     predictions = [answer["predictions"] for answer in answers]
-    matrix = confusion_matrix(np.array(truths), np.array(predictions), len(labels))
-    blocks = [confusion(labels, matrix), per_label(labels, matrix)]
+    counted = Confusion.of(np.array(truths), np.array(predictions), labels)
+    blocks = [confusion(counted), per_label(counted)]
     shared: Sequence[str | None] = passages or [None] * len(texts)
     examples = [
         _labelled(labels, *example, number)
@@ -63,31 +63,35 @@ def label_sections(
     return [Section(f"Labels{name}", blocks), Section(f"Examples{name}", [listing])]
 
 
-def confusion(labels: Sequence[str], matrix: np.ndarray) -> Block:
-    """Confusion matrix; of many labels, those with the most errors."""
-    shown, which = _with_most_errors(matrix, _MOST_IN_MATRIX)
-    counts = matrix[np.ix_(shown, shown)].tolist()
-    return Matrix(f"Confusion matrix{which}", [labels[i] for i in shown], counts)
+def confusion(counted: Confusion) -> Block:
+    """Confusion matrix of the labels with the most errors; of many labels, the pairs confused."""
+    if not counted.is_dense:
+        pairs = counted.most_confused()
+        return Table("Labels confused most often", ("true", "predicted", "examples"), pairs)
+    shown, which = _with_most_errors(counted, _MOST_IN_MATRIX)
+    counts = counted.matrix()[np.ix_(shown, shown)].tolist()
+    return Matrix(f"Confusion matrix{which}", [counted.names[i] for i in shown], counts)
 
 
-def per_label(labels: Sequence[str], matrix: np.ndarray) -> Block:
+def per_label(counted: Confusion) -> Block:
     """Table of precision, recall and F1; of many labels, for those with the most errors."""
-    shown, which = _with_most_errors(matrix, _MOST_IN_TABLE)
-    metrics = list(label_metrics(matrix, [*map(str, range(len(labels)))]).values())
+    shown, which = _with_most_errors(counted, _MOST_IN_TABLE)
+    metrics = counted.label_metrics()
     rows = [
-        [labels[i], *(f"{100 * metrics[i][name]:.1f}" for name in _SCORES), metrics[i]["rows"]]
-        for i in shown
+        [name, *(f"{100 * metrics[name][score]:.1f}" for score in _SCORES), metrics[name]["rows"]]
+        for name in (counted.names[i] for i in shown)
     ]
     caption = f"Precision, recall and F1 of each label, in percent{which}"
     return Table(caption, ("label", "precision", "recall", "F1", "examples"), rows)
 
 
-def _with_most_errors(matrix: np.ndarray, most: int) -> tuple[np.ndarray, str]:
-    """Indices of the labels with the most errors, in order, and words that say so."""
-    if len(matrix) <= most:
-        return np.arange(len(matrix)), ""
-    errors = matrix.sum(axis=0) + matrix.sum(axis=1) - 2 * matrix.diagonal()
-    shown = np.sort(np.argsort(-errors, kind="stable")[:most])
+def _with_most_errors(counted: Confusion, most: int) -> tuple[np.ndarray, str]:
+    """Indices of the labels to show, and words that say which: if not all, the worst first."""
+    if len(counted.names) <= most:
+        return np.arange(len(counted.names)), ""
+    right, predicted, true = counted.totals()
+    errors = predicted + true - 2 * right
+    shown = np.argsort(-errors, kind="stable")[:most]
     return shown, f": the {most} labels with the most errors"
 
 
@@ -103,7 +107,7 @@ def _labelled(
     prediction, probabilities = answer["predictions"], answer["probabilities"]
     is_right = prediction == truth
     sureness = probabilities[prediction]
-    best = np.argsort(-np.array(probabilities), kind="stable")[:_SHOWN_LABELS]
+    best = _largest(np.array(probabilities), _SHOWN_LABELS)
     item = example(
         _title(texts),
         state=RIGHT if is_right else WRONG,
@@ -118,6 +122,13 @@ def _labelled(
         rows=[[labels[label], f"{100 * probabilities[label]:.1f}%"] for label in best],
     )
     return (is_right, sureness if is_right else -sureness), item
+
+
+def _largest(values: np.ndarray, most: int) -> np.ndarray:
+    """Places of the largest values in descending order, without sorting the others."""
+    count = min(most, len(values))
+    places = np.sort(np.argpartition(-values, count - 1)[:count])
+    return places[np.argsort(-values[places], kind="stable")]
 
 
 def _filters(labels: Sequence[str]) -> dict[str, Sequence[str]]:

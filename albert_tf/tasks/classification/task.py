@@ -133,6 +133,10 @@ class ClassificationTask(Task):
             outputs["threshold"] = tf.constant(self.settings.threshold_to_export)
         return outputs
 
+    def true_labels(self, split: Split) -> np.ndarray:
+        """Labels or scores of the examples of a split, array [examples]."""
+        return np.array([example.label for example in split.examples])
+
     def evaluate(
         self,
         split: Split,
@@ -145,7 +149,7 @@ class ClassificationTask(Task):
         """
         if split.name == TEST:
             return Evaluation({}, self.prediction_files(split, predictions))
-        labels = np.array([example.label for example in split.examples])
+        labels = self.true_labels(split)
         predicted = np.array([prediction["predictions"] for prediction in predictions])
         if self.labels:
             warn_of_one_label(labels, predicted, self.labels)

@@ -1,26 +1,28 @@
-"""Rows of users' files: one pass that checks them all, and examples that are read on demand."""
+"""Rows of users' files: one pass that checks them all, and examples that later passes read."""
 
 from __future__ import annotations
 
 import array
-import math
+import collections
+import contextlib
+import dataclasses
+import itertools
 from dataclasses import dataclass
-from typing import Any, Callable, Mapping, Sequence, overload
+from typing import Any, Callable, Counter, Iterator, Mapping, Sequence
 
 import numpy as np
 from absl import logging
 
 from albert_tf.io import json_files
 from albert_tf.io.errors import InputError, listed
-from albert_tf.io.tables import RowProblems, Table
+from albert_tf.io.tables import Row, RowProblems, Table
 from albert_tf.tasks.custom.columns import Columns
 from albert_tf.tasks.custom.labels import sorted_labels
 
 _LARGEST_SCORE = float(np.finfo(np.float32).max)
 _MOST_LABELS = 10_000
 _LISTED_LABELS = 10
-_NO_LABEL = -1
-_SPLIT_SEED = 0  # of `split`; a fixed one, so that no run trains on the rows another evaluates on
+_SPLIT_SEED = 0  # of `split`; fixed, so no run trains on the rows that another evaluates on
 
 
 @dataclass(frozen=True)
@@ -38,72 +40,44 @@ class Example:
     values: Mapping[str, Any]
 
 
-class Examples(Sequence[Example]):
-    """Examples of a table, each read from the file when it is asked for."""
+@dataclass(frozen=True, eq=False)
+class CheckedRows(Sequence[Example]):
+    """Rows of a table that have been checked, in the order of the file.
 
-    def __init__(
-        self,
-        table: Table,
-        columns: Columns,
-        labels: np.ndarray,
-        numbers: Sequence[int] | np.ndarray,
-    ):
-        """Make the sequence.
-
-        Args:
-          table: the table, read to the end before.
-          columns: its columns.
-          labels: label of each row of the table [rows].
-          numbers: numbers of the rows that are examples, from 0.
-        """
-        self._table = table
-        self._columns = columns
-        self._labels = labels
-        self._numbers = numbers
-
-    @property
-    def labels(self) -> np.ndarray:
-        """Labels of the examples [examples], without reading them from the file."""
-        return self._labels[self._numbers]
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    @overload
-    def __getitem__(self, index: int) -> Example: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Examples: ...
-
-    def __getitem__(self, index: int | slice) -> Example | Examples:
-        if isinstance(index, slice):
-            return Examples(self._table, self._columns, self._labels, self._numbers[index])
-        number = int(self._numbers[index])
-        values = self._table.row(number).values
-        texts = tuple(values[name] for name in self._columns.texts)
-        return Example(texts, self._labels[number].item(), values)
-
-
-@dataclass(frozen=True)
-class CheckedRows:
-    """A table whose rows have been checked.
+    Each walk over them reads the file anew, and so does each access to a single one.
 
     Attributes:
       table: the table.
       columns: its columns.
+      numbers: numbers of the rows in the table, from 0, ascending, int [rows].
       labels: index of each row's label, int [rows], or its score, float [rows]; 0 if unknown.
       names: labels in the order of their indices; empty for scores.
     """
 
     table: Table
     columns: Columns
+    numbers: np.ndarray
     labels: np.ndarray
     names: tuple[str, ...] = ()
 
-    def examples(self, numbers: np.ndarray | None = None) -> Examples:
-        """Examples of all rows, or of those with some numbers."""
-        chosen = range(len(self.labels)) if numbers is None else numbers
-        return Examples(self.table, self.columns, self.labels, chosen)
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __iter__(self) -> Iterator[Example]:
+        is_chosen = np.zeros(self.numbers[-1] + 1 if len(self) else 0, bool)
+        is_chosen[self.numbers] = True
+        rows = itertools.compress(self.table.rows(), is_chosen)
+        for row, label in zip(rows, self.labels):
+            texts = tuple(row.values[name] for name in self.columns.texts)
+            yield Example(texts, label.item(), row.values)
+
+    def __getitem__(self, index: Any) -> Any:
+        """A row by its place, or the rows of a slice or an array of ascending places."""
+        if isinstance(index, int):
+            (row,) = self[[range(len(self))[index]]]
+            return row
+        numbers, labels = self.numbers[index], self.labels[index]
+        return dataclasses.replace(self, numbers=numbers, labels=labels)
 
     def counts(self) -> tuple[int, ...]:
         """Number of rows with each label."""
@@ -116,17 +90,7 @@ def check_scores(table: Table, columns: Columns) -> CheckedRows:
     Raises:
       InputError: all problems with the rows, by their kind.
     """
-    scores = array.array("d")
-
-    def take(value: Any) -> str | None:
-        score = _score(value)
-        scores.append(math.nan if score is None else score)
-        if score is None and _is_missing(value):
-            return "no score"
-        return f"the score is not a number: {json_files.shown(value)}" if score is None else None
-
-    _check_rows(table, columns, take)
-    return CheckedRows(table, columns, np.array(scores, np.float64))
+    return _checked(table, columns, _score, np.float64)
 
 
 def check_labels(table: Table, columns: Columns, known: Sequence[str] | None = None) -> CheckedRows:
@@ -135,37 +99,30 @@ def check_labels(table: Table, columns: Columns, known: Sequence[str] | None = N
     Args:
       table: the table.
       columns: its columns.
-      known: labels of the training in their order; None to take those of the table.
+      known: labels of the training in their order; None to take the labels of the table.
 
     Raises:
       InputError: all problems with the rows, by their kind.
     """
-    codes = {name: code for code, name in enumerate(known or ())}
-    taken = array.array("i")
+    indices = {name: index for index, name in enumerate(known or ())}
 
-    def take(value: Any) -> str | None:
+    def index_of(value: Any) -> int:
         name = _label_text(value)
-        if not name:
-            return "no label" if _is_missing(value) else "the label is neither text nor number"
-        if known is None and len(codes) < _MOST_LABELS:
-            codes.setdefault(name, len(codes))
-        taken.append(codes.get(name, _NO_LABEL))
-        if name in codes:
-            return None
+        if known is None and len(indices) < _MOST_LABELS:
+            indices.setdefault(name, len(indices))
+        if name in indices:
+            return indices[name]
         shown = json_files.shown(name)
         if known is None:
-            return f"more than {_MOST_LABELS} labels: {shown}"
+            raise ValueError(f"more than {_MOST_LABELS} labels: {shown}")
         names = listed(known, _LISTED_LABELS)
-        return f"the label {shown} is not one of the model's, which are {names}"
+        raise ValueError(f"the label {shown} is not one of the model's, which are {names}")
 
-    _check_rows(table, columns, take)
-    labels = np.array(taken, np.int32)
-    if known is not None:
-        return CheckedRows(table, columns, labels, tuple(known))
-    names = sorted_labels(list(codes))
-    places = {name: place for place, name in enumerate(names)}
-    order = np.array([places[name] for name in codes], np.int32)
-    return CheckedRows(table, columns, order[labels], tuple(names))
+    rows = _checked(table, columns, index_of, np.int32)
+    names = sorted_labels(list(indices)) if known is None else known
+    new_indices = {name: index for index, name in enumerate(names)}
+    order = np.array([new_indices[name] for name in indices], np.int32)
+    return dataclasses.replace(rows, labels=order[rows.labels], names=tuple(names))
 
 
 def check_unlabelled(table: Table, columns: Columns, known: Sequence[str] = ()) -> CheckedRows:
@@ -179,79 +136,92 @@ def check_unlabelled(table: Table, columns: Columns, known: Sequence[str] = ()) 
     Raises:
       InputError: all problems with the rows, by their kind.
     """
-    unknown: dict[str, int] = {}
+    unknown: Counter[str] = collections.Counter()
     names = set(known)
 
-    def take(value: Any) -> None:
-        name = _label_text(value)
-        if names and name and name not in names and len(unknown) < _MOST_LABELS:
-            unknown[name] = unknown.get(name, 0) + 1
+    def count(value: Any) -> int:
+        with contextlib.suppress(ValueError):
+            name = _label_text(value)
+            if names and name not in names and len(unknown) < _MOST_LABELS:
+                unknown[name] += 1
+        return 0
 
-    _check_rows(table, columns, take)
+    rows = _checked(table, columns, count, np.int32 if known else np.float64)
     if unknown:
         logging.warning(
-            "%s: labels that training has not, so that they are never predicted: %s",
+            "%s: labels that do not occur in training and are never predicted: %s",
             table.path,
             listed([f"{name} ({n})" for name, n in unknown.items()], _LISTED_LABELS),
         )
-    labels = np.zeros(table.num_rows, np.int32 if known else np.float64)
-    return CheckedRows(table, columns, labels, ())
+    return rows
 
 
-def _check_rows(table: Table, columns: Columns, take: Callable[[Any], str | None]) -> None:
-    """Check the texts of all rows, and their labels by a function that returns a problem or None.
+def _checked(
+    table: Table, columns: Columns, label_of: Callable[[Any], float], dtype: type
+) -> CheckedRows:
+    """Check all rows, and find their labels.
+
+    Args:
+      table: the table.
+      columns: its columns.
+      label_of: function that finds the number of a label, or the score, by the value in the table,
+        or raises a `ValueError` that says what is wrong with it.
+      dtype: type of the array of labels.
 
     Raises:
       InputError: all problems with the rows, by their kind.
     """
     problems, empty = RowProblems(), RowProblems()
+    labels = array.array("d")
     for row in table.rows():
-        problem = row.problem or _text_problem(row.values, columns)
-        if not problem:
-            problem = take(row.values.get(columns.label) if columns.label is not None else None)
+        try:
+            _check_texts(row, columns)
+            value = None if columns.label is None else row.values.get(columns.label)
+            labels.append(label_of(value))
+        except ValueError as error:
+            problems.add(row.line, str(error))
+        else:
             if not row.values[columns.texts[0]].strip():
                 empty.add(row.line, f"the text {columns.texts[0]} is empty")
-        if problem:
-            problems.add(row.line, problem)
     if problems:
         raise InputError(*(f"{message}; correct the file" for message in problems.messages(table)))
-    if not table.num_rows:
+    if not labels:
         raise InputError(f"{table.path}: the file has no rows; check that it is complete")
     for message in empty.messages(table):
         logging.warning("%s", message)
+    return CheckedRows(table, columns, np.arange(len(labels)), np.array(labels, dtype))
 
 
-def _text_problem(values: Mapping[str, Any], columns: Columns) -> str | None:
+def _check_texts(row: Row, columns: Columns) -> None:
+    if row.problem:
+        raise ValueError(row.problem)
     for name in columns.texts:
-        if not isinstance(values.get(name), str):
-            if _is_missing(values.get(name)):
-                return f"no text {name}"
-            return f"{name} is not a text: {json_files.shown(values[name])}"
-    return None
+        value = row.values.get(name)
+        if value is None:
+            raise ValueError(f"no text {name}")
+        if not isinstance(value, str):
+            raise ValueError(f"{name} is not a text: {json_files.shown(value)}")
 
 
-def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
+def _check_given(value: Any, content: str) -> None:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise ValueError(f"no {content}")
 
 
 def _label_text(value: Any) -> str:
-    """Text of a label; "" if there is none, or it is a list or an object."""
-    if isinstance(value, str):
-        return value if value.strip() else ""
-    if isinstance(value, (bool, int, float)):
-        return json_files.shown(value)
-    return ""
+    _check_given(value, "label")
+    if isinstance(value, (list, dict)):
+        raise ValueError("the label is neither text nor number")
+    return value if isinstance(value, str) else json_files.shown(value)
 
 
-def _score(value: Any) -> float | None:
-    """A score; None if it is not a finite number that float32 can hold."""
-    if isinstance(value, str) and "_" in value:  # Python would take it
-        return None
-    try:
-        score = None if isinstance(value, bool) else float(value)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return score if score is not None and abs(score) <= _LARGEST_SCORE else None
+def _score(value: Any) -> float:
+    _check_given(value, "score")
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
+        is_number = not isinstance(value, bool) and "_" not in str(value)  # Python takes "1_0"
+        if is_number and abs(float(value)) <= _LARGEST_SCORE:
+            return float(value)
+    raise ValueError(f"the score is not a number: {json_files.shown(value)}")
 
 
 def split(labels: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
@@ -267,7 +237,8 @@ def split(labels: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
     """
     groups = [np.arange(len(labels))]
     if labels.dtype.kind == "i":
-        groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+        by_label = np.argsort(labels, kind="stable")
+        groups = np.split(by_label, np.flatnonzero(np.diff(labels[by_label])) + 1)
     random = np.random.RandomState(_SPLIT_SEED)
     is_dev = np.zeros(len(labels), bool)
     owed = 0.0  # what rounding has kept from evaluation so far

@@ -17,9 +17,15 @@ TASK_NAME = "custom"
 class CustomSettings(ClassificationSettings):
     """Files, their columns, and how to use them."""
 
-    train_file: Optional[str] = path_setting("Custom data to train on: CSV, TSV or JSON Lines.")
-    dev_file: Optional[str] = path_setting("Custom data to evaluate the checkpoints on.")
-    test_file: Optional[str] = path_setting("Custom data to predict; labels are not needed.")
+    train_file: Optional[str] = path_setting(
+        "Custom data to train on: CSV, TSV or JSON Lines.", must_exist=("do_train",)
+    )
+    dev_file: Optional[str] = path_setting(
+        "Custom data to evaluate the checkpoints on.", must_exist=("do_eval",)
+    )
+    test_file: Optional[str] = path_setting(
+        "Custom data to predict; labels are not needed.", must_exist=("do_predict",)
+    )
     file_format: Optional[str] = setting(
         None,
         "Format of custom data. Default: by the names of the files.",

@@ -15,7 +15,8 @@ from albert_tf.io.errors import InputError, listed
 from albert_tf.io.tables import Table
 from albert_tf.records.splits import DEV, TEST, TRAIN, Split, Splits
 from albert_tf.tasks.base import Artifacts, HasArtifacts
-from albert_tf.tasks.classification import confusion, metrics
+from albert_tf.tasks.classification import metrics
+from albert_tf.tasks.classification.confusion import Confusion
 from albert_tf.tasks.classification.metrics import Metric
 from albert_tf.tasks.classification.task import ClassificationTask, check_room, check_settings
 from albert_tf.tasks.custom import rows
@@ -119,19 +120,21 @@ class CustomTask(HasArtifacts, ClassificationTask):
         """The confusion matrix of labels, as text and for programs."""
         if not self.labels:
             return {}
-        matrix = confusion.confusion_matrix(labels, predicted, len(self.labels))
+        counted = Confusion.of(labels, predicted, self.labels)
         return {
-            "confusion_matrix.txt": confusion.as_table(matrix, self.labels),
-            "confusion_matrix.json": {
-                "labels": list(self.labels),
-                "matrix": matrix.tolist(),
-                "by_label": confusion.label_metrics(matrix, self.labels),
-            },
+            "confusion_matrix.txt": counted.as_text(),
+            "confusion_matrix.json": counted.as_json(),
         }
 
     def texts_of(self, example: rows.Example) -> list[tuple[str, str]]:
         """Names of the text columns, and their texts, for the report page."""
         return list(zip(self._labels.text_columns, example.texts))
+
+    def true_labels(self, split: Split) -> np.ndarray:
+        """Labels or scores of the examples of a split, without reading a file again for them."""
+        if isinstance(split.examples, CheckedRows):
+            return split.examples.labels
+        return super().true_labels(split)
 
     def prediction_files(
         self, split: Split, predictions: Sequence[dict[str, Any]]
@@ -156,11 +159,12 @@ class CustomTask(HasArtifacts, ClassificationTask):
         """Values to add to the row of a prediction, by column."""
         if not self.labels:
             return {"prediction": _shortest(found["predictions"])}
-        probabilities = [_shortest(value) for value in found["probabilities"]]
-        number = found["predictions"]
-        values = {"prediction": self.labels[number], "probability": probabilities[number]}
+        number, probabilities = found["predictions"], found["probabilities"]
+        probability = _shortest(probabilities[number])
+        values = {"prediction": self.labels[number], "probability": probability}
         if not self.settings.all_probabilities:
             return values
+        probabilities = [_shortest(value) for value in probabilities]
         if file_format == "jsonl":
             return {**values, "probabilities": dict(zip(self.labels, probabilities))}
         named = zip((f"probability_{name}" for name in self.labels), probabilities)
@@ -290,7 +294,7 @@ def _split(
         name,
         f"{TASK_NAME}_{_RECORD_NAMES[name]}.tf_record",
         {flag: getattr(settings, flag)},
-        checked.examples(numbers),
+        checked if numbers is None else checked[numbers],
         settings.predict_batch_size if name == TEST else settings.eval_batch_size,
         settings={
             "labels": list(labels.names),

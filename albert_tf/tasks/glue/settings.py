@@ -20,4 +20,6 @@ class GlueSettings(ClassificationSettings):
         group=Group.FILES,
         affects_records=True,
     )
-    data_dir: Optional[str] = path_setting("Directory of the task's data, or its parent directory.")
+    data_dir: Optional[str] = path_setting(
+        "Directory of the task's data, or its parent directory.", must_exist=True
+    )

@@ -18,10 +18,14 @@ class PretrainingSettings(RunSettings):
     """Record files, evaluation, optimizer and schedule."""
 
     input_file: Optional[str] = path_setting(
-        "TFRecord files to train on: paths or *-patterns, separated by commas.", kind=PATHS
+        "TFRecord files to train on: paths or *-patterns, separated by commas.",
+        kind=PATHS,
+        must_exist=("do_train",),
     )
     eval_file: Optional[str] = path_setting(
-        "TFRecord files to evaluate on, in the same form. Default: input_file.", kind=PATHS
+        "TFRecord files to evaluate on, in the same form. Default: input_file.",
+        kind=PATHS,
+        must_exist=("do_eval",),
     )
     num_train_steps: int = setting(
         125000,
@@ -103,6 +107,7 @@ class RecordSettings(TextSettings, WorkerSettings):
         "Text files, as paths or *-patterns separated by commas, with one sentence per line and "
         "an empty line between documents.",
         kind=PATHS,
+        must_exist=True,
     )
     output_file: Optional[str] = path_setting(
         "TFRecord files to write, separated by commas.", kind=PATHS

@@ -38,7 +38,9 @@ class RaceSettings(ChoiceSettings, ClassificationSettings):
         affects_training=False,
         affects_records=True,
     )
-    data_dir: Optional[str] = path_setting("Directory RACE, or its parent directory.")
+    data_dir: Optional[str] = path_setting(
+        "Directory RACE, or its parent directory.", must_exist=True
+    )
     high_only: bool = setting(
         False, "Whether to use the questions for high schools only.", group=Group.FILES
     )

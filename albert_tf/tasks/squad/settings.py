@@ -76,8 +76,12 @@ class NullAnswerSettings(AnswerSettings):
 class SquadSettings(AnswerSettings, RunSettings):
     """Question files, feature files and length of training."""
 
-    train_file: Optional[str] = path_setting("SQuAD JSON to train on, such as train-v1.1.json.")
-    predict_file: Optional[str] = path_setting("SQuAD JSON to predict, such as dev-v1.1.json.")
+    train_file: Optional[str] = path_setting(
+        "SQuAD JSON to train on, such as train-v1.1.json.", must_exist=("do_train",)
+    )
+    predict_file: Optional[str] = path_setting(
+        "SQuAD JSON to predict, such as dev-v1.1.json.", must_exist=("do_predict",)
+    )
     num_train_epochs: float = setting(
         2.0,
         "Number of training epochs.",

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import sklearn.metrics
 
 from albert_tf.tasks.classification.metrics import (
     accuracy,
@@ -38,6 +39,16 @@ def test_f1_is_that_of_label_1():
 def test_three_labels():
     labels, predictions = np.array([0, 1, 2, 2]), np.array([0, 2, 2, 1])
     assert compute_metrics((accuracy,), labels, predictions) == {"accuracy": 0.5}
+
+
+def test_matthews_correlation_of_many_labels_is_that_of_scikit_learn():
+    random = np.random.RandomState(0)
+    labels = random.randint(0, 50, 2000)
+    predictions = np.where(random.rand(2000) < 0.5, labels, random.randint(0, 60, 2000))
+    expected = sklearn.metrics.matthews_corrcoef(labels, predictions)
+    assert 0.4 < expected < 0.6
+    assert matthews_correlation(labels, predictions) == pytest.approx(expected, rel=1e-12)
+    assert matthews_correlation(labels, np.full(2000, 3)) == 0.0
 
 
 def test_scores():

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from albert_tf.io.errors import InputError
+from albert_tf.io.json_files import JsonObject
 from albert_tf.io.tables import Table
 from albert_tf.tasks.custom import rows
 from albert_tf.tasks.custom.columns import Columns
-from albert_tf.tasks.custom.labels import Labels, sorted_labels
+from albert_tf.tasks.custom.labels import LABELS_FILE, Labels, read_labels, sorted_labels
 from albert_tf.tasks.custom.rows import Example
 
 COLUMNS = Columns(("text",), "label")
@@ -28,7 +29,7 @@ def test_labels_are_sorted(tmp_path):
     checked = rows.check_labels(table(tmp_path, "text,label\na,z\nb,é\nc,A\nd,z\n"), COLUMNS)
     assert checked.names == ("A", "z", "é")
     assert checked.counts() == (1, 2, 1)
-    assert [example.label for example in checked.examples()] == [1, 2, 0, 1]
+    assert [example.label for example in checked] == [1, 2, 0, 1]
 
 
 def test_numbers_are_sorted_by_value():
@@ -44,16 +45,32 @@ def test_json_labels_of_any_kind_are_those_of_csv(tmp_path):
     assert checked.labels.tolist() == [1, 1, 2, 0]
 
 
-def test_examples_are_read_on_demand(tmp_path):
+def test_rows_are_read_again_in_order(tmp_path):
     content = "text,label\n" + "".join(f"row {n},{n % 3}\n" for n in range(200))
-    examples = rows.check_labels(table(tmp_path, content), COLUMNS).examples()
-    assert len(examples) == 200
-    assert examples[130] == Example(("row 130",), 1, {"text": "row 130", "label": "1"})
-    part = examples[50:150]
-    assert [example.texts for example in part] == [(f"row {n}",) for n in range(50, 150)]
+    checked = rows.check_labels(table(tmp_path, content), COLUMNS)
+    assert len(checked) == 200
+    assert checked[130] == Example(("row 130",), 1, {"text": "row 130", "label": "1"})
+    part = checked[50:150]
+    assert [row.texts for row in part] == [(f"row {n}",) for n in range(50, 150)]
     assert part[99].label == 149 % 3
+    assert part[-1] == checked[149]
     with pytest.raises(IndexError):
         part[100]
+    few = part[np.array([2, 3, 98])]
+    assert [(row.texts, row.label) for row in few] == [
+        (("row 52",), 1),
+        (("row 53",), 2),
+        (("row 148",), 1),
+    ]
+    assert few.labels.tolist() == [1, 2, 1]
+    assert list(checked[200:]) == []
+
+
+def test_a_file_that_has_changed_is_not_used(tmp_path):
+    checked = rows.check_labels(table(tmp_path, "text,label\na,x\nb,y\n"), COLUMNS)
+    (tmp_path / "x.csv").write_text("text,label\na,x\nb,x\nc,x\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"x\.csv: changed since it was checked; start again"):
+        list(checked)
 
 
 def test_labels_that_training_has_not_are_named(tmp_path):
@@ -72,13 +89,13 @@ def test_labels_of_rows_to_predict_are_only_named(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, logger="absl"):
         checked = rows.check_unlabelled(table(tmp_path, content), COLUMNS, ["off", "on"])
     assert "labels that training has not, so that they are never predicted: of (2)" in caplog.text
-    assert [example.texts[0] for example in checked.examples()] == ["a", "b", "c", "d"]
+    assert [example.texts[0] for example in checked] == ["a", "b", "c", "d"]
 
 
 def test_scores(tmp_path):
     content = "text,label\na,1\nb,-2.5\nc,1e3\n"
     checked = rows.check_scores(table(tmp_path, content), COLUMNS)
-    assert [example.label for example in checked.examples()] == [1.0, -2.5, 1000.0]
+    assert [example.label for example in checked] == [1.0, -2.5, 1000.0]
 
 
 @pytest.mark.parametrize("score", ["x", "nan", "-inf", "1e39", "1_0", "9" * 5000, "0x1"])
@@ -118,7 +135,7 @@ def test_all_problems_at_once(tmp_path, caplog):
 def test_empty_texts_are_counted(tmp_path, caplog):
     content = "text,label\na,x\n,y\n  ,x\n"
     with caplog.at_level(logging.WARNING, logger="absl"):
-        assert len(rows.check_labels(table(tmp_path, content), COLUMNS).examples()) == 3
+        assert len(rows.check_labels(table(tmp_path, content), COLUMNS)) == 3
     assert "x.csv, lines 3, 4: the text text is empty" in caplog.text
 
 
@@ -159,20 +176,35 @@ def test_balanced_weights():
     np.testing.assert_allclose(gone.balanced_weights(), [8 / 12, 0, 2], rtol=1e-6)
 
 
+REMEDY = "copy the file again"
+
+
+def read_kept(value):
+    return read_labels({LABELS_FILE: JsonObject(value, "run/labels.json", REMEDY)})
+
+
 @pytest.mark.parametrize(
-    "value",
+    ("changes", "problem"),
     [
-        {},
-        {"labels": ["a"], "counts": [1], "text_columns": ["text"], "regression": False},
-        {"labels": ["a", "a"], "counts": [1, 2], "text_columns": ["text"], "regression": False},
-        {"labels": ["a", "b"], "counts": [1], "text_columns": ["text"], "regression": False},
-        {"labels": ["a", 2], "counts": [1, 2], "text_columns": ["text"], "regression": False},
-        {"labels": ["a", "b"], "counts": [1, 2], "text_columns": ["text"], "regression": True},
-        {"labels": [], "counts": [], "text_columns": "text", "regression": True},
+        ({"labels": ["a"], "counts": [1]}, "not the labels of a model as training keeps them"),
+        ({"labels": ["a", "a"]}, "not the labels of a model as training keeps them"),
+        ({"counts": [1]}, "not the labels of a model as training keeps them"),
+        ({"counts": [1, "2"]}, "not the labels of a model as training keeps them"),
+        ({"regression": True}, "not the labels of a model as training keeps them"),
+        ({"labels": ["a", 2]}, "labels[1] is 2, not a string"),
+        ({"text_columns": "text"}, 'text_columns is "text", not a list'),
     ],
 )
-def test_kept_labels_are_checked(value):
-    with pytest.raises(InputError, match=r"run/labels\.json: not the labels of a model"):
-        Labels.from_json(value, "run/labels.json")
-    for kept in (Labels(("a", "b"), (3, 4), ("x", "y")), Labels((), (), ("text",))):
-        assert Labels.from_json(json.loads(json.dumps(kept.as_json())), "x") == kept
+def test_kept_labels_are_checked(changes, problem):
+    value = {"labels": ["a", "b"], "counts": [1, 2], "text_columns": ["text"], "regression": False}
+    with pytest.raises(InputError) as error:
+        read_kept({**value, **changes})
+    assert str(error.value) == f"run/labels.json: {problem}; {REMEDY}"
+
+
+@pytest.mark.parametrize(
+    "labels", [Labels(("a", "b"), (3, 4), ("x", "y")), Labels((), (), ("text",))]
+)
+def test_kept_labels_are_read(labels):
+    assert read_kept(json.loads(json.dumps(labels.as_json()))) == labels
+    assert read_labels({}) is None

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from albert_tf.cli.problems import Problems
 
 import run_classifier
 from albert_tf.graph.model import build_encoder, build_loss
 from albert_tf.io.errors import InputError
+from albert_tf.io.json_files import JsonObject
+from albert_tf.records.splits import DEV, Split, Splits
 from albert_tf.run import checks
-from albert_tf.tasks.base import DataSet
 from albert_tf.tasks.custom.labels import LABELS_FILE
 from albert_tf.tasks.custom.task import CustomTask
 from albert_tf.tasks.glue.data import TASKS, read_examples
 from albert_tf.tasks.glue.task import ClassifierTask
-from golden import golden_lines
+from albert_tf.tasks.problems import Problems
+from golden import golden_lines, tiny_config
 from tasks.custom.files import OWN_DATA_FLAGS, glue_sample, write_rows
 
 SPLITS = {"train": "train_file", "dev": "dev_file", "test": "test_file"}
@@ -32,12 +34,21 @@ def own_data_settings(**flags):
 
 
 def read_task(tokenizer, kept=None, **flags):
-    """A task that has read its inputs; `InputError` if it has found problems."""
-    task, problems = CustomTask(own_data_settings(**flags), None, tokenizer), Problems()
-    task.kept_before, task.kept_in = kept or {}, "run"
-    task.read_inputs(problems)
+    """A task that has read its splits; `InputError` if it has found problems.
+
+    Args:
+      tokenizer: the tokenizer.
+      kept: JSON values kept with the model, by file name.
+      flags: see `own_data_settings`.
+    """
+    settings, problems = own_data_settings(**flags), Problems()
+    artifacts = {
+        name: JsonObject(value, f"run/{name}", "copy the file again")
+        for name, value in (kept or {}).items()
+    }
+    splits = CustomTask.read(settings, artifacts, problems)
     problems.raise_all()
-    return task
+    return CustomTask(settings, tiny_config(), tokenizer, splits)
 
 
 def own_files(tmp_path, name, suffix):
@@ -58,10 +69,10 @@ def own_files(tmp_path, name, suffix):
 def test_records_of_glue_files_are_golden(tmp_path, sample_tokenizer, name, suffix):
     task = read_task(sample_tokenizer, **own_files(tmp_path, name, suffix))
     golden = golden_lines(f"glue_{name}")
-    for split, data_set in (("train", task.train_set), ("dev", task.eval_sets[0])):
-        expected = [line for line in golden if line["split"] == split]
-        chunk = dict(enumerate(data_set.examples))
-        records = [record.values for record in task.records(data_set, chunk)]
+    for split in (task.splits.train, *task.splits.dev):
+        expected = [line for line in golden if line["split"] == split.name]
+        chunk = dict(enumerate(split.examples))
+        records = [record.values for record in task.records(split, chunk)]
         assert len(records) == len(expected)
         for record, line in zip(records, expected):
             length = len(line["input_ids"])
@@ -71,33 +82,38 @@ def test_records_of_glue_files_are_golden(tmp_path, sample_tokenizer, name, suff
             assert record["label_ids"] == [line["label_id"]]
 
 
-def test_the_report_page_gets_label_counts_and_the_columns_of_the_texts(tmp_path, sample_tokenizer):
+def test_the_report_page_gets_the_labels_and_the_columns_of_the_texts(tmp_path, sample_tokenizer):
     task = read_task(sample_tokenizer, **own_files(tmp_path, "mrpc", "csv"))
-    labels = [example.label for example in task.train_set.examples]
-    assert task.label_counts(task.train_set) == {
-        name: labels.count(number) for number, name in enumerate(task.labels)
-    }
-    task.train_set.limit(3)
-    labels = [example.label for example in task.train_set.examples]
-    assert list(task.label_counts(task.train_set).values()) == [labels.count(0), labels.count(1)]
-    example = task.train_set.examples[0]
+    splits = (task.splits.train, *task.splits.dev, *task.splits.test)
+    assert [split.labels for split in splits] == [task.labels] * 3
+    example = task.splits.train.examples[0]
     assert task.texts_of(example) == [
         ("sentence1", example.texts[0]),
         ("sentence2", example.texts[1]),
     ]
 
 
+def test_labels_need_no_walk_over_the_file(tmp_path, sample_tokenizer):
+    flags = own_files(tmp_path, "mrpc", "csv")
+    task = read_task(sample_tokenizer, **flags)
+    train = task.splits.train
+    labels = [example.label for example in train.examples]
+    limited = train.limited(3)
+    assert task.true_labels(limited).tolist() == [x.label for x in limited.examples]
+    Path(flags["train_file"]).unlink()
+    assert task.true_labels(train).tolist() == labels
+
+
 @pytest.mark.parametrize("name", ["mrpc", "sts-b"])
 def test_metrics_are_those_of_glue(tmp_path, sample_tokenizer, name):
     chosen = {"metric": "f1"} if name == "mrpc" else {}
     own = read_task(sample_tokenizer, **own_files(tmp_path, name, "csv"), **chosen)
-    glue = ClassifierTask(run_classifier.Settings(), None, None)
-    glue.glue = TASKS[name]
+    glue = ClassifierTask(run_classifier.Settings(task_name=name), None, None, Splits())
     examples = read_examples(str(glue_sample(name, "dev")), TASKS[name], "dev")
     predictions = [0.5, 2.0, 1.0] if name == "sts-b" else [1, 0, 0, 1, 1]
-    answers = [{"predictions": prediction} for prediction in predictions]
-    expected = glue.evaluate(DataSet("x", {}, examples), answers).metrics
-    metrics = own.evaluate(own.eval_sets[0], answers).metrics
+    predictions = [{"predictions": prediction} for prediction in predictions]
+    expected = glue.evaluate(Split(DEV, "x", {}, examples), predictions, {}).metrics
+    metrics = own.evaluate(own.splits.dev[0], predictions, {}).metrics
     assert next(iter(metrics)) == next(iter(expected))
     assert {metric: metrics[metric] for metric in expected} == expected
 
@@ -109,8 +125,8 @@ def rows(*labels):
 def test_results_by_label(tmp_path, sample_tokenizer):
     path = write_rows(tmp_path / "x.csv", rows("on", "off", "on", "dim"))
     task = read_task(sample_tokenizer, train_file=path, dev_file=path, do_predict=False)
-    answers = [{"predictions": number} for number in (2, 1, 1, 0)]  # labels: dim, off, on
-    evaluation = task.evaluate(task.eval_sets[0], answers)
+    predictions = [{"predictions": number} for number in (2, 1, 1, 0)]  # labels: dim, off, on
+    evaluation = task.evaluate(task.splits.dev[0], predictions, {})
     assert evaluation.metrics == {"accuracy": 0.75, "f1_macro": pytest.approx((1 + 2 * 2 / 3) / 3)}
     results = evaluation.files["confusion_matrix.json"]
     assert results["labels"] == ["dim", "off", "on"]
@@ -182,13 +198,13 @@ def test_all_problems_of_all_files_at_once(tmp_path, sample_tokenizer):
 def test_later_prediction_uses_the_labels_and_columns_of_the_training(tmp_path, sample_tokenizer):
     train = write_rows(tmp_path / "x.csv", [{**row, "more": "x"} for row in rows("b", "a", "b")])
     flags = {"text_column": "more", "do_eval": False, "do_predict": False}
-    kept = json.loads(json.dumps(read_task(sample_tokenizer, train_file=train, **flags).kept))
+    kept = json.loads(json.dumps(read_task(sample_tokenizer, train_file=train, **flags).artifacts))
     assert kept[LABELS_FILE]["labels"] == ["a", "b"]
     test = write_rows(tmp_path / "y.jsonl", [{"text": "no", "more": "yes"}])
     flags = {"do_train": False, "do_eval": False, "test_file": test}
     task = read_task(sample_tokenizer, kept, **flags)
     assert task.labels == ("a", "b")
-    assert task.test_sets[0].examples[0].texts == ("yes",)
+    assert task.splits.test[0].examples[0].texts == ("yes",)
     with pytest.raises(InputError, match=r"the labels are not known: there is no labels\.json"):
         read_task(sample_tokenizer, **flags)
 
@@ -196,14 +212,16 @@ def test_later_prediction_uses_the_labels_and_columns_of_the_training(tmp_path, 
 def test_a_resumed_training_keeps_its_labels(tmp_path, sample_tokenizer):
     flags = {"do_eval": False, "do_predict": False}
     first = write_rows(tmp_path / "x.csv", rows("b", "a", "c"))
-    kept = read_task(sample_tokenizer, train_file=first, **flags).kept
+    kept = read_task(sample_tokenizer, train_file=first, **flags).artifacts
     fewer = write_rows(tmp_path / "fewer.csv", rows("c", "b", "b"))
     task = read_task(sample_tokenizer, kept, train_file=fewer, **flags)
-    assert [example.label for example in task.train_set.examples] == [2, 1, 1]
+    assert [example.label for example in task.splits.train.examples] == [2, 1, 1]
     other = write_rows(tmp_path / "other.csv", rows("a", "x"))
     with pytest.raises(InputError, match='line 3: the label "x" is not one of the model\'s, which'):
         read_task(sample_tokenizer, kept, train_file=other, **flags)
-    with pytest.raises(InputError, match="--regression: the model in run was trained on labels"):
+    with pytest.raises(
+        InputError, match=r"--regression: run/labels\.json says that it was trained on labels"
+    ):
         read_task(sample_tokenizer, kept, train_file=first, regression=True, **flags)
 
 
@@ -211,11 +229,11 @@ def test_dev_rows_are_not_trained_on(tmp_path, sample_tokenizer):
     path = write_rows(tmp_path / "x.csv", rows(*"ab" * 20))
     flags = {"train_file": path, "dev_share": 0.25, "do_predict": False}
     task = read_task(sample_tokenizer, **flags)
-    train, dev = ({x.texts for x in d.examples} for d in (task.train_set, task.eval_sets[0]))
+    train, dev = ({x.texts for x in d.examples} for d in (task.splits.train, task.splits.dev[0]))
     assert (len(train), len(dev)) == (30, 10)
     assert not train & dev
-    only_dev = read_task(sample_tokenizer, task.kept, **{**flags, "do_train": False})
-    assert {example.texts for example in only_dev.eval_sets[0].examples} == dev
+    only_dev = read_task(sample_tokenizer, task.artifacts, **{**flags, "do_train": False})
+    assert {example.texts for example in only_dev.splits.dev[0].examples} == dev
 
 
 def test_balanced_weights_in_the_loss(tmp_path, graph):

@@ -1,24 +1,40 @@
-"""Log file of a run, `log.txt` in its output directory.
+"""The log of a script: lines on standard error, and in `log.txt` in the output directory of a run.
 
-It gets the lines of the log, from the start of the script on, also those of errors. Runs that
-resume append to it.
+The file gets the lines from the start of the script on, also those of errors. Runs that resume
+append to it.
 """
 
 from __future__ import annotations
 
 import logging as python_logging
+import sys
 import time
 from pathlib import Path
+
+from absl import logging
 
 from albert_tf.devices import distributed
 from albert_tf.io.errors import InputError
 
-NAME = "log.txt"
+FILE_NAME = "log.txt"
 
 _MOST_KEPT_LINES = 10_000  # lines before the file is open
 
 
 class _Formatter(python_logging.Formatter):
+    """Formatter of lines for people: rank if it is not 0, level's letter, time and message.
+
+    With --verbosity=1 they have absl's prefix, with date, thread and place in the code.
+    """
+
+    def format(self, record: python_logging.LogRecord) -> str:
+        if logging.get_verbosity() >= logging.DEBUG:
+            return distributed.with_rank(logging.PythonFormatter().format(record))
+        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        return distributed.with_rank(f"{record.levelname[0]} {clock} {super().format(record)}")
+
+
+class _FileFormatter(python_logging.Formatter):
     """Formatter of the file's lines: date, time, level's letter, rank if it is not 0, message."""
 
     def format(self, record: python_logging.LogRecord) -> str:
@@ -31,11 +47,15 @@ class _LogFile(python_logging.Handler):
     """Handler that keeps the lines of the log until its file is open.
 
     A line is one write to a file open for appending, so that processes on one server may share it.
+
+    Attributes:
+      start_time: monotonic time at which the script started, in seconds.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.setFormatter(_Formatter())
+        self.start_time = time.monotonic()
+        self.setFormatter(_FileFormatter())
         self._kept: list[tuple[int, str]] = []
         self._path: Path | None = None
 
@@ -63,19 +83,28 @@ class _LogFile(python_logging.Handler):
 _log_file: _LogFile | None = None
 
 
-def keep_lines() -> None:
-    """Keep the lines of the log from now on, for the file that `open_in` names."""
+def start() -> None:
+    """Begin the log of a script; its lines are kept from now on for the file of `open_in`."""
     global _log_file
+    logging.set_verbosity(logging.INFO)
+    handler = logging.get_absl_handler()
+    handler.setFormatter(_Formatter())
+    handler.python_handler.setStream(sys.stderr)  # which was closed when absl looked for it
     if _log_file is None:
         _log_file = _LogFile()
         python_logging.getLogger().addHandler(_log_file)
 
 
+def start_time() -> float:
+    """Monotonic time at which the script started, in seconds; in a notebook, the time it is now."""
+    return _log_file.start_time if _log_file else time.monotonic()
+
+
 def open_in(directory: str | Path) -> None:
     """Write the lines of the log to `log.txt` in a directory, those kept so far first.
 
-    Rank 0 writes all its lines, other ranks their warnings and errors. Without a call of
-    `keep_lines`, as in notebooks and tests, nothing is written.
+    Rank 0 writes all its lines, other ranks their warnings and errors. Without a call of `start`,
+    as in notebooks and tests, nothing is written.
 
     Args:
       directory: an existing directory.
@@ -87,7 +116,9 @@ def open_in(directory: str | Path) -> None:
         return
     if not distributed.is_chief():
         _log_file.setLevel(python_logging.WARNING)
-    path = Path(directory) / NAME
+    path = Path(directory) / FILE_NAME
+    if path.exists() and not path.is_file():  # a pipe would wait for a reader
+        raise InputError(f"{path}: cannot write the log (not a file); move it away")
     try:
         _log_file.open(path)
     except OSError as error:
@@ -96,7 +127,7 @@ def open_in(directory: str | Path) -> None:
 
 def continue_in(directory: str | Path) -> None:
     """Write the lines to the log of an earlier run in a directory, if there is one."""
-    if (Path(directory) / NAME).exists():
+    if (Path(directory) / FILE_NAME).exists():
         open_in(directory)
 
 
