@@ -79,7 +79,7 @@ test: tools browser horovod lint
 test-one-process: browser lint
 	$(VENV)/bin/python -m pytest $(PYTEST_FLAGS) -m "not horovod and not examples"
 
-# The programs in benchmarks/ and examples/, the notebook, and README's tour.
+# The programs in benchmarks/ and examples/, the notebook, and the commands of the docs.
 test-examples: horovod
 	$(VENV)/bin/python -m pytest $(PYTEST_FLAGS) -m examples
 
@@ -92,7 +92,7 @@ test-tensorflow: dev
 test-kills: dev
 	ALL_KILLS=1 $(VENV)/bin/python -m pytest $(PYTEST_FLAGS) tests/kills tests/records/test_kills.py
 
-# README's longer trainings, as they are printed, and tiny models that learn each kind of task.
+# The longer trainings of the docs, as they are printed, and tiny models that learn each kind of task.
 test-readme: dev
 	$(VENV)/bin/python -m pytest --durations=0 --timeout=0 tests/readme
 

@@ -331,7 +331,7 @@ def _block(
         with tf.name_scope("output"):
             attended = weights.attention(context, use_einsum)
             attended = dropout(attended, config.hidden_dropout_prob)
-    # The gradient of `add_n` is a plain copy; that of `+` has ops for broadcasting.
+    # The gradient of `add_n` is a plain copy; the gradient of `+` has ops for broadcasting.
     hidden = layer_norm(tf.add_n([attended, hidden]), "LayerNorm")
 
     with tf.name_scope("ffn_1"), tf.name_scope("intermediate"):
@@ -384,7 +384,7 @@ def output_layer(inputs: tf.Tensor, num_outputs: int, initializer_range: float =
 def get_assignment_map_from_checkpoint(
     tvars: list[tf.Variable], init_checkpoint: str, num_of_group: int = 0
 ) -> tuple[dict[str, str] | list[dict[str, str]], dict[str, int]]:
-    """Match the variables of a graph with those of a checkpoint by name.
+    """Match the variables of a graph with the variables of a checkpoint by name.
 
     Args:
       tvars: variables to initialize.

@@ -114,7 +114,7 @@ def training_step(
       colocate_gradients_with_ops: whether to place gradients on the devices of their ops.
       gradient_accumulation_steps: number of micro-batches in a step. Each run of the operation
         computes one micro-batch; the last one updates the variables with the mean gradient. For a
-        loss that is a mean over examples, the step equals that of one large batch.
+        loss that is a mean over examples, the step equals the step of one large batch.
       horovod_compression: format of the gradients in the all-reduce, "none" or "fp16".
 
     Raises:

@@ -1,4 +1,4 @@
-"""Fine-tunes ALBERT on a GLUE task or on users' own texts, evaluates it and predicts test rows."""
+"""Fine-tunes ALBERT on a GLUE task or on custom data, evaluates it and predicts test rows."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from albert_tf.tasks.glue.settings import GlueSettings
 
 @dataclass(frozen=True)
 class Settings(GlueSettings, CustomSettings):
-    """Settings of a GLUE task or of own data."""
+    """Settings of a GLUE task or of custom data."""
 
     task_name: Optional[str] = setting(
         None,
-        f"Name of the task: {', '.join(TASKS)}; or {TASK_NAME} for own files, the default then.",
+        f"Name of the task: {', '.join(TASKS)}; or {TASK_NAME}, the default with custom data.",
         affects_records=True,
     )
 
     @property
     def has_own_data(self) -> bool:
-        """Whether the task is on users' own files."""
+        """Whether the task is on custom data."""
         return self.task_name == TASK_NAME or bool(not self.task_name and self.own_files)
 
     @property

@@ -65,7 +65,7 @@ def encode_pieces(
 ) -> list[str]:
     """Split text into SentencePiece pieces, separating digits from a trailing comma.
 
-    A piece such as "▁1911," is split into "▁1911" and ",", so that a number has the same pieces
+    A piece such as "▁1911," is split into "▁1911" and ",", so a number has the same pieces
     with and without a comma.
 
     Args:
@@ -168,12 +168,12 @@ def whitespace_tokenize(text: str) -> list[str]:
 
 
 def validate_case_matches_checkpoint(do_lower_case: bool, init_checkpoint: str | None) -> None:
-    """Check `do_lower_case` against the folder of a published BERT checkpoint.
+    """Check `do_lower_case` against the directory of a published BERT checkpoint.
 
     Args:
       do_lower_case: whether text is lower-cased.
       init_checkpoint: prefix of a checkpoint, such as `uncased_L-12_H-768_A-12/bert_model.ckpt`.
-        Other names, among them those of all ALBERT checkpoints, do not tell the case.
+        Other names, such as all names of ALBERT checkpoints, do not tell the case.
 
     Raises:
       InputError: if the model was trained with the other case.
@@ -441,7 +441,7 @@ def _strip_accents(text: str) -> str:
 
 
 def _split_at_punctuation(word: str) -> list[str]:
-    """Split a word so that every punctuation character is a token of its own."""
+    """Split a word so that every punctuation character is a separate token."""
     tokens: list[str] = []
     in_word = False
     for char in word:

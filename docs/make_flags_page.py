@@ -43,8 +43,8 @@ _OTHER_SCRIPTS = {
 _HEAD = """# Flags
 
 `--help` shows the flags of a script. Each has the form `--name=value`; a flag that is true or false
-may also be given as `--name` or `--noname`. This page is made from the declarations in the code by
-`make docs`.
+may also be given as `--name` or `--noname`. `make docs` writes this page from the declarations in
+the code.
 
 All scripts take `--verbosity=1`, which adds date, thread and file to the lines of the log, and the
 traceback to errors.
@@ -52,10 +52,10 @@ traceback to errors.
 _TRAINING_HEAD = """
 ## Flags of all training scripts
 
-The scripts that train, `run_*.py`, share these flags. Their sections list further ones, and those
-with another default. `use_tpu` is refused; the other TPU flags of the original
-(`iterations_per_loop`, `num_tpu_cores`, `tpu_name`, `tpu_zone`, `gcp_project`, `master`) are
-accepted without effect, so that existing commands run.
+The scripts that train, `run_*.py`, share these flags. The section of a script lists its own flags,
+and the shared ones for which it has another default. `use_tpu` is refused; the other TPU flags of
+the original (`iterations_per_loop`, `num_tpu_cores`, `tpu_name`, `tpu_zone`, `gcp_project`,
+`master`) are accepted without effect, so existing commands run.
 """
 
 

@@ -2,8 +2,8 @@
 
 Articles, questions and answers come from `make_squad.py`: each article states four facts about an
 invented woman, town or ship, and their answers are the options of its questions. Those for middle
-schools are of four kinds, such as a place, a year, a name and a number, so that only one fits the
-question. For high schools two of them are of the same kind, so that the model has to read the
+schools are of four kinds, such as a place, a year, a name and a number, so only one fits the
+question. For high schools two of them are of the same kind, so the model has to read the
 article. The same seed generates the same files.
 """
 

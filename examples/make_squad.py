@@ -1,4 +1,4 @@
-"""Generates a small reading-comprehension data set in the format of SQuAD v1.1 or v2.0.
+"""Generates a small reading-comprehension dataset in the format of SQuAD v1.1 or v2.0.
 
 Each paragraph describes an invented woman, town or ship. The order of the facts varies, and so does
 the wording of facts and questions. Some facts have answers of the same kind (place of birth, later

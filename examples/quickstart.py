@@ -1,7 +1,7 @@
 """Trains a tiny ALBERT to answer questions in a few minutes: `make quickstart`.
 
-Generates a small reading-comprehension data set, trains a SentencePiece model on its text, and
-fine-tunes a tiny ALBERT from random weights with `run_squad_v1.py`. All files go to one folder,
+Generates a small reading-comprehension dataset, trains a SentencePiece model on its text, and
+fine-tunes a tiny ALBERT from random weights with `run_squad_v1.py`. All files go to one directory,
 by default `quickstart/`.
 """
 

@@ -2,7 +2,7 @@
 
 Generates a text and questions, makes pre-training records from the text, pre-trains a tiny ALBERT
 on them, and fine-tunes on the questions: once from random weights and once from the pre-trained
-checkpoint. All files go to one folder, by default `text_to_answers/`.
+checkpoint. All files go to one directory, by default `text_to_answers/`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Commands in README.md, as they are printed."""
+"""Commands in README.md, CONTRIBUTING.md and the pages of docs/, as they are printed."""
 
 from __future__ import annotations
 
@@ -10,18 +10,25 @@ from pathlib import Path
 
 from scripts import ROOT
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+_FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = {str(file.relative_to(ROOT)): file.read_text(encoding="utf-8") for file in _FILES}
 
 
 def readme_blocks() -> list[str]:
-    """Blocks of commands in README.md, as they are printed."""
-    return re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    """Blocks of commands in all pages, as they are printed."""
+    return [b for page in PAGES.values() for b in re.findall(r"```sh\n(.*?)```", page, re.DOTALL)]
 
 
 def readme_block(text: str) -> str:
-    """Block of README.md with a text."""
+    """The only block with a text."""
     (block,) = [block for block in readme_blocks() if text in block]
     return block
+
+
+def commands_of(block: str) -> list[list[str]]:
+    """Words of each command in a block, without comments and "…"."""
+    text = re.sub(r"(^|\s)#.*", "", block, flags=re.MULTILINE).replace("\\\n", " ")
+    return [words for line in text.splitlines() if (words := line.replace("…", "").split())]
 
 
 def run_as_printed(commands: str, folder: Path) -> str:

@@ -96,11 +96,11 @@ def test_broken_json(tmp_path):
         ({"init_checkpoint": "none/model.ckpt"}, ["none/model.ckpt: no checkpoint found"]),
         (
             {"max_seq_length": 129},
-            ["--max_seq_length is 129, but the model of .* reads at most 128 pieces"],
+            ["--max_seq_length is 129, but the model of .* reads at most 128 tokens"],
         ),
         ({"max_seq_length": 27}, ["--max_seq_length 27 leaves no room for the paragraph"]),
         ({"length_buckets": "32,97"}, ["--length_buckets 32,97: give lengths between 1 and"]),
-        ({"length_buckets": "x"}, ["--length_buckets x: give whole numbers"]),
+        ({"length_buckets": "x"}, ["--length_buckets x: give integers"]),
         ({"device": "gpu"}, ["--device=gpu: TensorFlow sees no GPU"]),
         ({"device": "hpu"}, ["--device=hpu: "]),
         ({"use_tpu": True}, ["--use_tpu: TPUs are not supported"]),

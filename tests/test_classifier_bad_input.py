@@ -52,7 +52,7 @@ def data_dir(tmp_path):
         ({"spm_model_file": None}, ["a tokenizer needs a SentencePiece model or a vocabulary"]),
         ({"spm_model_file": "none.model"}, ["none.model: SentencePiece model not found"]),
         ({"max_seq_length": 3}, ["--max_seq_length 3 leaves no room for text after 3 special"]),
-        ({"max_seq_length": 200}, ["--max_seq_length is 200, but the model .* 128 pieces"]),
+        ({"max_seq_length": 200}, ["--max_seq_length is 200, but the model .* 128 tokens"]),
         ({"cached_dir": "/proc/none"}, ["--cached_dir /proc/none: No such file or directory"]),
         ({"output_dir": None}, ["--output_dir is missing"]),
         (

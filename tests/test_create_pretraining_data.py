@@ -74,7 +74,7 @@ def test_files_and_log(made):
     assert manifests[0]["settings"]["dupe_factor"] == 2
     assert set(manifests[0]["inputs"]) >= {str(SAMPLE_MODEL), str(SAMPLE_CORPUS)}
     assert "documents with" in log
-    assert re.search(r"making records: \d+ records, \d+/s", log)
+    assert re.search(r"building records: \d+ records, \d+/s", log)
     assert all(line[0] == "I" for line in log.splitlines()), log
 
 

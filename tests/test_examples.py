@@ -201,7 +201,7 @@ def printed_runs(block: str) -> list[tuple[str, Any]]:
     return runs
 
 
-def test_the_flags_in_readme_are_those_of_the_scripts(tmp_path, monkeypatch):
+def test_the_printed_flags_are_those_of_the_scripts(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     scripts = [script for block in readme_blocks() for script, _ in printed_runs(block)]
     assert {*scripts} == SETTINGS.keys()
@@ -230,7 +230,7 @@ def test_the_printed_trainings_on_generated_questions_start(
 
 @pytest.fixture
 def checkout(tmp_path):
-    """Folder with links to the project, to run commands as they are printed in README.md."""
+    """Folder with links to the project, to run commands as they are printed."""
     for name in ("run_classifier.py", "examples"):
         (tmp_path / name).symlink_to(ROOT / name)
     return tmp_path

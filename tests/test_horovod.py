@@ -118,7 +118,7 @@ def test_a_run_of_two(trained):
     assert "2 processes connected by MPI: 2 on " in log
     assert log.count("all 2 processes start from the same weights") == 1
     assert log.count("all 2 processes end with the same weights") == 1
-    assert "10 steps of 8 examples (4 per card), with a learning rate of up to 5e-05\n" in log
+    assert "10 steps of 8 examples (4 per device), with a learning rate of up to 5e-05\n" in log
     assert re.search(r"step 10 of 10: loss [\d.]+, learning rate 5e-06;", log)
     assert log.count("predicted 171 records in") == 3
     assert "rank 1" not in log
@@ -404,7 +404,7 @@ def test_servers_with_different_inputs(tasks):
 
 def test_a_dry_run_of_two_ranks(tasks):
     directory, _, output = tasks
-    assert len(re.findall("dry run: .* is as it was", output)) == 1
+    assert len(re.findall("dry run: .* is unchanged", output)) == 1
     assert f"no training, with {checkpoint_of('race')}" in output
     assert not (directory / "dry").exists()
 
@@ -423,7 +423,7 @@ def test_squad_v2_on_two_ranks(tasks):
 def test_glue_on_two_ranks(tasks):
     """Predictions are in the order of the file, and metrics equal those of one process."""
     directory, log, _ = tasks
-    assert "with a learning rate of up to 0.0001 (5e-05 times 2 cards)\n" in log
+    assert "with a learning rate of up to 0.0001 (5e-05 times 2 devices)\n" in log
     assert re.search(r"step 1 of 4: loss [\d.]+, learning rate 0.0001;", log)
     run = directory / "classifier"
     one = predicted_by_one("run_classifier.py", run, CLASSIFIER_FLAGS)

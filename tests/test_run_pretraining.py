@@ -441,7 +441,7 @@ def one_file(pretraining_files, tmp_path):
             {"max_predictions_per_seq": 20},
             ["10 values of masked_lm_positions, this run needs 20; set the max_predictions_per"],
         ),
-        ({"max_seq_length": 129}, ["reads at most 128 pieces", "has 64 values of input_ids"]),
+        ({"max_seq_length": 129}, ["reads at most 128 tokens", "has 64 values of input_ids"]),
         (
             {"masked_lm_budget": 11, "spm_model_file": SAMPLE_MODEL},
             ["--masked_lm_budget 11 exceeds --max_predictions_per_seq 10"],

@@ -207,7 +207,7 @@ def test_ask_chooses_among_options(finished, dev_examples, tmp_path):
     flags["question"] = example.question
     result = run_script("ask.py", {**flags, "options": ",".join(f'"{o}"' for o in example.options)})
     log = succeed(result)
-    assert "the text is read up to 96 pieces, the rest is cut off" in log
+    assert "the end of the text is cut off: an input has at most 96 tokens" in log
     order = np.argsort(-probabilities)
     assert result.stdout.splitlines() == [
         line
@@ -291,7 +291,7 @@ def test_problems_are_told_at_once(tmp_path):
         path.write_text(path.read_text().replace('"answers": ["B"', '"answers": ["E"'))
     lines = fail(run(tmp_path / "run", data_dir=tmp_path, max_qa_length=93))
     expected = [
-        "--max_seq_length 96 leaves no room for the article after 93 pieces",
+        "--max_seq_length 96 leaves no room for the article after 93 tokens",
         *(
             f'{tmp_path}/RACE/dev/{level}/all.txt, line 1: answers[0] is "E", not one of A, B'
             for level in ("middle", "high")
@@ -308,7 +308,7 @@ def test_problems_are_told_at_once(tmp_path):
     ("flags", "message"),
     [
         ({"high_only": True, "middle_only": True}, "--high_only and --middle_only exclude each"),
-        ({"data_dir": None}, "--data_dir is missing: give the folder RACE"),
+        ({"data_dir": None}, "--data_dir is missing: give the directory RACE"),
         ({"task_name": "mrpc"}, "--task_name=mrpc: give one of race, RACE"),
         ({"dropout_prob": 1}, "--dropout_prob=1: give a number of at least 0 and less than 1"),
     ],

@@ -1,4 +1,4 @@
-"""The README's tour from a CSV file to a served answer, as printed, and the server's requests."""
+"""The docs' tour from a CSV file to a served answer, as printed, and the server's requests."""
 
 from __future__ import annotations
 
@@ -23,18 +23,15 @@ import tensorflow as tf
 
 from albert_tf.inference import question_answering
 from albert_tf.tasks.squad.data import read_squad
+from readme_commands import readme_block
 from scripts import ROOT, SAMPLE_PREDICT, load, make_quickstart_inputs
 
 pytestmark = pytest.mark.examples
 
-TOUR = "### A tour: from a CSV file to a served answer"
-
 
 def tour_commands():
-    """The commands of the tour in README.md."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8").partition(TOUR)[2]
-    block = re.search(r"```sh\n(.*?)```", text, re.DOTALL)[1]
-    return block.replace("\\\n", "").splitlines()
+    """The commands of the tour in docs/classification.md."""
+    return readme_block("make_csv.py quickstart").replace("\\\n", "").splitlines()
 
 
 @contextmanager
@@ -87,7 +84,7 @@ def tour(tmp_path_factory):
     assert len(first) == 3
     for command in first:
         subprocess.run(command, shell=True, cwd=folder, env=environment(), check=True)
-    # At any free port: another program of the machine may have that of README.
+    # At any free port: another program may use the printed one.
     assert "--port=8501" in serve
     with started(serve.replace("--port=8501", "--port=0"), folder) as ready:
         address = re.fullmatch(r"serving quickstart/exported on (localhost:\d+)\n", ready)[1]

@@ -59,7 +59,7 @@ class Declaration:
         model, as `affects_predictions` is.
       affects_predictions: whether the predictions of the same model from the same records do.
       lower: smallest valid number; None for no limit.
-      upper: largest valid number; None for no limit, or 2^31 - 1 for whole numbers.
+      upper: largest valid number; None for no limit, or 2^31 - 1 for integers.
       excludes_lower: whether numbers must be greater than `lower`.
       excludes_upper: whether numbers must be less than `upper`.
       choices: valid words; empty for any.

@@ -154,7 +154,7 @@ def _rewrite_name() -> str:
 def is_computable() -> bool:
     """Whether this TensorFlow's oneDNN computes bfloat16 on this processor.
 
-    That of TensorFlow 2.8 ends the process on processors without AVX-512.
+    The oneDNN of TensorFlow 2.8 ends the process on processors without AVX-512.
     """
     if _rewrite_name() == _NEW_REWRITE or not _PROCESSOR_FILE.exists():
         return True
@@ -227,7 +227,7 @@ class ConversionHook(tf.train.SessionRunHook):
         self._lists = types
 
     def _set_lists(self) -> None:
-        """Set TensorFlow's lists to those of this graph, as another may have run in between."""
+        """Set TensorFlow's lists for this graph, as another may have run in between."""
         for name, tensorflow_name in _TENSORFLOW_LISTS.items():
             _set_list(tensorflow_name, self._lists[name])
         _set_list("DENYLIST", set())  # op types in no list stay in float32

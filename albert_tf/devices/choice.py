@@ -19,7 +19,7 @@ def find_device(name: str, local_rank: int = 0) -> Device:
 
     Args:
       name: one of `NAMES`.
-      local_rank: rank of this process on this server, from 0.
+      local_rank: rank of this process on this host, from 0.
 
     Raises:
       InputError: if the device is missing or unusable.

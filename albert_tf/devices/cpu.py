@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Cpu(Device):
-    """CPU of a server. XLA compiles the elementwise functions of training graphs."""
+    """CPU of a host. XLA compiles the elementwise functions of training graphs."""
 
     name = "cpu"
     attention_groups = 4
@@ -22,7 +22,7 @@ class Cpu(Device):
 
     @classmethod
     def find(cls, local_rank: int) -> Cpu:
-        """Return the CPU of this server."""
+        """Return the CPU of this host."""
         return cls()
 
     @property

@@ -139,7 +139,7 @@ class Device:
 
         Args:
           config: session configuration.
-          local_rank: rank of this process on this server, from 0.
+          local_rank: rank of this process on this host, from 0.
           processes: number of processes in the run.
         """
 

@@ -32,7 +32,7 @@ from albert_tf.io.errors import InputError
 
 # Set by launchers to the number of processes.
 _LAUNCHED_SIZES = ("OMPI_COMM_WORLD_SIZE", "HOROVOD_SIZE", "PMI_SIZE")
-# A process that is missing for this long has hung, or its server is down. Horovod looks for missing
+# A process that is missing for this long has hung, or its host is down. Horovod looks for missing
 # processes, and warns of them, each time the second limit has passed.
 _STALL_SHUTDOWN = "HOROVOD_STALL_SHUTDOWN_TIME_SECONDS"
 _STALL_SHUTDOWN_SECONDS = 1800
@@ -41,7 +41,7 @@ _STALL_CHECK_SECONDS = 60
 _SHUTDOWN_SECONDS = 5.0
 _MARGIN_SECONDS = 1.0
 _FAILURE_ELSEWHERE = re.compile("Horovod has been shut down|gloo/|Connection (closed|reset)")
-_INSTALL = "run `make horovod`, or see README.md, Many cards and servers"
+_INSTALL = "run `make horovod`, or see docs/distributed.md"
 
 Directory = TypeVar("Directory", str, Optional[str])
 
@@ -66,8 +66,8 @@ def initialize(use_horovod: bool) -> None:
     if not use_horovod:
         if launched > 1:
             raise InputError(
-                f"{launched} processes were launched without --use_horovod: each would train alone "
-                "and write the same files; add --use_horovod"
+                f"{launched} processes were launched without --use_horovod: each would train by "
+                "itself and write the same files; add --use_horovod"
             )
         return
     stall_limit = _set_stall_limits()
@@ -106,14 +106,14 @@ def _seconds(variable: str, default: int) -> int:
     try:
         return int(text)
     except ValueError as error:
-        raise InputError(f"{variable}={text}: give a whole number of seconds") from error
+        raise InputError(f"{variable}={text}: give an integer number of seconds") from error
 
 
 def _end_stalled(limit: int) -> None:
     """Report a wait for other processes that has taken too long."""
     logging.error(
-        "the other processes have not answered for %d s: one has hung or was stopped, or its "
-        "server is down; the same command resumes from the last checkpoint (%s sets the limit)",
+        "the other processes have not answered for %d s: one has hung or was suspended, or its "
+        "host is down; the same command resumes from the last checkpoint (%s sets the limit)",
         limit,
         _STALL_SHUTDOWN,
     )
@@ -143,7 +143,7 @@ def _load_horovod() -> ModuleType:
 
 
 def _share_cores() -> None:
-    """Limit this process to its share of the server's cores, unless the launcher has done so."""
+    """Limit this process to its share of the host's cores, unless the launcher has done so."""
     if _are_cores_shared():
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(own_cores()))
 
@@ -154,13 +154,13 @@ def _are_cores_shared() -> bool:
 
 
 def own_cores() -> int:
-    """Number of cores for this process: those it may run on, or its share of them."""
+    """Number of cores for this process: all that it may run on, or its share of them."""
     cores = len(os.sched_getaffinity(0))
     return max(1, cores // _horovod.local_size()) if _are_cores_shared() else cores
 
 
 def log_processes() -> None:
-    """Log the servers of all processes, in a run of several processes."""
+    """Log the hosts of all processes, in a run of several processes."""
     if size() > 1:
         counts = collections.Counter(servers())
         logging.info(
@@ -173,12 +173,12 @@ def log_processes() -> None:
 
 @functools.lru_cache(maxsize=None)
 def servers() -> tuple[str, ...]:
-    """Host names of the servers of all processes, ordered by rank."""
+    """Names of the hosts of all processes, ordered by rank."""
     return tuple(gather(socket.gethostname()))
 
 
 def shares_server_with_chief() -> bool:
-    """Whether this process runs on the server of rank 0."""
+    """Whether this process runs on the host of rank 0."""
     return servers()[rank()] == servers()[0]
 
 
@@ -198,7 +198,7 @@ def size() -> int:
 
 
 def local_rank() -> int:
-    """Rank of this process among those on the same server, from 0."""
+    """Rank of this process among the processes on the same host, from 0."""
     return _horovod.local_rank() if _horovod else 0
 
 
@@ -365,7 +365,7 @@ def exit_process(code: int, is_shared: bool = False) -> NoReturn:
         sys.exit(code)
     sys.stdout.flush()
     sys.stderr.flush()
-    # The shutdown makes the other processes' reductions fail, so that they end too. A normal exit
+    # The shutdown makes the other processes' reductions fail, so they end too. A normal exit
     # of Python could hang.
     if not is_shared:
         _call_briefly(_horovod.shutdown)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Gpu(Device):
-    """GPU with portable graphs; one card per process."""
+    """GPU with portable graphs; one device per process."""
 
     name = "gpu"
 
@@ -23,14 +23,14 @@ class Gpu(Device):
 
     @classmethod
     def find(cls, local_rank: int) -> Gpu:
-        """Find the GPUs of this server.
+        """Find the GPUs of this host.
 
         Args:
-          local_rank: rank of this process on this server, from 0.
+          local_rank: rank of this process on this host, from 0.
 
         Raises:
           MissingDeviceError: if TensorFlow sees no GPU.
-          InputError: if the server runs more processes than it has GPUs.
+          InputError: if the host runs more processes than it has GPUs.
         """
         import tensorflow.compat.v1 as tf
 
@@ -52,7 +52,7 @@ class Gpu(Device):
         return f"GPU: {', '.join(self._names)}"
 
     def configure_session(self, config: tf.ConfigProto, local_rank: int, processes: int) -> None:
-        """Allocate memory on demand; with several processes, make only one card visible."""
+        """Allocate memory on demand; with several processes, make only one GPU visible."""
         config.gpu_options.allow_growth = True
         if processes > 1:
             config.gpu_options.visible_device_list = str(local_rank)

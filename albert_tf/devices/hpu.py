@@ -39,12 +39,12 @@ class Hpu(Device):
 
     @classmethod
     def find(cls, local_rank: int) -> Hpu:
-        """Find the card of this server and load Habana's package.
+        """Find the card of this host and load Habana's package.
 
         The package reads TF_BF16_CONVERSION when it is loaded.
 
         Raises:
-          MissingDeviceError: if the server has no card, or the package is missing or cannot be
+          MissingDeviceError: if the host has no card, or the package is missing or cannot be
             loaded.
         """
         if importlib.util.find_spec("habana_frameworks") is None:

@@ -118,7 +118,7 @@ class _SameWeightsHook(tf.train.SessionRunHook):
             logging.info("all %d processes %s the same weights", distributed.size(), verb)
         elif distributed.is_chief():
             logging.warning(
-                "rank %s: the weights differ from those of rank 0, which are the ones saved; check "
-                "that all servers have the same processors and software",
+                "rank %s: the weights differ from the weights of rank 0, which are the ones saved; "
+                "check that all hosts have the same processors and software",
                 ", ".join(others),
             )

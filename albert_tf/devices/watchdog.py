@@ -1,7 +1,7 @@
 """Watchdog that ends this process if it has waited too long for the other processes of the run.
 
 Horovod's own limit (HOROVOD_STALL_SHUTDOWN_TIME_SECONDS) only applies to processes that still
-answer: a stopped process, or a server that has vanished, also stops Horovod's check in all others.
+answer: a suspended process, or a host that has vanished, also stops Horovod's check in all others.
 The launcher ends the run when one process ends.
 """
 

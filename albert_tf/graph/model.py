@@ -267,7 +267,7 @@ def build_predictions(
 
 
 def peak_learning_rate(settings: RunSettings) -> float:
-    """Peak learning rate in force: the setting, or its product with the number of cards."""
+    """Peak learning rate in force: the setting, or its product with the number of devices."""
     return settings.learning_rate * (distributed.size() if settings.scale_learning_rate else 1)
 
 

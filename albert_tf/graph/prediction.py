@@ -1,4 +1,4 @@
-"""Prediction: outputs of a checkpoint for the records of a data set, and answers from them."""
+"""Prediction: outputs of a checkpoint for the records of a split, and predictions from them."""
 
 from __future__ import annotations
 

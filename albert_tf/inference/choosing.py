@@ -85,7 +85,9 @@ def choose(
         make_features(examples, tokenizer, max_seq_length, max_qa_length, do_lower_case)
     )
     if any(len(ids) == max_seq_length for feature in features for ids, _ in feature.sequences):
-        logging.warning("the text is read up to %d pieces, the rest is cut off", max_seq_length)
+        logging.warning(
+            "the end of the text is cut off: an input has at most %d tokens", max_seq_length
+        )
     scores = np.float64(scorer(features)).reshape(-1)[: len(options)]
     weights = np.exp(scores - scores.max())
     scored = map(ScoredOption, options, (weights / weights.sum()).tolist())

@@ -95,7 +95,7 @@ def load(
     if longest > config.max_position_embeddings:
         raise InputError(
             f"--max_seq_length is {longest}, but the model of {config_file} reads at most "
-            f"{config.max_position_embeddings} pieces (max_position_embeddings): lower it"
+            f"{config.max_position_embeddings} tokens (max_position_embeddings): lower it"
         )
     tokenizer = tokenization.FullTokenizer(None, spm_model_file=spm_model_file)
     model_folder.check_vocabulary(spm_model_file, tokenizer, config_file, config)

@@ -15,7 +15,7 @@ class Bounds:
     """Valid numbers of a setting: all finite numbers between two bounds.
 
     Attributes:
-      is_whole: whether only whole numbers are valid.
+      is_whole: whether only integers are valid.
       lower: smallest valid number; None for no limit.
       upper: largest valid number; None for no limit.
       excludes_lower: whether numbers must be greater than `lower`.
@@ -42,8 +42,8 @@ class Bounds:
         )
 
     def __str__(self) -> str:
-        """The valid numbers in words, such as "a whole number from 1 to 100"."""
-        name = "a whole number" if self.is_whole else "a number"
+        """The valid numbers in words, such as "an integer from 1 to 100"."""
+        name = "an integer" if self.is_whole else "a number"
         above = "greater than" if self.excludes_lower else "of at least"
         below = "less than" if self.excludes_upper else "of at most"
         if self.lower is None:
@@ -56,7 +56,7 @@ class Bounds:
 
 
 def _is_finite(value: float) -> bool:
-    # `math.isfinite` fails for whole numbers that no float can hold.
+    # `math.isfinite` fails for integers that no float can hold.
     if isinstance(value, int):
         return abs(value) <= sys.float_info.max
     return math.isfinite(value)

@@ -1,11 +1,11 @@
-"""Layouts of a batch in the encoder: padded sequences, or the tokens alone.
+"""Layouts of a batch in the encoder: padded sequences, or only the tokens.
 
 Dimensions: batch size B, length P of the padded inputs, length S of the sequences in attention,
 number of tokens T, number of heads N, head size H, hidden width D = N * H, number of sequences b
 that are in attention together.
 
 Most of a batch may be padding. `Tokens` keeps the hidden vectors of the tokens as one matrix
-[T, D], so dense layers and layer norms compute nothing for padding. Attention alone needs
+[T, D], so dense layers and layer norms skip padding. Only attention needs
 sequences, [b, N, S, H], of like lengths. Rows are moved between the two by gathering, in both
 directions of the graph: laying out and taking back are each other's gradient.
 """
@@ -49,7 +49,7 @@ class Layout(abc.ABC):
 
     @abc.abstractmethod
     def mask_scores(self, dtype: tf.DType) -> list[tf.Tensor]:
-        """Scores to add in attention, so that padding gets no weight: [b, 1, 1, S] per group."""
+        """Scores to add in attention that give padding no weight: [b, 1, 1, S] per group."""
 
     @abc.abstractmethod
     def split_heads(self, projected: tf.Tensor, num_heads: int) -> list[list[tf.Tensor]]:
@@ -65,11 +65,11 @@ class Layout(abc.ABC):
 
     @abc.abstractmethod
     def join_heads(self, contexts: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Take back the results of attention: from [b, N, S, H] for each group to [..., D]."""
+        """Undo the layout of attention's results: from [b, N, S, H] for each group to [..., D]."""
 
     @abc.abstractmethod
     def whole_attention(self, weights: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Attention of the whole batch, [B, N, S, S], from that of each group, [b, N, S, S]."""
+        """Attention of the whole batch, [B, N, S, S], from each group's, [b, N, S, S]."""
 
     @abc.abstractmethod
     def first(self, hidden: tf.Tensor) -> tf.Tensor:
@@ -77,7 +77,7 @@ class Layout(abc.ABC):
 
     @abc.abstractmethod
     def padded(self, hidden: tf.Tensor) -> tf.Tensor:
-        """Hidden vectors as [B, P, D]; those of padding are 0 unless they are computed."""
+        """Hidden vectors as [B, P, D]; they are 0 for padding unless they are computed."""
 
 
 class PaddedSequences(Layout):
@@ -87,7 +87,7 @@ class PaddedSequences(Layout):
         """Create the layout.
 
         Args:
-          input_mask: int tensor [B, P], 1 for pieces and 0 for padding.
+          input_mask: int tensor [B, P], 1 for tokens and 0 for padding.
         """
         self._mask = input_mask
 
@@ -128,9 +128,9 @@ class PaddedSequences(Layout):
 
 
 class Tokens(Layout):
-    """Hidden vectors [T, D]: those of the pieces, and few of the padding.
+    """Hidden vectors [T, D] of the tokens, and of a little padding.
 
-    The first position of a sequence always counts as a piece, as the pooler reads it. In a sequence
+    The first position of a sequence always counts as a token, as the pooler reads it. In a sequence
     of nothing but padding it is the only one. To keep the number of different T small, some
     positions of padding are computed too, and left out again in the end.
     """
@@ -139,9 +139,9 @@ class Tokens(Layout):
         """Create the layout.
 
         Args:
-          input_mask: int tensor [B, P], 1 for pieces and 0 for padding.
-          num_groups: number of groups of like length to split the sequences into for attention, if
-            B is static.
+          input_mask: int tensor [B, P], 1 for tokens and 0 for padding.
+          num_groups: number of groups of similar lengths to split the sequences into for attention,
+            if B is static.
         """
         batch_size, padded_length = get_shape_list(input_mask)
         is_piece = tf.cast(input_mask, tf.bool)
@@ -161,7 +161,7 @@ class Tokens(Layout):
         # [T]: the tokens' places among B * S.
         self._slots = tf.cast(tf.where(flat)[:, 0], tf.int32)
         self._rows, self._columns = self._slots // length, self._slots % length
-        # [B, S]: the number of each position's token; in padding, that of the token before it.
+        # [B, S]: the number of each position's token; in padding, of the token before it.
         self._numbers = tf.reshape(tf.cumsum(tf.cast(flat, tf.int32)) - 1, [batch_size, length])
         self._heads: dict[int, _HeadPlaces] = {}  # places of the heads, by their number
 
@@ -249,7 +249,7 @@ class Tokens(Layout):
                 [(3 * numbers + part) * num_heads + head[:, tf.newaxis] for part in range(3)]
             )
             taken.append(tf.where_v2(is_computed, numbers * num_heads + head[:, tf.newaxis], none))
-        # The rows of a sequence begin at `first`, behind those of the groups and sequences before.
+        # The rows of a sequence begin at `first`, after the rows of earlier groups and sequences.
         size_of = {group: group.length * num_heads for group in self._groups}  # of a sequence
         start_of = {self._groups[0]: 0}
         for before, group in zip(self._groups, self._groups[1:]):
@@ -262,7 +262,7 @@ class Tokens(Layout):
 
 @dataclass(frozen=True, eq=False)
 class _Group:
-    """Sequences of like length, which are in attention together.
+    """Sequences of similar lengths, which are in attention together.
 
     Attributes:
       rows: int [b], rows of the batch; None for all of them, in order.
@@ -317,7 +317,7 @@ def _by_row(groups: Sequence[_Group], value_of: Callable[[_Group], tf.Tensor]) -
 
 
 def _order(groups: Sequence[_Group]) -> tf.Tensor:
-    """Place of each sequence of the batch among those of all groups, int [B]."""
+    """Place of each sequence of the batch among the sequences of all groups, int [B]."""
     return tf.argsort(tf.concat([group.rows for group in groups], axis=0))
 
 
@@ -421,5 +421,5 @@ def _as_rows(tensors: Sequence[tf.Tensor], width: int) -> tf.Tensor:
 
 
 def _with_zeros(rows: tf.Tensor) -> tf.Tensor:
-    """Rows [N, width], and behind them one of zeros."""
+    """Rows [N, width], followed by a row of zeros."""
     return tf.pad(rows, [[0, 1], [0, 0]])

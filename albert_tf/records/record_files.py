@@ -67,7 +67,7 @@ def serialize_example(values: RecordValues) -> bytes:
 
 
 def with_number(record: bytes, name: str, number: int) -> bytes:
-    """Add a field with one whole number to a serialized record."""
+    """Add a field with one integer to a serialized record."""
     example = tf.train.Example.FromString(record)
     example.features.feature[name].int64_list.value[:] = [number]
     return example.SerializeToString(deterministic=True)
@@ -121,9 +121,12 @@ def check_first_record(path: str, fields: RecordFields) -> None:
     """Check the names, types and lengths of the fields in a file's first record.
 
     Raises:
-      InputError: if they differ from `fields`.
+      InputError: if they differ from `fields`, or if there is no record.
     """
-    _check_record(path, 1, next(read_records(path)), fields)
+    record = next(read_records(path), None)
+    if record is None:
+        raise InputError(f"{path}: the file has no records; remove it")
+    _check_record(path, 1, record, fields)
 
 
 def _check_record(path: str, number: int, record: bytes, fields: RecordFields) -> None:

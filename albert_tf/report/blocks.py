@@ -1,6 +1,6 @@
 """Building blocks of a report page: tables, charts and lists of examples.
 
-A section with its blocks is a JSON value, so that it can be kept in a file until the page is made.
+A section with its blocks is a JSON value, which can be kept in a file until the page is written.
 This file imports neither TensorFlow nor a plotting library.
 """
 
@@ -198,7 +198,7 @@ def example(
     Args:
       title: text of its line.
       state: one of `WRONG`, `PARTLY_RIGHT` and `RIGHT`, or "".
-      facts: short texts to show beside the title.
+      facts: short texts to show next to the title.
       groups: its value of each of the list's filters.
       texts: pairs of a name and a text to show.
       passage: a text to show with spans marked in it; shared with other examples.

@@ -1,8 +1,8 @@
-"""The report page of a run, `report.html` beside its results.
+"""The report page of a run, `report.html` in the directory of its results.
 
 The page is made from files of the directory: `run.json`, the evaluation results, TensorBoard's
 events, the record files, and the task's sections about the predictions of the best checkpoint,
-which are kept in `report_sections.json`. So it can be made again at any time.
+which are kept in `report_sections.json`. It can therefore be written again at any time.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def write(output_dir: str | Path) -> Path:
     """Write the page of a run, unless it is there already with the same content.
 
     Args:
-      output_dir: output directory of the run, or that of a prediction.
+      output_dir: output directory of the run, or the directory of a prediction.
 
     Returns:
       Path of the page.
@@ -96,7 +96,9 @@ def _task_sections(directory: Path) -> list[dict[str, Any]]:
     path = directory / SECTIONS_FILE
     if not path.exists():
         return []
-    content = json_files.read(path, "the sections", "remove it and repeat the run's command")
+    content = json_files.read(
+        path, "the sections of the report", "remove it and repeat the run's command"
+    )
     content.check_format(_FORMAT)
     return content.array("sections")
 
@@ -161,7 +163,7 @@ def _setting_text(value: Any) -> str:
 
 
 def _model_text(directory: Path, start: Mapping[str, Any]) -> str:
-    """Sizes of the model, as far as its files are still there."""
+    """Sizes of the model, if its files still exist."""
     parts = []
     try:
         config = AlbertConfig.from_json_file(start["settings"]["albert_config_file"]).to_dict()
@@ -236,7 +238,7 @@ def _splits(starts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _data(starts: Sequence[Mapping[str, Any]]) -> list[Block]:
-    """Charts of the lengths and labels in the record files, as far as these are still there."""
+    """Charts of the lengths and labels in the record files that still exist."""
     blocks: list[Block] = []
     limit = starts[-1]["settings"].get("max_seq_length", 0)
     for split in _splits(starts):

@@ -1,6 +1,6 @@
 """Charts of a report page as inline SVG, drawn by matplotlib.
 
-Colours are names of the page's style sheet, so that charts follow light and dark. Texts stay texts.
+Colours are names of the page's style sheet, so charts follow light and dark mode. Texts stay texts.
 The same chart always gives the same SVG.
 """
 
@@ -108,7 +108,7 @@ def _lines(axes: Axes, block: Mapping[str, Any]) -> None:
         ring: dict[str, Any] = {"markersize": 11, "markerfacecolor": "none", "markeredgewidth": 1.5}
         axes.plot([x], [y], "o", color=_INK, label=name, **ring)
     if block["has_diagonal"]:
-        axes.plot([0, 1], [0, 1], "--", color=_INK, linewidth=1, label="as good as it says")
+        axes.plot([0, 1], [0, 1], "--", color=_INK, linewidth=1, label="perfect calibration")
     _add_vertical_lines(axes, block["vertical"])
     axes.set_xlabel(block["x_axis"])
     axes.set_ylabel(block["y_axis"])

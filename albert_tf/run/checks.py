@@ -95,7 +95,7 @@ def check(
         problems.add(
             f"--max_seq_length is {settings.max_seq_length}, but the model of "
             f"{settings.albert_config_file} reads at most "
-            f"{config.max_position_embeddings} pieces (max_position_embeddings): lower it"
+            f"{config.max_position_embeddings} tokens (max_position_embeddings): lower it"
         )
     context = assemble(
         RunContext(
@@ -204,7 +204,7 @@ def _check_evaluation(settings: RunSettings, splits: Splits, problems: Problems)
 def _read_config(settings: RunSettings) -> AlbertConfig:
     if not settings.albert_config_file:
         raise InputError(
-            "--albert_config_file is missing: give the model's JSON config, or its folder as "
+            "--albert_config_file is missing: give the model's JSON config, or its directory as "
             "--init_checkpoint"
         )
     config = AlbertConfig.from_json_file(settings.albert_config_file)
@@ -242,7 +242,7 @@ def _length_buckets(settings: RunSettings, device: Device) -> list[int]:
         lengths = {int(value) for value in values}
     except ValueError as error:
         raise InputError(
-            f"--length_buckets {','.join(values)}: give whole numbers, separated by commas"
+            f"--length_buckets {','.join(values)}: give integers, separated by commas"
         ) from error
     if min(lengths) < 1 or max(lengths) > longest:
         raise InputError(
@@ -284,7 +284,7 @@ def _limited(splits: Splits, settings: RunSettings) -> Splits:
 def _results(settings: RunSettings, run_dir: RunDir, splits: Splits, problems: Problems) -> RunDir:
     """Directory of this process for results, and for the records of what they are about.
 
-    Prediction leaves the results of a training alone: those of other questions go below.
+    Prediction does not touch the results of a training: its own go to a directory below.
     """
     predicted = [*splits.dev, *splits.test]
     has_checkpoints = distributed.broadcast(bool(settings.output_dir) and run_dir.has_checkpoints)
@@ -373,7 +373,7 @@ def _resolved_schedule(task: Task) -> ResolvedSchedule:
                 "less than one step: lower --train_batch_size"
             )
         raise InputError(
-            f"{task.schedule.steps} steps divided by {num_cards} cards make less than one step: "
+            f"{task.schedule.steps} steps divided by {num_cards} devices make less than one step: "
             "give more steps"
         )
     return schedule
@@ -436,7 +436,7 @@ def _check_same_inputs(context: RunContext, problems: Problems) -> None:
         different = [name for name, value in first.items() if other.get(name) != value]
         if different:
             problems.add(
-                f"rank {rank}: {', '.join(different)}: different from rank 0; give all servers "
+                f"rank {rank}: {', '.join(different)}: different from rank 0; give all hosts "
                 "the same files and flags"
             )
     problems.raise_all()

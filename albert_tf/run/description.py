@@ -79,9 +79,9 @@ def _log_schedule(context: RunContext) -> None:
         "training takes %d steps of %d examples%s, with a learning rate of up to %.4g%s",
         context.schedule.steps,
         settings.train_batch_size * cards,
-        f" ({settings.train_batch_size} per card)" if cards > 1 else "",
+        f" ({settings.train_batch_size} per device)" if cards > 1 else "",
         rate,
-        f" ({settings.learning_rate:.4g} times {cards} cards)"
+        f" ({settings.learning_rate:.4g} times {cards} devices)"
         if rate != settings.learning_rate
         else "",
     )

@@ -1,6 +1,6 @@
 """Dry run: the run itself on a few examples, in a temporary directory, to see what it takes.
 
-It finds what checks alone do not, such as a batch that is too large for the memory, and it leaves
+It finds what checks do not, such as a batch that is too large for the memory, and it leaves
 the files that the run would leave, which are listed before they are removed.
 """
 
@@ -197,13 +197,13 @@ def _plan(context: RunContext, own: str | None, trial: _Trial, directory: Path) 
     num_steps = max(0, schedule.steps - start_step) if settings.do_train else 0
     every = settings.save_checkpoints_steps
     num_checkpoints = -(-schedule.steps // every) - start_step // every if settings.do_train else 1
-    yield f"dry run: {context.run_dir} is as it was; the run would do this"
+    yield f"dry run: {context.run_dir} is unchanged; the run would do the following"
     for shard, small in zip(context.shards, trial.context.shards):
         yield f"{_USES[shard.split.name]}: {_data(shard, small)}"
     checkpoint = own or context.init_checkpoint or "random weights"
     if num_steps:
         examples = counted(settings.train_batch_size * cards, "example")
-        on_cards = f" on {cards} cards" if cards > 1 else ""
+        on_cards = f" on {cards} devices" if cards > 1 else ""
         yield (
             f"{counted(num_steps, 'step')} of {examples}{on_cards}, from {checkpoint}, with "
             f"{counted(num_checkpoints, 'checkpoint')}"
@@ -214,7 +214,7 @@ def _plan(context: RunContext, own: str | None, trial: _Trial, directory: Path) 
         yield f"no training, with {checkpoint}"
     yield from _times(context, trial, num_steps, num_checkpoints)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES_OF_RSS
-    of_card = "" if context.device.name == "cpu" else "; that of the card sufficed"
+    of_card = "" if context.device.name == "cpu" else "; the memory of the device was sufficient"
     yield f"memory: at most {_size(peak)} in this process{of_card}"
     most = settings.keep_checkpoint_max or num_checkpoints
     yield from _files(context, directory, min(num_checkpoints, most))

@@ -72,7 +72,7 @@ def needed_files(directory: str | Path) -> list[str]:
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
         raise InputError(
-            f"{directory}: {', '.join(missing)} is missing; give the folder of a complete model"
+            f"{directory}: {', '.join(missing)} is missing; give the directory of a complete model"
         )
     return [str(path) for path in paths]
 

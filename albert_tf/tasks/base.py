@@ -49,7 +49,7 @@ class Evaluation:
     """Metrics and result files of a checkpoint on a split.
 
     Attributes:
-      metrics: metrics by name, higher is better but for losses; the first ranks the checkpoints.
+      metrics: metrics by name, higher is better except for losses; the first ranks the checkpoints.
         Empty if the true answers are unknown.
       files: contents of the files to write if the checkpoint is the best, by file name: a text, its
         parts one after the other, or a value to write as JSON.
@@ -73,7 +73,7 @@ class Schedule:
       epochs: number of epochs.
       warmup_steps: number of warm-up steps; if None, `warmup_proportion` applies.
       warmup_proportion: fraction of the steps used for warm-up.
-      is_divided: whether to divide `steps` and `warmup_steps` by the number of cards.
+      is_divided: whether to divide `steps` and `warmup_steps` by the number of devices.
       optimizer: "adamw" or "lamb".
       poly_power: power of the polynomial decay of the learning rate.
       start_warmup_step: global step at which warm-up starts.
@@ -93,8 +93,8 @@ class Schedule:
 
         Args:
           num_examples: number of training examples.
-          batch_size: examples in a step, per card.
-          num_cards: number of cards.
+          batch_size: examples in a step, per device.
+          num_cards: number of devices.
         """
         cards = num_cards if self.is_divided else 1
         if self.steps is None:
@@ -111,7 +111,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class ResolvedSchedule(Schedule):
-    """Schedule whose `steps` and `warmup_steps` are those of a run."""
+    """Schedule with the `steps` and `warmup_steps` of a run."""
 
     steps: int = 0
     warmup_steps: int = 0
@@ -123,7 +123,7 @@ class Task(abc.ABC):
     Attributes:
       kind: name of the head, by which a converter or an exported model is told what it is.
       title: name of the task for people.
-      serves_records: whether an exported model takes records, and not ids of any length.
+      serves_records: whether an exported model takes records rather than ids of any length.
       settings: settings of the run and the task.
       config: config of the model.
       tokenizer: the tokenizer; None if the task needs none.
@@ -141,7 +141,7 @@ class Task(abc.ABC):
         tokenizer: FullTokenizer | None,
         splits: Splits,
     ):
-        """Make the task; nothing of it changes later."""
+        """Create the task, which does not change later."""
         self.settings = settings
         self.config = config
         self.tokenizer = tokenizer
@@ -207,7 +207,7 @@ class Task(abc.ABC):
         """
 
     def predictions(self, examples: Sequence[Any], outputs: Iterable[RecordOutput]) -> list[Any]:
-        """Make predictions of the outputs of the head.
+        """Turn the outputs of the head into predictions.
 
         By default, an example has one record, and its prediction is the outputs by name.
 
@@ -279,7 +279,7 @@ class HasDenominators(abc.ABC):
     def denominators(self, features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Denominators of the loss.
 
-        The run computes them for the whole batch, over all micro-batches and cards, and adds them
+        The run computes them for the whole batch, over all micro-batches and ranks, and adds them
         to the features of `loss`. The mean of the micro-batches' losses is then the batch's loss.
 
         Args:

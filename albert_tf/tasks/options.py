@@ -25,14 +25,14 @@ class TextSettings:
     """Vocabulary, maximum length and case of the text."""
 
     spm_model_file: Optional[str] = path_setting(
-        "SentencePiece model file of the model. Default: in its folder.", must_exist=True
+        "SentencePiece model file of the model. Default: in its directory.", must_exist=True
     )
     vocab_file: Optional[str] = path_setting(
-        "Vocabulary file of the model. Default: in its folder.", must_exist=True
+        "Vocabulary file of the model. Default: in its directory.", must_exist=True
     )
     max_seq_length: int = setting(
         512,
-        "Maximum length of the model's input, in pieces.",
+        "Maximum length of the model's input, in tokens.",
         lower=1,
         upper=LONGEST_SEQUENCE,
         group=Group.TEXT,
@@ -58,7 +58,7 @@ def _tpu_setting(default: Any, help: str = "TPU flag without effect.") -> Any:
 
 @dataclass(frozen=True)
 class TpuSettings:
-    """TPU flags, accepted so that existing commands run."""
+    """TPU flags, accepted for existing commands."""
 
     use_tpu: bool = _tpu_setting(False, "Must be false: TPUs are not supported.")
     iterations_per_loop: int = _tpu_setting(1000)
@@ -88,16 +88,16 @@ class DeviceSettings:
     )
     use_horovod: bool = setting(
         False,
-        "Whether to use several cards with Horovod, one process per card.",
+        "Whether to use several devices with Horovod, one process per device.",
         group=Group.HOROVOD,
         affects_training=False,
     )
     scale_learning_rate: bool = setting(
-        True, "Whether to multiply the learning rate by the number of cards.", group=Group.HOROVOD
+        True, "Whether to multiply the learning rate by the number of devices.", group=Group.HOROVOD
     )
     horovod_compression: str = setting(
         "none",
-        "Compression of gradients sent between cards; fp16 halves the traffic.",
+        "Compression of gradients sent between devices; fp16 halves the traffic.",
         choices=("none", "fp16"),
         group=Group.HOROVOD,
     )
@@ -111,11 +111,11 @@ class DeviceSettings:
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """Processes that make records."""
+    """Processes that convert examples to records."""
 
     num_workers: int = setting(
         0,
-        "Number of processes that make records; 0 for one on each core, or on each core of a rank. "
+        "Number of processes that convert examples; 0 for one per core, or per core of a rank. "
         "The records do not depend on it.",
         upper=_MOST_WORKERS,
         group=Group.DEVICES,
@@ -128,9 +128,9 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
     """Files, training and prediction of a run."""
 
     init_checkpoint: Optional[str] = path_setting(
-        "Model to start from: its folder (model.ckpt-best in it, or else the latest checkpoint), "
-        "or a checkpoint, as a prefix or one of its files. Ignored when the run resumes from its "
-        "own checkpoint.",
+        "Model to start from: its directory (model.ckpt-best in it, or else the latest "
+        "checkpoint), or a checkpoint, as a prefix or one of its files. Ignored when the run "
+        "resumes from its own checkpoint.",
         kind=CHECKPOINT_PATH,
         must_exist=True,
     )
@@ -149,26 +149,26 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
     )
     tflite_float16: bool = setting(
         False,
-        "Whether that file has its weights in float16, which halves its size.",
+        "Whether to store the weights in that file in float16, which halves its size.",
         group=Group.FILES,
         affects_training=False,
     )
     albert_config_file: Optional[str] = path_setting(
-        "Model config, a JSON file. Default: in the folder of the model.", must_exist=True
+        "Model config, a JSON file. Default: in the directory of the model.", must_exist=True
     )
     do_train: bool = setting(
         False, "Whether to train.", group=Group.TRAINING, affects_training=False
     )
     dry_run: bool = setting(
         False,
-        "Whether to check everything, try a few steps, say what the run would do, and end without "
-        "leaving anything in output_dir.",
+        "Whether to check everything, try the run on a few examples, print what it would take, and "
+        "leave nothing in output_dir.",
         group=Group.TRAINING,
         affects_training=False,
     )
     learning_rate: float = setting(5e-5, "Peak learning rate.", upper=1000, group=Group.TRAINING)
     train_batch_size: int = setting(
-        32, "Examples in a step, per card.", lower=1, upper=LARGEST_BATCH, group=Group.TRAINING
+        32, "Examples in a step, per device.", lower=1, upper=LARGEST_BATCH, group=Group.TRAINING
     )
     gradient_accumulation_steps: int = setting(
         1,
@@ -183,16 +183,16 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
     )
     save_checkpoints_minutes: float = setting(
         30.0,
-        "Longest time without a checkpoint, in minutes: one saved in between is there to resume "
-        "from, and is not evaluated; 0 saves by steps alone.",
+        "Longest time without a checkpoint, in minutes. A checkpoint saved in between is only "
+        "there to resume from, and is not evaluated; 0 saves only by steps.",
         upper=1_000_000,
         group=Group.TRAINING,
         affects_training=False,
     )
     keep_checkpoint_max: int = setting(
         5,
-        "Number of recent checkpoints to keep beside the best; 0 keeps all. None is removed before "
-        "it has been evaluated.",
+        "Number of recent checkpoints to keep in addition to the best; 0 keeps all. None is "
+        "removed before it has been evaluated.",
         lower=0,
         group=Group.TRAINING,
         affects_training=False,
@@ -207,12 +207,12 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
     )
     deterministic_run: bool = setting(
         False,
-        "Whether to make runs reproducible to the bit: one reading thread, no dropout.",
+        "Whether to make runs reproducible bit by bit: one reading thread, no dropout.",
         group=Group.TRAINING,
     )
     max_train_examples: Optional[int] = setting(
         None,
-        "Number of examples to train on, spread over the training set; for a try.",
+        "Number of examples to train on, spread over the training set; for trials.",
         lower=1,
         group=Group.TRAINING,
     )
@@ -226,7 +226,7 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
     compute_padding: bool = setting(
         False,
         "Whether to compute the model for padding too, as published. It takes about twice as long, "
-        "and nothing but SQuAD's loss depends on it.",
+        "and affects only SQuAD's loss.",
         group=Group.TRAINING,
     )
     use_einsum: bool = setting(
@@ -237,36 +237,36 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
     )
     evaluate_after_training: bool = setting(
         False,
-        "Whether to evaluate the checkpoints when training has ended, and not each as soon as it "
-        "is saved.",
+        "Whether to evaluate all checkpoints when training has ended, rather than each as soon as "
+        "it is saved.",
         group=Group.EVALUATION,
         affects_training=False,
     )
     early_stopping_evaluations: int = setting(
         0,
-        "Number of evaluations in a row without a better checkpoint after which training ends; 0 "
-        "for never.",
+        "Number of evaluations in a row without a better checkpoint after which training ends; "
+        "with 0 it never ends early.",
         lower=0,
         group=Group.EVALUATION,
     )
     max_eval_examples: Optional[int] = setting(
         None,
-        "Number of examples to evaluate on, spread over each set; for a try.",
+        "Number of examples to evaluate on, spread over each set; for trials.",
         lower=1,
         group=Group.EVALUATION,
         affects_training=False,
     )
     length_buckets: Optional[List[str]] = setting(
         None,
-        "Lengths to pad inputs to in prediction; max_seq_length is always included, and alone pads "
-        "to full length. Default: on an HPU multiples of 128; elsewhere, inputs are sorted by "
-        "length, and a batch is as long as its longest.",
+        "Lengths to pad inputs to in prediction; max_seq_length is always included, and by "
+        "itself pads to the full length. Default: multiples of 128 on an HPU; elsewhere, inputs "
+        "are sorted by length, and a batch is as long as its longest input.",
         group=Group.EVALUATION,
         affects_training=False,
     )
     write_report: bool = setting(
         True,
-        "Whether to write the page report.html about the run and its predictions.",
+        "Whether to write report.html, a page about the run and its predictions.",
         affects_training=False,
     )
 

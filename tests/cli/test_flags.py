@@ -115,10 +115,10 @@ def test_values_of_each_kind():
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("--count=0", "give a whole number from 1 to 5"),
-        ("--count=x", "give a whole number from 1 to 5"),
-        ("--count=1.5", "give a whole number from 1 to 5"),
-        (f"--count={'9' * 5000}", "give a whole number from 1 to 5"),
+        ("--count=0", "give an integer from 1 to 5"),
+        ("--count=x", "give an integer from 1 to 5"),
+        ("--count=1.5", "give an integer from 1 to 5"),
+        (f"--count={'9' * 5000}", "give an integer from 1 to 5"),
         ("--share=-1", "give a number of at least 0"),
         ("--share=nan", "give a number of at least 0"),
         ("--share=inf", "give a number of at least 0"),
@@ -139,7 +139,7 @@ def test_all_wrong_values_are_reported_at_once():
     with pytest.raises(InputError) as error:
         read_toy("--share=-2", "--kind=c", "--count=6")
     assert str(error.value).splitlines() == [
-        "--count=6: give a whole number from 1 to 5",
+        "--count=6: give an integer from 1 to 5",
         "--share=-2: give a number of at least 0",
         "--kind=c: give one of a, b",
     ]
@@ -172,7 +172,7 @@ def test_a_run_without_flags_checks_its_settings_too():
     with pytest.raises(InputError) as error:
         checks.check(SquadV1Task, settings)
     assert str(error.value).splitlines() == [
-        "--predict_batch_size=2147483648: give a whole number from 1 to 1048576",
+        "--predict_batch_size=2147483648: give an integer from 1 to 1048576",
         "--num_train_epochs=-1: give a number greater than 0 and of at most 1000000",
     ]
 
@@ -232,7 +232,7 @@ def test_help_shows_the_flags_in_groups():
     assert groups["Devices"][0] == "device"
     assert groups["Horovod"][0] == "use_horovod"
     assert (
-        "\n  --max_seq_length=N\n      Maximum length of the model's input, in pieces. [384]"
+        "\n  --max_seq_length=N\n      Maximum length of the model's input, in tokens. [384]"
         in text
     )
     assert "\n  --device=auto|hpu|gpu|cpu\n" in text

@@ -78,7 +78,7 @@ def test_help_without_docstrings(script, no_tensorflow):
         (
             "run_squad_v1.py",
             {"train_batch_size": "x"},
-            ["--train_batch_size=x: give a whole number"],
+            ["--train_batch_size=x: give an integer"],
         ),
         (
             "run_squad_v1.py",

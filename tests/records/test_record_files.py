@@ -231,6 +231,14 @@ def test_an_empty_foreign_file_is_refused(tmp_path):
         manifests.checked_count(str(tmp_path / "empty"), FIELDS)
 
 
+def test_an_empty_file_with_a_manifest_is_refused(tmp_path):
+    path = str(tmp_path / "empty")
+    with manifests.record_writers([path], ORIGIN):
+        pass
+    with pytest.raises(InputError, match="the file has no records; remove it"):
+        manifests.checked_count(path, FIELDS)
+
+
 def test_a_damaged_record_is_named(path):
     with Path(path).open("r+b") as file:
         file.seek(2 * (16 + len(record(1))) + 40)

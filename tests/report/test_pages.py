@@ -54,7 +54,7 @@ PAGES = {
     "race": ["Run", "Curves", "Data", "Labels", "Examples"],
     "classifier": ["Run", "Curves", "Data", "Labels", "Examples"],
     "regression": ["Run", "Curves", "Data", "Scores", "Examples"],
-    "pretraining": ["Run", "Curves", "Masked pieces and sentence order", "Examples"],
+    "pretraining": ["Run", "Curves", "Masked tokens and sentence order", "Examples"],
 }
 
 
@@ -198,7 +198,7 @@ def test_text_of_the_data_is_shown_and_not_run(driver, runs):
 
 def test_filters_and_search(driver, runs):
     show(driver, runs["squad"])
-    assert status(driver) == "1 to 25 of 43 that fit, 43 in all"
+    assert status(driver) == "1 to 25 of 43 matching, 43 in total"
     wrong = driver.find_element(By.CSS_SELECTOR, "input[value='wrong']")
     wrong.click()
     assert "wrong" not in {s.text for s in driver.find_elements(By.CSS_SELECTOR, ".state")}
@@ -209,7 +209,7 @@ def test_filters_and_search(driver, runs):
     assert {squad_report.question_word(title) for title in titles} == {"how many"}
     search = driver.find_element(By.NAME, "search")
     search.send_keys("no such words", Keys.ENTER)
-    assert status(driver) == "None of 43 fits."
+    assert status(driver) == "None of 43 match."
 
 
 def test_labels_and_scores(driver, runs):
@@ -360,10 +360,10 @@ def test_ten_thousand_questions(driver, tmp_path):
     path.write_text(page.render("Large", "", sections), encoding="utf-8")
     assert path.stat().st_size < 20_000_000
     show(driver, path)
-    assert status(driver) == "1 to 25 of 10,000 that fit, 10,000 in all"
+    assert status(driver) == "1 to 25 of 10,000 matching, 10,000 in total"
     driver.find_element(By.CSS_SELECTOR, ".page").send_keys(Keys.CONTROL, "a")
     driver.find_element(By.CSS_SELECTOR, ".page").send_keys("400", Keys.ENTER)
-    assert status(driver) == "9,976 to 10,000 of 10,000 that fit, 10,000 in all"
+    assert status(driver) == "9,976 to 10,000 of 10,000 matching, 10,000 in total"
     assert not driver.find_element(By.CSS_SELECTOR, ".next").is_enabled()
     driver.find_element(By.NAME, "search").send_keys("1234-4", Keys.ENTER)
     assert shown_titles(driver) == ["Which part is 1234-4?"]

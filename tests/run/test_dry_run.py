@@ -56,7 +56,7 @@ def test_squad_v2(tmp_path, capsys):
         **{"train_steps": -1, "num_train_epochs": 3.0, "export_dir": tmp_path / "exported"},
     )
     assert lines[:4] == [
-        f"dry run: {tmp_path}/new/run is as it was; the run would do this",
+        f"dry run: {tmp_path}/new/run is unchanged; the run would do the following",
         f"training: 58 examples of {SQUAD_V2_FLAGS['train_file']}, 217 records; {LENGTHS}",
         f"evaluation: 58 examples of {SAMPLE_V2_PREDICT}, 217 records; {LENGTHS}",
         f"21 steps of 8 examples, from {checkpoint_of('squad_v2')}, with 6 checkpoints",

@@ -110,7 +110,7 @@ def test_settings_are_checked_like_flags(folder):
     for content, message in (
         (
             '{"format": 1, "max_seq_length": 0}',
-            r"max_seq_length is 0, not a whole number from 1 to 65536",
+            r"max_seq_length is 0, not an integer from 1 to 65536",
         ),
         ('{"format": 1, "task_name": 3}', "task_name is 3, not text"),
         ('{"format": 7}', "its format is 7, this version of the project reads 1"),

@@ -70,7 +70,7 @@ class ExampleList {
     this.pageInput = root.querySelector(".page");
     this.previous = root.querySelector(".previous");
     this.next = root.querySelector(".next");
-    this.searchTexts = null; // lower-case texts of the examples, made at the first search
+    this.searchTexts = null; // lower-case texts of the examples, built at the first search
     this.shown = [];
     this.page = 1;
     this.listen();
@@ -152,8 +152,8 @@ class ExampleList {
     const all = this.block.items.length.toLocaleString("en");
     this.status.textContent = items.length
       ? `${(first + 1).toLocaleString("en")} to ${(first + items.length).toLocaleString("en")} ` +
-        `of ${this.shown.length.toLocaleString("en")} that fit, ${all} in all`
-      : `None of ${all} fits.`;
+        `of ${this.shown.length.toLocaleString("en")} matching, ${all} in total`
+      : `None of ${all} match.`;
   }
 
   // A line of the list; its details are made when it is opened.

@@ -1,4 +1,4 @@
-"""Metrics of classifications and regressions, over all rows of a data set.
+"""Metrics of classifications and regressions, over all rows of a split.
 
 Each metric is a function of the true and the predicted labels or scores, arrays [rows]. It returns
 a fraction from 0 to 1, or a correlation from -1 to 1. The function's name is the metric's name. The

@@ -1,4 +1,4 @@
-"""Classification and regression: sections of the report page, from the answers of a checkpoint."""
+"""Classification and regression: sections of the report page, from a checkpoint's predictions."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def label_sections(
       texts: names and texts of each example; the first is its title.
       truths: index of the true label of each example.
       answers: `head_outputs` of each example.
-      name: name of the data set, for the headings, if there are several.
+      name: name of the split, for the headings, if there are several.
       passages: a text of each example that it shares with others; empty for none.
     """
     predictions = [answer["predictions"] for answer in answers]
@@ -55,7 +55,7 @@ def label_sections(
     ]
     examples.sort(key=lambda pair: pair[0])
     listing = fitting_examples(
-        "Examples: errors first, the surest ones first",
+        "Examples: most confident errors first",
         [item for _, item in examples],
         filters=_filters(labels),
         columns=("label", "probability"),
@@ -149,7 +149,7 @@ def score_sections(
       texts: names and texts of each example; the first is its title.
       truths: true score of each example.
       answers: `head_outputs` of each example.
-      name: name of the data set, for the headings, if there are several.
+      name: name of the split, for the headings, if there are several.
     """
     points = [
         [round(float(truth), 4), round(float(answer["predictions"]), 4)]
@@ -166,7 +166,7 @@ def score_sections(
         )
         for number, (pair, (truth, predicted)) in numbered
     ]
-    scatter = Scatter("Predicted against true scores", "true score", "predicted score", points)
+    scatter = Scatter("Predicted and true scores", "true score", "predicted score", points)
     return [
         Section(f"Scores{name}", [scatter]),
         Section(f"Examples{name}", [fitting_examples("Examples, largest errors first", items)]),

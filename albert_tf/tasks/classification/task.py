@@ -214,7 +214,7 @@ def check_settings(settings: ClassificationSettings, problems: Problems) -> None
 
 
 def check_room(max_seq_length: int, num_texts: int) -> None:
-    """Check that an input has room for text beside the special tokens.
+    """Check that an input has room for text besides the special tokens.
 
     Args:
       max_seq_length: maximum length of an input, in tokens.

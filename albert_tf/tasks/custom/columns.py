@@ -34,11 +34,11 @@ def find_columns(
     needs_label: bool,
     known_texts: Sequence[str] = (),
 ) -> Columns:
-    """Find the columns given by the settings, or else by the header if it leaves no doubt.
+    """Find the columns given by the settings, or else by the header if it is unambiguous.
 
     Args:
       table: the table.
-      settings: names of columns, as far as they are given.
+      settings: names of the columns that are given.
       is_regression: whether the label is a score.
       needs_label: whether a table without labels is an error.
       known_texts: columns of the texts that the model was trained on, if known.
@@ -108,7 +108,7 @@ def _missing(table: Table, flag: str, name: str) -> InputError:
 
 
 def _unclear(table: Table, content: str, flag: str, found: Sequence[str]) -> InputError:
-    reason = f"{', '.join(found)} could each be it" if found else "no name tells it"
+    reason = f"{', '.join(found)} could each be it" if found else "no name identifies it"
     return InputError(
         f"{table.path}: cannot tell the column of the {content} among "
         f"{', '.join(table.columns) or 'none'}: {reason}; give --{flag}"

@@ -1,4 +1,4 @@
-"""Labels of a task: their order, which is that of the model's outputs, and their counts."""
+"""Labels of a task: their order, which the model's outputs have too, and their counts."""
 
 from __future__ import annotations
 

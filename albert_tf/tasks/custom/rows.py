@@ -22,7 +22,7 @@ from albert_tf.tasks.custom.labels import sorted_labels
 _LARGEST_SCORE = float(np.finfo(np.float32).max)
 _MOST_LABELS = 10_000
 _LISTED_LABELS = 10
-_SPLIT_SEED = 0  # of `split`; a fixed one, so that no run trains on the rows another evaluates on
+_SPLIT_SEED = 0  # of `split`; fixed, so no run trains on the rows that another evaluates on
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def check_labels(table: Table, columns: Columns, known: Sequence[str] | None = N
     Args:
       table: the table.
       columns: its columns.
-      known: labels of the training in their order; None to take those of the table.
+      known: labels of the training in their order; None to take the labels of the table.
 
     Raises:
       InputError: all problems with the rows, by their kind.
@@ -149,7 +149,7 @@ def check_unlabelled(table: Table, columns: Columns, known: Sequence[str] = ()) 
     rows = _checked(table, columns, count, np.int32 if known else np.float64)
     if unknown:
         logging.warning(
-            "%s: labels that training has not, so that they are never predicted: %s",
+            "%s: labels that do not occur in training and are never predicted: %s",
             table.path,
             listed([f"{name} ({n})" for name, n in unknown.items()], _LISTED_LABELS),
         )

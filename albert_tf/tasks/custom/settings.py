@@ -1,4 +1,4 @@
-"""Settings of tasks on users' own data."""
+"""Settings of tasks on custom data."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ TASK_NAME = "custom"
 
 @dataclass(frozen=True)
 class CustomSettings(ClassificationSettings):
-    """Files, their columns, and what to make of them."""
+    """Files, their columns, and how to use them."""
 
     train_file: Optional[str] = path_setting(
-        "Own rows to train on: CSV, TSV or JSON Lines.", must_exist=("do_train",)
+        "Custom data to train on: CSV, TSV or JSON Lines.", must_exist=("do_train",)
     )
     dev_file: Optional[str] = path_setting(
-        "Own rows to evaluate the checkpoints on.", must_exist=("do_eval",)
+        "Custom data to evaluate the checkpoints on.", must_exist=("do_eval",)
     )
     test_file: Optional[str] = path_setting(
-        "Own rows to predict; labels are not needed.", must_exist=("do_predict",)
+        "Custom data to predict; labels are not needed.", must_exist=("do_predict",)
     )
     file_format: Optional[str] = setting(
         None,
-        "Format of own files. Default: by their names.",
+        "Format of custom data. Default: by the names of the files.",
         choices=FORMATS,
         group=Group.FILES,
         affects_training=False,
@@ -45,11 +45,11 @@ class CustomSettings(ClassificationSettings):
         None, "Column of the label or score. Default: found in the header.", group=Group.FILES
     )
     regression: bool = setting(
-        False, "Whether the labels of own files are scores: numbers.", group=Group.TRAINING
+        False, "Whether the labels of custom data are scores (numbers).", group=Group.TRAINING
     )
     dev_share: float = setting(
         0.0,
-        "Share of the training file to evaluate on, in place of a dev file: the same rows each "
+        "Share of the training file to evaluate on, instead of a dev file: the same rows each "
         "time, with labels in proportion.",
         upper=0.9,
         group=Group.TRAINING,
@@ -62,8 +62,8 @@ class CustomSettings(ClassificationSettings):
     )
     metric: Optional[str] = setting(
         None,
-        "Metric that chooses the best checkpoint on own data. Default: accuracy, or pearson for a "
-        "regression. f1 is that of the second of two labels.",
+        "Metric that chooses the best checkpoint on custom data. Default: accuracy, or pearson for "
+        "a regression. f1 is the F1 of the second of two labels.",
         choices=tuple(METRICS),
         group=Group.EVALUATION,
         affects_training=False,
@@ -71,7 +71,7 @@ class CustomSettings(ClassificationSettings):
     )
     all_probabilities: bool = setting(
         False,
-        "Whether predictions of own rows have the probabilities of all labels.",
+        "Whether predictions for custom data include the probabilities of all labels.",
         group=Group.EVALUATION,
         affects_training=False,
         affects_predictions=True,

@@ -1,4 +1,4 @@
-"""Tasks on custom data: users' files, labels and metrics, and predictions of their rows."""
+"""Tasks on custom data: files, labels and metrics, and predictions of their rows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _LISTED_LABELS = 20
 
 @dataclass(frozen=True)
 class CustomSplits(Splits):
-    """Splits of users' files.
+    """Splits of custom data.
 
     Attributes:
       labels: meaning of the model's outputs; None if there were problems.
@@ -45,7 +45,7 @@ class CustomSplits(Splits):
 
 
 class CustomTask(HasArtifacts, ClassificationTask):
-    """Prediction of one label or score for one or two texts in users' files."""
+    """Prediction of one label or score for one or two texts in custom data."""
 
     settings: CustomSettings
     splits: CustomSplits
@@ -141,8 +141,8 @@ class CustomTask(HasArtifacts, ClassificationTask):
     ) -> dict[str, Iterator[str]]:
         """Lines of the file with the rows of the test file and their predictions.
 
-        It has the format of the test file. Columns that are named like those of a prediction are
-        replaced.
+        It has the format of the test file. Columns that have the name of a column of predictions
+        are replaced.
         """
         table = self.splits.test_table
         assert table is not None

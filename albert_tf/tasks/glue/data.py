@@ -31,7 +31,7 @@ class DataFile:
     """A data file of a task.
 
     Attributes:
-      name: file name in the task's folder.
+      name: file name in the task's directory.
       part: suffix of the metrics' names, for tasks with several dev files.
       suffix: suffix of the names of the files made from it.
     """
@@ -47,7 +47,7 @@ class GlueTask:
 
     Attributes:
       name: name on the command line and in the names of record files.
-      folders: possible names of the task's folder.
+      folders: possible names of the task's directory.
       texts: names of the columns with the one or two texts.
       metrics: metrics of the task; the first ranks the checkpoints.
       labels: labels in the order of the model's outputs; empty for a regression.
@@ -85,7 +85,7 @@ class GlueTask:
         """Path of a file of the task.
 
         Args:
-          data_dir: the task's folder, or its parent.
+          data_dir: the task's directory, or its parent.
           file: one of the task's files.
         """
         known = {_plain(folder) for folder in self.folders}
@@ -243,7 +243,7 @@ def read_examples(path: str, task: GlueTask, split: str) -> list[Example]:
                 problems.append(f"line {number}: {error}")
 
     if incomplete and split == "train" and task.has_broken_training_rows:
-        message = "%s: skipped %d broken rows, as the published file has some: %s"
+        message = "%s: skipped %d broken rows, which the published file has too: %s"
         logging.warning(message, path, len(incomplete), listed(incomplete, separator="; "))
         incomplete = []
     if incomplete or problems:
@@ -269,8 +269,8 @@ def _lines(path: str, task: GlueTask) -> Iterator[tuple[int, str]]:
                     yield number, text
     except OSError as error:
         raise InputError(
-            f"{path}: cannot read the file: {error.strerror}; set --data_dir to the folder that "
-            f"contains {task.folders[0]}/, or to that folder itself"
+            f"{path}: cannot read the file: {error.strerror}; set --data_dir to the directory "
+            f"that contains {task.folders[0]}/, or to that directory itself"
         ) from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}, line {number}: not UTF-8: {error}; convert the file") from error

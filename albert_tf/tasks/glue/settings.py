@@ -21,5 +21,5 @@ class GlueSettings(ClassificationSettings):
         affects_records=True,
     )
     data_dir: Optional[str] = path_setting(
-        "Folder of the task's data, or its parent folder.", must_exist=True
+        "Directory of the task's data, or its parent directory.", must_exist=True
     )

@@ -257,10 +257,10 @@ class Instance:
 
 
 class InstanceMaker:
-    """Maker of instances from blocks of documents."""
+    """Builder of instances from blocks of documents."""
 
     def __init__(self, settings: InstanceSettings, vocabulary: Vocabulary, seed: int):
-        """Make the maker.
+        """Create the builder.
 
         Args:
           settings: settings of the instances.
@@ -275,7 +275,7 @@ class InstanceMaker:
     def block_instances(
         self, documents: Sequence[Document], block_number: int, pass_number: int
     ) -> list[Instance]:
-        """Make the instances of one pass over the documents of a block, in random order."""
+        """Build the instances of one pass over the documents of a block, in random order."""
         rng = random.Random(f"{self.seed}/{pass_number}/{block_number}")
         instances = [
             self._instance(segment_a, segment_b, label, rng)
@@ -339,7 +339,7 @@ class InstanceMaker:
     def _instance(
         self, segment_a: list[int], segment_b: list[int], label: int, rng: random.Random
     ) -> Instance:
-        """Make an instance from two segments of any length."""
+        """Build an instance from two segments of any length."""
         room = self.settings.max_seq_length - SPECIAL_TOKENS
         if len(segment_a) + len(segment_b) > room:
             kept_b = min(len(segment_b), max(room // 2, room - len(segment_a)))
@@ -428,7 +428,7 @@ class NgramChooser:
     def __init__(
         self, words: Sequence[tuple[int, int]], limits: Sequence[float], rng: random.Random
     ):
-        """Make the chooser.
+        """Create the chooser.
 
         Args:
           words: start and end (exclusive) of each word; n-grams do not cross gaps between words.

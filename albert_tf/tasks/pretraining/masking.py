@@ -1,6 +1,6 @@
 """Dynamic masking: new n-grams of a record are masked each time it is read.
 
-The masks follow the rules of `instances.py`, but in TensorFlow operations, so that reading never
+The masks follow the rules of `instances.py`, but in TensorFlow operations, so reading never
 waits for Python. They depend only on the seed and on the number of the record in the run, so a
 resumed run makes the same masks.
 """
@@ -39,7 +39,7 @@ class Masker:
         masked_lm_prob: float = 0.15,
         seed: int = DEFAULT_SEED,
     ):
-        """Make the masker.
+        """Create the masker.
 
         Args:
           tokenizer: tokenizer whose vocabulary has [CLS], [SEP] and [MASK].

@@ -1,4 +1,4 @@
-"""Pre-training: sections of the report page, from the answers of a checkpoint."""
+"""Pre-training: sections of the report page, from the predictions of a checkpoint."""
 
 from __future__ import annotations
 
@@ -52,19 +52,19 @@ def sections(
             ("Loss on the evaluated records", "loss", None),
         )
     ]
-    found = [Section("Masked pieces and sentence order", bars)]
+    found = [Section("Masked tokens and sentence order", bars)]
     if details:
         listing = fitting_examples(
-            "Masked pieces, and the five best in their place",
+            "Masked tokens, and the five best predictions for each",
             [_example(record, tokenizer) for record in details],
             filters={"Sentence order": _ORDERS},
-            columns=("piece", "in the input", *(f"{number}." for number in range(1, NUM_BEST + 1))),
-            legend={MASKED_SPAN: "masked pieces"},
+            columns=("token", "in the input", *(f"{number}." for number in range(1, NUM_BEST + 1))),
+            legend={MASKED_SPAN: "masked tokens"},
         )
         note = (
             ""
             if tokenizer
-            else ("Give --spm_model_file or --vocab_file to see pieces in place of their ids.")
+            else ("Give --spm_model_file or --vocab_file to see tokens instead of their ids.")
         )
         found.append(Section("Examples", [listing], note))
     return found
@@ -93,7 +93,7 @@ def _example(record: Mapping[str, Any], tokenizer: FullTokenizer | None) -> dict
         _joined(shown[1:_TITLE_PIECES], set())[0].strip() + " …",
         state=state,
         facts=[
-            f"{hits} of {len(positions)} pieces right",
+            f"{hits} of {len(positions)} tokens right",
             f"{_ORDERS[record['order']]}, predicted {_ORDERS[predicted]}",
         ],
         groups=[_ORDERS[record["order"]]],

@@ -29,20 +29,20 @@ class PretrainingSettings(RunSettings):
     )
     num_train_steps: int = setting(
         125000,
-        "Number of training steps; divided by the number of cards.",
+        "Number of training steps; divided by the number of devices.",
         lower=1,
         group=Group.TRAINING,
     )
     num_warmup_steps: int = setting(
         3125,
-        "Number of warm-up steps of the learning rate; divided by the number of cards.",
+        "Number of warm-up steps of the learning rate; divided by the number of devices.",
         group=Group.TRAINING,
     )
     optimizer: str = setting("lamb", "Optimizer.", choices=("adamw", "lamb"), group=Group.TRAINING)
     masked_lm_budget: int = setting(
         0,
-        "Maximum number of pieces to mask in a record with dynamic masking, which makes new masks "
-        "(of up to 15% of the pieces) each time a record is read. 0 keeps the stored masks.",
+        "Maximum number of tokens to mask in a record with dynamic masking, which draws new masks "
+        "(of up to 15% of the tokens) each time a record is read. 0 keeps the stored masks.",
         group=Group.TRAINING,
         affects_predictions=True,
     )
@@ -118,7 +118,7 @@ class RecordSettings(TextSettings, WorkerSettings):
         choices=("r", "rb"),
     )
     do_whole_word_mask: bool = setting(True, "Whether to mask whole words.")
-    do_permutation: bool = setting(False, "Whether to permute as many pieces as are masked.")
+    do_permutation: bool = setting(False, "Whether to permute as many tokens as are masked.")
     favor_shorter_ngram: bool = setting(
         True, "Whether to favor short n-grams, with a probability proportional to 1/n."
     )
@@ -131,15 +131,15 @@ class RecordSettings(TextSettings, WorkerSettings):
     )
     max_predictions_per_seq: int = setting(
         20,
-        "Maximum number of masked pieces in an instance.",
+        "Maximum number of masked tokens in an instance.",
         lower=1,
         upper=LONGEST_SEQUENCE,
     )
     random_seed: int = setting(12345, "Seed of all random choices.", lower=-LARGEST_INT - 1)
     dupe_factor: int = setting(
-        40, "Number of passes over the text, each with other pairs and masks.", lower=1
+        40, "Number of passes over the text, each with different pairs and masks.", lower=1
     )
-    masked_lm_prob: float = setting(0.15, "Fraction of the pieces to mask.", upper=1)
+    masked_lm_prob: float = setting(0.15, "Fraction of the tokens to mask.", upper=1)
     short_seq_prob: float = setting(
         0.1,
         "Fraction of the documents with instances of a random shorter length.",

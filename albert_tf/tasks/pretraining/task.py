@@ -29,7 +29,7 @@ from albert_tf.tasks.problems import Problems
 from modeling import AlbertConfig, AlbertModel
 from tokenization import FullTokenizer
 
-_DETAILS = "details"  # of a prediction: those of its record, for the report page
+_DETAILS = "details"  # of a prediction: details of its record, for the report page
 _ID_FIELDS = ("input_ids", IDS)
 
 
@@ -67,7 +67,7 @@ class PretrainingTask(HasDynamicFeatures, HasDenominators, Task):
         tokenizer: FullTokenizer | None,
         splits: Splits,
     ):
-        """Make the task; `InputError` if it is to mask, but the vocabulary has no mask."""
+        """Create the task; `InputError` if it is to mask, but the vocabulary has no [MASK]."""
         super().__init__(settings, config, tokenizer, splits)
         self.masker: Masker | None = None
         if settings.masked_lm_budget:

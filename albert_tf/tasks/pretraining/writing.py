@@ -229,12 +229,12 @@ def _encoded_blocks(job: Job) -> Iterator[EncodedBlock]:
 
     text = instances.read_blocks(job.input_files, strict=settings.input_file_mode == "r")
     blocks = ordered_map(encode, text, job.num_workers)
-    return _with_progress(blocks, "reading text", "pieces", lambda block: len(block.ids))
+    return _with_progress(blocks, "reading text", "tokens", lambda block: len(block.ids))
 
 
 def _log_text(job: Job, store: BlockStore) -> None:
     logging.info(
-        "read %d documents with %d pieces from %d files",
+        "read %d documents with %d tokens from %d files",
         store.num_documents,
         store.num_pieces,
         len(job.input_files),
@@ -249,7 +249,7 @@ def _log_text(job: Job, store: BlockStore) -> None:
 def _made_records(
     maker: InstanceMaker, block: EncodedBlock, block_number: int, pass_number: int
 ) -> list[bytes]:
-    """Make the serialized records of one pass over a block."""
+    """Build the serialized records of one pass over a block."""
     return [
         record_files.serialize_example(instance.record(maker.settings))
         for instance in maker.block_instances(block.documents, block_number, pass_number)
@@ -260,7 +260,7 @@ def _write(made: Iterable[list[bytes]], writers: Sequence[RecordWriter], num_tas
     """Distribute records over the writers in turn, and return their number."""
     count = 0
     in_turn = itertools.cycle(writers)
-    for block_records in _with_progress(made, "making records", "records", len, num_tasks):
+    for block_records in _with_progress(made, "building records", "records", len, num_tasks):
         for record in block_records:
             next(in_turn).write(record)
         count += len(block_records)

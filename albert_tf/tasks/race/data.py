@@ -1,7 +1,7 @@
 """RACE (Lai et al. 2017): reader and checks of articles with multiple-choice questions.
 
-A level of a split is a folder with one JSON object per article, each in its own file (`*.txt`, as
-published) or one per line of `all.txt` (as the original reads them). This file does not import
+A level of a split is a directory with one JSON object per article, each in its own file (`*.txt`,
+as published) or one per line of `all.txt` (as the original reads them). This file does not import
 TensorFlow.
 """
 
@@ -47,12 +47,12 @@ def find_articles(data_dir: str, split: str, levels: Sequence[str]) -> dict[str,
     """Find the articles of a split.
 
     Args:
-      data_dir: the folder `RACE`, or its parent folder.
+      data_dir: the directory `RACE`, or its parent directory.
       split: "train", "dev" or "test".
       levels: some of `LEVELS`.
 
     Returns:
-      For each level, path of its `all.txt` or else of its folder, by names such as "dev/high".
+      For each level, path of its `all.txt` or else of its directory, by names such as "dev/high".
 
     Raises:
       InputError: if a level has no articles.
@@ -70,7 +70,7 @@ def find_articles(data_dir: str, split: str, levels: Sequence[str]) -> dict[str,
         else:
             problems.append(
                 f"{folder}: no articles (*.txt) there; give the whole of RACE (--data_dir is its "
-                "folder or the parent folder), or use one level (--middle_only, --high_only)"
+                "directory or the parent directory), or use one level (--middle_only, --high_only)"
             )
     if problems:
         raise InputError(*problems)
@@ -100,7 +100,9 @@ def read_articles(path: str, level: str, needs_answers: bool) -> list[Example]:
             article = json_files.parse(text, place, _REMEDY)
             article_id = article.text("id")
             if article_id in places:
-                raise article.error(f"the id {shown(article_id)} is that of {places[article_id]}")
+                raise article.error(
+                    f"the id {shown(article_id)} is also the id of {places[article_id]}"
+                )
             places[article_id] = place
             examples += _examples(article, article_id, level, needs_answers)
         except InputError as error:
@@ -116,7 +118,7 @@ def read_articles(path: str, level: str, needs_answers: bool) -> list[Example]:
 
 
 def _article_files(folder: Path) -> list[Path]:
-    """Files of a folder with an article each, in the order of their numbers."""
+    """Files of a directory with an article each, in the order of their numbers."""
     found = [path for path in folder.glob("*.txt") if not path.name.startswith(".")]
     return sorted(found, key=lambda path: (len(path.name), path.name))
 

@@ -47,7 +47,7 @@ def check_room(max_seq_length: int, max_qa_length: int) -> None:
     if max_seq_length <= max_qa_length + _SPECIAL_TOKENS:
         raise InputError(
             f"--max_seq_length {max_seq_length} leaves no room for the article after "
-            f"{max_qa_length} pieces of question and option (--max_qa_length) and "
+            f"{max_qa_length} tokens of question and option (--max_qa_length) and "
             f"{_SPECIAL_TOKENS} special tokens: raise it, or lower --max_qa_length"
         )
 

@@ -17,8 +17,8 @@ class ChoiceSettings(TextSettings):
 
     max_qa_length: int = setting(
         128,
-        "Maximum length of question and option together, in pieces; of longer ones the last "
-        "pieces are kept.",
+        "Maximum length of question and option together, in tokens; the last tokens of longer ones "
+        "are kept.",
         lower=1,
         upper=LONGEST_SEQUENCE,
         group=Group.TEXT,
@@ -32,13 +32,15 @@ class RaceSettings(ChoiceSettings, ClassificationSettings):
 
     task_name: str = setting(
         "race",
-        "Accepted so that existing commands run.",
+        "Accepted for existing commands; without effect.",
         choices=("race", "RACE"),
         group=Group.HIDDEN,
         affects_training=False,
         affects_records=True,
     )
-    data_dir: Optional[str] = path_setting("Folder RACE, or its parent folder.", must_exist=True)
+    data_dir: Optional[str] = path_setting(
+        "Directory RACE, or its parent directory.", must_exist=True
+    )
     high_only: bool = setting(
         False, "Whether to use the questions for high schools only.", group=Group.FILES
     )
@@ -46,7 +48,7 @@ class RaceSettings(ChoiceSettings, ClassificationSettings):
         False, "Whether to use the questions for middle schools only.", group=Group.FILES
     )
     train_file: Optional[str] = path_setting(
-        "Record file of the training set, made if missing. Default: race_train.tf_record in "
+        "Record file of the training set, written if missing. Default: race_train.tf_record in "
         "cached_dir.",
         group=Group.TRAINING,
     )
@@ -54,11 +56,12 @@ class RaceSettings(ChoiceSettings, ClassificationSettings):
         0.1, "Dropout of the head, in training.", upper=1, excludes_upper=True, group=Group.TRAINING
     )
     eval_file: Optional[str] = path_setting(
-        "Record file of the dev set, made if missing. Default: race_eval.tf_record in cached_dir.",
+        "Record file of the dev set, written if missing. Default: race_eval.tf_record in "
+        "cached_dir.",
         group=Group.EVALUATION,
     )
     predict_file: Optional[str] = path_setting(
-        "Record file of the test set, made if missing. Default: race_predict.tf_record in "
+        "Record file of the test set, written if missing. Default: race_predict.tf_record in "
         "cached_dir.",
         group=Group.EVALUATION,
     )

@@ -56,7 +56,7 @@ class RaceTask(ClassificationTask):
             return Splits()
         wanted = settings.wanted_splits
         if wanted and not settings.data_dir:
-            problems.add("--data_dir is missing: give the folder RACE, or its parent folder")
+            problems.add("--data_dir is missing: give the directory RACE, or its parent directory")
             return Splits()
         found = {name: _read_split(settings, name, problems) for name in wanted}
         return Splits(
@@ -88,7 +88,7 @@ class RaceTask(ClassificationTask):
     def metrics_of(
         self, split: Split, labels: np.ndarray, predicted: np.ndarray
     ) -> dict[str, float]:
-        """Compute the accuracy of all questions, and of those of each level."""
+        """Compute the accuracy on all questions, and on the questions of each level."""
         return accuracies(split.examples, predicted)
 
     def texts_of(self, example: Example) -> list[tuple[str, str]]:

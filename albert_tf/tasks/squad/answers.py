@@ -52,11 +52,11 @@ class AnswerCollector(abc.ABC):
     no_span: Candidate
 
     def __init__(self, n_best_size: int, max_answer_length: int):
-        """Make a collector.
+        """Create a collector.
 
         Args:
           n_best_size: number of answers to keep; in v1.1 also of the starts and ends to combine.
-          max_answer_length: maximum length of an answer, in pieces.
+          max_answer_length: maximum length of an answer, in tokens.
         """
         self.n_best_size = n_best_size
         self.max_answer_length = max_answer_length
@@ -133,7 +133,7 @@ class SpanCollector(AnswerCollector):
     def ranked_scores(
         self, window: Window, outputs: Mapping[str, np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Scores of the starts and of the ends that are ranked: those of padding are not."""
+        """Scores of the starts and of the ends that are ranked, which excludes padding."""
         length = window.num_positions
         return outputs["start_log_prob"][:length], outputs["end_log_prob"][:length]
 
@@ -167,14 +167,14 @@ class SpanCollector(AnswerCollector):
 class TopListCollector(AnswerCollector):
     """Collector for v2.0: the head gives the best starts, the best ends for each, and a score.
 
-    The score of "no answer" of a question is the least of its windows.
+    The score of "no answer" of a question is the lowest score of its windows.
     """
 
     no_span = Candidate("", -1e6, -1e6)
     _NO_WINDOW = 1e6  # score of "no answer" of a question without windows
 
     def __init__(self, n_best_size: int, max_answer_length: int):
-        """Make a collector; see `AnswerCollector`."""
+        """Create a collector; see `AnswerCollector`."""
         super().__init__(n_best_size, max_answer_length)
         self._null_scores: dict[int, float] = {}
 

@@ -149,7 +149,7 @@ def _start(answer: JsonObject) -> int:
     """Offset of an answer; some programs write it as 45.0."""
     start = answer.number("answer_start", _NUMBER)
     if start != int(start):
-        raise answer.error(f"{answer.place}.answer_start is {start}, not a whole number")
+        raise answer.error(f"{answer.place}.answer_start is {start}, not an integer")
     return int(start)
 
 

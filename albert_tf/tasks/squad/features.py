@@ -130,7 +130,7 @@ class FeatureConverter:
     """
 
     def __init__(self, tokenizer: tokenization.FullTokenizer, settings: FeatureSettings):
-        """Make a converter.
+        """Create a converter.
 
         Args:
           tokenizer: tokenizer with a SentencePiece model.

@@ -1,7 +1,7 @@
 """SQuAD: exact match and F1 of answers.
 
-Those of v1.1 are defined by Rajpurkar et al. 2016, section 6.1, those of v2.0 by Rajpurkar et al.
-2018 and the official script.
+The metrics of v1.1 are defined by Rajpurkar et al. 2016, section 6.1, and of v2.0 by Rajpurkar et
+al. 2018 and the official script.
 """
 
 from __future__ import annotations
@@ -69,14 +69,14 @@ def f1_score(prediction: str, truth: str) -> float:
 def squad_v2_metrics(
     questions: Sequence[Question], predictions: Mapping[str, str]
 ) -> dict[str, float]:
-    """Compute the figures of the official script of SQuAD v2.0 for predictions, in percent.
+    """Compute the metrics of the official script of SQuAD v2.0 for predictions, in percent.
 
     Args:
       questions: questions with their true answers.
       predictions: predicted answers by question id, "" for "no answer".
 
     Returns:
-      "f1", "exact" and "total", and with the prefixes "HasAns_" and "NoAns_" those of the questions
+      "f1", "exact" and "total", and with the prefixes "HasAns_" and "NoAns_" the same for questions
       with and without an answer, where there are any.
     """
     figures: dict[str, float] = {}
@@ -100,7 +100,7 @@ def best_thresholds(
     spans: Mapping[str, str],
     null_scores: Mapping[str, float],
 ) -> dict[str, float]:
-    """Find the highest figures that a threshold of the scores reaches, as the official script does.
+    """Find the highest metrics that a threshold of the scores reaches, as the official script does.
 
     Args:
       questions: questions with their true answers.

@@ -1,4 +1,4 @@
-"""SQuAD: sections of the report page, from the answers of a checkpoint."""
+"""SQuAD: sections of the report page, from the predictions of a checkpoint."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def outcomes_with_threshold(
     Args:
       questions: all questions; it is known which of them have an answer.
       answers: `SquadTask.answers` of them, in the same order.
-      threshold: score of "no answer" from which on this is the prediction.
+      threshold: score of "no answer" at or above which that is the prediction.
     """
     found = []
     for question, answer in zip(questions, answers):
@@ -124,7 +124,7 @@ def sections_with_threshold(found: Sequence[Outcome], threshold: float) -> list[
 
     Args:
       found: outcomes of `outcomes_with_threshold`.
-      threshold: score of "no answer" from which on this is the prediction.
+      threshold: score of "no answer" at or above which that is the prediction.
     """
     answerable = [outcome for outcome in found if not outcome.question.is_impossible]
     by_answer = _bars(
@@ -140,7 +140,7 @@ def sections_with_threshold(found: Sequence[Outcome], threshold: float) -> list[
 
 
 def threshold_charts(found: Sequence[Outcome], threshold: float) -> list[Block]:
-    """Scores of "no answer", and F1 and exact match that each threshold would give."""
+    """Scores of "no answer", and F1 and exact match for each threshold."""
     scores = np.array([outcome.null_score for outcome in found])
     low, high = np.percentile(scores, (1, 99))
     edges = np.linspace(low, max(high, low + 1e-3), _SCORE_BINS + 1)
@@ -170,11 +170,11 @@ def threshold_charts(found: Sequence[Outcome], threshold: float) -> list[Block]:
             float(edges[1] - edges[0]),
             series,
             line,
-            "From the threshold on the prediction is “no answer”. Scores beyond the ends count in "
-            "the first and the last bin.",
+            "If the score reaches the threshold, the prediction is “no answer”. Scores beyond the "
+            "ends count in the first and the last bin.",
         ),
         Lines(
-            "F1 and exact match against the threshold",
+            "F1 and exact match by threshold",
             "threshold",
             "percent",
             curves,
@@ -221,7 +221,7 @@ def breakdowns(found: Sequence[Outcome], answerable: Sequence[Outcome] = ()) -> 
 
     Args:
       found: all questions.
-      answerable: those that have an answer; by default all.
+      answerable: questions that have an answer; by default all.
     """
 
     def lengths(text: str) -> int:
@@ -314,7 +314,7 @@ def _percent(values: Iterable[float]) -> float:
 
 
 def calibration(found: Sequence[Outcome]) -> Block:
-    """Exact match against the probability of the best answer, in bins of equal width."""
+    """Exact match by the probability of the best answer, in bins of equal width."""
     bins = collections.defaultdict(list)
     for outcome in found:
         index = min(int(outcome.probability * _CALIBRATION_BINS), _CALIBRATION_BINS - 1)
@@ -324,7 +324,7 @@ def calibration(found: Sequence[Outcome]) -> Block:
         for _, members in sorted(bins.items())
     ]
     return Lines(
-        "Calibration: probability of the best answer against exact match",
+        "Calibration: exact match by the probability of the best answer",
         "probability among the n best",
         "share of exact matches",
         {"answers": points},
@@ -334,7 +334,7 @@ def calibration(found: Sequence[Outcome]) -> Block:
 
 
 def listing(found: Sequence[Outcome]) -> Block:
-    """The questions, worst first; among equally wrong ones those with the surest answer first."""
+    """The questions, worst first; among equally wrong ones the most confident first."""
     worst_first = sorted(found, key=lambda o: (max(o.f1, o.exact_match), -o.probability))
     words = {question_word(outcome.question.text) for outcome in found}
     filters: dict[str, Sequence[str]] = {

@@ -18,14 +18,14 @@ class AnswerSettings(TextSettings):
 
     doc_stride: int = setting(
         128,
-        "Distance between the starts of consecutive windows, in pieces.",
+        "Distance between the starts of consecutive windows, in tokens.",
         lower=1,
         group=Group.TEXT,
         affects_records=True,
     )
     max_query_length: int = setting(
         64,
-        "Maximum length of a question, in pieces; longer ones are truncated.",
+        "Maximum length of a question, in tokens; longer ones are truncated.",
         lower=1,
         group=Group.TEXT,
         affects_records=True,
@@ -48,7 +48,7 @@ class AnswerSettings(TextSettings):
     )
     max_answer_length: int = setting(
         30,
-        "Maximum length of an answer, in pieces.",
+        "Maximum length of an answer, in tokens.",
         lower=1,
         group=Group.EVALUATION,
         affects_training=False,
@@ -62,8 +62,8 @@ class NullAnswerSettings(AnswerSettings):
 
     null_score_diff_threshold: Optional[float] = setting(
         None,
-        "Score (logit) from which on a question has no answer. Default: that of the best F1, found "
-        "when the model is evaluated.",
+        "Threshold of the score (a logit): if it is reached, the question has no answer. Default: "
+        "the threshold with the best F1, found when the model is evaluated.",
         lower=-_LARGEST_SCORE,
         upper=_LARGEST_SCORE,
         group=Group.EVALUATION,
@@ -102,13 +102,15 @@ class SquadSettings(AnswerSettings, RunSettings):
         group=Group.TRAINING,
     )
     train_feature_file: Optional[str] = path_setting(
-        "TFRecord file of the training features. Default: in output_dir.", group=Group.TRAINING
+        "TFRecord file of the training features. Default: a file in output_dir.",
+        group=Group.TRAINING,
     )
     do_predict: bool = setting(
         True, "Whether to predict and evaluate.", group=Group.EVALUATION, affects_training=False
     )
     predict_feature_file: Optional[str] = path_setting(
-        "TFRecord file of the prediction features. Default: in output_dir.", group=Group.EVALUATION
+        "TFRecord file of the prediction features. Default: a file in output_dir.",
+        group=Group.EVALUATION,
     )
     predict_feature_left_file: Optional[str] = path_setting(
         "TFRecord file of the windows of the prediction features. Default: in output_dir.",
@@ -119,7 +121,7 @@ class SquadSettings(AnswerSettings, RunSettings):
 
 @dataclass(frozen=True)
 class SquadV2Settings(NullAnswerSettings, SquadSettings):
-    """Settings of SQuAD v2.0 beside those of v1.1."""
+    """Settings of SQuAD v2.0 in addition to the settings of v1.1."""
 
     start_n_top: int = setting(
         5,
@@ -141,7 +143,7 @@ class SquadV2Settings(NullAnswerSettings, SquadSettings):
     )
     dropout_prob: float = setting(
         0.1,
-        "Dropout in the part of the head that says whether there is an answer, in training.",
+        "Dropout, in training, in the part of the head that predicts whether there is an answer.",
         group=Group.TRAINING,
         upper=1,
         excludes_upper=True,

@@ -1,4 +1,4 @@
-"""SQuAD v2.0: head and loss for questions that may have no answer, and the official figures."""
+"""SQuAD v2.0: head and loss for questions that may have no answer, and the official metrics."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def answer_mask(features: Mapping[str, tf.Tensor]) -> tf.Tensor:
 class Head:
     """Head that predicts the start, the end given the start, and whether there is an answer.
 
-    It is that of XLNet (Yang et al. 2019). Its variables have the original's names.
+    It is the head of XLNet (Yang et al. 2019). Its variables have the original's names.
 
     Attributes:
       start_logits: float tensor [B, S], logit of each position as the start.
@@ -241,9 +241,9 @@ class SquadV2Task(SquadTask):
         predictions: Sequence[dict[str, Any]],
         thresholds: Mapping[str, float],
     ) -> Evaluation:
-        """Compute the official figures if the true answers are known, and choose the answers.
+        """Compute the official metrics if the true answers are known, and choose the answers.
 
-        The threshold of the scores of "no answer" is the given one, or that of the best F1.
+        The threshold of the scores of "no answer" is the given one, or the one with the best F1.
         """
         questions = split.examples
         found = {question.id: answer for question, answer in zip(questions, predictions)}
@@ -276,7 +276,7 @@ class SquadV2Task(SquadTask):
         )
 
     def _threshold(self, found: Mapping[str, float]) -> float:
-        """Score from which on a question has no answer."""
+        """Score at or above which a question has no answer."""
         given = self.settings.null_score_diff_threshold
         if given is None and THRESHOLD not in found:
             logging.warning(

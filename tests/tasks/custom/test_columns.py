@@ -56,9 +56,17 @@ def test_columns_of_the_training_are_known(tmp_path):
 @pytest.mark.parametrize(
     ("header", "given", "message"),
     [
-        ("a,b,label", {}, "the column of the text among a, b, label: no name tells it; give --te"),
+        (
+            "a,b,label",
+            {},
+            "the column of the text among a, b, label: no name identifies it; give --te",
+        ),
         ("text,sentence,label", {}, "text among .*: text, sentence could each be it; give --text_"),
-        ("text,stars", {}, "the column of the label among text, stars: no name tells it; give --l"),
+        (
+            "text,stars",
+            {},
+            "the column of the label among text, stars: no name identifies it; give --l",
+        ),
         ("text,label", {"text_column": "x"}, "no column x, only text, label; correct --text_colu"),
         ("text,label", {"label_column": "x"}, "no column x, only text, label; correct --label_col"),
         ("text,label", {"second_text_column": "text"}, "--second_text_column needs --text_column"),

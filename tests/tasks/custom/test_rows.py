@@ -88,7 +88,7 @@ def test_labels_of_rows_to_predict_are_only_named(tmp_path, caplog):
     content = "text,label\na,on\nb,of\nc,\nd,of\n"
     with caplog.at_level(logging.WARNING, logger="absl"):
         checked = rows.check_unlabelled(table(tmp_path, content), COLUMNS, ["off", "on"])
-    assert "labels that training has not, so that they are never predicted: of (2)" in caplog.text
+    assert "labels that do not occur in training and are never predicted: of (2)" in caplog.text
     assert [example.texts[0] for example in checked] == ["a", "b", "c", "d"]
 
 

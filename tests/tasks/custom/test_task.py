@@ -190,8 +190,8 @@ def test_all_problems_of_all_files_at_once(tmp_path, sample_tokenizer):
         f'{tmp_path}/dev_file.csv, line 2: the label "z" is not one of the model\'s, which are x, '
         "y; correct the file",
         f"{tmp_path}/dev_file.csv, line 3: not UTF-8; correct the file",
-        f"{tmp_path}/test_file.csv: cannot tell the column of the text among a, b: no name tells "
-        "it; give --text_column",
+        f"{tmp_path}/test_file.csv: cannot tell the column of the text among a, b: no name "
+        "identifies it; give --text_column",
     ]
 
 

@@ -43,8 +43,8 @@ def test_sections_show_metrics_and_the_best_pieces_of_each_mask(sample_tokenizer
     assert [text[start:end] for start, end, _ in right["spans"]] == ["l"]
     unknown = sample_tokenizer.convert_ids_to_tokens([details[0]["best_ids"][0][1]])[0]
     assert right["rows"] == [["▁l", "[MASK]", "▁l (75%)", f"{unknown} (25%)"]]
-    assert right["facts"] == ["1 of 1 pieces right", "swapped, predicted swapped"]
-    assert wrong["facts"] == ["0 of 1 pieces right", "swapped, predicted in order"]
+    assert right["facts"] == ["1 of 1 tokens right", "swapped, predicted swapped"]
+    assert wrong["facts"] == ["0 of 1 tokens right", "swapped, predicted in order"]
     assert (right["state"], wrong["state"]) == ("right", "wrong")
 
 

@@ -75,7 +75,7 @@ def test_missing_articles(articles, tmp_path):
         find_articles(str(tmp_path), "dev", LEVELS)
     assert str(error.value) == (
         f"{tmp_path}/RACE/dev/high: no articles (*.txt) there; give the whole of RACE (--data_dir "
-        "is its folder or the parent folder), or use one level (--middle_only, --high_only)"
+        "is its directory or the parent directory), or use one level (--middle_only, --high_only)"
     )
 
 
@@ -91,7 +91,7 @@ def test_missing_articles(articles, tmp_path):
         ({"article": " \n"}, "the article is empty"),
         ({"article": None}, "article is null, not a string"),
         ({"questions": ["Why?"]}, "1 questions, but 2 lists of options and 2 answers"),
-        ({"id": "middle2.txt"}, 'the id "middle2.txt" is that of '),
+        ({"id": "middle2.txt"}, 'the id "middle2.txt" is also the id of '),
     ],
 )
 def test_faults_of_an_article(articles, tmp_path, changes, message):
