@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import collections
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, Callable, Iterable, Sequence
 
 import numpy as np
@@ -49,8 +51,8 @@ class Outcome:
       starts: offsets of the first answers in the paragraph, in characters; None for an answer that
         is not a span.
       num_windows: number of windows of the paragraph.
-      exact_match: exact match of the prediction, 0 or 1.
       f1: F1 of the prediction, 0 to 1.
+      exact_match: exact match of the prediction, 0 or 1.
       null_score: score of "no answer" in v2.0, a logit; None in v1.1.
       has_prediction: whether the best answer is the prediction, and not "no answer".
     """
@@ -59,10 +61,10 @@ class Outcome:
     entries: Sequence[dict[str, Any]]
     starts: Sequence[int | None]
     num_windows: int
-    exact_match: float
     f1: float
-    null_score: float | None = None
-    has_prediction: bool = True
+    exact_match: int
+    null_score: float | None
+    has_prediction: bool
 
     @property
     def probability(self) -> float:
@@ -70,73 +72,61 @@ class Outcome:
         return self.entries[0]["probability"]
 
 
-def outcomes(questions: Sequence[Question], answers: Sequence[dict[str, Any]]) -> list[Outcome]:
-    """Score the answers to the questions that have true answers.
+def sections(
+    questions: Sequence[Question], answers: Sequence[dict[str, Any]], threshold: float | None = None
+) -> list[Section]:
+    """Sections of the report page; none without true answers.
 
     Args:
-      questions: all questions.
-      answers: `SquadTask.answers` of them, in the same order.
+      questions: all questions; of SQuAD v2.0, it is known which of them have an answer.
+      answers: predictions of `SquadTask` for them, in the same order.
+      threshold: score of "no answer" at or above which that is the prediction; None in v1.1.
     """
-    found = []
-    for question, answer in zip(questions, answers):
-        if question.answers:
-            entries = answer["n_best"]
-            scores = metrics.question_scores(question, entries[0]["text"])
-            found.append(
-                Outcome(question, entries, answer["starts"], answer["num_windows"], *scores)
-            )
-    return found
+    found = outcomes(questions, answers, threshold)
+    if not found:
+        return []
+    answerable = [outcome for outcome in found if not outcome.question.is_impossible]
+    kinds, without = breakdowns(found, answerable), []
+    if threshold is not None:
+        by_answer = _bars(
+            "By whether there is an answer", "the passage", found, _answerability, _ANSWERABILITIES
+        )
+        kinds.insert(0, by_answer)
+        without = [Section("Questions without an answer", threshold_charts(found, threshold))]
+    return [
+        Section("F1 and exact match by kind of question", kinds),
+        *without,
+        Section("Probabilities", [calibration(answerable)] if answerable else []),
+        Section("Questions", [listing(found)]),
+    ]
 
 
-def outcomes_with_threshold(
-    questions: Sequence[Question], answers: Sequence[dict[str, Any]], threshold: float
+def outcomes(
+    questions: Sequence[Question], answers: Sequence[dict[str, Any]], threshold: float | None = None
 ) -> list[Outcome]:
-    """Score the predictions of SQuAD v2.0.
-
-    Args:
-      questions: all questions; it is known which of them have an answer.
-      answers: `SquadTask.answers` of them, in the same order.
-      threshold: score of "no answer" at or above which that is the prediction.
-    """
+    """Score the predictions for the questions with known true answers; see `sections`."""
     found = []
     for question, answer in zip(questions, answers):
-        entries, null_score = answer["n_best"], answer["null_score"]
-        has_prediction = null_score < threshold
-        prediction = entries[0]["text"] if has_prediction else ""
-        scores = metrics.v2_scores(question, prediction)
+        entries = answer["n_best"]
+        has_prediction = threshold is None or answer["null_score"] < threshold
+        if threshold is not None:
+            scores = metrics.v2_scores(question, entries[0]["text"] if has_prediction else "")
+        elif question.answers:
+            scores = metrics.question_scores(question, entries[0]["text"])
+        else:
+            continue
         found.append(
             Outcome(
                 question,
                 entries,
                 answer["starts"],
                 answer["num_windows"],
-                scores["exact"],
-                scores["f1"],
-                null_score,
-                has_prediction,
+                *scores,
+                null_score=answer.get("null_score"),
+                has_prediction=has_prediction,
             )
         )
     return found
-
-
-def sections_with_threshold(found: Sequence[Outcome], threshold: float) -> list[Section]:
-    """Sections of the report page for SQuAD v2.0.
-
-    Args:
-      found: outcomes of `outcomes_with_threshold`.
-      threshold: score of "no answer" at or above which that is the prediction.
-    """
-    answerable = [outcome for outcome in found if not outcome.question.is_impossible]
-    by_answer = _bars(
-        "By whether there is an answer", "the passage", found, _answerability, _ANSWERABILITIES
-    )
-    blocks = [by_answer, *breakdowns(found, answerable)]
-    return [
-        Section("F1 and exact match by kind of question", blocks),
-        Section("Questions without an answer", threshold_charts(found, threshold)),
-        Section("Probabilities", [calibration(answerable)] if answerable else []),
-        Section("Questions", [listing(found)]),
-    ]
 
 
 def threshold_charts(found: Sequence[Outcome], threshold: float) -> list[Block]:
@@ -152,9 +142,12 @@ def threshold_charts(found: Sequence[Outcome], threshold: float) -> list[Block]:
     line = {f"threshold {threshold:.3g}": threshold}
     order = np.argsort(scores, kind="stable")
     curves = {}
-    for name, number in (("F1", 0), ("exact match", 1)):
-        of_spans = np.array([_span_scores(outcome)[number] for outcome in found])[order]
-        of_none = np.array([float(bool(o.question.is_impossible)) for o in found])[order]
+    span_scores = np.array(
+        [metrics.v2_scores(o.question, o.entries[0]["text"]) for o in found], np.float64
+    )
+    of_none = np.array([float(bool(o.question.is_impossible)) for o in found])[order]
+    for number, name in enumerate(("F1", "exact match")):
+        of_spans = span_scores[order, number]
         # With a threshold just above the n-th score, the first n questions have their span.
         sums = of_none.sum() + np.cumsum(of_spans - of_none)
         curves[name] = [
@@ -183,25 +176,8 @@ def threshold_charts(found: Sequence[Outcome], threshold: float) -> list[Block]:
     ]
 
 
-def _span_scores(outcome: Outcome) -> tuple[float, float]:
-    """F1 and exact match of the best answer, whatever the threshold."""
-    scores = metrics.v2_scores(outcome.question, outcome.entries[0]["text"])
-    return scores["f1"], scores["exact"]
-
-
 def _answerability(outcome: Outcome) -> str:
     return _ANSWERABILITIES[bool(outcome.question.is_impossible)]
-
-
-def sections(found: Sequence[Outcome]) -> list[Section]:
-    """Sections of the report page; none without true answers."""
-    if not found:
-        return []
-    return [
-        Section("F1 and exact match by kind of question", breakdowns(found)),
-        Section("Probabilities", [calibration(found)]),
-        Section("Questions", [listing(found)]),
-    ]
 
 
 def question_word(text: str) -> str:
@@ -216,17 +192,13 @@ def question_word(text: str) -> str:
     return "other"
 
 
-def breakdowns(found: Sequence[Outcome], answerable: Sequence[Outcome] = ()) -> list[Block]:
+def breakdowns(found: Sequence[Outcome], answerable: Sequence[Outcome]) -> list[Block]:
     """Charts of F1 and exact match by properties of the questions.
 
     Args:
       found: all questions.
-      answerable: questions that have an answer; by default all.
+      answerable: questions that have an answer; all are shown if there are none.
     """
-
-    def lengths(text: str) -> int:
-        return len(text.split())
-
     return [
         _bars(
             "By question word",
@@ -239,14 +211,14 @@ def breakdowns(found: Sequence[Outcome], answerable: Sequence[Outcome] = ()) -> 
             "By length of the answer",
             "words in the true answer",
             answerable or found,
-            lambda o: lengths(o.question.answers[0].text) if o.question.answers else 1,
+            lambda o: len(o.question.answers[0].text.split()) if o.question.answers else 1,
             _ANSWER_WORDS,
         ),
         _binned(
             "By length of the passage",
             "words in the passage",
             found,
-            lambda o: lengths(o.question.paragraph),
+            lambda o: len(o.question.paragraph.split()),
             _PASSAGE_WORDS,
         ),
         _binned(
@@ -268,12 +240,9 @@ def _binned(
 ) -> Bars:
     """Chart by a number, in bins that begin at 1 and at `starts`."""
     names = [_bin_name(*pair) for pair in zip((1, *starts), (*starts, None))]
-
-    def group_of(outcome: Outcome) -> str:
-        value = value_of(outcome)
-        return names[sum(value >= start for start in starts)]
-
-    return _bars(caption, axis, found, group_of, names)
+    return _bars(
+        caption, axis, found, lambda o: names[bisect.bisect_right(starts, value_of(o))], names
+    )
 
 
 def _bin_name(first: int, following: int | None) -> str:
@@ -299,18 +268,13 @@ def _bars(
         axis,
         groups,
         {
-            "F1": [_percent(o.f1 for o in members[group]) for group in groups],
-            "exact match": [_percent(o.exact_match for o in members[group]) for group in groups],
+            "F1": [100 * fmean(o.f1 for o in members[group]) for group in groups],
+            "exact match": [100 * fmean(o.exact_match for o in members[group]) for group in groups],
         },
         counts=[len(members[group]) for group in groups],
         unit="percent",
         top=100,
     )
-
-
-def _percent(values: Iterable[float]) -> float:
-    values = list(values)
-    return 100.0 * sum(values) / len(values)
 
 
 def calibration(found: Sequence[Outcome]) -> Block:

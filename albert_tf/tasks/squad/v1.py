@@ -73,15 +73,16 @@ def span_loss(
     Returns:
       Scalar float tensor.
     """
-
-    def cross_entropy(logits: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_mean(
-            tf.nn.sparse_softmax_cross_entropy_with_logits(labels=positions, logits=logits)
-        )
-
-    start_loss = cross_entropy(start_logits, start_positions)
-    end_loss = cross_entropy(end_logits, end_positions)
+    start_loss = position_loss(start_logits, start_positions)
+    end_loss = position_loss(end_logits, end_positions)
     return (start_loss + end_loss) / 2.0
+
+
+def position_loss(logits: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
+    """Mean cross-entropy of positions, int [B], with their logits, float [B, S]."""
+    return tf.reduce_mean(
+        tf.nn.sparse_softmax_cross_entropy_with_logits(labels=positions, logits=logits)
+    )
 
 
 class SquadV1Task(SquadTask):
@@ -119,5 +120,5 @@ class SquadV1Task(SquadTask):
         return Evaluation(
             metrics.squad_metrics(questions, answers),
             files,
-            sections=lambda: report.sections(report.outcomes(questions, predictions)),
+            sections=lambda: report.sections(questions, predictions),
         )
