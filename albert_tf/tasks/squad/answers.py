@@ -131,8 +131,7 @@ class AnswerCollector(abc.ABC):
         the original's names. `starts` are their offsets in the paragraph, in characters; None for
         one that is no span. `num_windows` is the number of its windows.
         """
-        ranked = self._ranked.get(question, ())
-        candidates = [candidate for _, candidate in ranked] or [self.no_span]
+        candidates = [candidate for _, candidate in self._ranked[question]] or [self.no_span]
         probabilities = special.softmax([candidate.score for candidate in candidates]).tolist()
         return {
             "n_best": [
@@ -177,23 +176,22 @@ class TopListCollector(AnswerCollector):
     """
 
     no_span = Candidate("", -1e6, -1e6)
-    _NO_WINDOW = 1e6  # score of "no answer" of a question without windows
 
     def __init__(self, n_best_size: int, max_answer_length: int):
         """Create a collector; see `AnswerCollector`."""
         super().__init__(n_best_size, max_answer_length)
-        self._null_scores: dict[int, float] = {}
+        # By question; one without windows has the default.
+        self._null_scores: dict[int, float] = collections.defaultdict(lambda: 1e6)
 
     def add(self, window: Window, paragraph: str, outputs: Mapping[str, np.ndarray]) -> None:
         """Add one window; see `AnswerCollector`."""
         super().add(window, paragraph, outputs)
-        lowest = self._null_scores.get(window.question, self._NO_WINDOW)
+        lowest = self._null_scores[window.question]
         self._null_scores[window.question] = min(float(outputs["cls_logits"]), lowest)
 
     def answer(self, question: int) -> dict[str, Any]:
         """The answers to a question as in `AnswerCollector.answer`, and its `null_score`."""
-        null_score = self._null_scores.get(question, self._NO_WINDOW)
-        return {**super().answer(question), "null_score": null_score}
+        return {**super().answer(question), "null_score": self._null_scores[question]}
 
     def spans(self, window: Window, outputs: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
         """Pair each start with its ends.

@@ -177,19 +177,18 @@ def doc_spans(num_pieces: int, window_length: int, doc_stride: int) -> list[rang
     Args:
       num_pieces: number of pieces in the paragraph.
       window_length: maximum length of a window, in pieces.
-      doc_stride: distance between the starts of consecutive windows, at most their length.
+      doc_stride: distance between the starts of consecutive windows; at most their length counts.
 
     Returns:
       The range of pieces of each window, in order; only the last reaches the end.
     """
-    spans, start = [], 0
-    while start < num_pieces:
-        span = range(start, min(start + window_length, num_pieces))
-        spans.append(span)
-        if span.stop == num_pieces:
-            break
-        start += min(len(span), doc_stride)
-    return spans
+    stride = min(doc_stride, window_length)
+    starts = range(0, max(num_pieces - window_length, 0) + stride, stride)
+    return [
+        range(start, min(start + window_length, num_pieces))
+        for start in starts
+        if start < num_pieces
+    ]
 
 
 def max_context_windows(spans: Sequence[range]) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, ClassVar, Iterable, Iterator, Mapping, Sequence
 
 import tensorflow.compat.v1 as tf
@@ -108,7 +107,7 @@ class SquadTask(Task):
         ):
             converted.add(feature.window.question)
             values = feature.record(settings.max_seq_length, for_training)
-            yield Record(values, dataclasses.asdict(feature.window))
+            yield Record(values, vars(feature.window))
         for number, question in examples.items():
             if number not in converted:
                 yield Skipped(question.id, "normalization leaves nothing of their paragraph")
