@@ -57,7 +57,7 @@ class Model:
     Attributes:
       tokenizer: tokenizer with a SentencePiece model.
       scorer: function from the inputs of a batch of windows to the outputs of the head: see
-        `trained_model.Scorer`, `v1.span_outputs` and `v2.Head.outputs`.
+        `trained_model.Scorer`, `SquadV1Task.outputs` and `v2.Head.outputs`.
       settings: lengths of windows and answers, and size of the batches.
     """
 

@@ -77,10 +77,8 @@ def load(
         found = model_folder.read_settings(Path(beside).parent, settings_class, _EXPORT_AGAIN)
     else:
         beside = find_checkpoint(path)
-        found = {
-            **evaluations.read_thresholds(beside),
-            **model_folder.read_settings(Path(beside).parent, settings_class),
-        }
+        found = evaluations.read_thresholds(beside)
+        found.update(model_folder.read_settings(Path(beside).parent, settings_class))
     config_file, spm_model_file = model_folder.beside_checkpoint(
         beside, albert_config_file, spm_model_file
     )
@@ -95,25 +93,19 @@ def load(
     tokenizer = tokenization.FullTokenizer(None, spm_model_file=spm_model_file)
     model_folder.check_vocabulary(spm_model_file, tokenizer, config_file, config)
     known = {name: settings[name] for name in settings_of(settings_class) if name in settings}
-    return TrainedModel(
-        saved_model or beside,
-        saved_model is not None,
-        config,
-        tokenizer,
-        found,
-        settings_class(**known),
-    )
+    found_or_given = settings_class(**known)
+    path = saved_model or beside
+    return TrainedModel(path, bool(saved_model), config, tokenizer, found, found_or_given)
 
 
 def find_model(directory: str | Path) -> ModelFiles:
-    """Find the files of a model in its folder.
+    """Find the files of a model in its directory.
 
     Raises:
       InputError: if a file is missing.
     """
     config, vocabulary, spm_model = model_folder.needed_files(directory)
-    checkpoint = find_checkpoint(str(directory))
-    return ModelFiles(config, vocabulary, spm_model, checkpoint)
+    return ModelFiles(config, vocabulary, spm_model, find_checkpoint(str(directory)))
 
 
 def check_model(model: ModelFiles) -> None:

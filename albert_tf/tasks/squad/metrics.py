@@ -9,7 +9,7 @@ from __future__ import annotations
 import collections
 import re
 import string
-from typing import Iterable, Mapping, Sequence
+from typing import Mapping, Sequence
 
 from albert_tf.tasks.squad.data import Question
 
@@ -18,7 +18,7 @@ _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def squad_metrics(
-    questions: Iterable[Question], predictions: Mapping[str, str]
+    questions: Sequence[Question], predictions: Mapping[str, str]
 ) -> dict[str, float]:
     """Compute exact match and F1, in percent.
 
@@ -30,14 +30,14 @@ def squad_metrics(
       "f1" and "exact_match". Each question scores its maximum over the true answers; the metric is
       the mean over the questions.
     """
-    exact_match, f1, count = 0, 0.0, 0
-    for question in questions:
-        count += 1
-        prediction = predictions.get(question.id)
-        if prediction is not None and question.answers:
-            scores = question_scores(question, prediction)
-            f1 += scores[0]
-            exact_match += scores[1]
+    scores = [
+        question_scores(question, predictions[question.id])
+        for question in questions
+        if question.answers and question.id in predictions
+    ]
+    f1 = sum(score[0] for score in scores)
+    exact_match = sum(score[1] for score in scores)
+    count = len(questions)
     return {"f1": 100.0 * f1 / count, "exact_match": 100.0 * exact_match / count}
 
 

@@ -9,6 +9,7 @@ from absl import logging
 
 import modeling
 from albert_tf.nn.config import AlbertConfig
+from albert_tf.nn.layers import dense_weights
 from albert_tf.records.record_files import RecordFields
 from albert_tf.records.splits import TRAIN, RecordSplit, Split
 from albert_tf.tasks.base import Evaluation
@@ -83,17 +84,14 @@ class Head:
         batch_size, length, width = modeling.get_shape_list(hidden)
         num_starts = modeling.get_shape_list(starts)[1]
         with tf.variable_scope("end_logits", reuse=tf.AUTO_REUSE):
-            with tf.variable_scope("dense_0"):
-                initializer = modeling.create_initializer(config.initializer_range)
-                kernel = tf.get_variable("kernel", [2 * width, width], initializer=initializer)
-                bias = tf.get_variable("bias", [width], initializer=tf.zeros_initializer())
+            dense = dense_weights(2 * width, width, "dense_0", config)
             # The product with both vectors at once would be K times the work.
-            of_ends = modeling.einsum_via_matmul(hidden, kernel[:width], 1)
+            of_ends = modeling.einsum_via_matmul(hidden, dense.kernel[:width], 1)
             at_starts = tf.gather(hidden, starts, axis=1, batch_dims=1)
-            of_starts = modeling.einsum_via_matmul(at_starts, kernel[width:], 1)
+            of_starts = modeling.einsum_via_matmul(at_starts, dense.kernel[width:], 1)
             both = of_ends[:, tf.newaxis] + of_starts[:, :, tf.newaxis]  # [B, K, S, D]
             both = tf.reshape(both, [batch_size, num_starts * length, width])
-            both = modeling.layer_norm(tf.tanh(tf.nn.bias_add(both, bias)), "LayerNorm")
+            both = modeling.layer_norm(tf.tanh(tf.nn.bias_add(both, dense.bias)), "LayerNorm")
             with tf.name_scope("dense_1"):
                 logits = modeling.dense_layer(both, 1, "dense_1", config)
         logits = tf.reshape(logits, [batch_size, num_starts, length])
