@@ -32,9 +32,10 @@ from albert_tf.tasks.pretraining.settings import RecordSettings
 from albert_tf.tasks.race import data as race_data
 from albert_tf.tasks.race.features import make_features
 from albert_tf.tasks.race.settings import RaceSettings
+from albert_tf.tasks.squad import features as squad_features
 from albert_tf.tasks.squad import metrics
 from albert_tf.tasks.squad.data import V1, V2, read_squad
-from albert_tf.tasks.squad.features import FeatureConverter, FeatureSettings
+from albert_tf.tasks.squad.settings import AnswerSettings
 from mutations import COUNT, MANY, check_reader, mutated_bytes, mutated_json
 
 TEXT = "The lamp of 1874 was lit.\nÉdith’s 東京 lamp\u2028was “not”, 3.5 m high.\n\n\nA fox.\n"
@@ -112,8 +113,10 @@ def test_questions(tmp_path, sample_tokenizer, for_training, version):
 
     def check(questions):
         assert len({question.id for question in questions}) == len(questions) > 0
-        converter = FeatureConverter(sample_tokenizer, FeatureSettings(64, 16, 16, True))
-        for feature in converter.features(questions, for_training):
+        settings = AnswerSettings(max_seq_length=64, doc_stride=16, max_query_length=16)
+        for feature in squad_features.make_features(
+            questions, sample_tokenizer, settings, for_training
+        ):
             values = feature.record(64, for_training)
             assert {len(values[name]) for name in ("input_ids", "input_mask")} == {64}
         for question in questions if for_training else ():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
 
 from albert_tf.cli.settings import LARGEST_BATCH, Group, path_setting, setting
 from albert_tf.tasks.options import RunSettings, TextSettings
@@ -12,10 +12,23 @@ _LARGEST_SCORE = 1e30  # well within float32
 _LONGEST_LIST = 1000
 
 
+def _answer_setting(default: Any, help: str, **bounds: float) -> Any:
+    """Declare a setting that only predictions depend on."""
+    return setting(
+        default,
+        help,
+        group=Group.EVALUATION,
+        affects_training=False,
+        affects_predictions=True,
+        **bounds,
+    )
+
+
 @dataclass(frozen=True)
 class AnswerSettings(TextSettings):
     """Windows of a text, and number and length of the answers."""
 
+    max_seq_length: int = 384
     doc_stride: int = setting(
         128,
         "Distance between the starts of consecutive windows, in tokens.",
@@ -38,37 +51,20 @@ class AnswerSettings(TextSettings):
         group=Group.EVALUATION,
         affects_training=False,
     )
-    n_best_size: int = setting(
-        20,
-        "Number of answers to keep per question.",
-        lower=1,
-        group=Group.EVALUATION,
-        affects_training=False,
-        affects_predictions=True,
-    )
-    max_answer_length: int = setting(
-        30,
-        "Maximum length of an answer, in tokens.",
-        lower=1,
-        group=Group.EVALUATION,
-        affects_training=False,
-        affects_predictions=True,
-    )
+    n_best_size: int = _answer_setting(20, "Number of answers to keep per question.", lower=1)
+    max_answer_length: int = _answer_setting(30, "Maximum length of an answer, in tokens.", lower=1)
 
 
 @dataclass(frozen=True)
 class NullAnswerSettings(AnswerSettings):
     """Answers that may be "no answer", as in SQuAD v2.0."""
 
-    null_score_diff_threshold: Optional[float] = setting(
+    null_score_diff_threshold: Optional[float] = _answer_setting(
         None,
         "Threshold of the score (a logit): if it is reached, the question has no answer. Default: "
         "the threshold with the best F1, found when the model is evaluated.",
         lower=-_LARGEST_SCORE,
         upper=_LARGEST_SCORE,
-        group=Group.EVALUATION,
-        affects_training=False,
-        affects_predictions=True,
     )
 
 
@@ -123,23 +119,11 @@ class SquadSettings(AnswerSettings, RunSettings):
 class SquadV2Settings(NullAnswerSettings, SquadSettings):
     """Settings of SQuAD v2.0 in addition to the settings of v1.1."""
 
-    start_n_top: int = setting(
-        5,
-        "Number of best starts to combine with ends.",
-        lower=1,
-        upper=_LONGEST_LIST,
-        group=Group.EVALUATION,
-        affects_training=False,
-        affects_predictions=True,
+    start_n_top: int = _answer_setting(
+        5, "Number of best starts to combine with ends.", lower=1, upper=_LONGEST_LIST
     )
-    end_n_top: int = setting(
-        5,
-        "Number of best ends for each start.",
-        lower=1,
-        upper=_LONGEST_LIST,
-        group=Group.EVALUATION,
-        affects_training=False,
-        affects_predictions=True,
+    end_n_top: int = _answer_setting(
+        5, "Number of best ends for each start.", lower=1, upper=_LONGEST_LIST
     )
     dropout_prob: float = setting(
         0.1,
