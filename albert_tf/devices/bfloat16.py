@@ -15,7 +15,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Sequence
+from typing import Any, Sequence
 
 import tensorflow.compat.v1 as tf
 from absl import logging
@@ -24,9 +24,6 @@ from tensorflow.core.protobuf import rewriter_config_pb2
 from albert_tf.io import json_files
 from albert_tf.io.errors import InputError, listed
 from albert_tf.io.json_files import shown
-
-if TYPE_CHECKING:
-    from albert_tf.graph import estimators
 
 VARIABLE = "TF_BF16_CONVERSION"
 
@@ -186,17 +183,6 @@ def enable_rewrite(session_config: tf.ConfigProto) -> None:
     setattr(rewrite_options, _rewrite_name(), rewriter_config_pb2.RewriterConfig.ON)
 
 
-def with_conversion(
-    spec: estimators.EstimatorSpec, config: ConversionConfig
-) -> estimators.EstimatorSpec:
-    """Add a `ConversionHook` to the spec of a model function."""
-    hook = ConversionHook(config)
-    return spec._replace(
-        training_hooks=[*spec.training_hooks, hook],
-        prediction_hooks=[*spec.prediction_hooks, hook],
-    )
-
-
 class ConversionHook(tf.train.SessionRunHook):
     """Session hook that passes the op types and the exceptions to TensorFlow's rewrite.
 
@@ -205,10 +191,8 @@ class ConversionHook(tf.train.SessionRunHook):
     and keeps all other ops of that type in float32.
     """
 
-    _current: ConversionHook | None = None  # the one whose types TensorFlow's lists have
-
     def __init__(self, config: ConversionConfig):
-        """Create the hook."""
+        """Make the hook."""
         self._config = config
         self._kept_by_fetches: dict[tuple[tf.Operation, ...], list[tf.Operation]] = {}
 
@@ -224,18 +208,12 @@ class ConversionHook(tf.train.SessionRunHook):
             types[name] -= self._types_by_name
         types["allowlist"] |= self._types_by_name
         self._types = frozenset().union(*types.values())
-        self._lists = types
-
-    def _set_lists(self) -> None:
-        """Set TensorFlow's lists for this graph, as another may have run in between."""
+        self._variables = _list_variables("DENYLIST", set())  # types in no list stay in float32
         for name, tensorflow_name in _TENSORFLOW_LISTS.items():
-            _set_list(tensorflow_name, self._lists[name])
-        _set_list("DENYLIST", set())  # op types in no list stay in float32
-        ConversionHook._current = self
+            self._variables.update(_list_variables(tensorflow_name, types[name]))
 
     def before_run(self, run_context: tf.train.SessionRunContext) -> tf.train.SessionRunArgs:
-        if ConversionHook._current is not self:
-            self._set_lists()
+        os.environ.update(self._variables)  # another graph may have run in between
         fetches = tf.nest.flatten(run_context.original_args.fetches)
         ops = tuple(_operation(self._graph.as_graph_element(fetch)) for fetch in fetches)
         if ops not in self._kept_by_fetches:
@@ -251,11 +229,13 @@ class ConversionHook(tf.train.SessionRunHook):
         return is_by_name and not _matches(op, self._config.convertible_exceptions)
 
 
-def _set_list(tensorflow_name: str, types: set[str]) -> None:
-    """Set one of TensorFlow's lists to exactly these op types, whatever its default."""
+def _list_variables(tensorflow_name: str, types: set[str]) -> dict[str, str]:
+    """Variables that make one of TensorFlow's lists exactly these op types."""
     variable = f"{_TENSORFLOW_VARIABLE}{tensorflow_name}"
-    os.environ[f"{variable}_ADD"] = ",".join(sorted(types))
-    os.environ[f"{variable}_REMOVE"] = ",".join(sorted(_tensorflow_ops() - types))
+    return {
+        f"{variable}_ADD": ",".join(sorted(types)),
+        f"{variable}_REMOVE": ",".join(sorted(_tensorflow_ops() - types)),
+    }
 
 
 def _matches(op: tf.Operation, exceptions: Exceptions) -> bool:

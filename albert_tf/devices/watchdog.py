@@ -11,7 +11,11 @@ import contextlib
 import os
 import threading
 import time
-from typing import Callable, Iterator
+from typing import Iterator
+
+from absl import logging
+
+STALL_SHUTDOWN = "HOROVOD_STALL_SHUTDOWN_TIME_SECONDS"  # variable of Horovod's own limit
 
 _TICK_SECONDS = 1.0
 
@@ -22,15 +26,13 @@ class Watchdog:
     It counts its own ticks, not the clock's: a process that was itself suspended has not waited.
     """
 
-    def __init__(self, limit: int, end: Callable[[int], None]):
+    def __init__(self, limit: int):
         """Start the thread.
 
         Args:
           limit: seconds that a wait may take; 0 for any time.
-          end: function of the limit that ends this process.
         """
         self._limit = limit
-        self._end = end
         self._waits = 0
         self._ticks = 0.0
         if limit:
@@ -39,26 +41,22 @@ class Watchdog:
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
         """Limit the time that the block may take."""
-        self.begin()
+        self._ticks = 0.0
+        self._waits += 1
         try:
             yield
         finally:
-            self.finish()
-
-    def begin(self) -> None:
-        """Begin a wait, which `finish` ends."""
-        self._ticks = 0.0
-        self._waits += 1
-
-    def finish(self) -> None:
-        """Finish a wait."""
-        self._waits = max(0, self._waits - 1)
-        self._ticks = 0.0
+            self._waits -= 1
+            self._ticks = 0.0
 
     def _watch(self) -> None:
-        while True:
+        while self._ticks <= self._limit:
             time.sleep(_TICK_SECONDS)
             self._ticks = self._ticks + _TICK_SECONDS if self._waits else 0.0
-            if self._ticks > self._limit:
-                self._end(self._limit)
-                os._exit(1)
+        logging.error(
+            "the other processes have not answered for %d s: one has hung or was suspended, or its "
+            "host is down; the same command resumes from the last checkpoint (%s sets the limit)",
+            self._limit,
+            STALL_SHUTDOWN,
+        )
+        os._exit(1)

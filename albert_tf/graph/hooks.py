@@ -1,10 +1,10 @@
-"""Session hooks of training: progress in the log and TensorBoard, and stops by signals."""
+"""Session hooks of training: progress in the log and TensorBoard, checkpoints, stops."""
 
 from __future__ import annotations
 
-import sys
 import time
 from datetime import timedelta
+from typing import Callable
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -15,7 +15,11 @@ from albert_tf.cli import signals
 from albert_tf.cli.progress import ReportTimer, Throughput
 from albert_tf.cli.signals import SIGNALS
 from albert_tf.devices import distributed, reductions
-from albert_tf.run_dir import events
+from albert_tf.run_dir import checkpoints, events
+from albert_tf.run_dir.run_dir import RunDir
+
+# From the prefix of a checkpoint, and whether it may be evaluated now, to whether to stop training.
+OnSaved = Callable[[str, bool], bool]
 
 
 class ProgressHook(tf.train.SessionRunHook):
@@ -43,10 +47,10 @@ class ProgressHook(tf.train.SessionRunHook):
         Args:
           loss: scalar float tensor.
           learning_rate: scalar float tensor.
-          num_tokens: scalar tensor, number of tokens in a session run, over all cards; padding does
-            not count.
+          num_tokens: scalar tensor, number of tokens in a session run, over all devices; padding
+            does not count.
           num_train_steps: global step at which training ends.
-          examples_per_step: number of examples in a step, over all cards.
+          examples_per_step: number of examples in a step, over all devices.
           summary_dir: directory of the TensorBoard events; None for none.
           summary_steps: number of steps between events.
           runs_per_step: number of session runs (micro-batches) in a step.
@@ -59,8 +63,7 @@ class ProgressHook(tf.train.SessionRunHook):
         self._runs_per_step = runs_per_step
         self._losses: list[float] = []  # of the micro-batches of this step
         self._num_tokens = 0.0  # since the start
-        self._throughput: Throughput[np.ndarray] | None = None
-        self._bar: tqdm | None = None
+        self._bar: tqdm | None = None  # after the first step
 
     def begin(self) -> None:
         self._global_step = tf.train.get_global_step()
@@ -84,24 +87,23 @@ class ProgressHook(tf.train.SessionRunHook):
         self._losses = []
         now = time.time()
         self._step += 1
-        if self._throughput is None:
-            self._after_first_step(loss, learning_rate, now)
+        if self._bar is None:
+            self._bar = self._start_measuring(loss, learning_rate, now)
             return
-        if self._bar:
-            self._bar.update()
-            self._bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+        self._bar.update()
+        self._bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
         if self._timer.is_due(now) or self._step == self._num_train_steps:
-            self._report(self._throughput, loss, learning_rate, now)
+            self._report(loss, learning_rate, now)
         if self._summary_dir and self._step % self._summary_steps == 0:
             self._summarize(self._summary_dir, loss, learning_rate, now)
 
     def end(self, session: tf.Session) -> None:
-        if self._bar:
+        if self._bar is not None:
             self._bar.close()
 
     def leave_out(self, seconds: float) -> None:
         """Leave a pause of training out of the throughput."""
-        if self._throughput:
+        if self._bar is not None:
             self._throughput.leave_out(seconds)
             self._summary_throughput.leave_out(seconds)
 
@@ -109,7 +111,8 @@ class ProgressHook(tf.train.SessionRunHook):
         """Steps, examples and tokens so far."""
         return np.array([self._step, self._step * self._examples_per_step, self._num_tokens])
 
-    def _after_first_step(self, loss: float, learning_rate: float, now: float) -> None:
+    def _start_measuring(self, loss: float, learning_rate: float, now: float) -> tqdm:
+        """Log the first step, and return the progress bar for the others."""
         self._throughput = Throughput(self._counts(), now)
         self._summary_throughput = Throughput(self._counts(), now)
         self._timer = ReportTimer(now)
@@ -121,14 +124,11 @@ class ProgressHook(tf.train.SessionRunHook):
             learning_rate,
             now - self._first_step_start,
         )
-        if sys.stderr.isatty():
-            self._bar = tqdm(initial=self._step, total=self._num_train_steps, unit="step")
+        return tqdm(initial=self._step, total=self._num_train_steps, unit="step", disable=None)
 
-    def _report(
-        self, throughput: Throughput[np.ndarray], loss: float, learning_rate: float, now: float
-    ) -> None:
-        steps, *over_the_run = throughput.since_start(self._counts(), now)
-        _, *since_last = throughput.since_last(self._counts(), now)
+    def _report(self, loss: float, learning_rate: float, now: float) -> None:
+        steps, *over_the_run = self._throughput.since_start(self._counts(), now)
+        _, *since_last = self._throughput.since_last(self._counts(), now)
         remaining_seconds = round((self._num_train_steps - self._step) / steps)
         logging.info(
             "step %d of %d: loss %.4f, learning rate %.3g; %.1f examples/s with %.0f tokens/s, "
@@ -155,6 +155,99 @@ class ProgressHook(tf.train.SessionRunHook):
                 "train/tokens_per_second": tokens,
             },
         )
+
+
+class SavingHook(tf.train.SessionRunHook):
+    """Session hook that saves checkpoints by steps and by time, and at the end of training.
+
+    Rank 0 saves; all processes have the hook, as they evaluate the checkpoints together. What is
+    saved between two regular steps, by time or because training is interrupted, is only there to
+    resume from. TensorFlow's own hook removes old checkpoints, whether or not they have been
+    evaluated.
+    """
+
+    def __init__(
+        self,
+        saver: tf.train.Saver,
+        run_dir: RunDir,
+        save_steps: int,
+        save_seconds: float,
+        num_train_steps: int,
+        on_saved: OnSaved,
+        leave_out: Callable[[float], None],
+    ):
+        """Make the hook.
+
+        Args:
+          saver: saver of all variables.
+          run_dir: directory of the checkpoints.
+          save_steps: number of steps between checkpoints.
+          save_seconds: longest time without a checkpoint, in seconds; 0 for any.
+          num_train_steps: global step at which training ends.
+          on_saved: function that gets the prefix of each regular checkpoint, and whether there is
+            time to evaluate it, unless training is about to end, and returns whether to end
+            training.
+          leave_out: function to call with the seconds that this took.
+        """
+        self._saver = saver
+        self._run_dir = run_dir
+        self._save_steps = save_steps
+        self._save_seconds = save_seconds
+        self._num_train_steps = num_train_steps
+        self._on_saved = on_saved
+        self._leave_out = leave_out
+
+    def begin(self) -> None:
+        self._global_step = tf.train.get_global_step()
+
+    def after_create_session(self, session: tf.Session, coord: tf.train.Coordinator) -> None:
+        self._saved_step = session.run(self._global_step)
+        self._saved_at = time.monotonic()
+        if not distributed.is_chief():
+            return
+        graph = session.graph
+        definition = graph.as_graph_def(add_shapes=True)
+        meta_graph = tf.train.export_meta_graph(
+            graph_def=definition, saver_def=self._saver.saver_def
+        )
+        self._meta_graph = meta_graph.SerializeToString()
+        self._run_dir.write_graph(definition, self._meta_graph)
+        tf.summary.FileWriterCache.get(str(self._run_dir)).add_graph(graph)
+
+    def after_run(
+        self, run_context: tf.train.SessionRunContext, run_values: tf.train.SessionRunValues
+    ) -> None:
+        step = run_context.session.run(self._global_step)
+        seconds = time.monotonic() - self._saved_at
+        is_overdue = 0 < self._save_seconds <= seconds
+        if step == self._saved_step or not (self._is_regular(step) or is_overdue):
+            return
+        start = time.time()
+        if self._save(run_context.session, step, may_evaluate=not run_context.stop_requested):
+            run_context.request_stop()
+        self._leave_out(time.time() - start)
+
+    def end(self, session: tf.Session) -> None:
+        step = session.run(self._global_step)
+        if step != self._saved_step:
+            self._save(session, step, may_evaluate=False)
+
+    def _is_regular(self, step: int) -> bool:
+        return step % self._save_steps == 0 or step >= self._num_train_steps
+
+    def _save(self, session: tf.Session, step: int, may_evaluate: bool) -> bool:
+        """Save a checkpoint, and return whether to end training."""
+        self._saved_step, self._saved_at = step, time.monotonic()
+        prefix = self._run_dir.prefix(step)
+        only_to_resume = not self._is_regular(step)
+        if distributed.is_chief():
+            start = time.time()
+            checkpoints.save(session, self._saver, self._meta_graph, prefix, only_to_resume)
+            self._run_dir.write_state(self._run_dir.saved())
+            logging.info("%s: saved in %.1f s", prefix, time.time() - start)
+            if only_to_resume:
+                self._run_dir.tidy(0, None)  # of earlier ones like it
+        return not only_to_resume and self._on_saved(prefix, may_evaluate)
 
 
 class StopHook(tf.train.SessionRunHook):

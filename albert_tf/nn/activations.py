@@ -38,16 +38,12 @@ def _gelu(x: tf.Tensor) -> tf.Tensor:
 
 
 @gradients.ClosedForm
-def _gelu_gradient(upstream: tf.Tensor, x: tf.Tensor) -> list[tf.Tensor]:
-    return [_gelu_slope(upstream, x)]
-
-
 @fused
-def _gelu_slope(upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+def _gelu_gradient(upstream: tf.Tensor, x: tf.Tensor) -> list[tf.Tensor]:
     square = tf.square(x)
     tanh = tf.tanh(x * (_SCALE + _SCALE * _CUBIC * square))
     argument_slope = _SCALE + 3 * _SCALE * _CUBIC * square
-    return upstream * (0.5 + 0.5 * tanh + 0.5 * x * (1 - tf.square(tanh)) * argument_slope)
+    return [upstream * (0.5 + 0.5 * tanh + 0.5 * x * (1 - tf.square(tanh)) * argument_slope)]
 
 
 _FUNCTIONS: dict[str, Activation | None] = {

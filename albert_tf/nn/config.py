@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import tensorflow.compat.v1 as tf
@@ -44,11 +45,12 @@ _MATRICES = (
 )
 
 
+@dataclass(eq=False)
 class AlbertConfig:
     """Sizes and hyperparameters of a model, as stored in `albert_config.json`.
 
-    Attributes are named like the constructor's arguments. Unknown keys of a config file become
-    attributes too, and `to_dict` writes them back.
+    The defaults are the sizes of ALBERT xxlarge (Lan et al. 2019, table 1). Unknown keys of a
+    config file become attributes too, and `to_dict` writes them back.
 
     Example:
 
@@ -56,61 +58,41 @@ class AlbertConfig:
                             intermediate_size=3072)  # ALBERT base
       same = AlbertConfig.from_dict(config.to_dict())
       print(same.to_json_string())
+
+    Attributes:
+      vocab_size: number of pieces in the vocabulary.
+      embedding_size: width E of the word, token-type and position embeddings.
+      hidden_size: width D of the encoder.
+      num_hidden_layers: number of layers.
+      num_hidden_groups: number of groups of layers; the layers of a group share weights.
+      num_attention_heads: number N of attention heads; must divide `hidden_size`.
+      intermediate_size: width F of the feed-forward layer.
+      inner_group_num: number of attention and feed-forward blocks in a layer.
+      down_scale_factor: unused; kept for published configs.
+      hidden_act: activation of the feed-forward layer, a name known to `get_activation` or a
+        function.
+      hidden_dropout_prob: dropout rate of embeddings and block outputs in training.
+      attention_probs_dropout_prob: dropout rate of attention weights in training.
+      max_position_embeddings: maximum sequence length, in pieces.
+      type_vocab_size: number of token types (segments).
+      initializer_range: standard deviation of the initial weights.
     """
 
-    def __init__(
-        self,
-        vocab_size: int,
-        embedding_size: int = 128,
-        hidden_size: int = 4096,
-        num_hidden_layers: int = 12,
-        num_hidden_groups: int = 1,
-        num_attention_heads: int = 64,
-        intermediate_size: int = 16384,
-        inner_group_num: int = 1,
-        down_scale_factor: int = 1,
-        hidden_act: str | Activation | None = "gelu",
-        hidden_dropout_prob: float = 0,
-        attention_probs_dropout_prob: float = 0,
-        max_position_embeddings: int = 512,
-        type_vocab_size: int = 2,
-        initializer_range: float = 0.02,
-    ):
-        """Create a config. The defaults are the sizes of ALBERT xxlarge (Lan et al. 2019, table 1).
-
-        Args:
-          vocab_size: number of pieces in the vocabulary.
-          embedding_size: width E of the word, token-type and position embeddings.
-          hidden_size: width D of the encoder.
-          num_hidden_layers: number of layers.
-          num_hidden_groups: number of groups of layers; the layers of a group share weights.
-          num_attention_heads: number N of attention heads; must divide `hidden_size`.
-          intermediate_size: width F of the feed-forward layer.
-          inner_group_num: number of attention and feed-forward blocks in a layer.
-          down_scale_factor: unused; kept for published configs.
-          hidden_act: activation of the feed-forward layer, a name known to `get_activation` or a
-            function.
-          hidden_dropout_prob: dropout rate of embeddings and block outputs in training.
-          attention_probs_dropout_prob: dropout rate of attention weights in training.
-          max_position_embeddings: maximum sequence length, in pieces.
-          type_vocab_size: number of token types (segments).
-          initializer_range: standard deviation of the initial weights.
-        """
-        self.vocab_size = vocab_size
-        self.embedding_size = embedding_size
-        self.hidden_size = hidden_size
-        self.num_hidden_layers = num_hidden_layers
-        self.num_hidden_groups = num_hidden_groups
-        self.num_attention_heads = num_attention_heads
-        self.intermediate_size = intermediate_size
-        self.inner_group_num = inner_group_num
-        self.down_scale_factor = down_scale_factor
-        self.hidden_act = hidden_act
-        self.hidden_dropout_prob = hidden_dropout_prob
-        self.attention_probs_dropout_prob = attention_probs_dropout_prob
-        self.max_position_embeddings = max_position_embeddings
-        self.type_vocab_size = type_vocab_size
-        self.initializer_range = initializer_range
+    vocab_size: int
+    embedding_size: int = 128
+    hidden_size: int = 4096
+    num_hidden_layers: int = 12
+    num_hidden_groups: int = 1
+    num_attention_heads: int = 64
+    intermediate_size: int = 16384
+    inner_group_num: int = 1
+    down_scale_factor: int = 1
+    hidden_act: str | Activation | None = "gelu"
+    hidden_dropout_prob: float = 0
+    attention_probs_dropout_prob: float = 0
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    initializer_range: float = 0.02
 
     @classmethod
     def from_dict(cls, json_object: dict[str, Any]) -> AlbertConfig:
@@ -120,7 +102,7 @@ class AlbertConfig:
           InputError: if a key hides a method.
         """
         for key in json_object:
-            if hasattr(cls, key):
+            if callable(getattr(cls, key, None)):
                 raise InputError(f"the key {key!r} hides a method of a config; remove it")
         config = cls(vocab_size=None)  # type: ignore[arg-type]  # `checked` demands a value
         vars(config).update(json_object)

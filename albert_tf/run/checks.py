@@ -72,7 +72,7 @@ def check(
     with problems.collected():
         distributed.initialize(settings.use_horovod)
     problems.raise_all()
-    run_dir = RunDir(distributed.own_directory(settings.output_dir) or "")
+    run_dir = RunDir(distributed.own_directory(settings.output_dir or ""))
     conversion, device = _device(settings, device, problems)
     _check_settings(settings, problems)
     config = problems.result(_read_config, settings)
@@ -334,7 +334,7 @@ def _log_directory(settings: RunSettings, run_dir: RunDir, results: RunDir) -> P
     given, own = settings.output_dir, run_dir
     if settings.prediction_dir:
         given, own = settings.prediction_dir, results
-    return Path(given or "") if distributed.shares_server_with_chief() else own.path
+    return Path(given or "") if distributed.shares_host_with_chief() else own.path
 
 
 def _opened(task: Task, split: Split | RecordSplit, results: RunDir, problems: Problems) -> Any:
