@@ -102,34 +102,33 @@ def _problems(lists: dict[str, Any]) -> list[str]:
             problems.append(f"{name} should be a list")
             continue
         for number, entry in enumerate(lists.get(name, ()), start=1):
-            place = f"{name}, entry {number}"
             if name not in _TENSORFLOW_LISTS:
-                problems += _exception_problems(place, entry)
+                found = _exception_problems(entry)
+            elif not _is_op_type(entry):
+                found = [f"unknown op type {shown(entry)}"]
+            elif list_of.setdefault(entry, name) != name:
+                found = [f"{entry!r} is also in {list_of[entry]}"]
+            else:
                 continue
-            problems += _type_problems(place, entry)
-            if isinstance(entry, str) and list_of.setdefault(entry, name) != name:
-                problems.append(f"{place}: {entry!r} is also in {list_of[entry]}")
+            problems += [f"{name}, entry {number}: {problem}" for problem in found]
     return problems
 
 
-def _exception_problems(place: str, entry: Any) -> list[str]:
-    is_pair = isinstance(entry, list) and [type(part) for part in entry] == [str, str]
-    if not is_pair:
-        return [f'{place}: {shown(entry)} is not a pair ["regular expression", "op type"]']
+def _exception_problems(entry: Any) -> list[str]:
+    if not (isinstance(entry, list) and [type(part) for part in entry] == [str, str]):
+        return [f'{shown(entry)} is not a pair ["regular expression", "op type"]']
     pattern, op_type = entry
-    problems = [] if op_type == _ANY_TYPE else _type_problems(place, op_type)
+    is_known = op_type == _ANY_TYPE or _is_op_type(op_type)
+    problems = [] if is_known else [f"unknown op type {shown(op_type)}"]
     try:
         re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
-        problems.append(f"{place}: {shown(pattern)} is not a regular expression: {error}")
+        problems.append(f"{shown(pattern)} is not a regular expression: {error}")
     return problems
 
 
-def _type_problems(place: str, op_type: Any) -> list[str]:
-    is_known = isinstance(op_type, str) and (
-        op_type in _tensorflow_ops() or op_type.startswith(_ADDED_OPS)
-    )
-    return [] if is_known else [f"{place}: unknown op type {shown(op_type)}"]
+def _is_op_type(value: Any) -> bool:
+    return isinstance(value, str) and (value in _tensorflow_ops() or value.startswith(_ADDED_OPS))
 
 
 @functools.lru_cache(maxsize=None)

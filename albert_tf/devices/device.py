@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-from typing import TYPE_CHECKING, ClassVar, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Callable, ClassVar, Iterator, Mapping
 
 from albert_tf.io.errors import InputError
 
@@ -49,6 +49,8 @@ class Device:
       rewrites_to_bfloat16: whether TensorFlow's own graph rewrite does the conversion.
       has_stateless_random: whether random numbers can be a function of a seed in the graph.
       shares_reduction_buffers: whether Horovod's reductions can use TensorFlow's scoped allocator.
+      layer_norm: native layer normalization, as in `Hpu`; None without one.
+      gelu: native GELU (tanh approximation), a function from tensor to tensor; None without one.
     """
 
     name: ClassVar[str] = "portable"
@@ -62,6 +64,8 @@ class Device:
     rewrites_to_bfloat16 = False
     has_stateless_random = True
     shares_reduction_buffers = False
+    layer_norm: Callable[..., tf.Tensor] | None = None
+    gelu: Callable[[tf.Tensor], tf.Tensor] | None = None
 
     @property
     def description(self) -> str:
@@ -78,36 +82,6 @@ class Device:
         recompile for every shape. A device with static shapes compiles prediction graphs too.
         """
         return self if self.static_shapes else _INFERENCE
-
-    def layer_norm(
-        self,
-        inputs: tf.Tensor,
-        beta: tf.Tensor,
-        gamma: tf.Tensor,
-        axes: Sequence[int],
-        epsilon: float,
-    ) -> tf.Tensor | None:
-        """Layer normalization as one native op.
-
-        Args:
-          inputs: float tensor.
-          beta: offset, with the shape of the normalized axes.
-          gamma: scale, with the same shape.
-          axes: normalized axes, the last ones of `inputs`.
-          epsilon: constant added to the variance.
-
-        Returns:
-          Tensor with the shape and dtype of `inputs`, or None without a native op.
-        """
-        return None
-
-    def gelu(self, inputs: tf.Tensor) -> tf.Tensor | None:
-        """GELU (tanh approximation) as one native op, or None without one.
-
-        Args:
-          inputs: float tensor of any shape.
-        """
-        return None
 
     def configure_session(self, config: tf.ConfigProto, local_rank: int, processes: int) -> None:
         """Change a session configuration in place.

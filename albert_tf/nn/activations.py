@@ -26,8 +26,8 @@ def gelu(x: tf.Tensor) -> tf.Tensor:
     Returns:
       0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), with the shape and dtype of `x`.
     """
-    native = device.current().gelu(x)
-    return gradients.override(_gelu_gradient, _gelu(x), x) if native is None else native
+    native = device.current().gelu
+    return native(x) if native else gradients.override(_gelu_gradient, _gelu(x), x)
 
 
 @fused
