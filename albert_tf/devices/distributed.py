@@ -22,27 +22,76 @@ import sys
 import threading
 import time
 from types import ModuleType
-from typing import Any, Callable, NoReturn
+from typing import Any, Callable, Iterator, NoReturn
 
 import numpy as np
 from absl import logging
 
-from albert_tf.devices.watchdog import STALL_SHUTDOWN, Watchdog
 from albert_tf.io.errors import InputError
 
 # Set by launchers to the number of processes.
 _LAUNCHED_SIZES = ("OMPI_COMM_WORLD_SIZE", "HOROVOD_SIZE", "PMI_SIZE")
 # A process that is missing for this long has hung, or its host is down. Horovod looks for missing
 # processes, and warns of them, each time the second limit has passed.
+_STALL_SHUTDOWN = "HOROVOD_STALL_SHUTDOWN_TIME_SECONDS"
 _STALL_SHUTDOWN_SECONDS = 1800
 _STALL_CHECK_SECONDS = 60
+_TICK_SECONDS = 1.0
 _SHUTDOWN_SECONDS = 5.0
 _MARGIN_SECONDS = 1.0
 _FAILURE_ELSEWHERE = re.compile("Horovod has been shut down|gloo/|Connection (closed|reset)")
 _INSTALL = "run `make horovod`, or see docs/distributed.md"
 
+
+class _Watchdog:
+    """Thread that ends this process if it has waited too long for the other processes of the run.
+
+    Horovod's own limit only applies to processes that still answer: a suspended process, or a host
+    that has vanished, also stops Horovod's check in all others. The launcher ends the run when one
+    process ends.
+
+    The thread counts its own ticks, not the clock's: a process that was itself suspended has not
+    waited.
+    """
+
+    def __init__(self, limit: int):
+        """Start the thread.
+
+        Args:
+          limit: seconds that a wait may take; 0 for any time.
+        """
+        self._limit = limit
+        self._waits = 0
+        self._ticks = 0.0
+        if limit:
+            threading.Thread(target=self._watch, daemon=True).start()
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Limit the time that the block may take."""
+        self._ticks = 0.0
+        self._waits += 1
+        try:
+            yield
+        finally:
+            self._waits -= 1
+            self._ticks = 0.0
+
+    def _watch(self) -> None:
+        while self._ticks <= self._limit:
+            time.sleep(_TICK_SECONDS)
+            self._ticks = self._ticks + _TICK_SECONDS if self._waits else 0.0
+        logging.error(
+            "the other processes have not answered for %d s: one has hung or was suspended, or its "
+            "host is down; the same command resumes from the last checkpoint (%s sets the limit)",
+            self._limit,
+            _STALL_SHUTDOWN,
+        )
+        os._exit(1)
+
+
 _horovod: Any = None  # the module `horovod.tensorflow` after `initialize`
-_watchdog = Watchdog(0)
+_watchdog = _Watchdog(0)
 
 
 def initialize(use_horovod: bool) -> None:
@@ -78,7 +127,7 @@ def initialize(use_horovod: bool) -> None:
     _horovod = horovod
     if size() == 1:
         return
-    _watchdog = Watchdog(stall_limit)
+    _watchdog = _Watchdog(stall_limit)
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(own_cores()))
     if not is_chief():
         _warn_only()
@@ -91,7 +140,7 @@ def _set_stall_limits() -> int:
     Horovod ignores its limit if it is below the time between its checks. It ends a run in which a
     process answers but takes no part, and names it; so it comes first.
     """
-    shutdown = _seconds(STALL_SHUTDOWN, _STALL_SHUTDOWN_SECONDS)
+    shutdown = _seconds(_STALL_SHUTDOWN, _STALL_SHUTDOWN_SECONDS)
     check_seconds = min(_STALL_CHECK_SECONDS, max(1, shutdown // 2))
     check = _seconds("HOROVOD_STALL_CHECK_TIME_SECONDS", check_seconds)
     return shutdown + check if shutdown else 0

@@ -14,7 +14,6 @@ from albert_tf.cli.settings import wrong_values
 from albert_tf.devices import bfloat16, choice, distributed
 from albert_tf.devices.bfloat16 import ConversionConfig
 from albert_tf.devices.device import PORTABLE, Device
-from albert_tf.export import serving
 from albert_tf.graph.model import model_shapes
 from albert_tf.io import files
 from albert_tf.io.errors import InputError
@@ -318,6 +317,8 @@ def _check_outputs(
     with problems.collected():
         directory = settings.export_dir
         if directory and distributed.is_chief():
+            from albert_tf.export import serving
+
             files.check_directory(f"--export_dir {directory}", directory)
             if serving.is_saved_model(directory):
                 raise InputError(
