@@ -191,7 +191,7 @@ class ConversionHook(tf.train.SessionRunHook):
     """
 
     def __init__(self, config: ConversionConfig):
-        """Make the hook."""
+        """Create the hook."""
         self._config = config
         self._kept_by_fetches: dict[tuple[tf.Operation, ...], list[tf.Operation]] = {}
 

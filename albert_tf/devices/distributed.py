@@ -129,8 +129,10 @@ def initialize(use_horovod: bool) -> None:
         return
     _watchdog = _Watchdog(stall_limit)
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(own_cores()))
-    if not is_chief():
-        _warn_only()
+    if not is_chief():  # which logs for all, except for warnings and errors
+        if logging.get_verbosity() <= logging.INFO:
+            logging.get_absl_handler().setLevel(python_logging.WARNING)
+        python_logging.captureWarnings(True)
     hosts()
 
 
@@ -319,13 +321,6 @@ def sum_of_earlier(count: Callable[[], int]) -> int:
 def wait_for_all() -> None:
     """Wait until all processes have called this function (barrier)."""
     gather(None)
-
-
-def _warn_only() -> None:
-    """Limit this process's log to warnings and errors."""
-    if logging.get_verbosity() <= logging.INFO:
-        logging.get_absl_handler().setLevel(python_logging.WARNING)
-    python_logging.captureWarnings(True)
 
 
 def with_rank(text: str) -> str:

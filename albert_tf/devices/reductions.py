@@ -63,7 +63,7 @@ def training_hooks() -> list[tf.train.SessionRunHook]:
 
 
 def broadcast(variables: Sequence[tf.Variable]) -> tf.Operation:
-    """Make the op that sets variables to the values of rank 0 in all processes.
+    """Build the op that sets variables to the values of rank 0 in all processes.
 
     Horovod's own hook does not exist where TensorFlow has no Estimators.
     """

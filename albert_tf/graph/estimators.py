@@ -1,9 +1,9 @@
-"""Estimators: TensorFlow's own up to 2.15, and from 2.16 on those of the package that left it.
+"""Estimators: TensorFlow's own up to 2.15, and from 2.16 on the package `tensorflow-estimator`.
 
-The package `tensorflow-estimator` 2.15.0 is pure Python. It stands on TF1's sessions, savers and
-hooks, which TensorFlow still has, but also imports four modules for TPUs and for TensorFlow's old
-distribution strategies, which it no longer has. They are needed for nothing here, so stand-ins take
-their places while the package loads, and go when it has loaded.
+Version 2.15.0 of the package is pure Python. It stands on TF1's sessions, savers and hooks, which
+TensorFlow still has, but also imports four modules for TPUs and old distribution strategies that
+TensorFlow no longer has. Nothing here needs them, so stand-ins replace them while the package
+loads.
 """
 
 from __future__ import annotations

@@ -224,6 +224,7 @@ class SavingHook(tf.train.SessionRunHook):
         return not only_to_resume and self.on_saved(prefix, may_evaluate)
 
 
+@dataclass(eq=False)
 class StopHook(tf.train.SessionRunHook):
     """Session hook that ends training after the step in which a signal arrives.
 
@@ -232,20 +233,15 @@ class StopHook(tf.train.SessionRunHook):
     nothing is added to the graph. Use it inside `signals.deferred`.
 
     Attributes:
+      runs_per_step: number of session runs (micro-batches) in a step.
       signal: number of the signal that has ended training; None if there was none.
     """
 
-    def __init__(self, runs_per_step: int = 1):
-        """Make the hook.
-
-        Args:
-          runs_per_step: number of session runs (micro-batches) in a step.
-        """
-        self.signal: int | None = None
-        self._runs_per_step = runs_per_step
-        self._runs = 0
+    runs_per_step: int = 1
+    signal: int | None = None
 
     def begin(self) -> None:
+        self._runs = 0
         self._shares = None
         if distributed.size() > 1:
             self._own = tf.placeholder(tf.float32, [len(SIGNALS)], "stop_signals")
@@ -253,7 +249,7 @@ class StopHook(tf.train.SessionRunHook):
 
     def before_run(self, run_context: tf.train.SessionRunContext) -> tf.train.SessionRunArgs | None:
         self._runs += 1
-        if self._shares is None or self._runs % self._runs_per_step:
+        if self._shares is None or self._runs % self.runs_per_step:
             return None
         received = [float(signals.requested() == number) for number in SIGNALS]
         return tf.train.SessionRunArgs(self._shares, {self._own: received})
@@ -261,7 +257,7 @@ class StopHook(tf.train.SessionRunHook):
     def after_run(
         self, run_context: tf.train.SessionRunContext, run_values: tf.train.SessionRunValues
     ) -> None:
-        if self._runs % self._runs_per_step:
+        if self._runs % self.runs_per_step:
             return
         if self._shares is None:
             self.signal = signals.requested()

@@ -97,7 +97,7 @@ def training_model_fn(
     init_checkpoint: str | None,
     on_saved: OnSaved,
 ) -> ModelFn:
-    """Make the model function of an Estimator that trains.
+    """Build the model function of an Estimator that trains.
 
     Args:
       task: the task.
@@ -259,7 +259,7 @@ def model_shapes(task: Task) -> dict[str, list[int]]:
 
 
 def model_inputs() -> dict[str, tf.Tensor]:
-    """Make placeholders for the encoder's inputs: int32 [B, S] of any size, by name."""
+    """Create placeholders for the encoder's inputs: int32 [B, S] of any size, by name."""
     return {name: tf.placeholder(tf.int32, [None, None], name) for name in MODEL_INPUTS}
 
 
@@ -273,7 +273,7 @@ def encoder_shapes(config: AlbertConfig) -> dict[str, list[int]]:
 def session_config(
     settings: RunSettings, on_device: Device, conversion: ConversionConfig | None
 ) -> tf.ConfigProto:
-    """Make the configuration of a run's sessions on a device.
+    """Build the configuration of a run's sessions on a device.
 
     Args:
       settings: settings of the run.

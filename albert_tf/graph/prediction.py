@@ -38,7 +38,7 @@ class Predictor:
         conversion: ConversionConfig | None = None,
         length_buckets: Sequence[int] = (),
     ):
-        """Make the object; the session starts with the first split.
+        """Create the predictor; its session starts with the first split.
 
         Args:
           task: the task.

@@ -39,7 +39,7 @@ class PaddedSequences:
     """
 
     def __init__(self, input_mask: tf.Tensor, num_heads: int):
-        """Make the layout.
+        """Create the layout.
 
         Args:
           input_mask: int tensor [B, P], 1 for tokens and 0 for padding.
@@ -103,7 +103,7 @@ class Tokens:
     """
 
     def __init__(self, input_mask: tf.Tensor, num_heads: int, num_groups: int = 1):
-        """Make the layout.
+        """Create the layout.
 
         Args:
           input_mask: int tensor [B, P], 1 for tokens and 0 for padding.
