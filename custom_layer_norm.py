@@ -69,9 +69,8 @@ def custom_layer_norm(
         beta = variable("beta", tf.zeros_initializer()) if center else None
         gamma = variable("gamma", tf.ones_initializer()) if scale else None
         if center and scale and len(norm_axes) == len(params_shape):
-            outputs = device.current().layer_norm(inputs, beta, gamma, norm_axes, epsilon)
-            if outputs is None:
-                outputs = _layer_norm(inputs, beta, gamma, norm_axes, epsilon)
+            normalize = device.current().layer_norm or _layer_norm
+            outputs = normalize(inputs, beta, gamma, norm_axes, epsilon)
         else:
             outputs = _standardize(inputs, norm_axes, epsilon)
             outputs = outputs * gamma if scale else outputs

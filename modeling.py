@@ -18,13 +18,13 @@ from albert_tf.devices import device
 from albert_tf.nn import attention
 from albert_tf.nn.activations import gelu, get_activation
 from albert_tf.nn.config import AlbertConfig
+from albert_tf.nn.dropout import dropout
 from albert_tf.nn.layers import (
     Dense,
     assert_rank,
     create_initializer,
     dense_layer,
     dense_weights,
-    dropout,
     einsum_via_matmul,
     get_shape_list,
 )
@@ -98,7 +98,7 @@ class AlbertModel:
             config.attention_probs_dropout_prob = 0.0
         assert_rank(input_ids, 2)
         _check_length(input_ids, config)
-        self._layout = _make_layout(input_ids, input_mask, compute_padding)
+        self._layout = _make_layout(input_ids, input_mask, config, compute_padding)
         if token_type_ids is None:
             token_type_ids = tf.zeros_like(input_ids)
 
@@ -198,16 +198,19 @@ def _check_length(input_ids: tf.Tensor, config: AlbertConfig) -> None:
 
 
 def _make_layout(
-    input_ids: tf.Tensor, input_mask: tf.Tensor | None, compute_padding: bool
+    input_ids: tf.Tensor,
+    input_mask: tf.Tensor | None,
+    config: AlbertConfig,
+    compute_padding: bool,
 ) -> Layout:
     """Layout of the hidden vectors; padded sequences where there is no padding to leave out."""
+    num_heads, current = config.num_attention_heads, device.current()
     if input_mask is None:
-        return PaddedSequences(tf.ones_like(input_ids))
-    current = device.current()
+        return PaddedSequences(tf.ones_like(input_ids), num_heads)
     if compute_padding or current.static_shapes:
-        return PaddedSequences(input_mask)
+        return PaddedSequences(input_mask, num_heads)
     is_long = (input_ids.shape.as_list()[1] or 0) >= current.min_grouped_length
-    return Tokens(input_mask, current.attention_groups if is_long else 1)
+    return Tokens(input_mask, num_heads, current.attention_groups if is_long else 1)
 
 
 def _word_embeddings(

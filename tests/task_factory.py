@@ -78,10 +78,12 @@ def make_training_fn(context: RunContext, device: Device) -> ModelFn:
     return training_model_fn(
         context.task,
         context.schedule,
+        0,
         context.run_dir,
         device,
         context.conversion,
         context.init_checkpoint,
+        lambda prefix, may_evaluate: False,
     )
 
 

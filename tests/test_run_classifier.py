@@ -10,7 +10,6 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from albert_tf.devices.device import PORTABLE
-from albert_tf.graph import estimators
 from albert_tf.records.record_files import read_records, serialize_example
 from albert_tf.tasks.base import MODEL_INPUTS
 from golden import INPUTS, checkpoint_of, golden_lines, golden_numbers, tiny_config
@@ -377,7 +376,7 @@ def training_graph(tmp_path, **changes):
     features = {name: tf.constant(INPUTS[name]) for name in (*MODEL_INPUTS, "label_ids")}
     tf.train.create_global_step()
     model_fn = make_training_fn(context, PORTABLE)
-    return model_fn(features, None, estimators.ModeKeys.TRAIN, None)
+    return model_fn(features)
 
 
 def test_a_deterministic_run_has_no_dropout(graph, tmp_path):

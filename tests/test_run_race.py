@@ -10,7 +10,6 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from albert_tf.devices.device import PORTABLE
-from albert_tf.graph import estimators
 from albert_tf.inference import trained_model
 from albert_tf.inference.choosing import choose, load_scorer
 from albert_tf.io.errors import InputError
@@ -329,7 +328,7 @@ def training_graph(tmp_path, **changes):
     features["label_ids"] = tf.constant([2])
     tf.train.create_global_step()
     model_fn = make_training_fn(context, PORTABLE)
-    return model_fn(features, None, estimators.ModeKeys.TRAIN, None)
+    return model_fn(features)
 
 
 @pytest.mark.tensorflow

@@ -15,7 +15,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Sequence
+from typing import Any, Sequence
 
 import tensorflow.compat.v1 as tf
 from absl import logging
@@ -24,9 +24,6 @@ from tensorflow.core.protobuf import rewriter_config_pb2
 from albert_tf.io import json_files
 from albert_tf.io.errors import InputError, listed
 from albert_tf.io.json_files import shown
-
-if TYPE_CHECKING:
-    from albert_tf.graph import estimators
 
 VARIABLE = "TF_BF16_CONVERSION"
 
@@ -105,34 +102,33 @@ def _problems(lists: dict[str, Any]) -> list[str]:
             problems.append(f"{name} should be a list")
             continue
         for number, entry in enumerate(lists.get(name, ()), start=1):
-            place = f"{name}, entry {number}"
             if name not in _TENSORFLOW_LISTS:
-                problems += _exception_problems(place, entry)
+                found = _exception_problems(entry)
+            elif not _is_op_type(entry):
+                found = [f"unknown op type {shown(entry)}"]
+            elif list_of.setdefault(entry, name) != name:
+                found = [f"{entry!r} is also in {list_of[entry]}"]
+            else:
                 continue
-            problems += _type_problems(place, entry)
-            if isinstance(entry, str) and list_of.setdefault(entry, name) != name:
-                problems.append(f"{place}: {entry!r} is also in {list_of[entry]}")
+            problems += [f"{name}, entry {number}: {problem}" for problem in found]
     return problems
 
 
-def _exception_problems(place: str, entry: Any) -> list[str]:
-    is_pair = isinstance(entry, list) and [type(part) for part in entry] == [str, str]
-    if not is_pair:
-        return [f'{place}: {shown(entry)} is not a pair ["regular expression", "op type"]']
+def _exception_problems(entry: Any) -> list[str]:
+    if not (isinstance(entry, list) and [type(part) for part in entry] == [str, str]):
+        return [f'{shown(entry)} is not a pair ["regular expression", "op type"]']
     pattern, op_type = entry
-    problems = [] if op_type == _ANY_TYPE else _type_problems(place, op_type)
+    is_known = op_type == _ANY_TYPE or _is_op_type(op_type)
+    problems = [] if is_known else [f"unknown op type {shown(op_type)}"]
     try:
         re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
-        problems.append(f"{place}: {shown(pattern)} is not a regular expression: {error}")
+        problems.append(f"{shown(pattern)} is not a regular expression: {error}")
     return problems
 
 
-def _type_problems(place: str, op_type: Any) -> list[str]:
-    is_known = isinstance(op_type, str) and (
-        op_type in _tensorflow_ops() or op_type.startswith(_ADDED_OPS)
-    )
-    return [] if is_known else [f"{place}: unknown op type {shown(op_type)}"]
+def _is_op_type(value: Any) -> bool:
+    return isinstance(value, str) and (value in _tensorflow_ops() or value.startswith(_ADDED_OPS))
 
 
 @functools.lru_cache(maxsize=None)
@@ -186,17 +182,6 @@ def enable_rewrite(session_config: tf.ConfigProto) -> None:
     setattr(rewrite_options, _rewrite_name(), rewriter_config_pb2.RewriterConfig.ON)
 
 
-def with_conversion(
-    spec: estimators.EstimatorSpec, config: ConversionConfig
-) -> estimators.EstimatorSpec:
-    """Add a `ConversionHook` to the spec of a model function."""
-    hook = ConversionHook(config)
-    return spec._replace(
-        training_hooks=[*spec.training_hooks, hook],
-        prediction_hooks=[*spec.prediction_hooks, hook],
-    )
-
-
 class ConversionHook(tf.train.SessionRunHook):
     """Session hook that passes the op types and the exceptions to TensorFlow's rewrite.
 
@@ -204,8 +189,6 @@ class ConversionHook(tf.train.SessionRunHook):
     run that computes it anyway. To convert an op by name, the hook lists its type for conversion
     and keeps all other ops of that type in float32.
     """
-
-    _current: ConversionHook | None = None  # the one whose types TensorFlow's lists have
 
     def __init__(self, config: ConversionConfig):
         """Create the hook."""
@@ -224,18 +207,12 @@ class ConversionHook(tf.train.SessionRunHook):
             types[name] -= self._types_by_name
         types["allowlist"] |= self._types_by_name
         self._types = frozenset().union(*types.values())
-        self._lists = types
-
-    def _set_lists(self) -> None:
-        """Set TensorFlow's lists for this graph, as another may have run in between."""
+        self._variables = _list_variables("DENYLIST", set())  # types in no list stay in float32
         for name, tensorflow_name in _TENSORFLOW_LISTS.items():
-            _set_list(tensorflow_name, self._lists[name])
-        _set_list("DENYLIST", set())  # op types in no list stay in float32
-        ConversionHook._current = self
+            self._variables.update(_list_variables(tensorflow_name, types[name]))
 
     def before_run(self, run_context: tf.train.SessionRunContext) -> tf.train.SessionRunArgs:
-        if ConversionHook._current is not self:
-            self._set_lists()
+        os.environ.update(self._variables)  # another graph may have run in between
         fetches = tf.nest.flatten(run_context.original_args.fetches)
         ops = tuple(_operation(self._graph.as_graph_element(fetch)) for fetch in fetches)
         if ops not in self._kept_by_fetches:
@@ -251,11 +228,13 @@ class ConversionHook(tf.train.SessionRunHook):
         return is_by_name and not _matches(op, self._config.convertible_exceptions)
 
 
-def _set_list(tensorflow_name: str, types: set[str]) -> None:
-    """Set one of TensorFlow's lists to exactly these op types, whatever its default."""
+def _list_variables(tensorflow_name: str, types: set[str]) -> dict[str, str]:
+    """Variables that make one of TensorFlow's lists exactly these op types."""
     variable = f"{_TENSORFLOW_VARIABLE}{tensorflow_name}"
-    os.environ[f"{variable}_ADD"] = ",".join(sorted(types))
-    os.environ[f"{variable}_REMOVE"] = ",".join(sorted(_tensorflow_ops() - types))
+    return {
+        f"{variable}_ADD": ",".join(sorted(types)),
+        f"{variable}_REMOVE": ",".join(sorted(_tensorflow_ops() - types)),
+    }
 
 
 def _matches(op: tf.Operation, exceptions: Exceptions) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from albert_tf.devices.device import PORTABLE, Device, ElementwiseFunction
+from albert_tf.devices.device import Device
 
 if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf
@@ -17,6 +17,7 @@ class Cpu(Device):
     name = "cpu"
     attention_groups = 4
     min_grouped_length = 256
+    compiles_elementwise = True
     has_bfloat16 = True
     rewrites_to_bfloat16 = True
 
@@ -35,16 +36,6 @@ class Cpu(Device):
         from albert_tf.devices import fusion  # loads TensorFlow
 
         fusion.compile_first_in_silence()
-
-    def for_inference(self) -> Device:
-        """The portable device: XLA would recompile for every shape in prediction."""
-        return PORTABLE.for_inference()
-
-    def elementwise(self, function: ElementwiseFunction) -> ElementwiseFunction:
-        """The function compiled to one op."""
-        from albert_tf.devices import fusion
-
-        return fusion.compiled(function)
 
     def configure_session(self, config: tf.ConfigProto, local_rank: int, processes: int) -> None:
         """Keep the session off GPUs."""

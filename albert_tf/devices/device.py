@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import copy
-from typing import TYPE_CHECKING, Callable, ClassVar, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Callable, ClassVar, Iterator, Mapping
 
 from albert_tf.io.errors import InputError
 
 if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf
-
-ElementwiseFunction = Callable[..., "tf.Tensor"]
 
 
 class MissingDeviceError(InputError):
@@ -46,10 +43,14 @@ class Device:
         time than their ops take to build and to start.
       closed_form_gradients: whether to use closed-form gradients, which save passes over memory;
         false where a compiler fuses the ops itself.
+      compiles_elementwise: whether XLA compiles the elementwise functions of `fusion`, to run in as
+        few passes over memory as possible.
       has_bfloat16: whether mixed precision in bfloat16 is supported.
       rewrites_to_bfloat16: whether TensorFlow's own graph rewrite does the conversion.
       has_stateless_random: whether random numbers can be a function of a seed in the graph.
       shares_reduction_buffers: whether Horovod's reductions can use TensorFlow's scoped allocator.
+      layer_norm: native layer normalization, as in `Hpu`; None without one.
+      gelu: native GELU (tanh approximation), a function from tensor to tensor; None without one.
     """
 
     name: ClassVar[str] = "portable"
@@ -58,10 +59,13 @@ class Device:
     attention_groups = 1
     min_grouped_length = 0
     closed_form_gradients = True
+    compiles_elementwise = False
     has_bfloat16 = False
     rewrites_to_bfloat16 = False
     has_stateless_random = True
     shares_reduction_buffers = False
+    layer_norm: Callable[..., tf.Tensor] | None = None
+    gelu: Callable[[tf.Tensor], tf.Tensor] | None = None
 
     @property
     def description(self) -> str:
@@ -72,67 +76,12 @@ class Device:
         """Prepare this process for training. Called once, before the first graph is built."""
 
     def for_inference(self) -> Device:
-        """Device to build prediction graphs for: without closed-form gradients.
+        """Device to build prediction graphs for: portable, without closed-form gradients.
 
-        They keep intermediate results, which prevents TensorFlow from fusing ops.
+        They keep intermediate results, which prevents TensorFlow from fusing ops, and XLA would
+        recompile for every shape. A device with static shapes compiles prediction graphs too.
         """
-        device = copy.copy(self)
-        device.closed_form_gradients = False
-        return device
-
-    def layer_norm(
-        self,
-        inputs: tf.Tensor,
-        beta: tf.Tensor,
-        gamma: tf.Tensor,
-        axes: Sequence[int],
-        epsilon: float,
-    ) -> tf.Tensor | None:
-        """Layer normalization as one native op.
-
-        Args:
-          inputs: float tensor.
-          beta: offset, with the shape of the normalized axes.
-          gamma: scale, with the same shape.
-          axes: normalized axes, the last ones of `inputs`.
-          epsilon: constant added to the variance.
-
-        Returns:
-          Tensor with the shape and dtype of `inputs`, or None without a native op.
-        """
-        return None
-
-    def gelu(self, inputs: tf.Tensor) -> tf.Tensor | None:
-        """GELU (tanh approximation) as one native op, or None without one.
-
-        Args:
-          inputs: float tensor of any shape.
-        """
-        return None
-
-    def used_rows(self, is_used: tf.Tensor, tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """Drop the unused rows of tensors, unless the device needs static shapes.
-
-        Args:
-          is_used: bool tensor [N]. The caller gives unused rows no weight, as they may stay.
-          tensors: tensors [N, ...].
-
-        Returns:
-          Tensors [rows, ...].
-        """
-        import tensorflow.compat.v1 as tf
-
-        if self.static_shapes:
-            return list(tensors)
-        rows = tf.where(is_used)[:, 0]
-        return [tf.gather(tensor, rows) for tensor in tensors]
-
-    def elementwise(self, function: ElementwiseFunction) -> ElementwiseFunction:
-        """Wrap an elementwise function to run in as few passes over memory as possible.
-
-        The wrapped function may have no gradient: see `nn.gradients.override`.
-        """
-        return function
+        return self if self.static_shapes else _INFERENCE
 
     def configure_session(self, config: tf.ConfigProto, local_rank: int, processes: int) -> None:
         """Change a session configuration in place.
@@ -173,7 +122,12 @@ class Device:
             )
 
 
+class _Inference(Device):
+    closed_form_gradients = False
+
+
 PORTABLE = Device()
+_INFERENCE = _Inference()
 _current: contextvars.ContextVar[Device] = contextvars.ContextVar("device", default=PORTABLE)
 
 

@@ -22,12 +22,11 @@ import sys
 import threading
 import time
 from types import ModuleType
-from typing import Any, Callable, NoReturn, Optional, TypeVar
+from typing import Any, Callable, Iterator, NoReturn
 
 import numpy as np
 from absl import logging
 
-from albert_tf.devices.watchdog import Watchdog
 from albert_tf.io.errors import InputError
 
 # Set by launchers to the number of processes.
@@ -36,17 +35,63 @@ _LAUNCHED_SIZES = ("OMPI_COMM_WORLD_SIZE", "HOROVOD_SIZE", "PMI_SIZE")
 # processes, and warns of them, each time the second limit has passed.
 _STALL_SHUTDOWN = "HOROVOD_STALL_SHUTDOWN_TIME_SECONDS"
 _STALL_SHUTDOWN_SECONDS = 1800
-_STALL_CHECK = "HOROVOD_STALL_CHECK_TIME_SECONDS"
 _STALL_CHECK_SECONDS = 60
+_TICK_SECONDS = 1.0
 _SHUTDOWN_SECONDS = 5.0
 _MARGIN_SECONDS = 1.0
 _FAILURE_ELSEWHERE = re.compile("Horovod has been shut down|gloo/|Connection (closed|reset)")
 _INSTALL = "run `make horovod`, or see docs/distributed.md"
 
-Directory = TypeVar("Directory", str, Optional[str])
+
+class _Watchdog:
+    """Thread that ends this process if it has waited too long for the other processes of the run.
+
+    Horovod's own limit only applies to processes that still answer: a suspended process, or a host
+    that has vanished, also stops Horovod's check in all others. The launcher ends the run when one
+    process ends.
+
+    The thread counts its own ticks, not the clock's: a process that was itself suspended has not
+    waited.
+    """
+
+    def __init__(self, limit: int):
+        """Start the thread.
+
+        Args:
+          limit: seconds that a wait may take; 0 for any time.
+        """
+        self._limit = limit
+        self._waits = 0
+        self._ticks = 0.0
+        if limit:
+            threading.Thread(target=self._watch, daemon=True).start()
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Limit the time that the block may take."""
+        self._ticks = 0.0
+        self._waits += 1
+        try:
+            yield
+        finally:
+            self._waits -= 1
+            self._ticks = 0.0
+
+    def _watch(self) -> None:
+        while self._ticks <= self._limit:
+            time.sleep(_TICK_SECONDS)
+            self._ticks = self._ticks + _TICK_SECONDS if self._waits else 0.0
+        logging.error(
+            "the other processes have not answered for %d s: one has hung or was suspended, or its "
+            "host is down; the same command resumes from the last checkpoint (%s sets the limit)",
+            self._limit,
+            _STALL_SHUTDOWN,
+        )
+        os._exit(1)
+
 
 _horovod: Any = None  # the module `horovod.tensorflow` after `initialize`
-_watchdog = Watchdog(0, lambda limit: None)
+_watchdog = _Watchdog(0)
 
 
 def initialize(use_horovod: bool) -> None:
@@ -82,11 +127,13 @@ def initialize(use_horovod: bool) -> None:
     _horovod = horovod
     if size() == 1:
         return
-    _watchdog = Watchdog(stall_limit, _end_stalled)
-    _share_cores()
-    if not is_chief():
-        _warn_only()
-    servers()
+    _watchdog = _Watchdog(stall_limit)
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(own_cores()))
+    if not is_chief():  # which logs for all, except for warnings and errors
+        if logging.get_verbosity() <= logging.INFO:
+            logging.get_absl_handler().setLevel(python_logging.WARNING)
+        python_logging.captureWarnings(True)
+    hosts()
 
 
 def _set_stall_limits() -> int:
@@ -96,7 +143,8 @@ def _set_stall_limits() -> int:
     process answers but takes no part, and names it; so it comes first.
     """
     shutdown = _seconds(_STALL_SHUTDOWN, _STALL_SHUTDOWN_SECONDS)
-    check = _seconds(_STALL_CHECK, min(_STALL_CHECK_SECONDS, max(1, shutdown // 2)))
+    check_seconds = min(_STALL_CHECK_SECONDS, max(1, shutdown // 2))
+    check = _seconds("HOROVOD_STALL_CHECK_TIME_SECONDS", check_seconds)
     return shutdown + check if shutdown else 0
 
 
@@ -107,16 +155,6 @@ def _seconds(variable: str, default: int) -> int:
         return int(text)
     except ValueError as error:
         raise InputError(f"{variable}={text}: give an integer number of seconds") from error
-
-
-def _end_stalled(limit: int) -> None:
-    """Report a wait for other processes that has taken too long."""
-    logging.error(
-        "the other processes have not answered for %d s: one has hung or was suspended, or its "
-        "host is down; the same command resumes from the last checkpoint (%s sets the limit)",
-        limit,
-        _STALL_SHUTDOWN,
-    )
 
 
 def watching() -> contextlib.AbstractContextManager[None]:
@@ -142,44 +180,38 @@ def _load_horovod() -> ModuleType:
         ) from error
 
 
-def _share_cores() -> None:
-    """Limit this process to its share of the host's cores, unless the launcher has done so."""
-    if _are_cores_shared():
-        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(own_cores()))
-
-
-def _are_cores_shared() -> bool:
-    """Whether this process may run on the same cores as its launcher, and so as other ranks."""
-    return size() > 1 and os.sched_getaffinity(0) == os.sched_getaffinity(os.getppid())
-
-
 def own_cores() -> int:
-    """Number of cores for this process: all that it may run on, or its share of them."""
-    cores = len(os.sched_getaffinity(0))
-    return max(1, cores // _horovod.local_size()) if _are_cores_shared() else cores
+    """Number of cores for this process: all that it may run on, or its share of them.
+
+    A process that may run on all cores of its launcher shares them with the other ranks.
+    """
+    cores = os.sched_getaffinity(0)
+    if size() > 1 and cores == os.sched_getaffinity(os.getppid()):
+        return max(1, len(cores) // _horovod.local_size())
+    return len(cores)
 
 
 def log_processes() -> None:
     """Log the hosts of all processes, in a run of several processes."""
     if size() > 1:
-        counts = collections.Counter(servers())
+        counts = collections.Counter(hosts())
         logging.info(
             "%d processes connected by %s: %s",
             size(),
             "MPI" if _horovod.mpi_enabled() else "Gloo",
-            ", ".join(f"{count} on {server}" for server, count in counts.items()),
+            ", ".join(f"{count} on {host}" for host, count in counts.items()),
         )
 
 
 @functools.lru_cache(maxsize=None)
-def servers() -> tuple[str, ...]:
+def hosts() -> tuple[str, ...]:
     """Names of the hosts of all processes, ordered by rank."""
     return tuple(gather(socket.gethostname()))
 
 
-def shares_server_with_chief() -> bool:
+def shares_host_with_chief() -> bool:
     """Whether this process runs on the host of rank 0."""
-    return servers()[rank()] == servers()[0]
+    return hosts()[rank()] == hosts()[0]
 
 
 def horovod_module() -> Any:
@@ -234,7 +266,7 @@ def own_file(path: str) -> str:
     return path if size() == 1 else f"{path}_{rank()}"
 
 
-def own_directory(path: Directory) -> Directory:
+def own_directory(path: str) -> str:
     """Working directory of this process: `path` for rank 0, `path/<rank>` for the others."""
     return path if is_chief() or not path else os.path.join(path, str(rank()))
 
@@ -245,42 +277,30 @@ def shard_setting() -> dict[str, str]:
 
 
 @functools.lru_cache(maxsize=None)
-def _exchange() -> _Exchange:
-    return _Exchange()
-
-
-class _Exchange:
-    """All-gather of bytes over all processes, in a separate graph.
+def _all_gather() -> Callable[[np.ndarray], list[np.ndarray]]:
+    """Function from the bytes of this process to the lengths and the bytes of all processes.
 
     Its session uses the CPU only, to leave the accelerator to the model.
     """
+    import tensorflow.compat.v1 as tf  # slow to load, and needed only with Horovod
 
-    def __init__(self) -> None:
-        import tensorflow.compat.v1 as tf  # slow to load, and needed only with Horovod
-
-        with tf.Graph().as_default() as graph:
-            self._length = tf.placeholder(tf.int64, [1])
-            self._bytes = tf.placeholder(tf.uint8, [None])
-            self._lengths = _horovod.allgather(self._length, name="exchange_lengths")
-            self._all_bytes = _horovod.allgather(self._bytes, name="exchange_bytes")
-        config = tf.ConfigProto(device_count={"GPU": 0})
-        self._session = tf.Session(graph=graph, config=config)
-
-    def gather(self, data: bytes) -> list[bytes]:
-        """Gather bytes of all processes, ordered by rank."""
-        own = np.frombuffer(data, np.uint8)
-        with watching():
-            lengths = self._session.run(self._lengths, {self._length: [len(data)]})
-            all_bytes = self._session.run(self._all_bytes, {self._bytes: own})
-        ends = np.cumsum(lengths)
-        return [all_bytes[end - length : end].tobytes() for length, end in zip(lengths, ends)]
+    with tf.Graph().as_default() as graph:
+        own = tf.placeholder(tf.uint8, [None])
+        lengths = _horovod.allgather(tf.shape(own), name="exchange_lengths")
+        of_all = _horovod.allgather(own, name="exchange_bytes")
+    session = tf.Session(graph=graph, config=tf.ConfigProto(device_count={"GPU": 0}))
+    return session.make_callable([lengths, of_all], [own])
 
 
 def gather(value: Any) -> list[Any]:
     """Gather a JSON value from all processes, ordered by rank."""
     if size() == 1:
         return [value]
-    return [json.loads(data) for data in _exchange().gather(json.dumps(value).encode())]
+    data = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    with watching():
+        lengths, of_all = _all_gather()(data)
+    parts = np.split(of_all, np.cumsum(lengths)[:-1])
+    return [json.loads(part.tobytes()) for part in parts]
 
 
 def broadcast(value: Any) -> Any:
@@ -301,13 +321,6 @@ def sum_of_earlier(count: Callable[[], int]) -> int:
 def wait_for_all() -> None:
     """Wait until all processes have called this function (barrier)."""
     gather(None)
-
-
-def _warn_only() -> None:
-    """Limit this process's log to warnings and errors."""
-    if logging.get_verbosity() <= logging.INFO:
-        logging.get_absl_handler().setLevel(python_logging.WARNING)
-    python_logging.captureWarnings(True)
 
 
 def with_rank(text: str) -> str:

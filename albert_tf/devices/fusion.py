@@ -24,7 +24,9 @@ def fused(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
 
     @functools.wraps(function)
     def call(*tensors: tf.Tensor) -> tf.Tensor:
-        return device.current().elementwise(function)(*tensors)
+        if device.current().compiles_elementwise:
+            return compiled(function)(*tensors)
+        return function(*tensors)
 
     return call
 

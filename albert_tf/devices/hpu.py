@@ -78,7 +78,18 @@ class Hpu(Device):
         axes: Sequence[int],
         epsilon: float,
     ) -> tf.Tensor:
-        """Layer normalization as `HabanaLayerNorm`, whose gradient is also one op."""
+        """Layer normalization as `HabanaLayerNorm`, whose gradient is also one op.
+
+        Args:
+          inputs: float tensor.
+          beta: offset, with the shape of the normalized axes.
+          gamma: scale, with the same shape.
+          axes: normalized axes, the last ones of `inputs`.
+          epsilon: constant added to the variance.
+
+        Returns:
+          Tensor with the shape and dtype of `inputs`.
+        """
         import tensorflow.compat.v1 as tf
 
         normalized, _, _ = self._habana.habana_ops.habana_layer_norm(

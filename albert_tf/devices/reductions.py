@@ -55,19 +55,15 @@ def share_buffers(config: tf.ConfigProto) -> None:
         options.scoped_allocator_opts.enable_op.append("HorovodAllreduce")
 
 
-def session_hooks() -> list[tf.train.SessionRunHook]:
-    """Session hooks that broadcast rank 0's variables to all processes."""
-    return [] if distributed.horovod_module() is None else [_BroadcastHook()]
-
-
 def training_hooks() -> list[tf.train.SessionRunHook]:
-    """`session_hooks`, and hooks that watch the steps and compare the weights before and after."""
-    hooks = session_hooks()
-    return [*hooks, _SameWeightsHook(), _WatchingHook()] if hooks else []
+    """Session hooks that broadcast rank 0's variables, compare the weights and watch the steps."""
+    if distributed.horovod_module() is None:
+        return []
+    return [_BroadcastHook(), _SameWeightsHook(), _WatchingHook()]
 
 
 def broadcast(variables: Sequence[tf.Variable]) -> tf.Operation:
-    """Make the op that sets variables to the values of rank 0 in all processes.
+    """Build the op that sets variables to the values of rank 0 in all processes.
 
     Horovod's own hook does not exist where TensorFlow has no Estimators.
     """

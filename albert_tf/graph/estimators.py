@@ -1,20 +1,19 @@
-"""Estimators: TensorFlow's own up to 2.15, and from 2.16 on those of the package that left it.
+"""Estimators: TensorFlow's own up to 2.15, and from 2.16 on the package `tensorflow-estimator`.
 
-The package `tensorflow-estimator` 2.15.0 is pure Python. It stands on TF1's sessions, savers and
-hooks, which TensorFlow still has, but also imports four modules for TPUs and for TensorFlow's old
-distribution strategies, which it no longer has. They are needed for nothing here, so stand-ins take
-their places while the package loads, and go when it has loaded.
+Version 2.15.0 of the package is pure Python. It stands on TF1's sessions, savers and hooks, which
+TensorFlow still has, but also imports four modules for TPUs and old distribution strategies that
+TensorFlow no longer has. Nothing here needs them, so stand-ins replace them while the package
+loads.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.abc
+import importlib.util
 import sys
-from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any, Iterator, Sequence
+from typing import Any, Iterator
 
 import tensorflow.compat.v1 as tf
 
@@ -47,44 +46,24 @@ def load_estimators() -> Any:
         ) from error
 
 
-class _StandInFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finder of modules whose every attribute is an empty class."""
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """Spec of a stand-in; None for any other module."""
-        return ModuleSpec(name, self) if name in _MISSING_MODULES else None
-
-    def create_module(self, spec: ModuleSpec) -> None:
-        """None: an ordinary module."""
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Fill the stand-in."""
-        vars(module)["__getattr__"] = _empty_class
+@contextlib.contextmanager
+def _stand_ins() -> Iterator[None]:
+    """Stand-ins for the missing modules, which nothing finds after the block."""
+    missing = [name for name in _MISSING_MODULES if importlib.util.find_spec(name) is None]
+    for name in missing:
+        sys.modules[name] = ModuleType(name)
+        vars(sys.modules[name])["__getattr__"] = _empty_class
+    try:
+        yield
+    finally:
+        for name in missing:
+            del sys.modules[name]
 
 
 def _empty_class(name: str) -> type:
     if name.startswith("__"):
         raise AttributeError(name)
     return type(name, (), {})
-
-
-@contextlib.contextmanager
-def _stand_ins() -> Iterator[None]:
-    """Stand-ins for the missing modules, which nothing finds after the block."""
-    finder = _StandInFinder()
-    sys.meta_path.append(finder)  # behind the others: a module that is there is not replaced
-    try:
-        yield
-    finally:
-        sys.meta_path.remove(finder)
-        for name in _MISSING_MODULES:
-            module = sys.modules.get(name)
-            if module is not None and module.__loader__ is finder:
-                del sys.modules[name]
-                parent, _, child = name.rpartition(".")
-                delattr(sys.modules[parent], child)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Callable, Mapping
+from typing import Callable, Mapping
 
 import tensorflow.compat.v1 as tf
 from absl import logging
@@ -14,20 +14,18 @@ from albert_tf.devices import bfloat16, device, distributed, reductions
 from albert_tf.devices.bfloat16 import ConversionConfig
 from albert_tf.devices.device import Device
 from albert_tf.graph import estimators
-from albert_tf.graph.hooks import ProgressHook
-from albert_tf.graph.saving import OnSaved, SavingHook
+from albert_tf.graph.hooks import OnSaved, ProgressHook, SavingHook
 from albert_tf.io.errors import listed
 from albert_tf.nn import dropout
 from albert_tf.nn.config import AlbertConfig
 from albert_tf.records.shards import IS_REAL, NUMBER, RUN_NUMBER
-from albert_tf.records.static_batches import IS_FILLER
 from albert_tf.run_dir import checkpoints
 from albert_tf.run_dir.run_dir import RunDir
 from albert_tf.tasks.base import MODEL_INPUTS, HasDenominators, ResolvedSchedule, Task
 from albert_tf.tasks.options import RunSettings
 from modeling import AlbertModel, get_shape_list
 
-_PASSED_THROUGH = (NUMBER, IS_REAL, IS_FILLER)  # features copied to the predictions
+_PASSED_THROUGH = (NUMBER, IS_REAL)  # features copied to the predictions
 
 _STEP_PRIME, _RANK_PRIME = 1_000_003, 15_485_863
 
@@ -92,50 +90,86 @@ def build_loss(task: Task, encoder: AlbertModel, features: Mapping[str, tf.Tenso
 def training_model_fn(
     task: Task,
     schedule: ResolvedSchedule,
+    start_step: int,
     run_dir: RunDir,
     on_device: Device,
-    conversion: ConversionConfig | None = None,
-    init_checkpoint: str | None = None,
-    on_saved: OnSaved | None = None,
+    conversion: ConversionConfig | None,
+    init_checkpoint: str | None,
+    on_saved: OnSaved,
 ) -> ModelFn:
-    """Make the model function of an Estimator that trains.
+    """Build the model function of an Estimator that trains.
 
     Args:
       task: the task.
       schedule: the task's schedule, in steps of this run.
+      start_step: global step from which training starts or resumes.
       run_dir: output directory of this process.
       on_device: device of the graph.
       conversion: op types to run in bfloat16; None for none.
-      init_checkpoint: prefix of the checkpoint to start from, if training does not resume.
+      init_checkpoint: prefix of the checkpoint to start from; None if training resumes.
       on_saved: function to call after each saved checkpoint; see `SavingHook`.
     """
+    settings = task.settings
 
-    def model_fn(
-        features: Mapping[str, tf.Tensor],
-        labels: tf.Tensor | None,
-        mode: str,
-        params: Mapping[str, Any],
-    ) -> estimators.EstimatorSpec:
+    def model_fn(features: Mapping[str, tf.Tensor]) -> estimators.EstimatorSpec:
         with device.building_for(on_device):
             on_device.check_shapes(features)
-            latest = run_dir.latest()  # only rank 0 has one
-            start_step = _start_step(distributed.broadcast(latest))
             loss = _training_loss(task, features, start_step)
-            if init_checkpoint and not latest:
-                initialize_from(
-                    init_checkpoint,
-                    task.config.num_hidden_groups if task.settings.shares_group_0 else 0,
-                )
-            spec = _training_spec(task, schedule, run_dir, on_device, features, loss, on_saved)
+            if init_checkpoint:
+                num_of_group = task.config.num_hidden_groups if settings.shares_group_0 else 0
+                initialize_from(init_checkpoint, num_of_group)
+            step = optimization.training_step(
+                loss,
+                peak_learning_rate(settings),
+                schedule.steps,
+                schedule.warmup_steps,
+                optimizer=schedule.optimizer,
+                poly_power=schedule.poly_power,
+                start_warmup_step=schedule.start_warmup_step,
+                gradient_accumulation_steps=settings.gradient_accumulation_steps,
+                horovod_compression=settings.horovod_compression,
+            )
+            if step.untrained:
+                names = ", ".join(variable.op.name for variable in step.untrained)
+                logging.info("not trained, as the loss does not depend on them: %s", names)
+            progress = ProgressHook(
+                loss,
+                step.learning_rate,
+                _num_tokens(features),
+                schedule.steps,
+                settings.train_batch_size * distributed.size(),
+                str(run_dir) if distributed.is_chief() else None,
+                settings.save_summary_steps,
+                settings.gradient_accumulation_steps,
+            )
+        # Sharded, so that data files are named as by an Estimator.
+        saver = tf.train.Saver(sharded=True, defer_build=True)
+        saving = SavingHook(
+            saver,
+            run_dir,
+            settings.save_checkpoints_steps,
+            60.0 * settings.save_checkpoints_minutes,
+            schedule.steps,
+            on_saved,
+            progress.leave_out,
+        )
+        hooks = [
+            *reductions.training_hooks(),
+            *on_device.training_hooks(settings.synapse_logger_start),
+            progress,
+            saving,
+        ]
         if conversion and on_device.rewrites_to_bfloat16:
-            return bfloat16.with_conversion(spec, conversion)
-        return spec
+            hooks.append(bfloat16.ConversionHook(conversion))
+        return estimators.EstimatorSpec(
+            estimators.ModeKeys.TRAIN,
+            loss=loss,
+            train_op=step.op,
+            training_hooks=hooks,
+            scaffold=tf.train.Scaffold(saver=saver),
+        )
 
     return model_fn
-
-
-def _start_step(resumed_from: str | None) -> int:
-    return checkpoints.step_of(resumed_from) or 0 if resumed_from else 0
 
 
 def _training_loss(task: Task, features: Mapping[str, tf.Tensor], start_step: int) -> tf.Tensor:
@@ -149,66 +183,6 @@ def _training_loss(task: Task, features: Mapping[str, tf.Tensor], start_step: in
     numbers = features.pop(RUN_NUMBER, None)
     with dropout.seeded(seed, None if numbers is None else numbers[0]):
         return build_loss(task, build_encoder(task, features, is_training=True), features)
-
-
-def _training_spec(
-    task: Task,
-    schedule: ResolvedSchedule,
-    run_dir: RunDir,
-    on_device: Device,
-    features: Mapping[str, tf.Tensor],
-    loss: tf.Tensor,
-    on_saved: OnSaved | None,
-) -> estimators.EstimatorSpec:
-    settings = task.settings
-    step = optimization.training_step(
-        loss,
-        peak_learning_rate(settings),
-        schedule.steps,
-        schedule.warmup_steps,
-        optimizer=schedule.optimizer,
-        poly_power=schedule.poly_power,
-        start_warmup_step=schedule.start_warmup_step,
-        gradient_accumulation_steps=settings.gradient_accumulation_steps,
-        horovod_compression=settings.horovod_compression,
-    )
-    if step.untrained:
-        names = ", ".join(variable.op.name for variable in step.untrained)
-        logging.info("not trained, as the loss does not depend on them: %s", names)
-    progress = ProgressHook(
-        loss,
-        step.learning_rate,
-        _num_tokens(features),
-        schedule.steps,
-        settings.train_batch_size * distributed.size(),
-        str(run_dir) if distributed.is_chief() else None,
-        settings.save_summary_steps,
-        settings.gradient_accumulation_steps,
-    )
-    # Sharded, so that data files are named as by an Estimator.
-    saver = tf.train.Saver(sharded=True, defer_build=True)
-    saving = SavingHook(
-        saver,
-        run_dir,
-        settings.save_checkpoints_steps,
-        60.0 * settings.save_checkpoints_minutes,
-        schedule.steps,
-        on_saved,
-        progress.leave_out,
-    )
-    hooks = [
-        *reductions.training_hooks(),
-        *on_device.training_hooks(settings.synapse_logger_start),
-        progress,
-        saving,
-    ]
-    return estimators.EstimatorSpec(
-        estimators.ModeKeys.TRAIN,
-        loss=loss,
-        train_op=step.op,
-        training_hooks=hooks,
-        scaffold=tf.train.Scaffold(saver=saver),
-    )
 
 
 def initialize_from(prefix: str, num_of_group: int = 0) -> None:
@@ -285,7 +259,7 @@ def model_shapes(task: Task) -> dict[str, list[int]]:
 
 
 def model_inputs() -> dict[str, tf.Tensor]:
-    """Make placeholders for the encoder's inputs: int32 [B, S] of any size, by name."""
+    """Create placeholders for the encoder's inputs: int32 [B, S] of any size, by name."""
     return {name: tf.placeholder(tf.int32, [None, None], name) for name in MODEL_INPUTS}
 
 
@@ -299,7 +273,7 @@ def encoder_shapes(config: AlbertConfig) -> dict[str, list[int]]:
 def session_config(
     settings: RunSettings, on_device: Device, conversion: ConversionConfig | None
 ) -> tf.ConfigProto:
-    """Make the configuration of a run's sessions on a device.
+    """Build the configuration of a run's sessions on a device.
 
     Args:
       settings: settings of the run.

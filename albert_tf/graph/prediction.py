@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import itertools
 import time
 from typing import Any, Dict, Iterable, Iterator, Mapping, Sequence, Tuple
@@ -17,14 +19,11 @@ from albert_tf.devices.bfloat16 import ConversionConfig
 from albert_tf.devices.device import Device
 from albert_tf.graph.model import build_predictions, session_config
 from albert_tf.io.errors import InputError
-from albert_tf.records import datasets, static_batches
-from albert_tf.records.shards import IS_REAL, NUMBER, ExampleShard, Shard
-from albert_tf.records.static_batches import InputFn
+from albert_tf.records import datasets
+from albert_tf.records.shards import FILLER, IS_REAL, NUMBER, ExampleShard, Shard
 from albert_tf.run_dir import checkpoints
 from albert_tf.tasks.base import HasDynamicFeatures, RecordOutput, Task
 
-# Names, types and shapes of the features of a batch.
-Structure = Tuple[Tuple[str, str, str], ...]
 # Outputs by name, and ops to fetch with them.
 Fetches = Tuple[Dict[str, tf.Tensor], Sequence[tf.Operation]]
 
@@ -39,7 +38,7 @@ class Predictor:
         conversion: ConversionConfig | None = None,
         length_buckets: Sequence[int] = (),
     ):
-        """Make the object; the graph is built for the first split.
+        """Create the predictor; its session starts with the first split.
 
         Args:
           task: the task.
@@ -51,7 +50,18 @@ class Predictor:
         self._device = on_device
         self._conversion = conversion
         self._length_buckets = length_buckets
-        self._graph: _PredictionGraph | None = None
+        self._graph = tf.Graph()
+        self._restore: tf.train.SaverDef | None = None
+        self._restored: str | None = None  # digest of the checkpoint
+        # Iterator, and tensors to fetch, by the names, types and shapes of a batch.
+        self._outputs: dict[str, tuple[tf.data.Iterator, Fetches]] = {}
+        # Ops that start a pass over the records, and tensors to fetch, by shard.
+        self._passes: dict[Shard, list[tuple[tf.Operation, Fetches]]] = {}
+
+    @functools.cached_property
+    def _session(self) -> tf.Session:
+        config = session_config(self._task.settings, self._device, self._conversion)
+        return tf.Session(graph=self._graph, config=config)
 
     def predictions(self, checkpoint: str, shard: Shard) -> list[Any]:
         """Predict all examples of a split, each process its own shard.
@@ -76,20 +86,29 @@ class Predictor:
         shard.check_predictions(predictions)
         return list(itertools.chain.from_iterable(distributed.gather(predictions)))
 
+    def close(self) -> None:
+        """Free the memory of the session."""
+        if "_session" in vars(self):
+            self._session.close()
+
     def _batches(self, checkpoint: str, shard: Shard) -> Iterator[dict[str, np.ndarray]]:
         """Yield the outputs of each batch, and log the throughput at the end."""
         start_time, count = time.time(), 0
-        self._graph = self._graph or _PredictionGraph(
-            self._task, self._device, self._conversion, self._length_buckets
-        )
+        if shard not in self._passes:
+            with self._graph.as_default():
+                self._passes[shard] = [self._pass(dataset) for dataset in self._datasets(shard)]
+        self._load(checkpoint)
         with tqdm(desc="predicting", unit=" records", disable=None, leave=False) as bar:
-            for batch in self._graph.batches(checkpoint, shard):
-                signals.check()  # in the middle of training too
-                batch = static_batches.without_fillers(batch)
-                batch_size = len(batch[NUMBER])
-                yield batch
-                bar.update(batch_size)
-                count += batch_size
+            for start, fetches in self._passes[shard]:
+                self._session.run(start)
+                with contextlib.suppress(tf.errors.OutOfRangeError):
+                    while True:
+                        signals.check()  # in the middle of training too
+                        batch, _ = self._session.run(fetches)
+                        batch_size = int(np.sum(batch[NUMBER] != FILLER))
+                        yield batch
+                        bar.update(batch_size)
+                        count += batch_size
         count = sum(distributed.gather(count))
         seconds = time.time() - start_time
         logging.info(
@@ -100,58 +119,25 @@ class Predictor:
             count / seconds,
         )
 
-    def close(self) -> None:
-        """Free the memory of the session."""
-        if self._graph:
-            self._graph.close()
-            self._graph = None
+    def _datasets(self, shard: Shard) -> list[tf.data.Dataset]:
+        """Datasets to predict: one, or one per length of static shapes."""
+        full_length = [self._task.settings.max_seq_length]
+        lengths = self._length_buckets if isinstance(shard, ExampleShard) else full_length
+        dataset = shard.prediction_dataset(lengths, dynamic_features(self._task))
+        if not self._device.static_shapes:
+            return [dataset]
+        from albert_tf.records import static_batches  # for HPUs only
 
-
-class _PredictionGraph:
-    """Graph with the model's variables, and outputs for each structure of batches."""
-
-    def __init__(
-        self,
-        task: Task,
-        on_device: Device,
-        conversion: ConversionConfig | None,
-        length_buckets: Sequence[int],
-    ):
-        self._task = task
-        self._device = on_device
-        self._conversion = conversion if on_device.rewrites_to_bfloat16 else None
-        self._length_buckets = length_buckets
-        self._graph = tf.Graph()
-        config = session_config(task.settings, on_device, conversion)
-        self._session = tf.Session(graph=self._graph, config=config)
-        self._restore: tf.train.SaverDef | None = None
-        self._restored: str | None = None  # digest of the checkpoint
-        # Iterator, and tensors to fetch, by the structure of the batches.
-        self._outputs: dict[Structure, tuple[tf.data.Iterator, Fetches]] = {}
-        # Ops that start a pass over the records, and tensors to fetch, by shard.
-        self._passes: dict[Shard, list[tuple[tf.Operation, Fetches]]] = {}
-
-    def batches(self, checkpoint: str, shard: Shard) -> Iterator[dict[str, np.ndarray]]:
-        """Yield the outputs of a checkpoint for the batches of a shard."""
-        if shard not in self._passes:
-            with self._graph.as_default():
-                sources = [input_fn() for input_fn in self._input_fns(shard)]
-                self._passes[shard] = [self._pass(dataset) for dataset in sources]
-        self._load(checkpoint)
-        for start, fetches in self._passes[shard]:
-            self._session.run(start)
-            while True:
-                try:
-                    yield self._session.run(fetches)[0]
-                except tf.errors.OutOfRangeError:
-                    break
+        batch_size = shard.split.batch_size
+        return [static_batches.of_length(dataset, batch_size, length) for length in lengths]
 
     def _pass(self, dataset: tf.data.Dataset) -> tuple[tf.Operation, Fetches]:
         """Op that starts a pass over a dataset, and tensors to fetch for each of its batches."""
-        types, shapes = tf.data.get_output_types(dataset), tf.data.get_output_shapes(dataset)
-        structure = tuple((name, str(types[name]), str(shapes[name])) for name in sorted(types))
+        structure = str(sorted(dataset.element_spec.items()))
         if structure not in self._outputs:
-            iterator = tf.data.Iterator.from_structure(types, shapes)
+            iterator = tf.data.Iterator.from_structure(
+                tf.data.get_output_types(dataset), tf.data.get_output_shapes(dataset)
+            )
             # All models in the graph have the same variables.
             with tf.variable_scope(tf.get_variable_scope(), reuse=tf.AUTO_REUSE):
                 outputs = build_predictions(self._task, self._device, iterator.get_next())
@@ -161,7 +147,7 @@ class _PredictionGraph:
 
     def _kept_in_float32(self, outputs: Mapping[str, tf.Tensor]) -> Sequence[tf.Operation]:
         """Ops to fetch with the outputs, so that they are not converted to bfloat16."""
-        if not self._conversion:
+        if not self._conversion or not self._device.rewrites_to_bfloat16:
             return ()
         hook = bfloat16.ConversionHook(self._conversion)
         hook.begin()
@@ -190,21 +176,6 @@ class _PredictionGraph:
         self._session.run(self._broadcast)
         self._restored = digest
 
-    def _input_fns(self, shard: Shard) -> list[InputFn]:
-        """Functions that make the datasets to predict: one, or one per length of static shapes."""
-        full_length = [self._task.settings.max_seq_length]
-        lengths = self._length_buckets if isinstance(shard, ExampleShard) else full_length
-
-        def input_fn() -> tf.data.Dataset:
-            return shard.prediction_dataset(lengths, dynamic_features(self._task))
-
-        if not self._device.static_shapes:
-            return [input_fn]
-        return static_batches.static_input_fns(input_fn, shard.split.batch_size, lengths)
-
-    def close(self) -> None:
-        self._session.close()
-
 
 def dynamic_features(task: Task) -> datasets.Prepare | None:
     """Function that changes the features of each batch, if the task does so."""
@@ -218,21 +189,18 @@ def _record_outputs(
     numbered = enumerate(companions)
     waiting: dict[int, Any] = {}  # companions read ahead of their records
     for batch in batches:
-        _check_finite(checkpoint, batch)
+        if not all(np.isfinite(values).all() for values in batch.values()):
+            raise InputError(
+                f"{checkpoint}: the predictions are not finite, as training has diverged; train "
+                "again with a lower --learning_rate, in another --output_dir"
+            )
         is_real = batch.pop(IS_REAL, None)
         for row, number in enumerate(batch.pop(NUMBER)):
+            if number == FILLER:
+                continue
             while number not in waiting:
                 waiting.update([next(numbered)])
             companion = waiting.pop(number)
             if is_real is None or is_real[row]:
                 outputs = {name: values[row] for name, values in batch.items()}
                 yield RecordOutput(int(number), outputs, companion)
-
-
-def _check_finite(checkpoint: str, batch: Mapping[str, np.ndarray]) -> None:
-    for values in batch.values():
-        if not np.isfinite(values).all():
-            raise InputError(
-                f"{checkpoint}: the predictions are not finite, as training has diverged; train "
-                "again with a lower --learning_rate, in another --output_dir"
-            )

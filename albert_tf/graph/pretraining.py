@@ -42,7 +42,7 @@ def model_fn_builder(
     start_warmup_step: int = 0,
     use_einsum: bool = False,
 ) -> Callable[..., estimators.EstimatorSpec]:
-    """Make a model function of a plain Estimator, for training and evaluation.
+    """Build a model function of a plain Estimator, for training and evaluation.
 
     Example:
 
@@ -120,7 +120,7 @@ def input_fn_builder(
     is_training: bool,
     num_cpu_threads: int = 4,
 ) -> Callable[[Mapping[str, Any]], tf.data.Dataset]:
-    """Make an input function of an Estimator, with the batch size in `params["batch_size"]`.
+    """Build an input function of an Estimator, with the batch size in `params["batch_size"]`.
 
     Args:
       input_files: paths of TFRecord files.

@@ -26,8 +26,8 @@ def gelu(x: tf.Tensor) -> tf.Tensor:
     Returns:
       0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), with the shape and dtype of `x`.
     """
-    native = device.current().gelu(x)
-    return gradients.override(_gelu_gradient, _gelu(x), x) if native is None else native
+    native = device.current().gelu
+    return native(x) if native else gradients.override(_gelu_gradient, _gelu(x), x)
 
 
 @fused
@@ -38,16 +38,12 @@ def _gelu(x: tf.Tensor) -> tf.Tensor:
 
 
 @gradients.ClosedForm
-def _gelu_gradient(upstream: tf.Tensor, x: tf.Tensor) -> list[tf.Tensor]:
-    return [_gelu_slope(upstream, x)]
-
-
 @fused
-def _gelu_slope(upstream: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+def _gelu_gradient(upstream: tf.Tensor, x: tf.Tensor) -> list[tf.Tensor]:
     square = tf.square(x)
     tanh = tf.tanh(x * (_SCALE + _SCALE * _CUBIC * square))
     argument_slope = _SCALE + 3 * _SCALE * _CUBIC * square
-    return upstream * (0.5 + 0.5 * tanh + 0.5 * x * (1 - tf.square(tanh)) * argument_slope)
+    return [upstream * (0.5 + 0.5 * tanh + 0.5 * x * (1 - tf.square(tanh)) * argument_slope)]
 
 
 _FUNCTIONS: dict[str, Activation | None] = {

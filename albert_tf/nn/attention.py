@@ -13,7 +13,8 @@ import tensorflow.compat.v1 as tf
 from albert_tf.devices.fusion import fused
 from albert_tf.nn import gradients
 from albert_tf.nn.config import AlbertConfig
-from albert_tf.nn.layers import Dense, dense_weights, dropout
+from albert_tf.nn.dropout import dropout
+from albert_tf.nn.layers import Dense, dense_weights
 from albert_tf.nn.layout import Layout
 
 
@@ -56,7 +57,7 @@ def self_attention(
       [b, N, S, S] for each group of the layout.
     """
     projected = projection(hidden, use_einsum)
-    groups = layout.split_heads(projected, config.num_attention_heads)
+    groups = layout.split_heads(projected)
     contexts, weights = zip(
         *(
             attend(query, key, value, scores, config.attention_probs_dropout_prob)

@@ -19,21 +19,10 @@ from albert_tf.devices import device
 _MOST_PLACES = 1 << 20  # places with dropout in a graph
 
 
-class _Seeds:
-    """Seeds of the dropout in a graph, one for each place."""
-
-    def __init__(self, seed: int, number: tf.Tensor):
-        self._first = seed * _MOST_PLACES
-        self._places = itertools.count()
-        self._number = tf.cast(number, tf.int64)
-
-    def next(self) -> tf.Tensor:
-        """Seed of the next place, int64 [2]."""
-        place = tf.constant(self._first + next(self._places), tf.int64)
-        return tf.stack([place, self._number])
-
-
-_seeds: contextvars.ContextVar[_Seeds | None] = contextvars.ContextVar("seeds", default=None)
+# Seeds of the dropout in a graph, int64 [2], one for each place.
+_seeds: contextvars.ContextVar[Iterator[tf.Tensor] | None] = contextvars.ContextVar(
+    "seeds", default=None
+)
 
 
 @contextlib.contextmanager
@@ -42,24 +31,33 @@ def seeded(seed: int, number: tf.Tensor | None) -> Iterator[None]:
 
     Args:
       seed: seed of the run.
-      number: scalar int tensor, number of the batch's first record, unique in the run; None to draw
-        random masks.
+      number: scalar int64 tensor, number of the batch's first record, unique in the run; None to
+        draw random masks.
     """
-    token = _seeds.set(None if number is None else _Seeds(seed, number))
+    places = itertools.count(seed * _MOST_PLACES)
+    seeds = (tf.stack([tf.constant(place, tf.int64), number]) for place in places)
+    token = _seeds.set(None if number is None else seeds)
     try:
         yield
     finally:
         _seeds.reset(token)
 
 
-def dropout(input_tensor: tf.Tensor, rate: float) -> tf.Tensor:
-    """Set random values to 0, and scale the others by 1 / (1 - rate).
+def dropout(input_tensor: tf.Tensor, dropout_prob: float | None) -> tf.Tensor:
+    """Apply dropout.
 
     Args:
-      input_tensor: float tensor.
-      rate: probability of setting a value to 0.
+      input_tensor: float tensor of any shape.
+      dropout_prob: probability of setting a value to 0; with None or 0, the input is returned
+        unchanged.
+
+    Returns:
+      Tensor with the shape and dtype of `input_tensor`, remaining values scaled by
+      1 / (1 - dropout_prob).
     """
+    if not dropout_prob:
+        return input_tensor
     seeds = _seeds.get()
     if seeds is None or not device.current().has_stateless_random:
-        return tf.nn.dropout(input_tensor, rate=rate)
-    return tf.nn.experimental.stateless_dropout(input_tensor, rate, seeds.next())
+        return tf.nn.dropout(input_tensor, rate=dropout_prob)
+    return tf.nn.experimental.stateless_dropout(input_tensor, dropout_prob, next(seeds))

@@ -1,4 +1,4 @@
-"""Dense layers, dropout and shapes, on tensors of any rank."""
+"""Dense layers and shapes, on tensors of any rank."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import NamedTuple
 import tensorflow.compat.v1 as tf
 
 from albert_tf.nn.config import AlbertConfig
-from albert_tf.nn.dropout import dropout as seeded_dropout
 
 
 class Dense(NamedTuple):
@@ -98,23 +97,6 @@ def einsum_via_matmul(input_tensor: tf.Tensor, w: tf.Tensor, num_inner_dims: int
         return product
     outer = get_shape_list(input_tensor)[:-num_inner_dims]
     return tf.reshape(product, outer + result)
-
-
-def dropout(input_tensor: tf.Tensor, dropout_prob: float | None) -> tf.Tensor:
-    """Apply dropout.
-
-    Args:
-      input_tensor: float tensor of any shape.
-      dropout_prob: probability of setting a value to 0; with None or 0, the input is returned
-        unchanged.
-
-    Returns:
-      Tensor with the shape and dtype of `input_tensor`, remaining values scaled by
-      1 / (1 - dropout_prob).
-    """
-    if not dropout_prob:
-        return input_tensor
-    return seeded_dropout(input_tensor, dropout_prob)
 
 
 def create_initializer(initializer_range: float = 0.02) -> tf.Initializer:

@@ -12,11 +12,9 @@ directions of the graph: laying out and taking back are each other's gradient.
 
 from __future__ import annotations
 
-import abc
 import functools
-import itertools
 from dataclasses import dataclass
-from typing import Callable, Sequence
+from typing import Sequence, Union
 
 import tensorflow.compat.v1 as tf
 
@@ -31,143 +29,112 @@ _LENGTH_STEP = 32
 _MOST_TOKEN_COUNTS = 64
 
 
-class Layout(abc.ABC):
-    """Arrangement of the hidden vectors of a batch."""
+class PaddedSequences:
+    """Hidden vectors [B, P, D], as published: padding is computed, and masked in attention.
 
-    @property
-    @abc.abstractmethod
-    def output_mask(self) -> tf.Tensor | None:
-        """True where `padded` has hidden vectors, bool [B, P]; None for everywhere."""
+    `Tokens` has the same methods.
 
-    @abc.abstractmethod
-    def ids(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Arrange int inputs [B, P] like the hidden vectors, without the last axis of these."""
+    Attributes:
+      output_mask: True where `padded` has hidden vectors, bool [B, P]; None for everywhere.
+    """
 
-    @abc.abstractmethod
-    def position_embeddings(self, table: tf.Tensor) -> tf.Tensor:
-        """Rows of a table [positions, E], to be added to embeddings [..., E] in this layout."""
-
-    @abc.abstractmethod
-    def mask_scores(self, dtype: tf.DType) -> list[tf.Tensor]:
-        """Scores to add in attention that give padding no weight: [b, 1, 1, S] per group."""
-
-    @abc.abstractmethod
-    def split_heads(self, projected: tf.Tensor, num_heads: int) -> list[list[tf.Tensor]]:
-        """Lay out projections for attention.
-
-        Args:
-          projected: query, key and value, side by side: [..., 3 D].
-          num_heads: number of heads N.
-
-        Returns:
-          For each group of sequences its query, key and value, [b, N, S, H].
-        """
-
-    @abc.abstractmethod
-    def join_heads(self, contexts: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Undo the layout of attention's results: from [b, N, S, H] for each group to [..., D]."""
-
-    @abc.abstractmethod
-    def whole_attention(self, weights: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Attention of the whole batch, [B, N, S, S], from each group's, [b, N, S, S]."""
-
-    @abc.abstractmethod
-    def first(self, hidden: tf.Tensor) -> tf.Tensor:
-        """Hidden vectors of the first token of each sequence: [B, D]."""
-
-    @abc.abstractmethod
-    def padded(self, hidden: tf.Tensor) -> tf.Tensor:
-        """Hidden vectors as [B, P, D]; they are 0 for padding unless they are computed."""
-
-
-class PaddedSequences(Layout):
-    """Hidden vectors [B, P, D], as published: padding is computed, and masked in attention."""
-
-    def __init__(self, input_mask: tf.Tensor):
+    def __init__(self, input_mask: tf.Tensor, num_heads: int):
         """Create the layout.
 
         Args:
           input_mask: int tensor [B, P], 1 for tokens and 0 for padding.
+          num_heads: number of attention heads N.
         """
+        self.output_mask = None
         self._mask = input_mask
-
-    @property
-    def output_mask(self) -> None:
-        return None
+        self._num_heads = num_heads
 
     def ids(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Arrange int inputs [B, P] like the hidden vectors, without the last axis of these."""
         return inputs
 
     def position_embeddings(self, table: tf.Tensor) -> tf.Tensor:
+        """Rows of a table [positions, E], to be added to embeddings [..., E] in this layout."""
         return table[: get_size(self._mask, 1)]
 
     def mask_scores(self, dtype: tf.DType) -> list[tf.Tensor]:
+        """Scores to add in attention that give padding no weight: [b, 1, 1, S] per group."""
         return [_MASKED_SCORE * (1 - tf.cast(self._mask[:, tf.newaxis, tf.newaxis, :], dtype))]
 
-    def split_heads(self, projected: tf.Tensor, num_heads: int) -> list[list[tf.Tensor]]:
+    def split_heads(self, projected: tf.Tensor) -> list[list[tf.Tensor]]:
+        """Lay out projections for attention.
+
+        Args:
+          projected: query, key and value, side by side: [..., 3 D].
+
+        Returns:
+          For each group of sequences its query, key and value, [b, N, S, H].
+        """
         batch_size, length, width = get_shape_list(projected)
-        head_size = width // (3 * num_heads)
-        projected = tf.reshape(projected, [batch_size, length, 3, num_heads, head_size])
+        head_size = width // (3 * self._num_heads)
+        projected = tf.reshape(projected, [batch_size, length, 3, self._num_heads, head_size])
         return [tf.unstack(tf.transpose(projected, [2, 0, 3, 1, 4]))]
 
     def join_heads(self, contexts: Sequence[tf.Tensor]) -> tf.Tensor:
-        (context,) = contexts
-        batch_size, num_heads, length, head_size = get_shape_list(context)
-        context = tf.transpose(context, [0, 2, 1, 3])
+        """Undo the layout of attention's results: from [b, N, S, H] for each group to [..., D]."""
+        batch_size, num_heads, length, head_size = get_shape_list(contexts[0])
+        context = tf.transpose(contexts[0], [0, 2, 1, 3])
         return tf.reshape(context, [batch_size, length, num_heads * head_size])
 
     def whole_attention(self, weights: Sequence[tf.Tensor]) -> tf.Tensor:
-        (whole,) = weights
-        return whole
+        """Attention of the whole batch, [B, N, S, S], from each group's, [b, N, S, S]."""
+        return weights[0]
 
     def first(self, hidden: tf.Tensor) -> tf.Tensor:
+        """Hidden vectors of the first token of each sequence: [B, D]."""
         return hidden[:, 0]
 
     def padded(self, hidden: tf.Tensor) -> tf.Tensor:
+        """Hidden vectors as [B, P, D]; they are 0 for padding unless they are computed."""
         return hidden
 
 
-class Tokens(Layout):
-    """Hidden vectors [T, D] of the tokens, and of a little padding.
+class Tokens:
+    """Hidden vectors [T, D] of the tokens, and of a little padding; see `PaddedSequences`.
 
     The first position of a sequence always counts as a token, as the pooler reads it. In a sequence
     of nothing but padding it is the only one. To keep the number of different T small, some
     positions of padding are computed too, and left out again in the end.
     """
 
-    def __init__(self, input_mask: tf.Tensor, num_groups: int = 1):
+    def __init__(self, input_mask: tf.Tensor, num_heads: int, num_groups: int = 1):
         """Create the layout.
 
         Args:
           input_mask: int tensor [B, P], 1 for tokens and 0 for padding.
+          num_heads: number of attention heads N.
           num_groups: number of groups of similar lengths to split the sequences into for attention,
             if B is static.
         """
         batch_size, padded_length = get_shape_list(input_mask)
         is_piece = tf.cast(input_mask, tf.bool)
         is_first = tf.equal(tf.range(padded_length), 0)[tf.newaxis]
-        self._is_needed = is_piece | is_first  # [B, P]
-        lengths = _ends(self._is_needed)  # [B]
-        self._groups = _groups(lengths, padded_length, num_groups)
+        is_needed = is_piece | is_first  # [B, P]
+        ends = tf.where_v2(is_needed, tf.range(1, padded_length + 1), 0)
+        self._groups = _groups(tf.reduce_max(ends, axis=1), padded_length, num_groups)
         length = self._groups[-1].length  # the longest
         step = -(-batch_size * padded_length // _MOST_TOKEN_COUNTS)
 
+        self.output_mask = is_needed
+        self._num_heads = num_heads
         self._padded_length, self._length = padded_length, length
         is_empty = tf.logical_not(tf.reduce_any(is_piece, axis=1, keepdims=True))
         self._is_attended = (is_piece | (is_empty & is_first))[:, :length]
-        has_place = tf.sequence_mask(_by_row(self._groups, lambda group: group.length), length)
-        self._is_computed = _with_some_padding(self._is_needed[:, :length], has_place, step)
+        # Length in attention of each sequence, group by group.
+        self._lengths = _joined([tf.fill([group.size], group.length) for group in self._groups])
+        has_place = tf.sequence_mask(self._by_row(self._lengths), length)
+        self._is_computed = _with_some_padding(is_needed[:, :length], has_place, step)
         flat = tf.reshape(self._is_computed, [-1])
         # [T]: the tokens' places among B * S.
         self._slots = tf.cast(tf.where(flat)[:, 0], tf.int32)
         self._rows, self._columns = self._slots // length, self._slots % length
         # [B, S]: the number of each position's token; in padding, of the token before it.
         self._numbers = tf.reshape(tf.cumsum(tf.cast(flat, tf.int32)) - 1, [batch_size, length])
-        self._heads: dict[int, _HeadPlaces] = {}  # places of the heads, by their number
-
-    @property
-    def output_mask(self) -> tf.Tensor:
-        return self._is_needed
 
     def ids(self, inputs: tf.Tensor) -> tf.Tensor:
         return tf.gather(tf.reshape(inputs[:, : self._length], [-1]), self._slots)
@@ -183,38 +150,38 @@ class Tokens(Layout):
             for group in self._groups
         ]
 
-    def split_heads(self, projected: tf.Tensor, num_heads: int) -> list[list[tf.Tensor]]:
-        places = self._head_places(num_heads)
-        rows = tf.reshape(projected, [-1, projected.shape[-1] // (3 * num_heads)])
+    def split_heads(self, projected: tf.Tensor) -> list[list[tf.Tensor]]:
+        of_parts, laid_out, _ = self._head_places
+        rows = tf.reshape(projected, [-1, projected.shape[-1] // (3 * self._num_heads)])
         # Padding gets the vectors of a token: finite numbers, which have no weight in attention.
-        parts = [tf.gather(rows, numbers) for numbers in itertools.chain(*places.of_parts)]
-        gradient = _split_gradient(len(self._groups))
-        parts = gradients.override_all(gradient, parts, projected, places.laid_out)
+        parts = [tf.gather(rows, numbers) for numbers in of_parts]
+        gradient = _split_gradient(len(parts))
+        parts = gradients.override_all(gradient, parts, projected, laid_out)
         return [parts[first : first + 3] for first in range(0, len(parts), 3)]
 
     def join_heads(self, contexts: Sequence[tf.Tensor]) -> tf.Tensor:
-        num_heads, head_size = contexts[0].shape[1], contexts[0].shape[3]
-        places = self._head_places(num_heads)
-        joined = tf.gather(_as_rows(contexts, head_size), places.laid_out)
-        joined = gradients.override(_join_gradient, joined, *contexts, *places.taken)
-        return tf.reshape(joined, [-1, num_heads * head_size])
+        head_size = contexts[0].shape[3]
+        _, laid_out, taken = self._head_places
+        joined = tf.gather(_as_rows(contexts, head_size), laid_out)
+        joined = gradients.override(_join_gradient, joined, *contexts, *taken)
+        return tf.reshape(joined, [-1, self._num_heads * head_size])
 
     def whole_attention(self, weights: Sequence[tf.Tensor]) -> tf.Tensor:
         if len(weights) == 1:
             return weights[0]
         missing = [self._length - group.length for group in self._groups]
         padded = [tf.pad(x, [[0, 0], [0, 0], [0, n], [0, n]]) for x, n in zip(weights, missing)]
-        return tf.gather(tf.concat(padded, axis=0), _order(self._groups))
+        return self._by_row(tf.concat(padded, axis=0))
 
     def first(self, hidden: tf.Tensor) -> tf.Tensor:
-        batch_size = get_size(self._numbers, 0)
-        rows = tf.where_v2(tf.equal(self._columns, 0), self._rows, batch_size)
-        return _take(hidden, self._numbers[:, 0], rows)
+        numbers = self._numbers[:, 0]
+        rows = tf.where_v2(tf.equal(self._columns, 0), self._rows, tf.size(numbers))
+        return gradients.override(_take_gradient, tf.gather(hidden, numbers), hidden, rows)
 
     def padded(self, hidden: tf.Tensor) -> tf.Tensor:
         numbers, places = self._padded_places
         padded = tf.gather(_with_zeros(hidden), numbers)
-        padded.set_shape([*self._is_needed.shape, hidden.shape[-1]])
+        padded.set_shape([*self.output_mask.shape, hidden.shape[-1]])
         return gradients.override(_take_gradient, padded, hidden, places)
 
     @functools.cached_property
@@ -227,37 +194,49 @@ class Tokens(Layout):
         missing = self._padded_length - self._length
         numbers = tf.pad(self._numbers, [[0, 0], [0, missing]])
         places = self._rows * self._padded_length + self._columns
-        is_needed = tf.gather(tf.reshape(self._is_needed, [-1]), places)
+        is_needed = tf.gather(tf.reshape(self.output_mask, [-1]), places)
         return (
-            tf.where_v2(self._is_needed, numbers, num_tokens),
+            tf.where_v2(self.output_mask, numbers, num_tokens),
             tf.where_v2(is_needed, places, tf.size(numbers)),
         )
 
-    def _head_places(self, num_heads: int) -> _HeadPlaces:
-        if num_heads not in self._heads:
-            self._heads[num_heads] = self._make_head_places(num_heads)
-        return self._heads[num_heads]
+    @functools.cached_property
+    def _head_places(self) -> tuple[list[tf.Tensor], tf.Tensor, list[tf.Tensor]]:
+        """Rows of H numbers to move between tokens and sequences.
 
-    def _make_head_places(self, num_heads: int) -> _HeadPlaces:
-        head = tf.range(num_heads)
-        none = num_heads * tf.size(self._rows)
+        Returns:
+          For query, key and value of each group, [b, N, S]: rows of the projections [T * 3 * N, H].
+          [T, N]: rows of the groups' sequences [b * N * S, H], one group after the other.
+          For each group, [b, N, S]: rows of vectors [T * N, H]; T * N in padding.
+        """
+        head = tf.range(self._num_heads)
+        none = self._num_heads * tf.size(self._rows)
         of_parts, taken = [], []
         for group in self._groups:
             numbers = group.of(self._numbers)[:, tf.newaxis]  # [b, 1, S]
             is_computed = group.of(self._is_computed)[:, tf.newaxis]
-            of_parts.append(
-                [(3 * numbers + part) * num_heads + head[:, tf.newaxis] for part in range(3)]
-            )
-            taken.append(tf.where_v2(is_computed, numbers * num_heads + head[:, tf.newaxis], none))
+            for part in range(3):
+                rows = (3 * numbers + part) * self._num_heads + head[:, tf.newaxis]
+                of_parts.append(rows)
+            rows = numbers * self._num_heads + head[:, tf.newaxis]
+            taken.append(tf.where_v2(is_computed, rows, none))
         # The rows of a sequence begin at `first`, after the rows of earlier groups and sequences.
-        size_of = {group: group.length * num_heads for group in self._groups}  # of a sequence
-        start_of = {self._groups[0]: 0}
-        for before, group in zip(self._groups, self._groups[1:]):
-            start_of[group] = start_of[before] + before.size * size_of[before]
-        first = _by_row(self._groups, lambda g: start_of[g] + size_of[g] * tf.range(g.size))
-        length = _by_row(self._groups, lambda group: group.length)
-        first, length = (tf.gather(values, self._rows)[:, tf.newaxis] for values in (first, length))
-        return _HeadPlaces(of_parts, first + head * length + self._columns[:, tf.newaxis], taken)
+        first = self._num_heads * tf.cumsum(self._lengths, exclusive=True)
+        first, length = (
+            tf.gather(self._by_row(values), self._rows)[:, tf.newaxis]
+            for values in (first, self._lengths)
+        )
+        return of_parts, first + head * length + self._columns[:, tf.newaxis], taken
+
+    def _by_row(self, values: tf.Tensor) -> tf.Tensor:
+        """Values of all sequences, [B, ...], group by group, in the order of the batch."""
+        if len(self._groups) == 1:
+            return values
+        rows = tf.concat([group.rows for group in self._groups], axis=0)
+        return tf.gather(values, tf.argsort(rows))
+
+
+Layout = Union[PaddedSequences, Tokens]
 
 
 @dataclass(frozen=True, eq=False)
@@ -281,11 +260,6 @@ class _Group:
         return tf.gather(values, self.rows)[:, : self.length]
 
 
-def _ends(is_needed: tf.Tensor) -> tf.Tensor:
-    """Last needed position of each row of a bool tensor [B, P], counted from 1: int [B]."""
-    return tf.reduce_max(tf.where_v2(is_needed, tf.range(1, tf.shape(is_needed)[1] + 1), 0), axis=1)
-
-
 def _groups(lengths: tf.Tensor, padded_length: int | tf.Tensor, num_groups: int) -> list[_Group]:
     """Split sequences of some lengths, int [B], into groups from the shortest to the longest."""
 
@@ -301,40 +275,6 @@ def _groups(lengths: tf.Tensor, padded_length: int | tf.Tensor, num_groups: int)
     return [
         _Group(rows, size, length_of(tf.gather(lengths, rows))) for rows, size in zip(parts, sizes)
     ]
-
-
-def _by_row(groups: Sequence[_Group], value_of: Callable[[_Group], tf.Tensor]) -> tf.Tensor:
-    """Values of the sequences, int [B] in the order of the batch.
-
-    Args:
-      groups: all groups of the batch.
-      value_of: function from a group to the values of its sequences, [b], or to one for all.
-    """
-    values = [value_of(group) + tf.zeros([group.size], tf.int32) for group in groups]
-    if groups[0].rows is None:
-        return values[0]
-    return tf.gather(tf.concat(values, axis=0), _order(groups))
-
-
-def _order(groups: Sequence[_Group]) -> tf.Tensor:
-    """Place of each sequence of the batch among the sequences of all groups, int [B]."""
-    return tf.argsort(tf.concat([group.rows for group in groups], axis=0))
-
-
-@dataclass(frozen=True)
-class _HeadPlaces:
-    """Rows of H numbers to move between tokens and sequences.
-
-    Attributes:
-      of_parts: for each group, and there for query, key and value, [b, N, S]: rows of the
-        projections [T * 3 * N, H].
-      laid_out: [T, N]: rows of the groups' sequences [b * N * S, H], one group after the other.
-      taken: for each group, [b, N, S]: rows of vectors [T * N, H]; T * N in padding.
-    """
-
-    of_parts: list[list[tf.Tensor]]
-    laid_out: tf.Tensor
-    taken: list[tf.Tensor]
 
 
 def _rounded_up(number: tf.Tensor, step: int | tf.Tensor) -> tf.Tensor:
@@ -360,29 +300,13 @@ def _with_some_padding(
     return tf.reshape(flat | is_more, tf.shape(is_needed))
 
 
-def _take(inputs: tf.Tensor, numbers: tf.Tensor, back: tf.Tensor) -> tf.Tensor:
-    """Gather rows, each the place of at most one output.
-
-    Args:
-      inputs: float tensor [..., width].
-      numbers: int tensor, the rows to gather.
-      back: int tensor, for each row of `inputs` its row in the outputs, or the number of these if
-        it is not gathered.
-
-    Returns:
-      Float tensor [*numbers.shape, width].
-    """
-    width = inputs.shape[-1]
-    outputs = tf.gather(tf.reshape(inputs, [-1, width]), numbers)
-    return gradients.override(_take_gradient, outputs, inputs, back)
-
-
 @gradients.ClosedForm
 def _take_gradient(
     upstream: tf.Tensor, inputs: tf.Tensor, back: tf.Tensor
 ) -> tuple[tf.Tensor, None]:
-    rows = tf.gather(_with_zeros(tf.reshape(upstream, [-1, upstream.shape[-1]])), back)
-    return tf.reshape(rows, tf.shape(inputs)), None
+    # Each row of `inputs` has at most one place in the outputs, or `back` is their number.
+    rows = tf.reshape(upstream, [-1, upstream.shape[-1]])
+    return tf.gather(_with_zeros(rows), back), None
 
 
 @gradients.ClosedForm
@@ -394,8 +318,8 @@ def _position_gradient(
 
 
 @functools.lru_cache(maxsize=None)
-def _split_gradient(num_groups: int) -> gradients.ClosedForm:
-    """Closed-form gradient of `split_heads` with this number of groups."""
+def _split_gradient(num_parts: int) -> gradients.ClosedForm:
+    """Closed-form gradient of `split_heads` with this number of outputs."""
 
     def gradient(*arguments: tf.Tensor) -> tuple[tf.Tensor, None]:
         *parts, projected, places = arguments
@@ -403,7 +327,7 @@ def _split_gradient(num_groups: int) -> gradients.ClosedForm:
         taken = [tf.gather(_as_rows(parts[part::3], head_size), places) for part in range(3)]
         return tf.reshape(tf.concat(taken, axis=1), tf.shape(projected)), None
 
-    return gradients.ClosedForm(gradient, num_outputs=3 * num_groups)
+    return gradients.ClosedForm(gradient, num_outputs=num_parts)
 
 
 @gradients.ClosedForm
@@ -416,8 +340,12 @@ def _join_gradient(upstream: tf.Tensor, *contexts_and_places: tf.Tensor) -> list
 
 def _as_rows(tensors: Sequence[tf.Tensor], width: int) -> tf.Tensor:
     """Rows [..., width] of tensors, one tensor after the other: [n, width]."""
-    rows = [tf.reshape(tensor, [-1, width]) for tensor in tensors]
-    return tf.concat(rows, axis=0) if len(rows) > 1 else rows[0]
+    return _joined([tf.reshape(tensor, [-1, width]) for tensor in tensors])
+
+
+def _joined(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Tensors, one after the other along the first axis."""
+    return tf.concat(tensors, axis=0) if len(tensors) > 1 else tensors[0]
 
 
 def _with_zeros(rows: tf.Tensor) -> tf.Tensor:

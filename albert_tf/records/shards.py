@@ -29,6 +29,7 @@ from albert_tf.records.record_files import RecordFields, RecordWriter
 from albert_tf.records.splits import RecordSplit, Split
 
 NUMBER = "record_number"  # feature: index of the record in its shard
+FILLER = -1  # number of a row that only fills its batch
 RUN_NUMBER = "number_in_run"  # feature in training: number of the record, unique in the run
 IS_REAL = "is_real_example"  # field: 0 in filler records, which the original writes for TPUs
 

@@ -14,7 +14,6 @@ from albert_tf.cli.settings import wrong_values
 from albert_tf.devices import bfloat16, choice, distributed
 from albert_tf.devices.bfloat16 import ConversionConfig
 from albert_tf.devices.device import PORTABLE, Device
-from albert_tf.export import serving
 from albert_tf.graph.model import model_shapes
 from albert_tf.io import files
 from albert_tf.io.errors import InputError
@@ -72,7 +71,7 @@ def check(
     with problems.collected():
         distributed.initialize(settings.use_horovod)
     problems.raise_all()
-    run_dir = RunDir(distributed.own_directory(settings.output_dir) or "")
+    run_dir = RunDir(distributed.own_directory(settings.output_dir or ""))
     conversion, device = _device(settings, device, problems)
     _check_settings(settings, problems)
     config = problems.result(_read_config, settings)
@@ -318,6 +317,8 @@ def _check_outputs(
     with problems.collected():
         directory = settings.export_dir
         if directory and distributed.is_chief():
+            from albert_tf.export import serving
+
             files.check_directory(f"--export_dir {directory}", directory)
             if serving.is_saved_model(directory):
                 raise InputError(
@@ -334,7 +335,7 @@ def _log_directory(settings: RunSettings, run_dir: RunDir, results: RunDir) -> P
     given, own = settings.output_dir, run_dir
     if settings.prediction_dir:
         given, own = settings.prediction_dir, results
-    return Path(given or "") if distributed.shares_server_with_chief() else own.path
+    return Path(given or "") if distributed.shares_host_with_chief() else own.path
 
 
 def _opened(task: Task, split: Split | RecordSplit, results: RunDir, problems: Problems) -> Any:

@@ -95,7 +95,7 @@ def entry(context: RunContext, resumed_from: str | None, checkpoint: str | None)
       resumed_from: prefix of the checkpoint that training resumes from, if any.
       checkpoint: prefix of the checkpoint that the run starts from, if any; rank 0 has it.
     """
-    settings, schedule, servers = context.settings, context.schedule, distributed.servers()
+    settings, schedule, hosts = context.settings, context.schedule, distributed.hosts()
     inputs: dict[str, Any] = {"albert_config_file": files.digest(settings.albert_config_file or "")}
     for shard in context.shards:
         inputs.update(shard.fingerprint)
@@ -122,7 +122,7 @@ def entry(context: RunContext, resumed_from: str | None, checkpoint: str | None)
         "inputs": inputs,
         "splits": [_split_entry(shard) for shard in context.shards],
         "device": context.device.description,
-        "processes": {"number": len(servers), "servers": list(servers), "id": os.getpid()},
+        "processes": {"number": len(hosts), "servers": list(hosts), "id": os.getpid()},
         "version": albert_tf.__version__,
         "versions": _versions(context),
         "project": _project(),

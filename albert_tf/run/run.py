@@ -12,7 +12,6 @@ from absl import logging
 
 from albert_tf.cli import log
 from albert_tf.devices import distributed
-from albert_tf.export import serving
 from albert_tf.graph.prediction import Predictor
 from albert_tf.records import record_files
 from albert_tf.report import collect
@@ -130,6 +129,8 @@ def _export(context: RunContext, checkpoint: str) -> None:
 
         tflite.export(task, checkpoint, settings.export_tflite, settings.tflite_float16)
     if settings.export_dir:
+        from albert_tf.export import serving
+
         thresholds = evaluations.read_thresholds(checkpoint, context.run_dir.path)
         serving.export(
             task,

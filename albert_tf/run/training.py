@@ -58,7 +58,7 @@ def train(
     entry = add_to_record(context, latest, start_step)
     stop = StopHook(settings.gradient_accumulation_steps)
     with signals.deferred(), checkpoints.named_if_damaged(latest or context.init_checkpoint):
-        _estimator(context, evaluator).train(
+        _estimator(context, evaluator, latest, start_step).train(
             lambda: training_dataset(context, start_step),
             hooks=[stop, *hooks],
             max_steps=num_steps,
@@ -112,7 +112,9 @@ def add_to_record(context: RunContext, latest: str | None, start_step: int) -> d
     return entry
 
 
-def _estimator(context: RunContext, evaluator: Evaluator) -> estimators.Estimator:
+def _estimator(
+    context: RunContext, evaluator: Evaluator, latest: str | None, start_step: int
+) -> estimators.Estimator:
     settings = context.settings
     run_config = estimators.RunConfig(
         model_dir=str(context.run_dir),
@@ -125,10 +127,11 @@ def _estimator(context: RunContext, evaluator: Evaluator) -> estimators.Estimato
     model_fn = training_model_fn(
         context.task,
         context.schedule,
+        start_step,
         context.run_dir,
         context.device,
         context.conversion,
-        context.init_checkpoint,
+        None if latest else context.init_checkpoint,
         evaluator.on_saved,
     )
     return estimators.Estimator(model_fn, config=run_config)

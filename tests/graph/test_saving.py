@@ -7,7 +7,7 @@ import time
 import pytest
 import tensorflow.compat.v1 as tf
 
-from albert_tf.graph.saving import SavingHook
+from albert_tf.graph.hooks import SavingHook
 from albert_tf.run_dir import checkpoints
 from albert_tf.run_dir.run_dir import RunDir
 

@@ -12,7 +12,6 @@ import custom_layer_norm
 import modeling
 from albert_tf.devices import bfloat16
 from albert_tf.devices.device import PORTABLE, building_for
-from albert_tf.graph import estimators
 from albert_tf.graph.model import build_predictions
 from albert_tf.run_dir import checkpoints
 from albert_tf.tasks.base import MODEL_INPUTS, input_fields
@@ -20,7 +19,6 @@ from golden import tiny_config
 from scripts import ROOT
 from task_factory import SCRIPTS, make_context, make_training_fn, training_shapes
 
-TRAIN = estimators.ModeKeys.TRAIN
 LAYERS = tiny_config().num_hidden_layers
 WITH_LAYER_NORM = ("squad_v2", "pretraining")  # in the head
 POOLER_UNUSED = ("squad", "squad_v2")
@@ -45,7 +43,7 @@ def placeholders(specs):
 
 def training_graph(context):
     features = placeholders(training_shapes(context))
-    return make_training_fn(context, context.device)(features, None, TRAIN, None)
+    return make_training_fn(context, context.device)(features)
 
 
 def counts(graph):

@@ -209,7 +209,7 @@ def test_devices_with_static_shapes_compute_padding(graph):
 def test_the_number_of_tokens_is_a_multiple_of_a_step_at_most_of_all_positions(lengths):
     mask = np.int32(np.arange(24) < np.array(lengths)[:, np.newaxis])
     with tf.Graph().as_default(), tf.Session() as session:
-        layout = Tokens(tf.constant(mask))
+        layout = Tokens(tf.constant(mask), num_heads=1)
         ids = session.run(layout.ids(tf.constant(mask)))
     step = -(-mask.size // 64)
     needed = np.sum(np.maximum(lengths, 1))
@@ -221,10 +221,10 @@ def test_sequences_are_in_attention_with_those_of_like_length(graph):
     """Lengths are multiples of 32; the order of the batch is not that of the lengths."""
     lengths = [70, 3, 128, 33, 90]
     mask = np.int32(np.arange(128) < np.array(lengths)[:, np.newaxis])
-    layout = Tokens(tf.constant(mask), num_groups=3)
+    layout = Tokens(tf.constant(mask), num_heads=2, num_groups=3)
     random = np.random.RandomState(0)
     projected = tf.constant(random.normal(size=[sum(lengths) + 6, 3 * 8]), tf.float32)
-    groups = layout.split_heads(projected, num_heads=2)
+    groups = layout.split_heads(projected)
     with tf.Session() as session:
         (ids, *parts), joined = session.run(
             [

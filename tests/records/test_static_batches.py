@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 from albert_tf.devices.device import Device
 from albert_tf.records import datasets, manifests, record_files, static_batches
 from albert_tf.records.manifests import Origin
+from albert_tf.records.shards import NUMBER
 from albert_tf.run import run, training
 from task_factory import SCRIPTS, make_context, training_shapes
 
@@ -61,29 +62,22 @@ def test_batches_of_each_length_are_filled_up(tmp_path):
     with manifests.record_writers([path], Origin({"rows": 9}, {})) as (writer,):
         for row in rows():
             writer.write(record_files.serialize_example(row))
-    short, long = static_batches.static_input_fns(
-        lambda: datasets.bucketed_dataset(path, spec, 2, [4, 9], "row"), 2, [4, 9]
-    )
-    for input_fn, length, expected in ((short, 4, [0, 1, 2, 3]), (long, 9, [4, 5, 6, 7, 8])):
+    for length, expected in ((4, [0, 1, 2, 3]), (9, [4, 5, 6, 7, 8, -1])):
+
+        def dataset(length=length):
+            all_lengths = datasets.bucketed_dataset(path, spec, 2, [4, 9], NUMBER)
+            return static_batches.of_length(all_lengths, 2, length)
+
         with tf.Graph().as_default():
-            assert input_fn().element_spec == {
+            assert dataset().element_spec == {
                 "input_ids": tf.TensorSpec([2, length], tf.int32),
                 "input_mask": tf.TensorSpec([2, length], tf.int32),
-                "row": tf.TensorSpec([2], tf.int32),
-                "is_filler": tf.TensorSpec([2], tf.int32),
+                NUMBER: tf.TensorSpec([2], tf.int32),
             }
-        batches = list(run_through(input_fn))
-        assert [list(batch["is_filler"]) for batch in batches[:-1]] == [[0, 0]] * (len(batches) - 1)
-        kept = [static_batches.without_fillers(batch) for batch in batches]
-        assert set(kept[0]) == {"input_ids", "input_mask", "row"}
-        assert list(np.concatenate([batch["row"] for batch in kept])) == expected
-    assert list(batches[-1]["is_filler"]) == [0, 1]
-    assert list(batches[-1]["row"]) == [8, 8]
-
-
-def test_predictions_without_fillers_are_unchanged():
-    predictions = {"logits": np.arange(3)}
-    assert static_batches.without_fillers(predictions) == predictions
+        batches = list(run_through(dataset))
+        assert list(np.concatenate([batch[NUMBER] for batch in batches])) == expected
+    filled = batches[-1]["input_ids"]
+    assert list(filled[1]) == list(filled[0])
 
 
 def run_task(script, output_dir, is_static, **changes):

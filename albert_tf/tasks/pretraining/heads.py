@@ -86,9 +86,9 @@ def masked_lm_loss(
     """
     hidden = _transformed(albert_config, gather_indexes(input_tensor, features[POSITIONS]))
     label_ids, weights = (tf.reshape(features[name], [-1]) for name in (IDS, WEIGHTS))
-    hidden, label_ids, weights = device.current().used_rows(
-        weights > 0, [hidden, label_ids, weights]
-    )
+    if not device.current().static_shapes:
+        used = tf.where(weights > 0)[:, 0]
+        hidden, label_ids, weights = (tf.gather(x, used) for x in (hidden, label_ids, weights))
     losses = _cross_entropies(_masked_lm_logits(hidden, output_weights), label_ids)
     if DENOMINATOR in features:
         return tf.reduce_sum(weights * losses) / features[DENOMINATOR]
