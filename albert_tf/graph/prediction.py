@@ -19,7 +19,6 @@ from albert_tf.graph.model import build_predictions, session_config
 from albert_tf.io.errors import InputError
 from albert_tf.records import datasets, static_batches
 from albert_tf.records.shards import IS_REAL, NUMBER, ExampleShard, Shard
-from albert_tf.records.static_batches import InputFn
 from albert_tf.run_dir import checkpoints
 from albert_tf.tasks.base import HasDynamicFeatures, RecordOutput, Task
 
@@ -135,8 +134,7 @@ class _PredictionGraph:
         """Yield the outputs of a checkpoint for the batches of a shard."""
         if shard not in self._passes:
             with self._graph.as_default():
-                sources = [input_fn() for input_fn in self._input_fns(shard)]
-                self._passes[shard] = [self._pass(dataset) for dataset in sources]
+                self._passes[shard] = [self._pass(dataset) for dataset in self._datasets(shard)]
         self._load(checkpoint)
         for start, fetches in self._passes[shard]:
             self._session.run(start)
@@ -190,17 +188,15 @@ class _PredictionGraph:
         self._session.run(self._broadcast)
         self._restored = digest
 
-    def _input_fns(self, shard: Shard) -> list[InputFn]:
-        """Functions that make the datasets to predict: one, or one per length of static shapes."""
+    def _datasets(self, shard: Shard) -> list[tf.data.Dataset]:
+        """Datasets to predict: one, or one per length of static shapes."""
         full_length = [self._task.settings.max_seq_length]
         lengths = self._length_buckets if isinstance(shard, ExampleShard) else full_length
-
-        def input_fn() -> tf.data.Dataset:
-            return shard.prediction_dataset(lengths, dynamic_features(self._task))
-
+        dataset = shard.prediction_dataset(lengths, dynamic_features(self._task))
         if not self._device.static_shapes:
-            return [input_fn]
-        return static_batches.static_input_fns(input_fn, shard.split.batch_size, lengths)
+            return [dataset]
+        size = shard.split.batch_size
+        return [static_batches.of_length(dataset, size, length) for length in lengths]
 
     def close(self) -> None:
         self._session.close()

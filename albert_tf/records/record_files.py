@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import itertools
 import math
 import struct
@@ -28,13 +27,11 @@ class RecordWriter:
 
     Attributes:
       num_records: number of records written so far.
-      lengths: number of examples of each length in pieces, for the manifest; filled by the caller.
     """
 
     def __init__(self, path: str | Path):
         """Open the file."""
         self.num_records = 0
-        self.lengths: collections.Counter[int] = collections.Counter()
         self._writer = tf.io.TFRecordWriter(str(path))
 
     def write(self, record: bytes) -> None:
@@ -195,14 +192,3 @@ def check_records(path: str, fields: RecordFields) -> None:
     """
     for number, record in enumerate(read_records(path), 1):
         _check_record(path, number, record, fields)
-
-
-def check_readable(paths: Sequence[str]) -> None:
-    """Read record files to the end, to verify their checksums.
-
-    Raises:
-      InputError: at the first damaged record.
-    """
-    for path in paths:
-        for _ in read_records(path):
-            pass

@@ -7,7 +7,7 @@ from the predictions.
 
 from __future__ import annotations
 
-from typing import Callable, Mapping, Sequence
+from typing import Mapping
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -16,32 +16,20 @@ from albert_tf.records.datasets import read_ahead, without_autograph
 
 IS_FILLER = "is_filler"  # feature: 1 for a copy, else 0
 
-InputFn = Callable[[], tf.data.Dataset]
-
-
-def static_input_fns(input_fn: InputFn, batch_size: int, lengths: Sequence[int]) -> list[InputFn]:
-    """Split an Estimator's input function into one per length.
-
-    Args:
-      input_fn: function that returns a dataset of dictionaries with `input_ids`
-        [up to batch_size, ..., length].
-      batch_size: number of rows in every resulting batch.
-      lengths: lengths of the batches.
-
-    Returns:
-      Input functions of datasets with the static shape [batch_size, ..., length] and the feature
-      `IS_FILLER`, int32 [batch_size].
-    """
-
-    def of_length(length: int) -> InputFn:
-        return lambda: _of_length(input_fn(), batch_size, length)
-
-    return [of_length(length) for length in lengths]
-
 
 @without_autograph
-def _of_length(dataset: tf.data.Dataset, batch_size: int, length: int) -> tf.data.Dataset:
-    """Select the batches of one length, and fill them to the same size."""
+def of_length(dataset: tf.data.Dataset, batch_size: int, length: int) -> tf.data.Dataset:
+    """Select the batches of one length, and fill them to the same size.
+
+    Args:
+      dataset: dataset of dictionaries with `input_ids` [up to batch_size, ..., length].
+      batch_size: number of rows in every resulting batch.
+      length: length of the batches.
+
+    Returns:
+      Dataset with the static shape [batch_size, ..., length] and the feature `IS_FILLER`, int32
+      [batch_size].
+    """
 
     def is_of_length(features: Mapping[str, tf.Tensor]) -> tf.Tensor:
         return tf.equal(tf.shape(features["input_ids"])[-1], length)
