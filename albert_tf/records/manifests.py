@@ -217,8 +217,7 @@ def checked_count(path: str, fields: RecordFields) -> tuple[int, Origin | None]:
 
 def _read(path: str) -> Manifest:
     remedy = f"remove it and {path} to rebuild both"
-    manifest = json_files.read(manifest_path(path), "the manifest", remedy)
-    manifest.check_format(_FORMAT)
+    manifest = json_files.read(manifest_path(path), "the manifest", remedy, _FORMAT)
     inputs = manifest.child("inputs")
     size = manifest.integer("bytes", 0)
     return Manifest(

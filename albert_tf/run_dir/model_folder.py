@@ -116,7 +116,7 @@ def defaults(settings_class: type, given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: found[name] for name in found if name in values and name not in given}
 
 
-def has_checkpoints(directory: str | None) -> bool:
+def has_checkpoints(directory: str | Path | None) -> bool:
     """Whether a directory has checkpoints of a training run, complete or not."""
     return any(Path(directory).glob(_CHECKPOINTS)) if directory else False
 
@@ -165,9 +165,8 @@ def read_settings(
     if remedy is None and not path.exists():
         return {}
     content = json_files.read(
-        path, "the model's settings", remedy or "remove it, and give the settings as flags"
+        path, "the model's settings", remedy or "remove it, and give the settings as flags", _FORMAT
     )
-    content.check_format(_FORMAT)
     known = {
         name: setting
         for name, setting in settings_of(settings_class).items()
@@ -296,10 +295,7 @@ def write(
     for name, value in json_contents(settings, artifacts).items():
         contents[name] = json_files.encoded(value)
     for name, content in contents.items():
-        path = Path(directory) / name
-        if not path.is_file() or path.read_bytes() != content:
-            with files.atomic_file(path) as temporary:
-                temporary.write_bytes(content)
+        files.update(Path(directory) / name, content)
 
 
 def json_contents(
@@ -328,6 +324,5 @@ def read_artifacts(directory: str | Path, names: Sequence[str]) -> dict[str, jso
     for name in names:
         path = Path(directory) / name
         if path.exists():
-            artifacts[name] = json_files.read(path, "the file kept with the model", remedy)
-            artifacts[name].check_format(_FORMAT)
+            artifacts[name] = json_files.read(path, "the file kept with the model", remedy, _FORMAT)
     return artifacts
