@@ -7,6 +7,7 @@ surrogate pairs, which are not characters. A byte-order mark is accepted.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -17,6 +18,7 @@ from albert_tf.io.bounds import Bounds
 from albert_tf.io.errors import InputError
 
 FORMAT = "format"  # key of the version of a file's structure, in files of this project
+DIGEST_LENGTH = 12  # of a short digest
 
 _LONGEST_SHOWN = 60  # characters of a value in a message
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -194,6 +196,12 @@ def object_in(text: str) -> dict[str, Any]:
 def encoded(value: Any) -> bytes:
     """Contents of a JSON file of this project."""
     return (json.dumps(value, indent=4) + "\n").encode()
+
+
+def short_digest(value: Any) -> str:
+    """Short digest of a JSON value, for file names."""
+    text = json.dumps(value, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
 
 
 def shown(value: Any) -> str:

@@ -9,8 +9,6 @@ program.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,7 +26,6 @@ from albert_tf.records.record_files import (
     count_records,
 )
 
-_DIGEST_LENGTH = 12
 _FORMAT = 1
 
 
@@ -47,8 +44,7 @@ class Origin:
     @property
     def digest(self) -> str:
         """Short digest, for file names."""
-        text = json.dumps(asdict(self), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_LENGTH]
+        return json_files.short_digest(asdict(self))
 
     def changes_since(self, earlier: Origin) -> list[str]:
         """Describe the settings and inputs that differ from those of an earlier file."""

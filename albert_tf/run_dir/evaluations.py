@@ -7,8 +7,6 @@ again at any time by `Evaluations.write_views`. Large files stay with the best o
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 import re
@@ -29,7 +27,6 @@ RESULTS_FILE, _TEXT_FILE = "eval_results.json", "eval_results.txt"
 THRESHOLDS_FILE = "thresholds.json"
 _DIRECTORY, _OUTCOME_FILE = "evaluations", "outcome.json"
 _FORMAT = 1  # of each of these JSON files
-_DIGEST_LENGTH = 12
 _NUMBER = Bounds(is_whole=False)
 _NO_MEASURE = re.compile("thresh|total")  # metrics that say nothing about quality
 
@@ -98,8 +95,7 @@ class Evaluations:
         """
         self._directory = Path(directory)
         self._evaluated_on = dict(evaluated_on)
-        text = json.dumps(self._evaluated_on, sort_keys=True)
-        self._inputs = hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_LENGTH]
+        self._inputs = json_files.short_digest(self._evaluated_on)
         self.read()
 
     def read(self) -> None:
@@ -152,7 +148,7 @@ class Evaluations:
         digest = checkpoints.digest(checkpoint)
         prefix = Path(checkpoint)
         is_own = prefix.parent.resolve() == self._directory.resolve()
-        path = self._directory / _DIRECTORY / f"{digest[:_DIGEST_LENGTH]}-{self._inputs}"
+        path = self._directory / _DIRECTORY / f"{digest[: json_files.DIGEST_LENGTH]}-{self._inputs}"
         with files.temporary_directory(path) as temporary:
             for name, text in contents.items():
                 files.write_text(temporary / name, text)
