@@ -106,7 +106,8 @@ def training_dataset(
             num_parallel_calls=parallel_calls,
         )
         dataset = dataset.unbatch().skip(skip_after_dealing)
-    dataset = _batched(dataset, skip_records, fields, batch_size, parallel_calls, prepare, True)
+    dataset = dataset.enumerate(skip_records)
+    dataset = _batched(dataset, fields, batch_size, parallel_calls, prepare, drop_remainder=True)
     if micro_batches > 1:
         size = batch_size // micro_batches
         dataset = dataset.flat_map(
@@ -173,27 +174,25 @@ def first_batches(
       Dataset of dictionaries of int32 and float32 tensors [up to batch_size, ...].
     """
     first, count = (span.start, len(span)) if span is not None else (0, -1)
-    dataset = tf.data.TFRecordDataset(list(paths)).skip(first).take(count)
-    dataset = _batched(dataset, first, fields, batch_size, _PARALLEL_CALLS, prepare, False)
-    return read_ahead(dataset)
+    dataset = tf.data.TFRecordDataset(list(paths)).skip(first).take(count).enumerate(first)
+    return read_ahead(_batched(dataset, fields, batch_size, _PARALLEL_CALLS, prepare))
 
 
 def _batched(
     dataset: tf.data.Dataset,
-    first: int,
     fields: RecordFields,
     batch_size: int,
     parallel_calls: int | None,
     prepare: Prepare | None,
-    drop_remainder: bool,
+    drop_remainder: bool = False,
 ) -> tf.data.Dataset:
-    """Batch and parse a dataset of serialized records, numbered from `first` on."""
+    """Batch and parse a dataset of numbers and serialized records."""
 
     def parse(numbers: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         features = parse_examples(serialized, fields)
         return prepare(numbers, features) if prepare else features
 
-    dataset = dataset.enumerate(first).batch(batch_size, drop_remainder=drop_remainder)
+    dataset = dataset.batch(batch_size, drop_remainder=drop_remainder)
     return dataset.map(parse, num_parallel_calls=parallel_calls)
 
 
@@ -226,16 +225,13 @@ def sorted_dataset(
         order = tf.argsort(lengths(_masks(records, fields)), direction="DESCENDING", stable=True)
         return tf.gather(numbers, order), tf.gather(records, order)
 
-    def parse(numbers: tf.Tensor, records: tf.Tensor) -> dict[str, tf.Tensor]:
-        features = parse_examples(records, fields)
+    def cut(numbers: tf.Tensor, features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         longest = tf.reduce_max(lengths(features["input_mask"]))
-        batch = _cut(features, longest)
-        return {**batch, number_name: tf.cast(numbers, tf.int32)}
+        return {**_cut(features, longest), number_name: tf.cast(numbers, tf.int32)}
 
     dataset = tf.data.TFRecordDataset(path).enumerate()
-    dataset = dataset.batch(_BATCHES_SORTED_TOGETHER * batch_size)
-    dataset = dataset.map(in_order).unbatch().batch(batch_size)
-    return read_ahead(dataset.map(parse, num_parallel_calls=_PARALLEL_CALLS))
+    dataset = dataset.batch(_BATCHES_SORTED_TOGETHER * batch_size).map(in_order).unbatch()
+    return read_ahead(_batched(dataset, fields, batch_size, _PARALLEL_CALLS, cut))
 
 
 def _cut(

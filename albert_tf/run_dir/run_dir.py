@@ -220,19 +220,17 @@ class RunDir:
         """
         others = []
         for outcome in evaluations.outcomes_in(self.path):
-            prefix, step = str(self.path / outcome.checkpoint), step_of(outcome.checkpoint)
+            prefix = str(self.path / outcome.checkpoint)
             if outcome.checkpoint == BEST_CHECKPOINT:
                 is_own = _is_intact(prefix, outcome.digest)
             else:
-                is_own = (
-                    step is not None and step <= last_step and not _has_changed(outcome, prefix)
-                )
+                is_own = 0 <= outcome.order <= last_step and not _has_changed(outcome, prefix)
             if not is_own:
                 others.append(outcome)
         if others:
             names = ", ".join(sorted({outcome.checkpoint for outcome in others}))
             logging.info(
-                "%s: discarding the results of another training, whose checkpoints are gone: %s",
+                "%s: discarding results of an earlier run whose checkpoints no longer exist: %s",
                 self.path / evaluations.RESULTS_FILE,
                 names,
             )
