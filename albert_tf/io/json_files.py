@@ -14,6 +14,7 @@ import re
 from pathlib import Path
 from typing import Any, Iterator, Mapping, Sequence
 
+from albert_tf.io import files
 from albert_tf.io.bounds import Bounds
 from albert_tf.io.errors import InputError
 
@@ -129,6 +130,7 @@ def read(path: str | Path, content: str, remedy: str, version: int | None = None
     Raises:
       InputError: if the file cannot be read, is not JSON with an object, or has another version.
     """
+    files.check_no_pipe(path)
     try:
         data = Path(path).read_bytes()
     except OSError as error:
