@@ -97,9 +97,8 @@ def _task_sections(directory: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     content = json_files.read(
-        path, "the sections of the report", "remove it and repeat the run's command"
+        path, "the sections of the report", "remove it and repeat the run's command", _FORMAT
     )
-    content.check_format(_FORMAT)
     return content.array("sections")
 
 

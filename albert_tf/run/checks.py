@@ -19,7 +19,6 @@ from albert_tf.io import files
 from albert_tf.io.errors import InputError
 from albert_tf.io.json_files import JsonObject
 from albert_tf.nn.config import AlbertConfig
-from albert_tf.records import shards
 from albert_tf.records.shards import ExampleShard, RecordShard
 from albert_tf.records.splits import RecordSplit, Split, Splits
 from albert_tf.run import description
@@ -344,9 +343,8 @@ def _opened(task: Task, split: Split | RecordSplit, results: RunDir, problems: P
     with problems.collected():
         fields = task.fields(split)
         if isinstance(split, RecordSplit):
-            config_file = settings.albert_config_file
-            counts = shards.count_records(split, fields, task.config.vocab_size, config_file)
-            return RecordShard(split, fields, counts)
+            config_file = settings.albert_config_file or ""
+            return RecordShard(split, fields, task.config.vocab_size, config_file)
         shard = ExampleShard(
             split,
             fields,
