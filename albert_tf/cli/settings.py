@@ -29,6 +29,7 @@ from albert_tf.io.json_files import shown
 LARGEST_BATCH = 1 << 20
 LONGEST_SEQUENCE = 1 << 16  # pieces
 
+_LONGEST_SHOWN = 60  # characters of a value in a message
 _METADATA = "setting"  # key of a field's metadata
 
 
@@ -137,16 +138,10 @@ class Setting:
         """Bounds of a number; None for a setting of another type."""
         if self.kind not in (int, float):
             return None
-        declared, upper = self.declaration, self.declaration.upper
-        if self.kind is int and upper is None:
-            upper = LARGEST_INT
-        return Bounds(
-            self.kind is int,
-            declared.lower,
-            upper,
-            declared.excludes_lower,
-            declared.excludes_upper,
-        )
+        declared, is_whole = self.declaration, self.kind is int
+        upper = LARGEST_INT if is_whole and declared.upper is None else declared.upper
+        excluded = (declared.excludes_lower, declared.excludes_upper)
+        return Bounds(is_whole, declared.lower, upper, *excluded)
 
     @property
     def valid_values(self) -> str:
@@ -167,10 +162,9 @@ class Setting:
 
     def refusal(self, value: Any) -> str:
         """Describe an invalid value, for an error message."""
-        if isinstance(value, float):
-            text = f"{value:g}"
-        else:
-            text = value if isinstance(value, str) else shown(value)
+        text = f"{value:g}" if isinstance(value, float) else shown(value)
+        if isinstance(value, str):
+            text = value[:_LONGEST_SHOWN]
         return f"--{self.name}={text}: give {self.valid_values}"
 
 
