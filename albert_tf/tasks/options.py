@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Any, List, Mapping, Optional
+from typing import Any, ClassVar, List, Mapping, Optional
 
 from albert_tf.cli.paths import CHECKPOINT_PATH
 from albert_tf.cli.settings import (
@@ -122,7 +122,13 @@ class WorkerSettings:
 
 @dataclass(frozen=True)
 class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
-    """Files, training and prediction of a run."""
+    """Files, training and prediction of a run.
+
+    Attributes:
+      expects_checkpoint: whether to warn when training starts from random weights.
+    """
+
+    expects_checkpoint: ClassVar[bool] = True
 
     init_checkpoint: Optional[str] = path_setting(
         "Model to start from: its directory (model.ckpt-best in it, or else the latest "
@@ -263,11 +269,6 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
     @property
     def needs_vocabulary(self) -> bool:
         """Whether the task cannot do without a vocabulary."""
-        return True
-
-    @property
-    def expects_checkpoint(self) -> bool:
-        """Whether to warn when training starts from random weights."""
         return True
 
     @property

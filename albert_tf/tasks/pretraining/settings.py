@@ -25,6 +25,8 @@ from albert_tf.tasks.pretraining.instances import InstanceSettings
 class PretrainingSettings(RunSettings):
     """Record files, evaluation, optimizer and schedule."""
 
+    expects_checkpoint = False  # pre-training starts from random weights
+
     input_file: Optional[str] = path_setting(
         "TFRecord files to train on: paths or *-patterns, separated by commas.",
         kind=PATHS,
@@ -72,11 +74,6 @@ class PretrainingSettings(RunSettings):
     def needs_vocabulary(self) -> bool:
         """Whether the run masks dynamically."""
         return self.masked_lm_budget > 0
-
-    @property
-    def expects_checkpoint(self) -> bool:
-        """False: pre-training starts from random weights."""
-        return False
 
     @property
     def shares_group_0(self) -> bool:
