@@ -64,9 +64,7 @@ def check(
     Raises:
       InputError: all problems with the settings and with the files they name.
     """
-    problems = Problems()
-    for problem in wrong_values(settings):
-        problems.add(problem)
+    problems = Problems(wrong_values(settings))
     problems.raise_all()
     problems.result(distributed.initialize, settings.use_horovod)
     problems.raise_all()
@@ -248,9 +246,8 @@ def _artifacts(
             used = own or (None if settings.do_train else init_checkpoint)
             if used:
                 found = model_folder.read_artifacts(Path(used).parent, task_class.artifact_names)
-    own_parts = {name: [x.values, x.file, x.remedy] for name, x in found.items()}
-    parts = distributed.broadcast(own_parts)
-    return {name: JsonObject(*values) for name, values in parts.items()}
+    parts = distributed.broadcast({name: vars(content) for name, content in found.items()})
+    return {name: JsonObject(**values) for name, values in parts.items()}
 
 
 def _limited(splits: Splits, settings: RunSettings) -> Splits:
