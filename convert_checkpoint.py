@@ -1,6 +1,6 @@
 """Converts models between TensorFlow checkpoints and the format of Hugging Face's transformers.
 
---huggingface_dir is converted to a TensorFlow checkpoint, --init_checkpoint to a folder for
+--huggingface_dir is converted to a TensorFlow checkpoint, --init_checkpoint to a directory for
 transformers.
 """
 

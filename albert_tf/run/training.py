@@ -70,12 +70,10 @@ def train(
 
 def _resume_point(context: RunContext) -> str | None:
     """Complete the output directory for training, and find the checkpoint to resume from."""
-    settings, run_dir = context.settings, context.run_dir
+    run_dir = context.run_dir
     model_folder.write(
         run_dir.path,
-        model_folder.named_files(
-            settings.albert_config_file or "", settings.spm_model_file, settings.vocab_file
-        ),
+        context.model_files,
         context.task.tokenizer,
         context.model_settings,
         artifacts_of(context.task),
