@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Optional
 
@@ -10,7 +9,6 @@ from albert_tf.cli.paths import PATHS
 from albert_tf.cli.settings import LARGEST_BATCH, LONGEST_SEQUENCE, Group, path_setting, setting
 from albert_tf.io.bounds import LARGEST_INT
 from albert_tf.tasks.options import RunSettings, TextSettings, WorkerSettings
-from albert_tf.tasks.pretraining.instances import InstanceSettings
 
 
 @dataclass(frozen=True)
@@ -147,7 +145,6 @@ class RecordSettings(TextSettings, WorkerSettings):
     )
 
     @property
-    def instances(self) -> InstanceSettings:
-        """Settings of the instances."""
-        names = (field.name for field in dataclasses.fields(InstanceSettings))
-        return InstanceSettings(**{name: getattr(self, name) for name in names})
+    def num_predictions(self) -> int:
+        """Room for predictions in a record."""
+        return self.max_predictions_per_seq * (2 if self.do_permutation else 1)
