@@ -32,7 +32,7 @@ import numpy as np
 from albert_tf.export import serving
 from albert_tf.inference import question_answering
 from albert_tf.records.record_files import serialize_example
-from albert_tf.tasks.classification.features import make_feature
+from albert_tf.tasks.classification.features import make_record
 from tokenization import FullTokenizer
 
 _MODEL_INPUTS = ("input_ids", "input_mask", "segment_ids")
@@ -78,7 +78,7 @@ class TextClient(Client):
         """Serialized `tf.train.Example` of one or two texts."""
         length = self.settings["max_seq_length"]
         lower = self.settings["do_lower_case"]
-        record = make_feature(texts, 0, self.tokenizer, length, lower).record(length)
+        record = make_record(texts, 0, self.tokenizer, length, lower)
         return serialize_example({name: record[name] for name in _MODEL_INPUTS})
 
     def predict(self, rows: Sequence[Sequence[str]]) -> list[dict[str, Any]]:

@@ -73,15 +73,11 @@ def _text_columns(
     if settings.second_text_column and not settings.text_column:
         raise InputError("--second_text_column needs --text_column, the column of the first text")
     if settings.text_column:
-        given = {
-            flag: getattr(settings, flag)
-            for flag in ("text_column", "second_text_column")
-            if getattr(settings, flag)
-        }
-        for flag, name in given.items():
-            if name not in table.columns:
+        given = (settings.text_column, settings.second_text_column)
+        for flag, name in zip(("text_column", "second_text_column"), given):
+            if name and name not in table.columns:
                 raise _missing(table, flag, name)
-        return tuple(given.values())
+        return tuple(name for name in given if name)
     if known and set(known) <= set(table.columns):
         return tuple(known)
     found = [_named(table, names) for names in _TEXTS]

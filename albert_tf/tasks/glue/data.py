@@ -225,12 +225,10 @@ def read_examples(path: str, task: GlueTask, split: str) -> list[Example]:
     examples: list[Example] = []
     problems: list[str] = []
     incomplete: list[str] = []
-    columns: Sequence[str] | None = (
-        None if split == "test" else task.columns_of_labelled_files or None
-    )
+    columns: Sequence[str] = () if split == "test" else task.columns_of_labelled_files
     for number, line in _lines(path, task):
         fields = line.split("\t")
-        if columns is None:
+        if not columns:
             columns = fields
             _check_header(path, number, task, columns, split)
         elif len(fields) != len(columns):

@@ -11,12 +11,15 @@ from albert_tf.io.errors import InputError
 from albert_tf.records.splits import DEV, TEST, TRAIN, Split, Splits
 from albert_tf.tasks.base import Artifacts
 from albert_tf.tasks.classification.metrics import Metric
-from albert_tf.tasks.classification.task import ClassificationTask, check_room, check_settings
+from albert_tf.tasks.classification.task import (
+    KINDS,
+    ClassificationTask,
+    check_room,
+    check_settings,
+)
 from albert_tf.tasks.glue.data import TASKS, GlueTask, find_task, read_examples
 from albert_tf.tasks.glue.settings import GlueSettings
 from albert_tf.tasks.problems import Problems
-
-_RECORD_NAMES = {TRAIN: "train", DEV: "eval", TEST: "predict"}  # as in the original
 
 
 class ClassifierTask(ClassificationTask):
@@ -103,10 +106,10 @@ def _read_split(
         with problems.collected():
             split = Split(
                 name,
-                f"{glue.name}_{_RECORD_NAMES[name]}{file.suffix}.tf_record",
+                f"{glue.name}_{KINDS[name]}{file.suffix}.tf_record",
                 {file.name: path},
                 read_examples(path, glue, name),
-                settings.predict_batch_size if name == TEST else settings.eval_batch_size,
+                getattr(settings, f"{KINDS[name]}_batch_size"),
                 record_dir=settings.cached_dir,
                 labels=glue.labels,
                 suffix=file.suffix if name == TEST else file.part,

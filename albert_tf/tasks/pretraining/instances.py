@@ -291,10 +291,9 @@ class InstanceMaker:
         if excess <= 0:
             return segment
         front = bin(rng.getrandbits(excess)).count("1")
-        while front < len(segment) and not self.vocabulary.starts_word[segment[front]]:
-            front += 1
-        if front == len(segment):  # no later word starts
-            front = 0
+        later = range(front, len(segment))
+        starts = (i for i in later if self.vocabulary.starts_word[segment[i]])
+        front = next(starts, 0)  # 0 if no later word starts
         return segment[front : front + length]
 
     def _mask(self, ids: list[int], rng: random.Random) -> tuple[list[int], list[int]]:
