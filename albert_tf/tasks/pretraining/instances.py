@@ -228,7 +228,9 @@ class InstanceMaker:
         document = documents[index]
         if len(document) < 2:
             return
-        target, start = self._target_length(rng), 0
+        target, start = self.settings.max_seq_length - SPECIAL_TOKENS, 0
+        if rng.random() < self.settings.short_seq_prob:
+            target = rng.randint(2, target)
         while start < len(document):
             end, length = start, 0
             while end < len(document) and (length < target or end - start < 2):
@@ -249,12 +251,6 @@ class InstanceMaker:
                 yield segment_b, segment_a, 1
             else:
                 yield segment_a, segment_b, 0
-
-    def _target_length(self, rng: random.Random) -> int:
-        longest = self.settings.max_seq_length - SPECIAL_TOKENS
-        if rng.random() < self.settings.short_seq_prob:
-            return rng.randint(2, longest)
-        return longest
 
     def _other_text(
         self, documents: Sequence[Document], index: int, length: int, rng: random.Random
