@@ -183,7 +183,7 @@ def make_diagnostic(folder: Path, downloads: Path, settings: DataSetSettings) ->
     """Download the GLUE diagnostic set."""
     task = TASKS["ax"]
     path = _fetch(settings.glue_url, downloads / _DIAGNOSTIC, settings)
-    path.rename(folder / task.test_files[0].name)
+    path.rename(folder / task.test_files[0])
     _check_glue(folder, task)
 
 
@@ -228,4 +228,4 @@ def _check_glue(folder: Path, task: GlueTask) -> None:
     """Check all files of a task by reading them as training and prediction do."""
     for split in ("train", "dev", "test"):
         for file in task.files(split):
-            read_examples(str(folder / file.name), task, split)
+            read_examples(str(folder / file), task, split)

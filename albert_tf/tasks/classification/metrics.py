@@ -82,7 +82,7 @@ def matthews_correlation(labels: np.ndarray, predictions: np.ndarray) -> float:
     """Matthews correlation coefficient; 0 if either side is constant.
 
     For more than two labels it is R_K (Gorodkin 2004). The rows of each label are enough for it,
-    where scikit-learn counts those of each pair of labels.
+    where scikit-learn counts the rows of each pair of labels.
     """
     size = max(np.max(labels), np.max(predictions)) + 1
     true, predicted = (np.bincount(x, minlength=size).astype(float) for x in (labels, predictions))
