@@ -40,6 +40,7 @@ def main(arguments: list[str]) -> None:
     exchanged = {
         "size": distributed.size(),
         "gathered": distributed.gather({"rank": rank, "text": "ä" * rank}),
+        "cores": distributed.gather(distributed.own_cores()),
         "broadcast": distributed.broadcast(f"from {rank}"),
         "sum_of_earlier": distributed.gather(distributed.sum_of_earlier(lambda: rank + 5)),
     }

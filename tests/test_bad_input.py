@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import re
 import shutil
@@ -18,6 +19,7 @@ from scripts import (
     SAMPLE_PREDICT,
     SAMPLE_TRAIN,
     SQUAD_FLAGS,
+    assert_same_answers,
     command,
     fail,
     files,
@@ -252,6 +254,22 @@ def test_lost_records(finished):
     assert re.search(r"do not belong together: the first has 10 records, the second 171;", line)
 
 
+@pytest.mark.parametrize("name", ["run.json", "settings.json", "log.txt", "model.ckpt-7.index"])
+def test_a_pipe_in_the_output_directory(finished, name):
+    (finished / name).unlink(missing_ok=True)
+    os.mkfifo(finished / name)
+    (line,) = fail(run_squad(finished))
+    assert line == (
+        f"error: {finished}/{name}: is a pipe, which can be read only once; put a file in its place"
+    )
+
+
+def test_a_pipe_as_input(tmp_path):
+    os.mkfifo(tmp_path / "train.json")
+    (line,) = fail(run_squad(tmp_path / "run", train_file=tmp_path / "train.json"))
+    assert line.startswith(f"error: {tmp_path}/train.json: is a pipe, which can be read only once")
+
+
 def test_a_pickle_as_left_file(tmp_path):
     path = tmp_path / "left.pkl"
     path.write_bytes(pickle.dumps([1, 2, 3]))
@@ -301,6 +319,24 @@ def small_disks(tmp_path_factory):
     server = ForkServer(current_environment(), run_by)
     yield directory, server
     server.close()
+
+
+def test_predictions_of_a_model_that_can_only_be_read(run_of_one_step, tmp_path):
+    """They need nothing but a directory of their own."""
+    mount = f"mount --bind -o ro {run_of_one_step} {run_of_one_step}"
+    remount = f"mount -o remount,bind,ro {run_of_one_step}"
+    run_by = ["unshare", "--mount", "--map-root-user", "sh", "-c"]
+    server = ForkServer(
+        current_environment(), [*run_by, f'{mount} && {remount} && exec "$@"', "sh"]
+    )
+    flags = {"output_dir": run_of_one_step, "predict_file": SAMPLE_PREDICT, "do_train": False}
+    flags.update(prediction_dir=tmp_path / "answers", device="cpu")
+    log, before = tmp_path / "log", files(run_of_one_step)
+    server.start(command("run_squad_v1.py", flags)[1:], log, log)
+    assert server.wait() == 0, log.read_text()
+    server.close()
+    assert files(run_of_one_step) == before
+    assert_same_answers(run_of_one_step, tmp_path / "answers", tolerance=0)
 
 
 @pytest.mark.parametrize("kilobytes", SMALL_DISKS)

@@ -209,13 +209,12 @@ def test_groups_may_start_from_group_0(
 
 
 @pytest.mark.tensorflow
-def test_masking_while_reading(pretraining_files, tmp_path):
-    log = succeed(
-        run(
-            tmp_path, input_file=pretraining_files, masked_lm_budget=10, spm_model_file=SAMPLE_MODEL
-        )
-    )
-    assert "step 10 of 10: loss" in log
+def test_masking_while_reading_and_a_quadratic_decay(pretraining_files, tmp_path):
+    flags = {"masked_lm_budget": 10, "spm_model_file": SAMPLE_MODEL}
+    flags.update(learning_rate=0.25, poly_power=2.0)
+    log = succeed(run(tmp_path, input_file=pretraining_files, **flags))
+    # The last step begins at step 9 of 10: (1 - 0.9)**2 of the peak is left.
+    assert re.search(r"step 10 of 10: loss [\d.]+, learning rate 0\.0025;", log)
     assert set(load(tmp_path / "eval_results.json")) > METRICS
 
 

@@ -270,6 +270,7 @@ def missing_files(settings: Any) -> list[str]:
                 files.matching_files(name, path)
             elif not Path(f"{path}.index").exists():  # the prefix of a checkpoint
                 Path(path).stat()
+                files.check_no_pipe(path)
         except InputError as error:
             problems.append(str(error))
         except OSError as error:

@@ -223,6 +223,16 @@ def check_directory(named: str, directory: str | Path) -> None:
         raise InputError(f"{named}: {error.strerror}") from error
 
 
+def check_no_pipe(path: str | Path) -> None:
+    """Check that a path is not that of a pipe, at which a reader would wait forever.
+
+    Raises:
+      InputError: if it is.
+    """
+    if Path(path).is_fifo():
+        raise InputError(f"{path}: is a pipe, which can be read only once; put a file in its place")
+
+
 def check_file(path: str | Path) -> None:
     """Check that a file can be written: that its path is not a directory, and that its own can be.
 

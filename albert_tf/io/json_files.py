@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 from typing import Any, Iterator, Mapping, Sequence
 
+from albert_tf.io import files
 from albert_tf.io.bounds import Bounds
 from albert_tf.io.errors import InputError
 
@@ -146,6 +147,7 @@ def read(path: str | Path, content: str, remedy: str) -> JsonObject:
     Raises:
       InputError: if the file cannot be read, or is not JSON with an object.
     """
+    files.check_no_pipe(path)
     try:
         data = Path(path).read_bytes()
     except OSError as error:

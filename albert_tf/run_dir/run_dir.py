@@ -49,8 +49,10 @@ class RunDir:
         A directory that cannot be written needs none: nothing changes in it.
 
         Raises:
-          InputError: if another run holds the lock.
+          InputError: if another run holds the lock, or there is a pipe in the directory.
         """
+        for path in self.path.glob("*"):
+            files.check_no_pipe(path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = locks.only_run(self.path / _LOCK_FILE, self.path, "give another --output_dir")

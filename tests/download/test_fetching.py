@@ -344,6 +344,7 @@ def test_invalid_urls(url, tmp_path):
     ("checks", "message"),
     [
         ({"sha256": "0" * 64}, f"SHA-256 digest is {SHA256}, expected 0000"),
+        ({"sha256": f"{SHA256[:63]}g"}, f"SHA-256 digest is {SHA256}, expected {SHA256[:63]}g"),
         ({"size": 7}, "the server's file has 1024000 bytes, expected 7"),
     ],
 )

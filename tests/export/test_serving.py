@@ -106,7 +106,7 @@ def test_the_model_carries_what_text_needs(exported):
     ]
 
 
-def test_a_classifier_is_loaded_too(tmp_path):
+def test_a_classifier_is_loaded_too_and_a_later_export_comes_after_it(tmp_path):
     flags = {"do_train": False, "do_eval": False, "do_predict": False}
     succeed(run_classifier(tmp_path / "run", export_dir=tmp_path / "export", **flags))
     (path,) = (tmp_path / "export").iterdir()
@@ -121,3 +121,12 @@ def test_a_classifier_is_loaded_too(tmp_path):
     row = {name: [1] * 40 for name in NAMES}
     outputs = signature(input=tf.constant([serialize_example(row)] * 3))
     assert outputs["probabilities"].shape == (3, 2)
+
+    # The clock has been set back; servers take the largest number.
+    path.rename(tmp_path / "export/9999999999")
+    flags["max_seq_length"] = 32
+    succeed(run_classifier(tmp_path / "run", export_dir=tmp_path / "export", **flags))
+    names = {path.name for path in (tmp_path / "export").iterdir()}
+    assert names == {"9999999999", "10000000000"}
+    newest = json.loads((tmp_path / "export/10000000000/assets.extra/settings.json").read_text())
+    assert newest["max_seq_length"] == 32

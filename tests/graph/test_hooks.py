@@ -58,6 +58,23 @@ def test_the_log_tells_first_and_last_step(caplog, request):
     )
 
 
+def test_the_loss_of_a_step_is_the_mean_over_its_micro_batches(tmp_path, graph, caplog):
+    caplog.set_level("INFO")
+    run = tf.get_variable("run", [], initializer=tf.zeros_initializer())
+    tf.train.create_global_step()
+    loss = tf.identity(run)
+    hook = hooks.ProgressHook(
+        loss, tf.constant(1e-3), tf.constant(96.0), 9, 32, str(tmp_path), runs_per_step=4
+    )
+    with tf.control_dependencies([loss]):
+        train_op = tf.assign_add(run, 1)
+    with tf.train.SingularMonitoredSession([hook]) as session:
+        for _ in range(4):
+            session.run(train_op)
+    (first,) = (r.getMessage() for r in caplog.records if r.module == "hooks")
+    assert ": loss 1.5000, " in first  # of 0, 1, 2 and 3
+
+
 def test_events(training_run):
     (file,) = training_run.iterdir()
     found = [event for event in tf.train.summary_iterator(str(file)) if event.summary.value]

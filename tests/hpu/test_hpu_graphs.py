@@ -13,13 +13,14 @@ import modeling
 from albert_tf.devices import bfloat16
 from albert_tf.devices.device import PORTABLE, building_for
 from albert_tf.graph import estimators
-from albert_tf.graph.model import make_model_fn
+from albert_tf.graph.model import build_predictions
 from albert_tf.run_dir import checkpoints
+from albert_tf.tasks.base import MODEL_INPUTS, input_fields
 from golden import tiny_config
 from scripts import ROOT
-from task_factory import SCRIPTS, make_context, training_shapes
+from task_factory import SCRIPTS, make_context, make_training_fn, training_shapes
 
-PREDICT, TRAIN = estimators.ModeKeys.PREDICT, estimators.ModeKeys.TRAIN
+TRAIN = estimators.ModeKeys.TRAIN
 LAYERS = tiny_config().num_hidden_layers
 WITH_LAYER_NORM = ("squad_v2", "pretraining")  # in the head
 POOLER_UNUSED = ("squad", "squad_v2")
@@ -27,8 +28,8 @@ NUMBERS = (tf.float32, tf.bfloat16, tf.int32)
 
 
 @pytest.fixture
-def setup_of(request, tmp_path, hpu):
-    """Function that sets up the run of a script like its `main`, without searching for a card."""
+def context_of(request, tmp_path, hpu):
+    """Function that makes the context of a script's run, without searching for a card."""
 
     def make(script, **changes):
         if script == "pretraining":
@@ -42,9 +43,9 @@ def placeholders(specs):
     return {name: tf.placeholder(spec.dtype, spec.shape, name) for name, spec in specs.items()}
 
 
-def training_graph(setup):
-    features = placeholders(training_shapes(setup))
-    return make_model_fn(setup, setup.device)(features, None, TRAIN, None)
+def training_graph(context):
+    features = placeholders(training_shapes(context))
+    return make_training_fn(context, context.device)(features, None, TRAIN, None)
 
 
 def counts(graph):
@@ -63,8 +64,8 @@ def counts(graph):
         ("pretraining", 2 + 2 * LAYERS),
     ],
 )
-def test_training_graphs(graph, setup_of, script, layer_norms):
-    spec = training_graph(setup_of(script))
+def test_training_graphs(graph, context_of, script, layer_norms):
+    spec = training_graph(context_of(script))
     count = counts(graph)
     assert count["HabanaLayerNorm"] == count["HabanaLayerNormGrad"] == layer_norms
     gelus = LAYERS + (script == "pretraining")
@@ -90,11 +91,11 @@ def expected_gradients(script, gradients, variables):
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_checkpoints_have_the_same_names(graph, setup_of, script):
-    setup = setup_of(script)
-    training_graph(setup)
+def test_checkpoints_have_the_same_names(graph, context_of, script):
+    context = context_of(script)
+    training_graph(context)
     trained = {v.op.name: v.shape.as_list() for v in tf.trainable_variables()}
-    published = checkpoints.shapes_in(setup.init_checkpoint)
+    published = checkpoints.shapes_in(context.init_checkpoint)
     assert trained == {name: list(shape) for name, shape in published.items() if name in trained}
     slots = {f"{name}/{slot}" for name in trained for slot in ("adam_m", "adam_v")}
     others = {v.op.name for v in tf.global_variables()} - trained.keys()
@@ -113,22 +114,22 @@ def dynamic_tensors(ops):
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_no_dynamic_dimension_in_training(graph, setup_of, script):
-    spec = training_graph(setup_of(script))
+def test_no_dynamic_dimension_in_training(graph, context_of, script):
+    spec = training_graph(context_of(script))
     assert dynamic_tensors([spec.train_op, spec.loss.op]) == []
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
 @pytest.mark.parametrize("length", [32, 40])
-def test_no_dynamic_dimension_in_prediction(graph, setup_of, script, length):
-    setup = setup_of(script)
-    assert setup.device.static_shapes
+def test_no_dynamic_dimension_in_prediction(graph, context_of, script, length):
+    context = context_of(script)
+    assert context.device.static_shapes
     specs = {
         name: tf.TensorSpec([4, *field.shape[:-1], length], tf.int32)
-        for name, field in setup.task.sequence_fields.items()
+        for name, field in input_fields(context.task).items()
     }
     features = placeholders(specs)
-    predictions = make_model_fn(setup, setup.device)(features, None, PREDICT, None).predictions
+    predictions = build_predictions(context.task, context.device, features)
     assert counts(graph)["HabanaLayerNorm"] == 1 + 2 * LAYERS + (script in WITH_LAYER_NORM)
     assert predictions
     assert dynamic_tensors([tensor.op for tensor in predictions.values()]) == []
@@ -138,23 +139,22 @@ def test_no_dynamic_dimension_in_prediction(graph, setup_of, script, length):
     ("given", "max_seq_length", "lengths"),
     [(None, 128, [128]), (None, 96, [96]), (["64"], 96, [64, 96])],
 )
-def test_few_lengths(setup_of, given, max_seq_length, lengths):
-    setup = setup_of("squad", length_buckets=given, max_seq_length=max_seq_length)
-    assert setup.length_buckets == lengths
+def test_few_lengths(context_of, given, max_seq_length, lengths):
+    context = context_of("squad", length_buckets=given, max_seq_length=max_seq_length)
+    assert context.length_buckets == lengths
 
 
-def test_dynamic_shapes_are_refused(graph, setup_of):
-    setup = setup_of("squad")
-    names = setup.task.sequence_fields
-    features = {name: tf.placeholder(tf.int32, [None, 96], name) for name in names}
+def test_dynamic_shapes_are_refused(graph, context_of):
+    context = context_of("squad")
+    features = {name: tf.placeholder(tf.int32, [None, 96], name) for name in MODEL_INPUTS}
     with pytest.raises(ValueError, match=r"must be static, but .*: input_ids \(.*, 96\), input_m"):
-        make_model_fn(setup, setup.device)(features, None, PREDICT, None)
+        build_predictions(context.task, context.device, features)
 
 
-def test_exported_graphs_are_portable(graph, setup_of):
-    setup = setup_of("squad")
-    receiver = setup.task.serving_input_receiver()
-    make_model_fn(setup, PORTABLE)(receiver.features, None, PREDICT, None)
+def test_exported_graphs_are_portable(graph, context_of):
+    context = context_of("squad")
+    features = {name: tf.placeholder(tf.int32, [None, None], name) for name in MODEL_INPUTS}
+    build_predictions(context.task, PORTABLE, features)
     assert not [op.type for op in graph.get_operations() if "Habana" in op.type]
 
 
