@@ -179,7 +179,10 @@ class Instance:
 
     def record(self, settings: RecordSettings) -> dict[str, list[int] | list[float]]:
         """Values of the instance's record, padded, by the original's field names."""
-        length, unused = settings.max_seq_length, settings.num_predictions - len(self.positions)
+        length, room = settings.max_seq_length, settings.max_predictions_per_seq
+        if settings.do_permutation:
+            room *= 2
+        unused = room - len(self.positions)
         return {
             **padded_inputs(self.input_ids, self.segment_ids, length),
             "token_boundary": self.token_boundary + [0] * (length - len(self.token_boundary)),

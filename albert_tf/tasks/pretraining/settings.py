@@ -143,8 +143,3 @@ class RecordSettings(TextSettings, WorkerSettings):
         "Fraction of the documents with instances of a random shorter length.",
         upper=1,
     )
-
-    @property
-    def num_predictions(self) -> int:
-        """Room for predictions in a record."""
-        return self.max_predictions_per_seq * (2 if self.do_permutation else 1)

@@ -49,7 +49,14 @@ def make_records(settings: RecordSettings) -> None:
         for path in sorted(output_files):
             lock_path = Path(f"{path}{files.LOCK_SUFFIX}")
             stack.enter_context(locks.only_run(lock_path, path, "give another --output_file"))
-        origin = _origin(settings, len(tokenizer.vocab), input_files, len(output_files))
+        values = {
+            name: getattr(settings, name)
+            for name, setting in settings_of(RecordSettings).items()
+            if setting.declaration.affects_training
+        }
+        values.update(vocab_size=len(tokenizer.vocab), output_files=len(output_files))
+        inputs = (*settings.vocabulary.values(), *input_files)
+        origin = Origin(values, {path: files.digest(path) for path in inputs})
         if all([manifests.usable_manifest(path, origin) for path in output_files]):
             return
         with manifests.record_writers(output_files, origin) as writers:
@@ -96,25 +103,12 @@ def _checked_output_files(output_file: str | None) -> list[str]:
             f"--output_file {output_file}: empty or duplicate file name; give each file once"
         )
     for path in paths:
-        files.check_directory("--output_file", Path(path).parent)
+        directory = Path(path).parent
+        files.check_directory(f"--output_file {directory}", directory)
         files.check_file(path)
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
         manifests.check_own(path)
     return paths
-
-
-def _origin(
-    settings: RecordSettings, vocab_size: int, input_files: Sequence[str], num_outputs: int
-) -> Origin:
-    """Settings and inputs that the records depend on."""
-    values = {
-        name: getattr(settings, name)
-        for name, setting in settings_of(RecordSettings).items()
-        if setting.declaration.affects_training
-    }
-    values.update(vocab_size=vocab_size, output_files=num_outputs)
-    inputs = (*settings.vocabulary.values(), *input_files)
-    return Origin(values, {path: files.digest(path) for path in inputs})
 
 
 def _write_records(
