@@ -181,7 +181,7 @@ def make_diagnostic(directory: Path, downloads: Path, settings: DataSetSettings)
     """Download the GLUE diagnostic set."""
     task = TASKS["ax"]
     path = _fetch(settings.glue_url, downloads / _DIAGNOSTIC, settings)
-    path.rename(directory / task.test_files[0].name)
+    path.rename(directory / task.test_files[0])
     _check_glue(directory, task)
 
 
@@ -226,4 +226,4 @@ def _check_glue(directory: Path, task: GlueTask) -> None:
     """Check all files of a task by reading them as training and prediction do."""
     for split in ("train", "dev", "test"):
         for file in task.files(split):
-            read_examples(str(directory / file.name), task, split)
+            read_examples(str(directory / file), task, split)

@@ -32,7 +32,7 @@ from albert_tf.export import serving
 from albert_tf.inference import question_answering
 from albert_tf.records.record_files import serialize_example
 from albert_tf.run_dir import model_folder
-from albert_tf.tasks.classification.features import make_feature
+from albert_tf.tasks.classification.features import make_record
 from albert_tf.tasks.squad.settings import NullAnswerSettings
 from tokenization import FullTokenizer
 
@@ -79,7 +79,7 @@ class TextClient(Client):
         """Serialized `tf.train.Example` of one or two texts."""
         length = self.settings["max_seq_length"]
         lower = self.settings["do_lower_case"]
-        record = make_feature(texts, 0, self.tokenizer, length, lower).record(length)
+        record = make_record(texts, 0, self.tokenizer, length, lower)
         return serialize_example({name: record[name] for name in _MODEL_INPUTS})
 
     def predict(self, rows: Sequence[Sequence[str]]) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ from albert_tf.downloads import archives
 from albert_tf.downloads.settings import DataSetSettings, ModelDownloadSettings
 from albert_tf.inference.trained_model import read_text
 from albert_tf.io.errors import InputError
-from albert_tf.tasks.classification.features import make_feature
+from albert_tf.tasks.classification.features import make_record
 from albert_tf.tasks.glue import data as glue_data
 from albert_tf.tasks.pretraining.instances import read_blocks
 from albert_tf.tasks.pretraining.settings import RecordSettings
@@ -168,8 +168,8 @@ def test_glue_tables(tmp_path, sample_tokenizer, task, split):
         for example in examples:
             assert len(example.texts) == len(task.texts)
             assert 0 <= example.label < (len(task.labels) or glue_data.HIGHEST_SCORE + 0.01)
-            feature = make_feature(example.texts, example.label, sample_tokenizer, 32, True)
-            assert {len(values) for values in list(feature.record(32).values())[:3]} == {32}
+            record = make_record(example.texts, example.label, sample_tokenizer, 32, True)
+            assert {len(values) for values in list(record.values())[:3]} == {32}
 
     results, errors = check_reader(
         path, lambda: glue_data.read_examples(str(path), task, split), check

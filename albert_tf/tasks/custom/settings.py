@@ -76,9 +76,3 @@ class CustomSettings(ClassificationSettings):
         "Whether predictions for custom data include the probabilities of all labels.",
         affects_predictions=True,
     )
-
-    @property
-    def own_files(self) -> dict[str, str]:
-        """Paths of the files that are given, by the names of their flags."""
-        names = ("train_file", "dev_file", "test_file")
-        return {name: getattr(self, name) for name in names if getattr(self, name)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Optional
 
@@ -18,7 +17,6 @@ from albert_tf.cli.settings import (
 )
 from albert_tf.io.bounds import LARGEST_INT
 from albert_tf.tasks.options import RunSettings, TextSettings, WorkerSettings
-from albert_tf.tasks.pretraining.instances import InstanceSettings
 
 
 @dataclass(frozen=True)
@@ -127,9 +125,3 @@ class RecordSettings(TextSettings, WorkerSettings):
         "Fraction of the documents with instances of a random shorter length.",
         upper=1,
     )
-
-    @property
-    def instances(self) -> InstanceSettings:
-        """Settings of the instances."""
-        names = (field.name for field in dataclasses.fields(InstanceSettings))
-        return InstanceSettings(**{name: getattr(self, name) for name in names})
