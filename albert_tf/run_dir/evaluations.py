@@ -273,8 +273,15 @@ def _as_json(metrics: Mapping[str, float]) -> dict[str, float | None]:
 
 
 def best_of(outcomes: Iterable[Outcome]) -> Outcome | None:
-    """The outcome of the highest quality, of equal ones the latest; None if there is none."""
-    return max(outcomes, key=lambda outcome: (outcome.quality, outcome.order), default=None)
+    """The outcome of the highest quality; None if there is none.
+
+    Of equal ones it is that of the latest step, but a best checkpoint whose source is gone stays.
+    """
+
+    def rank(outcome: Outcome) -> tuple[Any, bool, int]:
+        return outcome.quality, outcome.order < 0, outcome.order
+
+    return max(outcomes, key=rank, default=None)
 
 
 def remove(outcomes: Iterable[Outcome]) -> None:

@@ -59,6 +59,7 @@ def curve_of(results):
     return {
         step_of(name): {f"eval/{metric}": pytest.approx(value) for metric, value in metrics.items()}
         for name, metrics in results["checkpoints"].items()
+        if step_of(name) is not None
     }
 
 
@@ -153,12 +154,12 @@ def test_checkpoints_removed_and_trained_again_are_evaluated_again(copied):
 
 
 def test_the_best_of_a_training_whose_other_checkpoints_were_removed_stays(copied, undisturbed):
-    """As people do to save space; nothing of the new training is as good."""
+    """As people do to save space; nothing of the new training is better."""
     start_over(copied, kept="model.ckpt-best")
     results, earlier = (load(d / "eval_results.json") for d in (copied, undisturbed[0]))
     assert set(results["checkpoints"]) == {"model.ckpt-best", "model.ckpt-4", "model.ckpt-8"}
     assert results["best_checkpoint"] == "model.ckpt-best"
-    assert results["f1"] == earlier["f1"] > results["checkpoints"]["model.ckpt-8"]["f1"]
+    assert results["f1"] == earlier["f1"] >= results["checkpoints"]["model.ckpt-8"]["f1"]
     assert_same_variables(copied / "model.ckpt-best", undisturbed[0] / "model.ckpt-best")
     for name in ("test_results.tsv", "submit_results.tsv"):
         assert (copied / name).read_bytes() == (undisturbed[0] / name).read_bytes()
