@@ -120,7 +120,7 @@ def _found(settings: Settings, given: dict[str, Any]) -> list[FoundAnswer]:
     model = question_answering.load_model(
         given["model"], settings.albert_config_file, settings.spm_model_file, given
     )
-    return model.answer(given["question"], text, settings.predict_batch_size)
+    return model.answer(given["question"], text)
 
 
 def _chosen(settings: Settings, given: dict[str, Any]) -> list[ScoredOption]:
@@ -132,8 +132,14 @@ def _chosen(settings: Settings, given: dict[str, Any]) -> list[ScoredOption]:
     model = trained_model.load(
         given["model"], ChoiceSettings, settings.albert_config_file, settings.spm_model_file, given
     )
-    scorer, arguments = load_scorer(model), model.arguments(choose)
-    return choose(given["question"], given["options"], text, model.tokenizer, scorer, **arguments)
+    return choose(
+        given["question"],
+        given["options"],
+        text,
+        model.tokenizer,
+        load_scorer(model),
+        model.settings,
+    )
 
 
 def _ask_many(settings: Settings) -> None:
@@ -164,8 +170,9 @@ def _ask_many(settings: Settings) -> None:
         pass  # reads all texts, so that a missing one is known before the model is loaded
     questions = many_questions.with_texts(asked, read_text)
     model = load_model(settings.model, settings.albert_config_file, settings.spm_model_file, given)
-    found = model.answer_all(questions, settings.predict_batch_size)
-    found = tqdm(found, "answering", len(asked), unit=" questions", disable=None)
+    found = tqdm(
+        model.answer_all(questions), "answering", len(asked), unit=" questions", disable=None
+    )
     rows: Iterable[dict[str, Any]] = (
         row
         for question, answers in zip(asked, found)

@@ -1,6 +1,6 @@
 """Converts models between TensorFlow checkpoints and the format of Hugging Face's transformers.
 
---huggingface_dir is converted to a TensorFlow checkpoint, --init_checkpoint to a folder for
+--huggingface_dir is converted to a TensorFlow checkpoint, --init_checkpoint to a directory for
 transformers.
 """
 
@@ -18,7 +18,7 @@ from albert_tf.cli.settings import path_setting, setting
 from albert_tf.io.errors import InputError
 from albert_tf.run_dir import model_folder
 from albert_tf.tasks.custom.labels import LABELS_FILE, read_labels
-from albert_tf.tasks.custom.settings import TASK_NAME as OWN_DATA
+from albert_tf.tasks.custom.settings import TASK_NAME as CUSTOM
 from albert_tf.tasks.glue.data import find_task
 
 _RACE = "race"
@@ -78,8 +78,8 @@ def main(settings: Settings) -> None:
 
 
 def _labels(task_name: str | None, folder: Path) -> tuple[str, ...]:
-    """Labels of a GLUE task, or else those of own data that are kept with the model, if any."""
-    if task_name and task_name.lower() not in (_RACE, OWN_DATA):
+    """Labels of a GLUE task, or else the labels that are kept with a model of custom data."""
+    if task_name and task_name.lower() not in (_RACE, CUSTOM):
         return find_task(task_name).labels
     labels = read_labels(model_folder.read_artifacts(folder, [LABELS_FILE]))
     return labels.names if labels else ()

@@ -23,20 +23,22 @@ class Settings(GlueSettings, CustomSettings):
     )
 
     @property
-    def has_own_data(self) -> bool:
+    def is_custom(self) -> bool:
         """Whether the task is on custom data."""
-        return self.task_name == TASK_NAME or bool(not self.task_name and self.own_files)
+        if self.task_name:
+            return self.task_name == TASK_NAME
+        return bool(self.train_file or self.dev_file or self.test_file)
 
     @property
     def record_settings(self) -> dict[str, Any]:
         """The settings that records depend on, by name."""
-        name = TASK_NAME if self.has_own_data else find_task(self.task_name or "").name
+        name = TASK_NAME if self.is_custom else find_task(self.task_name or "").name
         return {**super().record_settings, "task_name": name}
 
     @property
     def prediction_settings(self) -> dict[str, Any]:
         """The further settings that predictions depend on, by name; without those not given."""
-        of_task = settings_of(CustomSettings if self.has_own_data else GlueSettings)
+        of_task = settings_of(CustomSettings if self.is_custom else GlueSettings)
         return {name: x for name, x in super().prediction_settings.items() if name in of_task}
 
 
@@ -45,7 +47,7 @@ def main(settings: Settings) -> None:
     load_tensorflow()
     from albert_tf.run.run import run
 
-    if settings.has_own_data:
+    if settings.is_custom:
         from albert_tf.tasks.custom.task import CustomTask
 
         run(CustomTask, settings)

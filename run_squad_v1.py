@@ -16,7 +16,6 @@ class Settings(SquadSettings):
 
     do_train: bool = True
     output_dir: Optional[str] = str(Path.home() / "tmp")
-    max_seq_length: int = 384
 
 
 def main(settings: Settings) -> None:

@@ -16,7 +16,6 @@ class Settings(SquadV2Settings):
 
     do_predict: bool = False
     output_dir: Optional[str] = str(Path.home() / "tmp")
-    max_seq_length: int = 384
     num_train_epochs: float = 3.0
     save_checkpoints_steps: int = 1000
 

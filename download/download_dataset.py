@@ -8,18 +8,18 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # folder of albert_tf
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # directory of albert_tf
 
 from albert_tf.cli.launch import launch
 from albert_tf.downloads.settings import DataSetSettings
 
 
 def main(settings: DataSetSettings, names: list[str]) -> None:
-    """Download the data sets named by the arguments, and print their folders."""
+    """Download the datasets named by the arguments, and print their directories."""
     from albert_tf.downloads.data_sets import download_data_sets
 
-    for folder in download_data_sets(names, settings):
-        print(folder)
+    for directory in download_data_sets(names, settings):
+        print(directory)
 
 
 if __name__ == "__main__":

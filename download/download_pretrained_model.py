@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # folder of albert_tf
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # directory of albert_tf
 
 from albert_tf.cli.launch import launch
 from albert_tf.downloads.settings import ModelDownloadSettings

@@ -79,7 +79,12 @@ def pretraining(config, model, inputs):
     order = pretraining_heads.get_sentence_order_output(
         config, model.get_pooled_output(), inputs["sentence_order_labels"]
     )
-    features = {**inputs, "next_sentence_labels": inputs["sentence_order_labels"]}
+    denominator = pretraining_heads.masked_lm_denominator(inputs["masked_lm_weights"])
+    features = {
+        pretraining_heads.DENOMINATOR: denominator,
+        **inputs,
+        "next_sentence_labels": inputs["sentence_order_labels"],
+    }
     with tf.variable_scope(tf.get_variable_scope(), reuse=True):
         loss = pretraining_heads.pretraining_loss(config, model, features)
     outputs = ("loss", "example_loss", "log_probs")

@@ -11,16 +11,12 @@ import numpy as np
 import pytest
 
 import ask
-from albert_tf.inference.question_answering import (
-    answer_question,
-    answer_questions,
-    checkpoint_scorer,
-    load_model,
-)
+from albert_tf.inference.question_answering import Model, checkpoint_scorer, load_model
 from albert_tf.inference.trained_model import read_text
 from albert_tf.io.errors import InputError
 from albert_tf.tasks.squad.data import V2, Question, read_squad
 from albert_tf.tasks.squad.features import Feature
+from albert_tf.tasks.squad.settings import NullAnswerSettings
 from albert_tf.tasks.squad.v2 import THRESHOLD
 from golden import checkpoint_of, tiny_config
 from scripts import (
@@ -39,6 +35,7 @@ from scripts import (
 
 SETTINGS = {"max_seq_length": 96, "doc_stride": 32, "max_query_length": 24}
 SQUAD_V2_CHECKPOINT = SQUAD_V2_FLAGS["init_checkpoint"]
+ANSWER_SETTINGS = NullAnswerSettings(**SETTINGS)
 MODEL = {"albert_config_file": TINY_CONFIG, "spm_model_file": SAMPLE_MODEL}
 
 
@@ -53,9 +50,10 @@ def n_best(tmp_path_factory):
 def test_answers_are_those_of_a_run(n_best, sample_tokenizer):
     """Compare the answers to the last question of each paragraph."""
     scorer = checkpoint_scorer(tiny_config(), str(SQUAD_CHECKPOINT))
+    model = Model(sample_tokenizer, scorer, ANSWER_SETTINGS)
     questions = read_squad(str(SAMPLE_PREDICT), False)
     for paragraph, question in {question.paragraph: question for question in questions}.items():
-        answers = answer_question(question.text, paragraph, sample_tokenizer, scorer, **SETTINGS)
+        answers = model.answer(question.text, paragraph)
         expected = n_best[question.id]
         assert [answer.text for answer in answers] == [entry["text"] for entry in expected]
         assert [answer.probability for answer in answers] == pytest.approx(
@@ -160,7 +158,7 @@ def test_a_model_of_squad_v2_may_find_no_answer(answered, page, tmp_path):
         for name in ("nbest_predictions.json", "null_odds.json")
     )
     found = json.loads((directory / "thresholds.json").read_text())[THRESHOLD]
-    assert load_model(str(export)).settings[THRESHOLD] == found
+    assert load_model(str(export)).settings.null_score_diff_threshold == found
     questions = read_squad(str(SAMPLE_V2_PREDICT), False, V2)
     asked = {question.paragraph: question for question in questions}
     *_, below, above = sorted(null_odds[question.id] for question in asked.values())[:6]
@@ -213,7 +211,7 @@ def test_a_checkpoint_of_another_task():
 
 def test_no_room_for_the_text(sample_tokenizer):
     with pytest.raises(InputError, match="--max_seq_length 20 leaves no room for the paragraph"):
-        answer_question("a", "b", sample_tokenizer, None, max_seq_length=20)
+        Model(sample_tokenizer, None, NullAnswerSettings(max_seq_length=20)).answer("a", "b")
 
 
 def test_no_answer(sample_tokenizer):
@@ -224,7 +222,8 @@ def test_no_answer(sample_tokenizer):
         return {"start_log_prob": scores, "end_log_prob": scores}
 
     question = "who built the tower on the hill by the sea"
-    assert answer_question(question, "he", sample_tokenizer, scorer, n_best_size=3) == []
+    model = Model(sample_tokenizer, scorer, NullAnswerSettings(n_best_size=3))
+    assert model.answer(question, "he") == []
 
 
 TEXTS_OF_ANY_KIND = {
@@ -250,14 +249,14 @@ def test_any_text_has_an_answer(sample_tokenizer, name):
         return {"start_log_prob": starts, "end_log_prob": ends}
 
     text = TEXTS_OF_ANY_KIND[name]
-    answers = answer_question("where?", text, sample_tokenizer, scorer, **SETTINGS)
+    answers = Model(sample_tokenizer, scorer, ANSWER_SETTINGS).answer("where?", text)
     assert answers[0].text == "gold"
     assert answers[0].start == len(text) - 4
     assert answers[0].end == len(text)
 
 
 def test_a_text_of_combining_characters_alone(sample_tokenizer):
-    assert answer_question("where?", "\u0301" * 9, sample_tokenizer, None, **SETTINGS) == []
+    assert Model(sample_tokenizer, None, ANSWER_SETTINGS).answer("where?", "\u0301" * 9) == []
 
 
 def test_windows_are_scored_as_they_are_made(sample_tokenizer):
@@ -269,7 +268,8 @@ def test_windows_are_scored_as_they_are_made(sample_tokenizer):
         zeros = np.zeros(inputs["input_ids"].shape)
         return {"start_log_prob": zeros, "end_log_prob": zeros}
 
-    answer_question("where?", "the lamp was lit " * 300, sample_tokenizer, scorer, 4, **SETTINGS)
+    settings = NullAnswerSettings(predict_batch_size=4, **SETTINGS)
+    Model(sample_tokenizer, scorer, settings).answer("where?", "the lamp was lit " * 300)
     assert len(counts) > 10
     assert max(counts) <= 8
 
@@ -279,11 +279,10 @@ def test_many_questions_are_answered_like_each_alone(sample_tokenizer):
     scorer = checkpoint_scorer(tiny_config(), str(SQUAD_CHECKPOINT))
     questions = read_squad(str(SAMPLE_PREDICT), False)[:5]
     questions.insert(2, Question("none", "Where?", "\u0301" * 9))
-    found = answer_questions(questions, sample_tokenizer, scorer, 7, **SETTINGS)
-    for question, answers in zip(questions, found):
-        alone = answer_question(
-            question.text, question.paragraph, sample_tokenizer, scorer, **SETTINGS
-        )
+    settings = NullAnswerSettings(predict_batch_size=7, **SETTINGS)
+    model = Model(sample_tokenizer, scorer, settings)
+    for question, answers in zip(questions, model.answer_all(questions)):
+        alone = model.answer(question.text, question.paragraph)
         assert [(x.text, x.start) for x in answers] == [(x.text, x.start) for x in alone]
         for name in ("probability", "score"):
             values = [[getattr(answer, name) for answer in x] for x in (answers, alone)]

@@ -72,6 +72,23 @@ def test_files_and_log(made):
     assert counts[0] - counts[1] in (0, 1)
     assert manifests[0]["settings"]["vocab_size"] == 420
     assert manifests[0]["settings"]["dupe_factor"] == 2
+    assert set(manifests[0]["settings"]) == {
+        "do_lower_case",
+        "do_permutation",
+        "do_whole_word_mask",
+        "dupe_factor",
+        "favor_shorter_ngram",
+        "input_file_mode",
+        "masked_lm_prob",
+        "max_predictions_per_seq",
+        "max_seq_length",
+        "ngram",
+        "output_files",
+        "random_next_sentence",
+        "random_seed",
+        "short_seq_prob",
+        "vocab_size",
+    }
     assert set(manifests[0]["inputs"]) >= {str(SAMPLE_MODEL), str(SAMPLE_CORPUS)}
     assert "documents with" in log
     assert re.search(r"building records: \d+ records, \d+/s", log)

@@ -10,7 +10,7 @@ import pytest
 from tensorflow import lite
 
 from albert_tf.tasks.base import MODEL_INPUTS
-from albert_tf.tasks.classification.features import make_feature
+from albert_tf.tasks.classification.features import make_record
 from golden import checkpoint_of
 from scripts import load, run_script, succeed
 from tasks.custom.files import OWN_DATA_FLAGS, write_rows
@@ -119,7 +119,7 @@ def test_the_file_for_tflite_predicts_alike(finished, sample_tokenizer):
     folder, _ = finished
     runner = lite.Interpreter(model_path=str(folder / "model.tflite")).get_signature_runner()
     for row in predictions(folder / "run/predictions.csv"):
-        record = make_feature((row["text"],), 0, sample_tokenizer, 40, True).record(40)
+        record = make_record((row["text"],), 0, sample_tokenizer, 40, True)
         inputs = {name: np.array([record[name]], np.int32) for name in MODEL_INPUTS}
         (probabilities,) = runner(**inputs)["probabilities"]
         expected = [float(row[f"probability_{label}"]) for label in WORDS]

@@ -178,7 +178,7 @@ def test_options_are_chosen_as_in_a_run(finished, dev_examples, kind):
             example.article,
             model.tokenizer,
             scorer,
-            **model.arguments(choose),
+            model.settings,
         )
         assert chosen[0].text == example.options["ABCD".index(letter)]
         found = [option.probability for option in chosen]
@@ -189,11 +189,10 @@ def test_options_are_chosen_as_in_a_run(finished, dev_examples, kind):
 def test_any_number_of_options(finished, sample_tokenizer, count):
     model = trained_model.load(str(finished / "export"), ChoiceSettings)
     scorer, options = load_scorer(model), [f"It was lamp {number}." for number in range(count)]
-    settings = model.arguments(choose)
-    chosen = choose("Why?", options, "The lamp.", sample_tokenizer, scorer, **settings)
+    chosen = choose("Why?", options, "The lamp.", sample_tokenizer, scorer, model.settings)
     assert sorted(option.text for option in chosen) == sorted(options)
     assert sum(option.probability for option in chosen) == pytest.approx(1)
-    pair = choose("Why?", options[:2], "The lamp.", sample_tokenizer, scorer, **settings)
+    pair = choose("Why?", options[:2], "The lamp.", sample_tokenizer, scorer, model.settings)
     of_all = {option.text: option.probability for option in chosen}
     ratio = of_all[pair[0].text] / of_all[pair[1].text]
     assert ratio == pytest.approx(pair[0].probability / pair[1].probability, rel=1e-4)
@@ -216,11 +215,14 @@ def test_ask_chooses_among_options(finished, dev_examples, tmp_path):
 
 
 def test_options_that_cannot_be_chosen_from(finished, sample_tokenizer):
+    settings = ChoiceSettings()
     with pytest.raises(InputError, match="--options: give two options or more"):
-        choose("Why?", ["So."], "The lamp.", sample_tokenizer, None)
+        choose("Why?", ["So."], "The lamp.", sample_tokenizer, None, settings)
     with pytest.raises(InputError, match="--options is not UTF-8"):
-        choose("Why?", ["\udcff", "So."], "The lamp.", sample_tokenizer, None)
-    squad = trained_model.TrainedModel(None, None, None, "squad_exported", {"max_seq_length": 96})
+        choose("Why?", ["\udcff", "So."], "The lamp.", sample_tokenizer, None, settings)
+    squad = trained_model.TrainedModel(
+        "squad_exported", True, None, None, {"max_seq_length": 96}, settings
+    )
     with pytest.raises(InputError, match="squad_exported: not a model of multiple choice"):
         load_scorer(squad)
 

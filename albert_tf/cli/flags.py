@@ -7,18 +7,16 @@ all wrong ones are reported at once.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from typing import Any, Mapping, TypeVar
 
 from absl import flags
 
 from albert_tf.cli import paths
-from albert_tf.cli.settings import Setting, settings_of, wrong_values
+from albert_tf.cli.settings import settings_of, wrong_values
 from albert_tf.io.errors import InputError
 
 Settings = TypeVar("Settings")
 
-_LONGEST_SHOWN = 60  # characters of a value in a message
 _PARSERS = {
     int: flags.IntegerParser,
     float: flags.FloatParser,
@@ -28,15 +26,8 @@ _PARSERS = {
 }
 
 
-@dataclass(frozen=True)
-class _Unreadable:
-    """Text of a flag's value that is not of the flag's type."""
-
-    text: str
-
-
 class _Parser(flags.ArgumentParser):  # type: ignore[type-arg]  # generic in absl 2 only
-    """Parser that returns `_Unreadable` instead of raising."""
+    """Parser that returns the text of a value of another type, instead of raising."""
 
     def __init__(self, parser: flags.ArgumentParser[Any], syntactic_help: str):
         self._parser = parser
@@ -46,7 +37,7 @@ class _Parser(flags.ArgumentParser):  # type: ignore[type-arg]  # generic in abs
         try:
             return self._parser.parse(argument)
         except (ValueError, TypeError):
-            return _Unreadable(str(argument))
+            return str(argument)
 
     def flag_type(self) -> str:
         return self._parser.flag_type()
@@ -63,22 +54,19 @@ def define(settings_class: type, flag_values: flags.FlagValues = flags.FLAGS) ->
       flag_values: flags to add to.
     """
     for setting in settings_of(settings_class).values():
-        if setting.name not in flag_values:
-            _define_flag(setting, flag_values)
-
-
-def _define_flag(setting: Setting, flag_values: flags.FlagValues) -> None:
-    is_restricted = setting.bounds or setting.declaration.choices
-    flag = flags.Flag(
-        _Parser(_PARSERS[setting.kind](), setting.valid_values if is_restricted else ""),
-        flags.CsvListSerializer(",") if setting.kind is list else flags.ArgumentSerializer(),
-        setting.name,
-        setting.default,
-        setting.declaration.help,
-        boolean=setting.kind is bool,
-    )
-    # --help shows only the flags of the main module.
-    flags.DEFINE_flag(flag, flag_values, module_name=sys.argv[0])
+        if setting.name in flag_values:
+            continue
+        is_restricted = setting.bounds or setting.declaration.choices
+        flag = flags.Flag(
+            _Parser(_PARSERS[setting.kind](), setting.valid_values if is_restricted else ""),
+            flags.CsvListSerializer(",") if setting.kind is list else flags.ArgumentSerializer(),
+            setting.name,
+            setting.default,
+            setting.declaration.help,
+            boolean=setting.kind is bool,
+        )
+        # --help shows only the flags of the main module.
+        flags.DEFINE_flag(flag, flag_values, module_name=sys.argv[0])
 
 
 def read(settings_class: type[Settings], flag_values: flags.FlagValues = flags.FLAGS) -> Settings:
@@ -92,15 +80,13 @@ def read(settings_class: type[Settings], flag_values: flags.FlagValues = flags.F
       InputError: all flags whose values are of another type or out of bounds, or are paths that
         cannot be used.
     """
-    given, problems = {}, []
+    given: dict[str, Any] = {}
+    defaults: Mapping[str, Any] = {}
+    problems = []
     for name, setting in settings_of(settings_class).items():
-        flag = flag_values[name]
+        flag, path_kind = flag_values[name], setting.declaration.path
         if flag.using_default_value:
             continue
-        if isinstance(flag.value, _Unreadable):
-            problems.append(setting.refusal(flag.value.text[:_LONGEST_SHOWN]))
-            continue
-        path_kind = setting.declaration.path
         try:
             given[name] = (
                 paths.resolved(name, flag.value, path_kind)
@@ -109,9 +95,9 @@ def read(settings_class: type[Settings], flag_values: flags.FlagValues = flags.F
             )
         except InputError as error:  # a path that nothing can be read from
             problems.append(str(error))
-    defaults: Mapping[str, Any] = {}
+    find_defaults = getattr(settings_class, "defaults", None)
     try:
-        defaults = _defaults(settings_class, given)
+        defaults = find_defaults(given) if find_defaults else {}
     except InputError as error:
         problems.append(str(error))
     values = settings_class(**{**defaults, **given})
@@ -119,9 +105,3 @@ def read(settings_class: type[Settings], flag_values: flags.FlagValues = flags.F
     if problems:
         raise InputError(*problems)
     return values
-
-
-def _defaults(settings_class: type, given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Values that a settings class finds for flags that are not given, by name."""
-    find = getattr(settings_class, "defaults", None)
-    return find(given) if find else {}

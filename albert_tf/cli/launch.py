@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import itertools
 import logging as python_logging
 import os
 import resource
@@ -20,13 +21,13 @@ from typing import Any, Callable
 from absl import app, logging
 from absl import flags as absl_flags
 
-from albert_tf.cli import flags, foreign_flags, help_text, log, signals
+from albert_tf.cli import flags, log, signals
 from albert_tf.cli.settings import missing_files
 from albert_tf.devices import distributed
 from albert_tf.io import native_log
 from albert_tf.io.errors import InputError, SharedInputError
 
-_HELP_FLAGS = ("--help", "-help", "-h", "-?", "--helpshort", "-helpshort")
+_HELP_FLAGS = {"--help", "-help", "-h", "-?", "--helpshort", "-helpshort"}
 _HELP_CODE = 1  # absl's exit code after help
 
 _GB = 1e9
@@ -95,9 +96,12 @@ def launch(main: Callable[..., None], settings_class: type, takes_arguments: boo
             signals.release()
 
     def parse(arguments: list[str]) -> list[str]:
-        if _asks_for_help(arguments):
+        before_words = itertools.takewhile(lambda argument: argument != "--", arguments)
+        if not _HELP_FLAGS.isdisjoint(before_words):
+            from albert_tf.cli.help_text import help_text
+
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as in `--help | head`
-            print(help_text.help_text(settings_class, sys.modules["__main__"].__doc__ or ""))
+            print(help_text(settings_class, sys.modules["__main__"].__doc__ or ""))
             sys.exit(_HELP_CODE)
         return _parse_flags(arguments)
 
@@ -114,19 +118,16 @@ def _open_closed_streams() -> None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
 
 
-def _asks_for_help(arguments: list[str]) -> bool:
-    before_words = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    return not set(before_words).isdisjoint(_HELP_FLAGS)
-
-
 def _parse_flags(arguments: list[str]) -> list[str]:
     """Parse the flags; say what to use in place of those of other ALBERT code."""
     try:
         return absl_flags.FLAGS(arguments)
     except absl_flags.UnrecognizedFlagError as error:
-        remedy = foreign_flags.remedy(error.flagname, [*absl_flags.FLAGS])
-        if remedy:
-            sys.exit(f"error: --{error.flagname}: {remedy}")
+        from albert_tf.cli.foreign_flags import remedy
+
+        text = remedy(error.flagname, [*absl_flags.FLAGS])
+        if text:
+            sys.exit(f"error: --{error.flagname}: {text}")
     except absl_flags.Error:
         pass
     return app.parse_flags_with_usage(arguments)  # prints the error and the usage
@@ -135,7 +136,7 @@ def _parse_flags(arguments: list[str]) -> list[str]:
 def load_tensorflow() -> None:
     """Import TensorFlow with the environment variables that it reads then, and silence its log.
 
-    oneDNN is TensorFlow's own choice on some processors alone, but its products are faster on all
+    By default TensorFlow uses oneDNN on some processors only, but its products are faster on all
     that were measured (`benchmarks/README.md`), and the bfloat16 rewrite is a part of it. From
     TensorFlow 2.17 on, it describes the processor and the missing GPU on import, before it has a
     log level.

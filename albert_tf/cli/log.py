@@ -6,6 +6,7 @@ append to it.
 
 from __future__ import annotations
 
+import contextlib
 import logging as python_logging
 import sys
 import time
@@ -46,7 +47,7 @@ class _FileFormatter(python_logging.Formatter):
 class _LogFile(python_logging.Handler):
     """Handler that keeps the lines of the log until its file is open.
 
-    A line is one write to a file open for appending, so that processes on one server may share it.
+    A line is one write to a file open for appending, so that processes on one host may share it.
 
     Attributes:
       start_time: monotonic time at which the script started, in seconds.
@@ -65,19 +66,20 @@ class _LogFile(python_logging.Handler):
             if len(self._kept) < _MOST_KEPT_LINES:
                 self._kept.append((record.levelno, line))
             return
-        try:
-            with self._path.open("ab", buffering=0) as file:
-                file.write(line.encode("utf-8", "backslashreplace"))
-        except OSError:  # a full disk is told by what the run itself writes
-            pass
+        with contextlib.suppress(OSError):  # a full disk is told by what the run itself writes
+            self._write(line)
 
     def open(self, path: Path) -> None:
         self._path = path
-        lines = [line for level, line in self._kept if level >= self.level]
+        kept = [line for level, line in self._kept if level >= self.level]
         self._kept = []
-        if lines:
-            with self._path.open("ab", buffering=0) as file:
-                file.write("".join(lines).encode("utf-8", "backslashreplace"))
+        if kept:
+            self._write("".join(kept))
+
+    def _write(self, text: str) -> None:
+        assert self._path is not None
+        with self._path.open("ab", buffering=0) as file:
+            file.write(text.encode("utf-8", "backslashreplace"))
 
 
 _log_file: _LogFile | None = None

@@ -16,7 +16,7 @@ CHECKPOINT_PATH = "checkpoint path"
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _LONGEST_NAME = 255 - 55  # bytes; leaves room for the suffixes of manifests and temporary files
 _LONGEST_PATH = 4095 - 395  # bytes; leaves room for the files in a directory
-_DEEPEST_PATH = 200  # folders
+_DEEPEST_PATH = 200  # directories
 _LONGEST_SHOWN = 80  # characters
 
 
@@ -45,8 +45,8 @@ def _resolved_path(flag: str, path: str, kind: str) -> str:
         raise InputError(f"{shown!r}: the path contains a NUL character; correct it")
     if _REMOTE.match(path.strip()):
         raise InputError(
-            f"{shown}: not a path of this server's file system; copy the files to it, or mount the "
-            "storage and give a path in the mounted folder"
+            f"{shown}: not a path in the file system of this host; copy the files to it, or mount "
+            "the storage and give a path in the mounted directory"
         )
     path = _with_home(path, shown)
     try:
@@ -60,7 +60,7 @@ def _resolved_path(flag: str, path: str, kind: str) -> str:
     if sum(map(len, names)) + len(names) > _LONGEST_PATH or len(names) > _DEEPEST_PATH:
         raise InputError(
             f"{shown}: the path is longer than {_LONGEST_PATH} bytes or deeper than "
-            f"{_DEEPEST_PATH} folders; move the files up"
+            f"{_DEEPEST_PATH} directories; move the files up"
         )
     if kind == CHECKPOINT_PATH and re.search(r"[\[*?\\]", path):
         raise InputError(

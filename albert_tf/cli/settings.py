@@ -17,7 +17,7 @@ import functools
 import typing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterator, Sequence
+from typing import Any, Sequence
 
 from albert_tf.cli.paths import PATH, PATHS, STANDARD_INPUT
 from albert_tf.io import files
@@ -29,8 +29,8 @@ from albert_tf.io.json_files import shown
 LARGEST_BATCH = 1 << 20
 LONGEST_SEQUENCE = 1 << 16  # pieces
 
+_LONGEST_SHOWN = 60  # characters of a value in a message
 _METADATA = "setting"  # key of a field's metadata
-_FIELDS = "__dataclass_fields__"  # where a dataclass keeps its fields
 
 
 class Group(enum.Enum):
@@ -93,6 +93,11 @@ def setting(default: Any, help: str, **declared: Any) -> Any:
     return dataclasses.field(default=default, metadata={_METADATA: Declaration(help, **declared)})
 
 
+text_setting = functools.partial(setting, group=Group.TEXT, affects_records=True)
+training_setting = functools.partial(setting, group=Group.TRAINING)
+evaluation_setting = functools.partial(setting, group=Group.EVALUATION, affects_training=False)
+
+
 def path_setting(
     help: str, default: str | None = None, *, kind: str = PATH, **declared: Any
 ) -> Any:
@@ -133,16 +138,10 @@ class Setting:
         """Bounds of a number; None for a setting of another type."""
         if self.kind not in (int, float):
             return None
-        declared, upper = self.declaration, self.declaration.upper
-        if self.kind is int and upper is None:
-            upper = LARGEST_INT
-        return Bounds(
-            self.kind is int,
-            declared.lower,
-            upper,
-            declared.excludes_lower,
-            declared.excludes_upper,
-        )
+        declared, is_whole = self.declaration, self.kind is int
+        upper = LARGEST_INT if is_whole and declared.upper is None else declared.upper
+        excluded = (declared.excludes_lower, declared.excludes_upper)
+        return Bounds(is_whole, declared.lower, upper, *excluded)
 
     @property
     def valid_values(self) -> str:
@@ -163,10 +162,9 @@ class Setting:
 
     def refusal(self, value: Any) -> str:
         """Describe an invalid value, for an error message."""
-        if isinstance(value, float):
-            text = f"{value:g}"
-        else:
-            text = value if isinstance(value, str) else shown(value)
+        text = f"{value:g}" if isinstance(value, float) else shown(value)
+        if isinstance(value, str):
+            text = value[:_LONGEST_SHOWN]
         return f"--{self.name}={text}: give {self.valid_values}"
 
 
@@ -181,32 +179,33 @@ def settings_of(settings_class: type) -> dict[str, Setting]:
 
 @functools.lru_cache(maxsize=None)
 def _settings_of(settings_class: type) -> dict[str, Setting]:
-    hints = typing.get_type_hints(settings_class)
+    hints, declarations = typing.get_type_hints(settings_class), _declarations(settings_class)
     settings = {}
     for field in dataclasses.fields(settings_class):
-        kinds = typing.get_args(hints[field.name]) if _is_union(hints[field.name]) else ()
-        (kind,) = set(kinds or [hints[field.name]]) - {type(None)}
+        if field.name not in declarations:
+            raise TypeError(f"{settings_class.__name__}.{field.name} is not declared by `setting`")
+        hint = hints[field.name]
+        kinds = typing.get_args(hint) if typing.get_origin(hint) is typing.Union else (hint,)
+        kind = next(kind for kind in kinds if kind is not type(None))
         settings[field.name] = Setting(
             field.name,
             field.default,
             typing.get_origin(kind) or kind,
             type(None) in kinds,
-            _declaration_of(settings_class, field.name),
+            declarations[field.name],
         )
     return settings
 
 
-def _is_union(hint: Any) -> bool:
-    return typing.get_origin(hint) is typing.Union
-
-
-def _declaration_of(settings_class: type, name: str) -> Declaration:
+def _declarations(settings_class: type) -> dict[str, Declaration]:
+    """Declarations by name, those of the class itself first, then those of its bases."""
+    found: dict[str, Declaration] = {}
     for owner in settings_class.__mro__:
-        field = vars(owner).get(_FIELDS, {}).get(name)
-        if field is not None and _METADATA in field.metadata:
-            declaration: Declaration = field.metadata[_METADATA]
-            return declaration
-    raise TypeError(f"{settings_class.__name__}.{name} is not declared by `setting`")
+        for name, field in vars(owner).get("__dataclass_fields__", {}).items():
+            is_own = name in vars(owner)  # where a dataclass keeps the default
+            if is_own and _METADATA in field.metadata:
+                found.setdefault(name, field.metadata[_METADATA])
+    return found
 
 
 def grouped(settings_class: type) -> dict[Group, list[Setting]]:
@@ -214,24 +213,10 @@ def grouped(settings_class: type) -> dict[Group, list[Setting]]:
 
     Groups without a setting are left out.
     """
-    settings = settings_of(settings_class)
-    names = dict.fromkeys(name for owner in settings_class.__mro__ for name in _declared_in(owner))
     groups: dict[Group, list[Setting]] = {group: [] for group in Group}
-    for name in names:
-        groups[settings[name].declaration.group].append(settings[name])
+    for name, declaration in _declarations(settings_class).items():
+        groups[declaration.group].append(settings_of(settings_class)[name])
     return {group: found for group, found in groups.items() if found}
-
-
-def _declared_in(settings_class: type) -> Iterator[str]:
-    """Yield the names of the settings that a class declares itself."""
-    inherited = {
-        id(field)
-        for base in settings_class.__mro__[1:]
-        for field in vars(base).get(_FIELDS, {}).values()
-    }
-    for field in vars(settings_class).get(_FIELDS, {}).values():
-        if _METADATA in field.metadata and id(field) not in inherited:
-            yield field.name
 
 
 def changed_values(settings: Any) -> dict[str, Any]:

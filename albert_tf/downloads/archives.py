@@ -16,15 +16,15 @@ from albert_tf.io.errors import InputError
 _LARGEST_HEADER = 1 << 24  # bytes
 _MOST_MEMBERS = 100_000
 _LONGEST_PATH, _LONGEST_NAME = 1000, 200  # bytes; file systems take little more
-_MOST_FOLDERS = 32
+_MOST_DIRECTORIES = 32
 _ENCRYPTED = 1  # bit of a zip member's flags
 
-# Name, declared size and content of a member; None for a folder.
+# Name, declared size and content of a member; None for a directory.
 _Member = Tuple[str, int, Optional[IO[bytes]]]
 
 
 def unpack(archive: Path, directory: Path, max_size: int) -> None:
-    """Unpack a `.tar.gz` or `.zip` archive, without its top folder if it has a single one.
+    """Unpack a `.tar.gz` or `.zip` archive, without its top directory if it has a single one.
 
     Only regular files are written, and only inside `directory`.
 
@@ -55,7 +55,7 @@ def unpack(archive: Path, directory: Path, max_size: int) -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 output = target.open("xb")
             except (FileExistsError, NotADirectoryError) as error:
-                reason = "is in the archive twice, or also a folder"
+                reason = "is in the archive twice, or also a directory"
                 raise _harmful(archive, name, reason) from error
             with content, output:
                 shutil.copyfileobj(content, output)
@@ -97,12 +97,12 @@ def _tar_members(archive: Path) -> Iterator[_Member]:
             elif member.isreg():
                 yield member.name, member.size, tar.extractfile(member)
             else:
-                reason = "is a link or a device, or a folder with content"
+                reason = "is a link or a device, or a directory with content"
                 raise _harmful(archive, member.name, reason)
 
 
 def _zip_members(archive: Path) -> Iterator[_Member]:
-    """Yield the members of a zip archive, with macOS metadata as folders.
+    """Yield the members of a zip archive, with macOS metadata as directories.
 
     Links are read as regular files.
     """
@@ -120,11 +120,11 @@ def _zip_members(archive: Path) -> Iterator[_Member]:
 def _safe_path(archive: Path, name: str) -> PurePosixPath:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
-        raise _harmful(archive, name, "would be written outside of the folder")
+        raise _harmful(archive, name, "would be written outside of the directory")
     sizes = [len(os.fsencode(part)) for part in path.parts]
     if not sizes:
         raise _harmful(archive, name, "has no name")
-    if len(sizes) > _MOST_FOLDERS or max(sizes) > _LONGEST_NAME or sum(sizes) > _LONGEST_PATH:
+    if len(sizes) > _MOST_DIRECTORIES or max(sizes) > _LONGEST_NAME or sum(sizes) > _LONGEST_PATH:
         raise _harmful(archive, f"{name[:60]}...", "has too long a path")
     return path
 

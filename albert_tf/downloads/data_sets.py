@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import shutil
 from pathlib import Path
-from typing import Callable, Sequence
+from typing import Callable, Mapping, Sequence
 
 from absl import logging
 
@@ -35,40 +35,39 @@ _MRPC_TRAIN = "msr_paraphrase_train.txt"
 _MRPC_TEST = "msr_paraphrase_test.txt"
 _MRPC_DEV_IDS = "mrpc_dev_ids.tsv"
 _DIAGNOSTIC = "AX.tsv"
-# Archives that are not named like their folder.
+# Archives that are not named like their directory.
 _ARCHIVES = {"qnli": "QNLIv2", "qqp": "QQP-clean"}
 
-# Function that fills a data set's folder from files that it downloads to another folder.
+# Function that fills a dataset's directory from files that it downloads to another directory.
 _Maker = Callable[[Path, Path, DataSetSettings], None]
 
 
 def download_data_sets(names: Sequence[str], settings: DataSetSettings) -> list[Path]:
-    """Download data sets that do not exist yet.
+    """Download datasets that do not exist yet.
 
     Args:
-      names: names of data sets; "glue" stands for all GLUE tasks.
-      settings: output folder, sources and limits.
+      names: names of datasets; "glue" stands for all GLUE tasks.
+      settings: output directory, sources and limits.
 
     Returns:
-      Paths of the folders.
+      Paths of the directories.
 
     Raises:
-      InputError: if a name is unknown, or a data set cannot be downloaded or is invalid.
+      InputError: if a name is unknown, or a dataset cannot be downloaded or is invalid.
     """
-    folders = []
+    directories = []
     for name, make in [_data_set(name) for name in _names(names)]:
-        folder = Path(settings.output_dir) / name
-        fetching.make_once(folder, functools.partial(download, make, folder, settings))
-        folders.append(folder)
-    return folders
+        directory = Path(settings.output_dir) / name
+        fetching.make_once(directory, functools.partial(download, make, directory, settings))
+        directories.append(directory)
+    return directories
 
 
 def _names(arguments: Sequence[str]) -> list[str]:
-    """Expand the command's arguments to names of data sets."""
+    """Expand the command's arguments to names of datasets."""
     if not arguments:
-        own = ["squad", "squad-v2", "squad-evaluation", "race"]
-        known = ", ".join([*own, *_glue_names()])
-        raise InputError(f"name the data sets to download: {known}; or glue for all of its tasks")
+        known = ", ".join([*_OTHERS, *_glue_names()])
+        raise InputError(f"name the datasets to download: {known}; or glue for all of its tasks")
     return [
         name
         for argument in arguments
@@ -81,81 +80,71 @@ def _glue_names() -> list[str]:
 
 
 def _data_set(name: str) -> tuple[str, _Maker]:
-    """Folder name of a data set, and the function that fills the folder."""
-    if name.lower() == "squad":
-        return "SQuAD", functools.partial(make_squad, version=V1)
-    if name.lower() == "squad-v2":
-        return "SQuAD-v2", functools.partial(make_squad, version=V2)
-    if name.lower() == "squad-evaluation":
-        return "SQuAD-evaluation", make_squad_evaluation
-    if name.lower() == "race":
-        return "RACE", make_race
+    """Directory name of a dataset, and the function that fills the directory."""
+    if name.lower() in _OTHERS:
+        return _OTHERS[name.lower()]
     task = find_task(name)
     makers = {"mrpc": make_mrpc, "ax": make_diagnostic}
     return task.folders[0], makers.get(task.name, functools.partial(make_glue, task=task))
 
 
-def download(make: _Maker, folder: Path, settings: DataSetSettings) -> None:
-    """Create the folder of a data set atomically, after downloading and checking all files.
+def download(make: _Maker, directory: Path, settings: DataSetSettings) -> None:
+    """Create the directory of a dataset atomically, after downloading and checking all files.
 
-    Downloads go to `<folder>.download`, so that a later call can resume them.
+    Downloads go to `<directory>.download`, so that a later call can resume them.
 
     Args:
-      make: function that fills a new folder (first argument) from files that it downloads to
-        another folder (second argument).
-      folder: path of the data set's folder.
+      make: function that fills a new directory (first argument) from files that it downloads to
+        another directory (second argument).
+      directory: path of the dataset's directory.
       settings: sources and limits.
 
     Raises:
-      InputError: if the data set cannot be downloaded or is invalid.
+      InputError: if the dataset cannot be downloaded or is invalid.
     """
-    downloads = folder.with_name(f"{folder.name}.download")
+    downloads = directory.with_name(f"{directory.name}.download")
     downloads.mkdir(parents=True, exist_ok=True)
     try:
-        with files.atomic_directory(folder) as temporary:
+        with files.atomic_directory(directory) as temporary:
             make(temporary, downloads, settings)
         shutil.rmtree(downloads)
     except InputError as error:
-        _keep_parts(downloads)
+        # One of the complete downloads is invalid; partial ones can be resumed.
+        for path in downloads.iterdir():
+            if ".part" not in path.suffixes:
+                path.unlink()
+        if not any(downloads.iterdir()):
+            downloads.rmdir()
         messages = (message.replace(f"{temporary}/", "") for message in error.args)
-        raise InputError(*(f"{folder}: {message}" for message in messages)) from error
-
-
-def _keep_parts(downloads: Path) -> None:
-    """Remove complete downloads, as one of them is invalid; keep partial ones to resume."""
-    for path in downloads.iterdir():
-        if ".part" not in path.suffixes:
-            path.unlink()
-    if not any(downloads.iterdir()):
-        downloads.rmdir()
+        raise InputError(*(f"{directory}: {message}" for message in messages)) from error
 
 
 def _fetch(
-    folder_url: str, path: Path, settings: DataSetSettings, sha256: str | None = None
+    directory_url: str, path: Path, settings: DataSetSettings, sha256: str | None = None
 ) -> Path:
-    """Download the file named like `path` from a folder; return `path`."""
-    url = f"{folder_url.rstrip('/')}/{path.name}"
+    """Download the file named like `path` from a directory; return `path`."""
+    url = f"{directory_url.rstrip('/')}/{path.name}"
     fetching.fetch(url, path, settings, sha256 if settings.verify_checksums else None)
     return path
 
 
-def make_squad(folder: Path, downloads: Path, settings: DataSetSettings, version: str) -> None:
+def make_squad(directory: Path, downloads: Path, settings: DataSetSettings, version: str) -> None:
     """Download SQuAD v1.1 or v2.0: training and dev questions."""
     for name, sha256 in _SQUAD_FILES[version].items():
         path = _fetch(settings.squad_url, downloads / name, settings, sha256)
         read_squad(str(path), for_training=False, version=version)
     for name in _SQUAD_FILES[version]:
-        (downloads / name).rename(folder / name)
+        (downloads / name).rename(directory / name)
 
 
-def make_squad_evaluation(folder: Path, downloads: Path, settings: DataSetSettings) -> None:
+def make_squad_evaluation(directory: Path, downloads: Path, settings: DataSetSettings) -> None:
     """Download the official evaluation script of SQuAD v1.1."""
     path = downloads / _SQUAD_EVALUATION
     fetching.fetch(settings.squad_evaluation_url, path, settings)
-    path.rename(folder / path.name)
+    path.rename(directory / path.name)
 
 
-def make_race(folder: Path, downloads: Path, settings: DataSetSettings) -> None:
+def make_race(directory: Path, downloads: Path, settings: DataSetSettings) -> None:
     """Download RACE, after a notice of its license."""
     logging.warning(
         "RACE may be used for non-commercial research only; its passages belong to others: see %s",
@@ -164,30 +153,39 @@ def make_race(folder: Path, downloads: Path, settings: DataSetSettings) -> None:
     archive = downloads / _RACE_ARCHIVE
     sha256 = _RACE_SHA256 if settings.verify_checksums else None
     fetching.fetch(settings.race_url, archive, settings, sha256)
-    archives.unpack(archive, folder, settings.max_unpacked_size)
+    archives.unpack(archive, directory, settings.max_unpacked_size)
     for split in ("train", "dev", "test"):
-        paths = find_articles(str(folder), split, LEVELS)
+        paths = find_articles(str(directory), split, LEVELS)
         for level, path in zip(LEVELS, paths.values()):
             read_articles(path, level, needs_answers=True)
 
 
-def make_glue(folder: Path, downloads: Path, settings: DataSetSettings, task: GlueTask) -> None:
+# Directory name, and the function that fills the directory, of each dataset that is no GLUE task.
+_OTHERS: Mapping[str, tuple[str, _Maker]] = {
+    "squad": ("SQuAD", functools.partial(make_squad, version=V1)),
+    "squad-v2": ("SQuAD-v2", functools.partial(make_squad, version=V2)),
+    "squad-evaluation": ("SQuAD-evaluation", make_squad_evaluation),
+    "race": ("RACE", make_race),
+}
+
+
+def make_glue(directory: Path, downloads: Path, settings: DataSetSettings, task: GlueTask) -> None:
     """Download a GLUE task that is published as an archive."""
     name = f"{_ARCHIVES.get(task.name, task.folders[0])}.zip"
     archive = _fetch(settings.glue_url, downloads / name, settings)
-    archives.unpack(archive, folder, settings.max_unpacked_size)
-    _check_glue(folder, task)
+    archives.unpack(archive, directory, settings.max_unpacked_size)
+    _check_glue(directory, task)
 
 
-def make_diagnostic(folder: Path, downloads: Path, settings: DataSetSettings) -> None:
+def make_diagnostic(directory: Path, downloads: Path, settings: DataSetSettings) -> None:
     """Download the GLUE diagnostic set."""
     task = TASKS["ax"]
     path = _fetch(settings.glue_url, downloads / _DIAGNOSTIC, settings)
-    path.rename(folder / task.test_files[0].name)
-    _check_glue(folder, task)
+    path.rename(directory / task.test_files[0])
+    _check_glue(directory, task)
 
 
-def make_mrpc(folder: Path, downloads: Path, settings: DataSetSettings) -> None:
+def make_mrpc(directory: Path, downloads: Path, settings: DataSetSettings) -> None:
     """Download the paraphrase corpus and split it into the files of MRPC.
 
     The dev set consists of the training pairs in a published list of ids. Rows are copied byte for
@@ -207,13 +205,13 @@ def make_mrpc(folder: Path, downloads: Path, settings: DataSetSettings) -> None:
     for number, row in enumerate(rows):
         splits["test.tsv"].append(b"\t".join([b"%d" % number, *row.split(b"\t")[1:]]))
     for name, lines in splits.items():
-        (folder / name).write_bytes(b"\n".join([*lines, b""]))
+        (directory / name).write_bytes(b"\n".join([*lines, b""]))
     if len(splits["dev.tsv"]) != len(dev_ids) + 1:
         raise InputError(
             f"{_MRPC_DEV_IDS} lists {len(dev_ids)} pairs, but {_MRPC_TRAIN} has "
             f"{len(splits['dev.tsv']) - 1} of them; check --glue_url and --mrpc_url"
         )
-    _check_glue(folder, TASKS["mrpc"])
+    _check_glue(directory, TASKS["mrpc"])
 
 
 def _lines(path: Path) -> list[bytes]:
@@ -224,8 +222,8 @@ def _lines(path: Path) -> list[bytes]:
     return [line for line in lines if line]
 
 
-def _check_glue(folder: Path, task: GlueTask) -> None:
+def _check_glue(directory: Path, task: GlueTask) -> None:
     """Check all files of a task by reading them as training and prediction do."""
     for split in ("train", "dev", "test"):
         for file in task.files(split):
-            read_examples(str(folder / file.name), task, split)
+            read_examples(str(directory / file), task, split)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 import socket
 import ssl
@@ -33,27 +32,27 @@ _NO_SUCH_PART = 416  # status: the file is not as long as the partial one
 _TRANSIENT_STATUS = (408, _NO_SUCH_PART, 425, 429, 500, 502, 503, 504)
 
 
-def make_once(folder: Path, make: Callable[[], None]) -> None:
-    """Call a function that makes a folder, unless the folder exists or another process makes it.
+def make_once(directory: Path, make: Callable[[], None]) -> None:
+    """Call a function that makes a directory, unless it exists or another process makes it.
 
     Args:
-      folder: path of the folder.
+      directory: path of the directory.
       make: function to call.
 
     Raises:
-      InputError: if files cannot be written next to the folder.
+      InputError: if files cannot be written next to the directory.
     """
-    if folder.exists():
-        logging.info("%s already exists, skipping the download", folder)
+    if directory.exists():
+        logging.info("%s already exists, skipping the download", directory)
         return
-    files.check_directory(f"--output_dir {folder.parent}", folder.parent)
-    with file_lock(folder):
+    files.check_directory(f"--output_dir {directory.parent}", directory.parent)
+    with file_lock(directory):
         try:
-            if not folder.exists():
+            if not directory.exists():
                 make()
         finally:
-            # The lock may go: a process that has waited for it looks for the folder first.
-            Path(f"{folder}{files.LOCK_SUFFIX}").unlink(missing_ok=True)
+            # The lock may go: a process that has waited for it looks for the directory first.
+            Path(f"{directory}{files.LOCK_SUFFIX}").unlink(missing_ok=True)
 
 
 def fetch(
@@ -294,10 +293,7 @@ def _problem(
         return f"its size is {found} bytes, expected {size}"
     for name, expected in (("SHA-256", sha256), ("MD5", md5)):
         if expected:
-            digest = hashlib.new(name.replace("-", ""))
-            with path.open("rb") as file:
-                for block in iter(lambda: file.read(_BLOCK), b""):
-                    digest.update(block)
-            if digest.hexdigest() != expected.lower():
-                return f"its {name} digest is {digest.hexdigest()}, expected {expected}"
+            digest = files.digest(path, name.replace("-", ""))
+            if digest != expected.lower():
+                return f"its {name} digest is {digest}, expected {expected}"
     return None

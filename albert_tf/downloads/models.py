@@ -30,7 +30,7 @@ def get_model(arguments: Sequence[str], settings: ModelDownloadSettings) -> Mode
 
     Args:
       arguments: base URL of the models, and name of the model.
-      settings: output folder, limits, and expected digest and size of the archive.
+      settings: output directory, limits, and expected digest and size of the archive.
 
     Returns:
       Paths of the model's files.
@@ -47,30 +47,30 @@ def get_model(arguments: Sequence[str], settings: ModelDownloadSettings) -> Mode
         raise InputError(f"--sha256={sha256}: give a SHA-256 digest, 64 hexadecimal digits")
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise InputError(f"{name!r} is not the name of a model; {_USAGE}")
-    folder = Path(settings.output_dir) / name
+    directory = Path(settings.output_dir) / name
     archive_url = f"{url.rstrip('/')}/{name}.tar.gz"
-    fetching.make_once(folder, lambda: download_model(archive_url, folder, settings))
-    check_source(folder, sha256)
+    fetching.make_once(directory, lambda: download_model(archive_url, directory, settings))
+    check_source(directory, sha256)
     checks = _module_of_checks()
-    return checks.find_model(folder) if checks else _unchecked(folder)
+    return checks.find_model(directory) if checks else _unchecked(directory)
 
 
-def download_model(url: str, folder: Path, settings: ModelDownloadSettings) -> None:
-    """Download, unpack and check a model, and only then create its folder.
+def download_model(url: str, directory: Path, settings: ModelDownloadSettings) -> None:
+    """Download, unpack and check a model, and only then create its directory.
 
     Args:
       url: URL of the archive.
-      folder: path of the new folder.
+      directory: path of the new directory.
       settings: limits, and expected digest and size of the archive.
 
     Raises:
       InputError: if the archive cannot be downloaded, or does not contain a complete and consistent
         model.
     """
-    archive = folder.with_name(f"{folder.name}.tar.gz")
+    archive = directory.with_name(f"{directory.name}.tar.gz")
     fetching.fetch(url, archive, settings, settings.sha256, settings.size)
     try:
-        with files.atomic_directory(folder) as temporary:
+        with files.atomic_directory(directory) as temporary:
             logging.info("%s: unpacking and checking", archive)
             archives.unpack(archive, temporary, settings.max_unpacked_size)
             checks = _module_of_checks()
@@ -81,7 +81,7 @@ def download_model(url: str, folder: Path, settings: ModelDownloadSettings) -> N
                 logging.warning(
                     "%s: TensorFlow is not installed, so the checkpoint has not been read; a run "
                     "will check it",
-                    folder,
+                    directory,
                 )
             source = {"url": url, "sha256": files.digest(str(archive))}
             files.write_json(temporary / _SOURCE_FILE, source)
@@ -104,17 +104,17 @@ def _module_of_checks() -> ModuleType | None:
     return trained_model
 
 
-def _unchecked(folder: Path) -> ModelFiles:
+def _unchecked(directory: Path) -> ModelFiles:
     """Files of a model, which are there; `InputError` if one is missing."""
-    checkpoint = folder / model_folder.BEST_CHECKPOINT
-    config, vocabulary, spm_model = model_folder.needed_files(folder)
+    checkpoint = directory / model_folder.BEST_CHECKPOINT
+    config, vocabulary, spm_model = model_folder.needed_files(directory)
     if not checkpoint.with_name(f"{checkpoint.name}.index").is_file():
-        raise InputError(f"{checkpoint}.index is missing; give the folder of a complete model")
+        raise InputError(f"{checkpoint}.index is missing; give the directory of a complete model")
     return ModelFiles(config, vocabulary, spm_model, str(checkpoint))
 
 
-def check_source(folder: Path, sha256: str | None) -> None:
-    """Check that the model in a folder comes from the archive with a digest, if one is given.
+def check_source(directory: Path, sha256: str | None) -> None:
+    """Check that the model in a directory comes from the archive with a digest, if one is given.
 
     Raises:
       InputError: if it comes from another archive, or its origin is unknown.
@@ -122,15 +122,15 @@ def check_source(folder: Path, sha256: str | None) -> None:
     if not sha256:
         return
     try:
-        remedy = "remove the folder to download the model again"
-        source = json_files.read(folder / _SOURCE_FILE, "the source", remedy).text("sha256")
+        remedy = "remove the directory to download the model again"
+        source = json_files.read(directory / _SOURCE_FILE, "the source", remedy).text("sha256")
     except InputError as error:
         raise InputError(
-            f"{folder}: the folder exists, but is not known to come from the archive with SHA-256 "
-            f"digest {sha256}; remove it to download the model again"
+            f"{directory}: the directory exists, but is not known to come from the archive with "
+            f"SHA-256 digest {sha256}; remove it to download the model again"
         ) from error
     if source != sha256.lower():
         raise InputError(
-            f"{folder}: the folder exists, but comes from the archive with SHA-256 digest "
+            f"{directory}: the directory exists, but comes from the archive with SHA-256 digest "
             f"{source}, not {sha256}; remove it to download the model again"
         )

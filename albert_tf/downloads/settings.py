@@ -16,9 +16,9 @@ _LARGEST_FILE = 1 << 50  # bytes
 
 @dataclass(frozen=True)
 class DownloadSettings:
-    """Output folder, retries and limits of downloads."""
+    """Output directory, retries and limits of downloads."""
 
-    output_dir: str = path_setting("Parent directory of the downloaded folders.", ".")
+    output_dir: str = path_setting("Parent directory of the downloaded directories.", ".")
     timeout: float = setting(
         60.0,
         "Seconds without data after which a connection counts as lost.",
@@ -50,10 +50,10 @@ class DownloadSettings:
 
 @dataclass(frozen=True)
 class ModelDownloadSettings(DownloadSettings):
-    """Folder, and expected digest and size of a model's archive."""
+    """Directory, and expected digest and size of a model's archive."""
 
     output_dir: str = path_setting(
-        "Parent directory of the model's folder.", ".", kind=CHECKPOINT_PATH
+        "Parent directory of the model's directory.", ".", kind=CHECKPOINT_PATH
     )
     sha256: Optional[str] = setting(None, "Expected SHA-256 digest of the archive.")
     size: Optional[int] = setting(
@@ -63,11 +63,11 @@ class ModelDownloadSettings(DownloadSettings):
 
 @dataclass(frozen=True)
 class DataSetSettings(DownloadSettings):
-    """Sources of the data sets."""
+    """Sources of the datasets."""
 
     squad_url: str = setting(
         "https://rajpurkar.github.io/SQuAD-explorer/dataset",
-        "URL of the folder with the SQuAD files.",
+        "URL of the directory with the SQuAD files.",
     )
     squad_evaluation_url: str = setting(
         "https://worksheets.codalab.org/rest/bundles/0xbcd57bee090b421c982906709c8c27e1/contents/"
@@ -75,11 +75,11 @@ class DataSetSettings(DownloadSettings):
         "URL of the official evaluation script of SQuAD v1.1.",
     )
     glue_url: str = setting(
-        "https://dl.fbaipublicfiles.com/glue/data", "URL of the folder with the GLUE archives."
+        "https://dl.fbaipublicfiles.com/glue/data", "URL of the directory with the GLUE archives."
     )
     mrpc_url: str = setting(
         "https://dl.fbaipublicfiles.com/senteval/senteval_data",
-        "URL of the folder with the two files of the paraphrase corpus (MRPC).",
+        "URL of the directory with the two files of the paraphrase corpus (MRPC).",
     )
     race_url: str = setting(
         "http://www.cs.cmu.edu/~glai1/data/race/RACE.tar.gz",

@@ -1,20 +1,21 @@
 """Exported models: inputs of a SavedModel, and the extra files stored with it.
 
-The folder `assets.extra/` of a SavedModel has all that is needed to convert text to ids: the
+The directory `assets.extra/` of a SavedModel has all that is needed to convert text to ids: the
 config, the vocabulary and the settings of training.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
+import time
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Mapping, Tuple
 
 import tensorflow.compat.v1 as tf
 from absl import logging
 
 from albert_tf.devices.device import PORTABLE
-from albert_tf.graph import estimators
 from albert_tf.graph.model import build_predictions, session_config
 from albert_tf.io import files
 from albert_tf.records import datasets
@@ -24,42 +25,62 @@ from albert_tf.tasks.base import MODEL_INPUTS, Task, input_fields
 
 ASSETS = "assets.extra"
 ORIGIN_FILE = "origin.json"  # checkpoint and settings of the export
-EXAMPLES = "examples"  # Estimators name the signature after it: "examples:serving_default"
+SIGNATURE, EXAMPLES_SIGNATURE = "serving_default", "examples:serving_default"
+
+# Features of the model, and the inputs of each signature by its name.
+Inputs = Tuple[Mapping[str, tf.Tensor], Mapping[str, Mapping[str, tf.Tensor]]]
 
 
-def ids_or_examples(names: Sequence[str]) -> estimators.ServingInputReceiver:
-    """Make the inputs of an exported model that takes ids or serialized `tf.train.Example`s.
+def save_model(
+    task: Task, checkpoint: str, directory: str, make_inputs: Callable[[], Inputs]
+) -> None:
+    """Write a SavedModel that runs on any device.
 
     Args:
-      names: names of the model's inputs.
+      task: the task.
+      checkpoint: prefix of the checkpoint.
+      directory: path of the SavedModel, which must not exist.
+      make_inputs: function that builds the inputs in a new graph.
+    """
+    config = session_config(task.settings, PORTABLE, None)
+    with tf.Graph().as_default(), tf.Session(config=config) as session:
+        features, signatures = make_inputs()
+        outputs = build_predictions(task, PORTABLE, features)
+        with checkpoints.named_if_damaged(checkpoint):
+            tf.train.Saver(tf.trainable_variables()).restore(session, checkpoint)
+        builder = tf.saved_model.Builder(directory)
+        builder.add_meta_graph_and_variables(
+            session,
+            [tf.saved_model.tag_constants.SERVING],
+            {
+                name: tf.saved_model.predict_signature_def(inputs, outputs)
+                for name, inputs in signatures.items()
+            },
+        )
+        builder.save()
 
-    Returns:
-      A receiver with two signatures: int32 tensors [batch, length] by name; or "input", strings
-      [batch], each an example with lists of any length under these names. Lists are padded with 0
-      to the longest.
+
+def _ids_or_examples() -> Inputs:
+    """Build the inputs of a model that takes ids or serialized `tf.train.Example`s.
+
+    One signature has int32 tensors [batch, length] by name. The other has "input", strings [batch],
+    each an example with lists of any length under these names, which are padded with 0 to the
+    longest.
     """
     serialized = tf.placeholder(tf.string, [None], "serialized_example")
     any_length = tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True)
-    parsed = tf.io.parse_example(serialized, dict.fromkeys(names, any_length))
+    parsed = tf.io.parse_example(serialized, dict.fromkeys(MODEL_INPUTS, any_length))
     features = {
         name: tf.placeholder_with_default(tf.cast(parsed[name], tf.int32), [None, None], name)
-        for name in names
+        for name in MODEL_INPUTS
     }
-    return estimators.ServingInputReceiver(features, features, {EXAMPLES: {"input": serialized}})
+    return features, {SIGNATURE: features, EXAMPLES_SIGNATURE: {"input": serialized}}
 
 
-def records(fields: RecordFields) -> estimators.ServingInputReceiver:
-    """Make the inputs of an exported model that takes records.
-
-    Args:
-      fields: record fields that the model reads.
-
-    Returns:
-      A receiver with one signature: "input", strings [batch], serialized `tf.train.Example`s.
-    """
+def _records(fields: RecordFields) -> Inputs:
+    """Build the inputs of a model that takes records: "input", serialized `tf.train.Example`s."""
     serialized = tf.placeholder(tf.string, [None], "serialized_example")
-    features = datasets.parse_examples(serialized, fields)
-    return estimators.ServingInputReceiver(features, serialized)
+    return datasets.parse_examples(serialized, fields), {SIGNATURE: {"input": serialized}}
 
 
 def export(
@@ -98,57 +119,24 @@ def export(
         logging.info("%s: exported before to %s", checkpoint, latest)
         return latest
     with files.temporary_directory(parent / "export") as directory:
-        own_assets = {**contents, ORIGIN_FILE: origin}
-        for name, value in own_assets.items():
-            files.write_json(directory / name, value)
-        exported = Path(
-            _estimator(task, str(directory))
-            .export_saved_model(
-                str(directory),
-                lambda: _receiver(task),
-                assets_extra={**assets, **{name: str(directory / name) for name in own_assets}},
-                checkpoint_path=checkpoint,
-            )
-            .decode()
+        exported = directory / "saved_model"
+        extra = exported / ASSETS
+        save_model(
+            task,
+            checkpoint,
+            str(exported),
+            lambda: _records(input_fields(task)) if task.serves_records else _ids_or_examples(),
         )
+        extra.mkdir()
+        for name, source in assets.items():
+            shutil.copyfile(source, extra / name)
+        for name, value in {**contents, ORIGIN_FILE: origin}.items():
+            files.write_json(extra / name, value)
         # A server takes the largest number, and clocks may be set back.
         newest = max((int(path.name) for path in _versions(parent)), default=0)
-        path = exported.rename(parent / str(max(int(exported.name), newest + 1)))
+        path = exported.rename(parent / str(max(int(time.time()), newest + 1)))
     logging.info("exported %s to %s", checkpoint, path)
     return str(path)
-
-
-def _estimator(task: Task, directory: str) -> estimators.Estimator:
-    """Estimator that predicts; published checkpoints have no global step to restore."""
-
-    def model_fn(
-        features: Mapping[str, tf.Tensor],
-        labels: tf.Tensor | None,
-        mode: str,
-        params: Mapping[str, Any],
-    ) -> estimators.EstimatorSpec:
-        predictions = build_predictions(task, PORTABLE, features)
-        scaffold = tf.train.Scaffold(
-            saver=tf.train.Saver(tf.trainable_variables()),
-            ready_for_local_init_op=tf.constant([], tf.string),  # no uninitialized variables
-            local_init_op=tf.group(
-                tf.train.Scaffold.default_local_init_op(),
-                tf.train.get_or_create_global_step().initializer,
-            ),
-        )
-        return estimators.EstimatorSpec(mode, predictions=predictions, scaffold=scaffold)
-
-    config = estimators.RunConfig(
-        model_dir=directory, session_config=session_config(task.settings, PORTABLE, None)
-    )
-    return estimators.Estimator(model_fn, config=config)
-
-
-def _receiver(task: Task) -> estimators.ServingInputReceiver:
-    """Make the inputs of a task's exported model."""
-    if not task.serves_records:
-        return ids_or_examples(MODEL_INPUTS)
-    return records(input_fields(task))
 
 
 def _read_json(path: Path) -> Any:

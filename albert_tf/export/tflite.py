@@ -10,10 +10,8 @@ import tensorflow.compat.v1 as tf
 from absl import logging
 from tensorflow import lite  # that of compat.v1 makes no signatures
 
-from albert_tf.devices.device import PORTABLE
-from albert_tf.graph.model import build_predictions
+from albert_tf.export import serving
 from albert_tf.io import files
-from albert_tf.run_dir import checkpoints
 from albert_tf.tasks.base import Task, input_fields
 
 
@@ -31,9 +29,12 @@ def export(task: Task, checkpoint: str, path: str, is_float16: bool = False) -> 
       is_float16: whether to store the weights in float16: half the size, with small differences in
         the outputs.
     """
+    # The published graph has shapes that do not depend on the padding.
+    settings = dataclasses.replace(task.settings, compute_padding=True)
+    task = type(task)(settings, task.config, task.tokenizer, task.splits)
     with tempfile.TemporaryDirectory() as directory:
         saved_model = str(Path(directory) / "saved_model")
-        _save(task, checkpoint, saved_model)
+        serving.save_model(task, checkpoint, saved_model, lambda: _with_fixed_length(task))
         converter = lite.TFLiteConverter.from_saved_model(saved_model)
         if is_float16:
             converter.optimizations = [lite.Optimize.DEFAULT]
@@ -44,18 +45,10 @@ def export(task: Task, checkpoint: str, path: str, is_float16: bool = False) -> 
     logging.info("%s: exported to %s (%.1f MB)", checkpoint, path, len(content) / 1e6)
 
 
-def _save(task: Task, checkpoint: str, directory: str) -> None:
-    """Write a SavedModel whose inputs have the fixed length and a batch of one."""
-    # The published graph has shapes that do not depend on the padding.
-    settings = dataclasses.replace(task.settings, compute_padding=True)
-    task = type(task)(settings, task.config, task.tokenizer, task.splits)
-    with tf.Graph().as_default():
-        inputs = {
-            name: tf.placeholder(tf.int32, [1, *field.shape], name)
-            for name, field in input_fields(task).items()
-        }
-        outputs = build_predictions(task, PORTABLE, inputs)
-        variables = tf.trainable_variables()
-        with tf.Session() as session, checkpoints.named_if_damaged(checkpoint):
-            tf.train.Saver(variables).restore(session, checkpoint)
-            tf.saved_model.simple_save(session, directory, inputs, outputs)
+def _with_fixed_length(task: Task) -> serving.Inputs:
+    """Build inputs of the fixed length, for a batch of one."""
+    inputs = {
+        name: tf.placeholder(tf.int32, [1, *field.shape], name)
+        for name, field in input_fields(task).items()
+    }
+    return inputs, {serving.SIGNATURE: inputs}

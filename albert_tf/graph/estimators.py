@@ -92,4 +92,3 @@ Estimator = _module.Estimator
 EstimatorSpec = _module.EstimatorSpec
 ModeKeys = _module.ModeKeys
 RunConfig = _module.RunConfig
-ServingInputReceiver = _module.export.ServingInputReceiver

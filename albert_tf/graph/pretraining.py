@@ -138,8 +138,7 @@ def input_fn_builder(
         if not is_training:
             return datasets.first_batches(input_files, fields, params["batch_size"])
         return datasets.training_dataset(
-            input_files,
-            sum(manifests.checked_count(path, fields)[0] for path in input_files),
+            [(path, range(manifests.checked_count(path, fields)[0])) for path in input_files],
             fields,
             params["batch_size"],
             parallel=num_cpu_threads > 1,

@@ -9,6 +9,7 @@ from typing import Any, Sequence
 from absl import logging
 
 import tokenization
+from albert_tf.huggingface.model_card import PURPOSES
 from albert_tf.huggingface.weights import CLASSIFIER, MASKED_LM, SENTENCE_ORDER, SPAN, Arrays
 from albert_tf.io import json_files
 from albert_tf.io.bounds import Bounds
@@ -34,20 +35,13 @@ _SPECIAL_TOKENS = {
     "unk_token": "<unk>",
     "mask_token": "[MASK]",
 }
+_TOKEN_IDS = {"pad_token_id": "<pad>", "bos_token_id": "[CLS]", "eos_token_id": "[SEP]"}
 _CONFIG_KEYS = (
     *(name for name in inspect.signature(AlbertConfig).parameters if name != "hidden_act"),
     # Unused keys of published configs:
     "gap_size",
     "net_structure_type",
     "num_memory_blocks",
-)
-_ARCHITECTURES = (
-    "AlbertForQuestionAnswering",
-    "AlbertForSequenceClassification",
-    "AlbertForMultipleChoice",
-    "AlbertForPreTraining",
-    "AlbertForMaskedLM",
-    "AlbertModel",
 )
 
 
@@ -76,32 +70,24 @@ def their_config(
     """Contents of a `config.json`.
 
     Args:
-      config: config of the model.
+      config: config of the model, read from a file.
       tensors: its weights, by name in `model.safetensors`.
       tokenizer: tokenizer of the model.
       labels: names of a classifier's labels; empty for numbers.
       is_multiple_choice: whether the head scores options.
 
     Raises:
-      InputError: if the activation has no name, or labels and outputs differ in number.
+      InputError: if labels and outputs differ in number.
     """
-    if not isinstance(config.hidden_act, str):
-        raise InputError(
-            "hidden_act is a function; only a named activation can be written to a file"
-        )
     values: dict[str, Any] = {
         "model_type": "albert",
         **config.to_dict(),
-        "hidden_act": _THEIR_ACTIVATIONS[config.hidden_act.lower() or "linear"],
+        "hidden_act": _THEIR_ACTIVATIONS[str(config.hidden_act or "linear").lower()],
         "layer_norm_eps": _LAYER_NORM_EPSILON,
         "classifier_dropout_prob": _CLASSIFIER_DROPOUT,
         "position_embedding_type": "absolute",
     }
-    for name, piece in (
-        ("pad_token_id", "<pad>"),
-        ("bos_token_id", "[CLS]"),
-        ("eos_token_id", "[SEP]"),
-    ):
+    for name, piece in _TOKEN_IDS.items():
         if piece in tokenizer.vocab:
             values[name] = tokenizer.vocab[piece]
     if SPAN[0].theirs in tensors:
@@ -161,9 +147,9 @@ def read_their_config(path: Path) -> AlbertConfig:
         raise InputError(f'{path}: model_type is {shown(values.get("model_type"))}, not "albert"')
     architectures = root.texts("architectures") if values.get("architectures") else []
     for architecture in architectures:
-        if architecture not in _ARCHITECTURES:
+        if architecture not in PURPOSES:
             raise InputError(
-                f"{path}: {architecture} cannot be converted, only {', '.join(_ARCHITECTURES)}"
+                f"{path}: {architecture} cannot be converted, only {', '.join(PURPOSES)}"
             )
     if values.get("position_embedding_type", "absolute") != "absolute":
         raise InputError(f"{path}: position_embedding_type must be absolute in an ALBERT")

@@ -29,8 +29,8 @@ from tokenizers import (
 
 from tokenization import SPIECE_UNDERLINE
 
-# The part of sentencepiece_model.proto that is needed. sentencepiece's own module of it loads with
-# new versions of protobuf alone.
+# The part of sentencepiece_model.proto that is needed. sentencepiece's own module of it loads
+# only with new versions of protobuf.
 _PROTO = """
 name: "albert_tf/sentencepiece_model.proto"
 message_type {

@@ -1,7 +1,7 @@
-"""Lossless conversion of checkpoints to and from folders of transformers.
+"""Lossless conversion of checkpoints to and from directories of transformers.
 
-A folder in the format of transformers holds `config.json`, `model.safetensors`, `spiece.model` and,
-if the package `tokenizers` is installed, `tokenizer.json`.
+A directory in the format of transformers holds `config.json`, `model.safetensors`, `spiece.model`
+and, if the package `tokenizers` is installed, `tokenizer.json`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 
 
 def write_huggingface(
-    folder: str,
+    directory: str,
     config_file: str,
     spm_model_file: str,
     checkpoint: str,
@@ -37,7 +37,7 @@ def write_huggingface(
     labels: Sequence[str] = (),
     is_multiple_choice: bool = False,
 ) -> str:
-    """Convert a checkpoint to a folder for transformers.
+    """Convert a checkpoint to a directory for transformers.
 
     Example:
 
@@ -50,7 +50,7 @@ def write_huggingface(
       )  # "AlbertForPreTraining"
 
     Args:
-      folder: path of the new folder.
+      directory: path of the new directory.
       config_file: path of the model's config.
       spm_model_file: path of the SentencePiece model.
       checkpoint: prefix of the checkpoint, with any head.
@@ -63,7 +63,7 @@ def write_huggingface(
       Name of the matching class of transformers, such as "AlbertForQuestionAnswering".
 
     Raises:
-      InputError: if the files do not match each other, or `folder` already exists.
+      InputError: if the files do not match each other, or `directory` already exists.
     """
     config = AlbertConfig.from_json_file(config_file)
     configs.check_groups(config)
@@ -83,14 +83,10 @@ def write_huggingface(
     tokenizer_config = configs.tokenizer_config(
         tokenizer, do_lower_case, config.max_position_embeddings, is_fast=tokenizer_json is not None
     )
-    card = model_card.model_card(
-        Path(folder).name,
-        architecture,
-        checkpoint,
-        sum(value.size for value in values.values()),
-        labels,
-    )
-    with files.atomic_directory(folder) as temporary:
+    num_parameters = sum(value.size for value in values.values())
+    name = Path(directory).name
+    card = model_card.model_card(name, architecture, checkpoint, num_parameters, labels)
+    with files.atomic_directory(directory) as temporary:
         files.write_json(temporary / CONFIG_FILE, their_config, indent=2)
         weights.write_tensors(temporary / WEIGHTS_FILE, tensors)
         shutil.copyfile(spm_model_file, temporary / SPM_MODEL_FILE)
@@ -106,26 +102,23 @@ def _tokenizer_json(spm_model_file: str, do_lower_case: bool) -> str | None:
     try:
         from albert_tf.huggingface import fast_tokenizer  # imports the package tokenizers
     except ImportError as error:
-        _warn_of_no_tokenizer(f"{error}; pip install -r requirements-convert.txt and convert again")
-        return None
-    tokenizer = fast_tokenizer.from_sentencepiece(spm_model_file, do_lower_case)
-    if tokenizer is None:
-        _warn_of_no_tokenizer(f"{spm_model_file} is neither a unigram nor a BPE model")
-        return None
-    return tokenizer.to_str()
-
-
-def _warn_of_no_tokenizer(reason: str) -> None:
+        reason = f"{error}; pip install -r requirements-convert.txt and convert again"
+    else:
+        tokenizer = fast_tokenizer.from_sentencepiece(spm_model_file, do_lower_case)
+        if tokenizer is not None:
+            return tokenizer.to_str()
+        reason = f"{spm_model_file} is neither a unigram nor a BPE model"
     logging.warning(
         "%s is left out: %s. Without this file transformers needs sentencepiece and protobuf, and "
         "splits some words differently",
         TOKENIZER_FILE,
         reason,
     )
+    return None
 
 
-def read_huggingface(huggingface_dir: str, folder: str) -> ModelFiles:
-    """Convert a folder of transformers to a model folder, laid out like the published models.
+def read_huggingface(huggingface_dir: str, directory: str) -> ModelFiles:
+    """Convert a directory of transformers to a model directory, laid out like the published models.
 
     Example:
 
@@ -133,15 +126,15 @@ def read_huggingface(huggingface_dir: str, folder: str) -> ModelFiles:
       print(model.checkpoint)  # albert_base_v2_copy/model.ckpt-best
 
     Args:
-      huggingface_dir: path of the folder with `config.json`, `model.safetensors` and
+      huggingface_dir: path of the directory with `config.json`, `model.safetensors` and
         `spiece.model`.
-      folder: path of the new folder.
+      directory: path of the new directory.
 
     Returns:
       Paths of the model's files.
 
     Raises:
-      InputError: if a file is missing, the model is not a supported ALBERT, or `folder` already
+      InputError: if a file is missing, the model is not a supported ALBERT, or `directory` already
         exists.
     """
     source = Path(huggingface_dir)
@@ -153,14 +146,12 @@ def read_huggingface(huggingface_dir: str, folder: str) -> ModelFiles:
     )
     weights_file = source / WEIGHTS_FILE
     values = weights.to_values(weights.read_tensors(weights_file), config, str(weights_file))
-    with files.atomic_directory(folder) as temporary:
+    with files.atomic_directory(directory) as temporary:
         checkpoints.write_values(str(temporary / BEST_CHECKPOINT), values)
-        text = config.to_json_string()
-        (temporary / model_folder.CONFIG_FILE).write_text(text, encoding="utf-8")
+        files.write_text(temporary / model_folder.CONFIG_FILE, config.to_json_string())
         shutil.copyfile(source / SPM_MODEL_FILE, temporary / model_folder.SPM_MODEL_FILE)
         vocabulary = model_folder.vocabulary_text(tokenizer.sp_model)
-        (temporary / model_folder.VOCAB_FILE).write_text(vocabulary, encoding="utf-8")
-    config_path, vocabulary, spm_model = model_folder.needed_files(folder)
-    return ModelFiles(
-        config_path, vocabulary, spm_model, str(Path(folder) / model_folder.BEST_CHECKPOINT)
-    )
+        files.write_text(temporary / model_folder.VOCAB_FILE, vocabulary)
+    checkpoint = str(Path(directory) / BEST_CHECKPOINT)
+    config_file, vocabulary, spm_model = model_folder.needed_files(directory)
+    return ModelFiles(config_file, vocabulary, spm_model, checkpoint)

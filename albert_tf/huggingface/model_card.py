@@ -6,39 +6,34 @@ import json
 from pathlib import Path
 from typing import Any, Iterable, Iterator, Mapping, Sequence
 
+from albert_tf.io import json_files
+from albert_tf.io.errors import InputError
 from albert_tf.run_dir import checkpoints, evaluations, record
 from albert_tf.run_dir.model_folder import SETTINGS_FILE
 
 NAME = "README.md"
 
 _DIGEST_LENGTH = 12
-_PURPOSES = {  # a sentence, the hub's tag and the class that loads the model with its head
+# A sentence and the hub's tag for each class of transformers that can be converted.
+PURPOSES = {
     "AlbertForQuestionAnswering": (
         "finds the answer to a question in a text",
         "question-answering",
-        "AutoModelForQuestionAnswering",
     ),
     "AlbertForSequenceClassification": (
         "predicts a label or a score for one or two texts",
         "text-classification",
-        "AutoModelForSequenceClassification",
     ),
     "AlbertForMultipleChoice": (
         "chooses the answer to a question about a text among several",
         "multiple-choice",
-        "AutoModelForMultipleChoice",
     ),
     "AlbertForPreTraining": (
         "is pre-trained on masked words and on the order of two segments, to be fine-tuned",
         "fill-mask",
-        "AutoModelForPreTraining",
     ),
-    "AlbertForMaskedLM": (
-        "is pre-trained on masked words, to be fine-tuned",
-        "fill-mask",
-        "AutoModelForMaskedLM",
-    ),
-    "AlbertModel": ("is an encoder without a head", "feature-extraction", "AutoModel"),
+    "AlbertForMaskedLM": ("is pre-trained on masked words, to be fine-tuned", "fill-mask"),
+    "AlbertModel": ("is an encoder without a head", "feature-extraction"),
 }
 
 
@@ -58,7 +53,8 @@ def model_card(
       The card in Markdown, with a head in YAML. No path of the machine is in it.
     """
     directory = Path(checkpoint).parent
-    purpose, tag, loader = _PURPOSES[architecture]
+    purpose, tag = PURPOSES[architecture]
+    loader = architecture.replace("AlbertModel", "AutoModel").replace("AlbertFor", "AutoModelFor")
     training = record.last_training(directory)
     text = [
         "---",
@@ -128,7 +124,6 @@ def _training_rows(training: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def _settings(directory: Path) -> dict[str, Any]:
     """Settings that the run has left beside its checkpoints."""
     try:
-        settings = json.loads((directory / SETTINGS_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return json_files.read(directory / SETTINGS_FILE, "the settings", "").values
+    except InputError:
         return {}
-    return settings if isinstance(settings, dict) else {}

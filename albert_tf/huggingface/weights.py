@@ -12,6 +12,7 @@ from typing import Mapping, Sequence
 import numpy as np
 import safetensors
 import safetensors.numpy
+import tensorflow.compat.v1 as tf
 from absl import logging
 
 from albert_tf.graph.model import encoder_shapes
@@ -19,7 +20,13 @@ from albert_tf.io.errors import InputError, listed
 from modeling import AlbertConfig
 
 _NOT_WEIGHTS = ("albert.embeddings.position_ids", "albert.embeddings.token_type_ids")
-_DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64}
+_DTYPES = {
+    "F64": np.float64,
+    "F32": np.float32,
+    "F16": np.float16,
+    "BF16": tf.bfloat16.as_numpy_dtype,
+    "I64": np.int64,
+}
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -271,20 +278,12 @@ def _check_shapes(values: Arrays, config: AlbertConfig, place: str) -> None:
 
 
 def write_tensors(path: Path, tensors: Arrays) -> None:
-    """Write a `.safetensors` file, with the permissions of other files.
-
-    Args:
-      path: path of the file; safetensors itself would let nobody but the user read it.
-      tensors: arrays by name.
-    """
-    path.touch()
-    mode = path.stat().st_mode
-    safetensors.numpy.save_file(dict(tensors), path, metadata={"format": "pt"})
-    path.chmod(mode)
+    """Write a `.safetensors` file; safetensors itself would let only the user read it."""
+    path.write_bytes(safetensors.numpy.save(dict(tensors), metadata={"format": "pt"}))
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """Read a `.safetensors` file, with bfloat16 widened to float32, as NumPy lacks bfloat16.
+    """Read a `.safetensors` file.
 
     Args:
       path: path of the file.
@@ -306,11 +305,8 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: not a safetensors file, or damaged: {error}") from error
     tensors = {}
     for name, entry in entries:
-        if entry["dtype"] == "BF16":  # the upper 16 bits of a float32
-            value = (np.frombuffer(entry["data"], np.uint16).astype(np.uint32) << 16).view("f4")
-        elif entry["dtype"] in _DTYPES:
-            value = np.frombuffer(entry["data"], _DTYPES[entry["dtype"]])
-        else:
+        if entry["dtype"] not in _DTYPES:
             raise InputError(f"{path}: {name} has the unsupported dtype {entry['dtype']}")
+        value = np.frombuffer(entry["data"], _DTYPES[entry["dtype"]])
         tensors[name] = value.reshape(entry["shape"])
     return tensors

@@ -1,1 +1,1 @@
-"""Trained models by their folder, without a run."""
+"""Trained models by their directory, without a run."""

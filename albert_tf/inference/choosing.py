@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable, Mapping, Sequence
+from typing import Callable, Sequence
 
 import numpy as np
-import tensorflow.compat.v1 as tf
 from absl import logging
+from scipy import special
 
 import tokenization
-from albert_tf.graph.model import model_inputs
 from albert_tf.inference import trained_model
 from albert_tf.inference.trained_model import TrainedModel
 from albert_tf.io.errors import InputError
 from albert_tf.records.record_files import serialize_example
+from albert_tf.records.splits import Splits
 from albert_tf.tasks.race.data import LETTERS, Example
 from albert_tf.tasks.race.features import Feature, check_room, make_features
-from albert_tf.tasks.race.task import option_logits
-from modeling import AlbertConfig, AlbertModel
+from albert_tf.tasks.race.settings import ChoiceSettings, RaceSettings
+from albert_tf.tasks.race.task import RaceTask
 
 # From features, each of four options, to the scores of the options: float [features, 4].
 Scorer = Callable[[Sequence[Feature]], np.ndarray]
@@ -38,10 +38,7 @@ def choose(
     text: str,
     tokenizer: tokenization.FullTokenizer,
     scorer: Scorer,
-    *,
-    max_seq_length: int = 512,
-    max_qa_length: int = 128,
-    do_lower_case: bool = True,
+    settings: ChoiceSettings,
 ) -> list[ScoredOption]:
     """Choose among options for a question about a text.
 
@@ -54,7 +51,7 @@ def choose(
           text,
           model.tokenizer,
           load_scorer(model),
-          **model.arguments(choose),
+          model.settings,
       )
 
     Args:
@@ -63,9 +60,7 @@ def choose(
       text: text; what does not fit into `max_seq_length` is cut off at its end, with a warning.
       tokenizer: tokenizer with a SentencePiece model.
       scorer: function of the model: see `load_scorer`.
-      max_seq_length: maximum length of the model's input, in pieces.
-      max_qa_length: maximum length of question and option, in pieces, of which the last are kept.
-      do_lower_case: whether to lower-case the text.
+      settings: maximum lengths, and case of the text.
 
     Returns:
       The options, the most probable first.
@@ -78,19 +73,19 @@ def choose(
     trained_model.check_text("options", " ".join(options))
     if len(options) < 2:
         raise InputError("--options: give two options or more, separated by commas")
+    max_seq_length, max_qa_length = settings.max_seq_length, settings.max_qa_length
     check_room(max_seq_length, max_qa_length)
     chunks = [options[n : n + len(LETTERS)] for n in range(0, len(options), len(LETTERS))]
     examples = [_example(question, chunk, text) for chunk in chunks]
     features = list(
-        make_features(examples, tokenizer, max_seq_length, max_qa_length, do_lower_case)
+        make_features(examples, tokenizer, max_seq_length, max_qa_length, settings.do_lower_case)
     )
     if any(len(ids) == max_seq_length for feature in features for ids, _ in feature.sequences):
         logging.warning(
             "the end of the text is cut off: an input has at most %d tokens", max_seq_length
         )
     scores = np.float64(scorer(features)).reshape(-1)[: len(options)]
-    weights = np.exp(scores - scores.max())
-    scored = map(ScoredOption, options, (weights / weights.sum()).tolist())
+    scored = map(ScoredOption, options, special.softmax(scores).tolist())
     return sorted(scored, key=lambda option: -option.probability)
 
 
@@ -106,42 +101,29 @@ def load_scorer(model: TrainedModel) -> Scorer:
     Raises:
       InputError: if the model is damaged, or of another task.
     """
-    if model.saved_model:
-        return _saved_model_scorer(model.saved_model, model.found_settings)
-    assert model.checkpoint is not None
-    return _checkpoint_scorer(model.config, model.checkpoint)
-
-
-def _saved_model_scorer(path: str, settings: Mapping[str, Any]) -> Scorer:
-    if "max_qa_length" not in settings:
-        raise InputError(
-            f"{path}: not a model of multiple choice; give one that run_race.py has "
-            "exported, or leave out --options"
-        )
-    length = settings["max_seq_length"]
-    loaded = trained_model.load_saved_model(path)
+    if model.is_exported:
+        return _saved_model_scorer(model)
+    task = RaceTask(RaceSettings(), model.config, None, Splits())
+    score = trained_model.checkpoint_scorer(task, model.path)
 
     def scores(features: Sequence[Feature]) -> np.ndarray:
-        records = [serialize_example(feature.record(length)) for feature in features]
-        outputs = loaded.signatures["serving_default"](input=tf.constant(records))
-        return outputs["logits"].numpy()
+        rows = [sequence for feature in features for sequence in feature.sequences]
+        return score(trained_model.padded_rows(rows))["logits"]
 
     return scores
 
 
-def _checkpoint_scorer(config: AlbertConfig, checkpoint: str) -> Scorer:
-    with tf.Graph().as_default():
-        inputs = model_inputs()
-        input_ids, input_mask, segment_ids = inputs.values()
-        encoder = AlbertModel(
-            config, False, input_ids, input_mask, segment_ids, compute_padding=False
+def _saved_model_scorer(model: TrainedModel) -> Scorer:
+    if "max_qa_length" not in model.found_settings:
+        raise InputError(
+            f"{model.path}: not a model of multiple choice; give one that run_race.py has "
+            "exported, or leave out --options"
         )
-        logits = option_logits(encoder.get_pooled_output())
-        session = trained_model.restored_session(checkpoint)
+    length = model.found_settings["max_seq_length"]
+    score = trained_model.saved_model_scorer(model.path)
 
     def scores(features: Sequence[Feature]) -> np.ndarray:
-        rows = [sequence for feature in features for sequence in feature.sequences]
-        values = trained_model.padded_rows(rows)
-        return session.run(logits, {inputs[name]: value for name, value in values.items()})
+        records = [serialize_example(feature.record(length)) for feature in features]
+        return score({"input": records})["logits"]
 
     return scores

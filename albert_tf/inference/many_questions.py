@@ -95,14 +95,13 @@ def _given(values: Mapping[str, Any], name: str) -> bool:
     return bool((values.get(name) or "").strip())
 
 
-def _asked(values: Mapping[str, Any], number: int, folder: Path) -> Asked:
+def _asked(values: Mapping[str, Any], number: int, directory: Path) -> Asked:
     identity = values.get("id")
     if identity is None or identity == "":
         identity = number
-    if _given(values, "text_file"):
-        text_file = str(folder / values["text_file"])
-        return Asked(str(identity), values["question"], text_file=text_file)
-    return Asked(str(identity), values["question"], values["text"])
+    text_file = str(directory / values["text_file"]) if _given(values, "text_file") else None
+    text = None if text_file else values["text"]
+    return Asked(str(identity), values["question"], text, text_file)
 
 
 def questions_of_files(directory: str, question: str) -> list[Asked]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import logging as python_logging
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Mapping, Sequence
 
@@ -14,13 +13,19 @@ import tensorflow.compat.v1 as tf
 from absl import logging
 
 import tokenization
+from albert_tf.cli.settings import settings_of
 from albert_tf.export import serving
-from albert_tf.graph.model import encoder_shapes
+from albert_tf.graph.model import build_encoder, encoder_shapes, model_inputs
 from albert_tf.io.errors import InputError
 from albert_tf.run_dir import checkpoints, evaluations, model_folder
 from albert_tf.run_dir.model_folder import BEST_CHECKPOINT, ModelFiles
 from albert_tf.run_dir.run_dir import find_checkpoint
+from albert_tf.tasks.base import Task
 from modeling import AlbertConfig
+
+# From the model's inputs, by name, to the outputs of its head, [B, ...] by name. The inputs are
+# int32 [B, S], or serialized examples [B] for an exported model that takes records.
+Scorer = Callable[[Mapping[str, Any]], Mapping[str, np.ndarray]]
 
 _EXPORT_AGAIN = "export the model again with --export_dir"
 
@@ -30,27 +35,21 @@ class TrainedModel:
     """A checkpoint or an exported model, with what it needs to read text.
 
     Attributes:
+      path: prefix of the checkpoint, or path of the exported model.
+      is_exported: whether it is an exported model.
       config: config of the model.
       tokenizer: tokenizer with a SentencePiece model.
-      checkpoint: prefix of the checkpoint; None for an exported model.
-      saved_model: path of the exported model; None for a checkpoint.
-      found_settings: settings stored with the model, and numbers that an evaluation has found to
+      found_settings: settings stored with the model, and thresholds that an evaluation has found to
         be best for a checkpoint, by name.
-      settings: these, and over them the settings that the user gave.
+      settings: these, and over them the settings that the user gave, as the settings class.
     """
 
+    path: str
+    is_exported: bool
     config: AlbertConfig
     tokenizer: tokenization.FullTokenizer
-    checkpoint: str | None
-    saved_model: str | None
-    found_settings: Mapping[str, Any] = field(default_factory=dict)
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def arguments(self, function: Callable[..., Any]) -> dict[str, Any]:
-        """The settings that are keyword-only arguments of a function, by name."""
-        parameters = inspect.signature(function).parameters.values()
-        names = [p.name for p in parameters if p.kind == p.KEYWORD_ONLY]
-        return {name: self.settings[name] for name in names if name in self.settings}
+    found_settings: Mapping[str, Any]
+    settings: Any
 
 
 def load(
@@ -64,7 +63,7 @@ def load(
 
     Args:
       path: path of a SavedModel or its parent directory, or of a checkpoint or its directory.
-      settings_class: dataclass that declares the settings stored with a model.
+      settings_class: dataclass of the settings that are stored with a model or given.
       albert_config_file: config of the model; by default the one next to the checkpoint.
       spm_model_file: SentencePiece model; by default the one next to the checkpoint.
       given: settings that override those of an exported model, by name.
@@ -73,19 +72,13 @@ def load(
       InputError: if files are missing or do not belong together.
     """
     saved_model = serving.find_saved_model(path)
-    checkpoint: str | None = None
-    remedy: str | None = None
-    found: dict[str, Any] = {}
     if saved_model:
-        beside, remedy = (
-            str(Path(saved_model) / serving.ASSETS / BEST_CHECKPOINT),
-            _EXPORT_AGAIN,
-        )
+        beside = str(Path(saved_model) / serving.ASSETS / BEST_CHECKPOINT)
+        found = model_folder.read_settings(Path(beside).parent, settings_class, _EXPORT_AGAIN)
     else:
-        beside = checkpoint = find_checkpoint(path)
-        found = evaluations.read_thresholds(checkpoint)
-    folder = Path(beside).parent
-    found = {**found, **model_folder.read_settings(folder, settings_class, remedy)}
+        beside = find_checkpoint(path)
+        found = evaluations.read_thresholds(beside)
+        found.update(model_folder.read_settings(Path(beside).parent, settings_class))
     config_file, spm_model_file = model_folder.beside_checkpoint(
         beside, albert_config_file, spm_model_file
     )
@@ -99,18 +92,20 @@ def load(
         )
     tokenizer = tokenization.FullTokenizer(None, spm_model_file=spm_model_file)
     model_folder.check_vocabulary(spm_model_file, tokenizer, config_file, config)
-    return TrainedModel(config, tokenizer, checkpoint, saved_model, found, settings)
+    known = {name: settings[name] for name in settings_of(settings_class) if name in settings}
+    found_or_given = settings_class(**known)
+    path = saved_model or beside
+    return TrainedModel(path, bool(saved_model), config, tokenizer, found, found_or_given)
 
 
 def find_model(directory: str | Path) -> ModelFiles:
-    """Find the files of a model in its folder.
+    """Find the files of a model in its directory.
 
     Raises:
       InputError: if a file is missing.
     """
     config, vocabulary, spm_model = model_folder.needed_files(directory)
-    checkpoint = find_checkpoint(str(directory))
-    return ModelFiles(config, vocabulary, spm_model, checkpoint)
+    return ModelFiles(config, vocabulary, spm_model, find_checkpoint(str(directory)))
 
 
 def check_model(model: ModelFiles) -> None:
@@ -132,7 +127,7 @@ def check_model(model: ModelFiles) -> None:
         checkpoints.read_values(model.checkpoint, [name])  # one at a time, to save memory
 
 
-def load_saved_model(path: str) -> Any:
+def saved_model_scorer(path: str) -> Scorer:
     """Load an exported model; the log does not tell that an Estimator's has no fingerprint."""
 
     def is_other(record: python_logging.LogRecord) -> bool:
@@ -142,24 +137,38 @@ def load_saved_model(path: str) -> Any:
     logger = logging.get_absl_logger()
     logger.addFilter(is_other)
     try:
-        return tf.saved_model.load_v2(path)
+        model = tf.saved_model.load_v2(path)
     finally:
         logger.removeFilter(is_other)
 
+    def scores(inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        tensors = {name: tf.constant(values) for name, values in inputs.items()}
+        outputs = model.signatures["serving_default"](**tensors)
+        return {name: values.numpy() for name, values in outputs.items()}
 
-def restored_session(checkpoint: str) -> tf.Session:
-    """Open a session on the default graph, with the variables of a checkpoint.
+    return scores
+
+
+def checkpoint_scorer(task: Task, checkpoint: str) -> Scorer:
+    """Build the model of a task, and restore a checkpoint.
 
     Raises:
-      InputError: if the checkpoint is damaged, or lacks variables of the graph.
+      InputError: if the checkpoint is damaged, or lacks variables of the model.
     """
-    variables = tf.trainable_variables()
-    shapes = {variable.op.name: variable.shape.as_list() for variable in variables}
-    checkpoints.check_fits(checkpoint, shapes, all_needed=True)
-    session = tf.Session()
-    with checkpoints.named_if_damaged(checkpoint):
-        tf.train.Saver(variables).restore(session, checkpoint)
-    return session
+    with tf.Graph().as_default():
+        inputs = model_inputs()
+        outputs = task.outputs(build_encoder(task, inputs, is_training=False), inputs)
+        variables = tf.trainable_variables()
+        shapes = {variable.op.name: variable.shape.as_list() for variable in variables}
+        checkpoints.check_fits(checkpoint, shapes, all_needed=True)
+        session = tf.Session()
+        with checkpoints.named_if_damaged(checkpoint):
+            tf.train.Saver(variables).restore(session, checkpoint)
+
+    def scores(values: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        return session.run(outputs, {inputs[name]: value for name, value in values.items()})
+
+    return scores
 
 
 def padded_rows(rows: Sequence[tuple[list[int], list[int]]]) -> dict[str, np.ndarray]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +30,10 @@ class Bounds:
     def allow(self, value: Any) -> bool:
         """Whether a value of any type is a valid number."""
         types = (int,) if self.is_whole else (int, float)
-        if isinstance(value, bool) or not isinstance(value, types) or not _is_finite(value):
+        if isinstance(value, bool) or not isinstance(value, types):
+            return False
+        # `math.isfinite` fails for integers that no float can hold; NaN compares as false.
+        if not abs(value) <= sys.float_info.max:
             return False
         if self.lower is not None and (
             value < self.lower or (self.excludes_lower and value == self.lower)
@@ -53,13 +55,6 @@ class Bounds:
         if self.excludes_lower or self.excludes_upper:
             return f"{name} {above} {_text(self.lower)} and {below} {_text(self.upper)}"
         return f"{name} from {_text(self.lower)} to {_text(self.upper)}"
-
-
-def _is_finite(value: float) -> bool:
-    # `math.isfinite` fails for integers that no float can hold.
-    if isinstance(value, int):
-        return abs(value) <= sys.float_info.max
-    return math.isfinite(value)
 
 
 def _text(limit: float) -> str:

@@ -30,18 +30,18 @@ _TEMPORARY = re.compile(r"\.tmp-([^/]*)-(\d+)")  # host and process
 _ABANDONED_SECONDS = 24 * 60 * 60  # without a change, for the files of other hosts
 
 
-def digest(path: str | Path) -> str:
-    """SHA-256 digest of a file, or of all visible files in a folder, in hexadecimal."""
-    sha256 = hashlib.sha256()
+def digest(path: str | Path, algorithm: str = "sha256") -> str:
+    """Digest of a file, or of all visible files in a directory, in hexadecimal."""
+    found = hashlib.new(algorithm)
     if Path(path).is_dir():
         inside = sorted(entry for entry in Path(path).iterdir() if not entry.name.startswith("."))
         for entry in filter(Path.is_file, inside):
-            sha256.update(f"{digest(entry)} {entry.name}\n".encode())
-        return sha256.hexdigest()
+            found.update(f"{digest(entry, algorithm)} {entry.name}\n".encode())
+        return found.hexdigest()
     with Path(path).open("rb") as file:
         for block in iter(lambda: file.read(_READ_BLOCK), b""):
-            sha256.update(block)
-    return sha256.hexdigest()
+            found.update(block)
+    return found.hexdigest()
 
 
 def sampled_digest(path: str | Path) -> str:
@@ -180,8 +180,7 @@ def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str | Iterable[str]) -> None:
@@ -190,10 +189,11 @@ def write_text(path: str | Path, text: str | Iterable[str]) -> None:
         file.writelines([text] if isinstance(text, str) else text)
 
 
-def update_text(path: Path, text: str) -> None:
-    """Write a text file atomically, unless it has the text already."""
-    if not path.is_file() or path.read_bytes() != text.encode():
-        write_text(path, text)
+def update(path: Path, content: bytes) -> None:
+    """Write a file atomically, unless it has the content already."""
+    if not path.is_file() or path.read_bytes() != content:
+        with atomic_file(path) as temporary:
+            temporary.write_bytes(content)
 
 
 def write_json(path: str | Path, value: Any, indent: int | None = 4) -> None:
@@ -264,8 +264,7 @@ def matching_files(flag: str, patterns: str | None) -> list[str]:
             f"--{flag} is missing; give comma-separated files or patterns such as *.txt"
         )
     found = []
-    for pattern in patterns.split(","):
-        pattern = pattern.strip()
+    for pattern in map(str.strip, patterns.split(",")):
         paths = [pattern]
         if not Path(pattern).is_file():  # a file whose name looks like a pattern is meant itself
             paths = glob.glob(pattern, recursive=True)

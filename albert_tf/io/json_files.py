@@ -7,6 +7,7 @@ surrogate pairs, which are not characters. A byte-order mark is accepted.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -18,14 +19,11 @@ from albert_tf.io.bounds import Bounds
 from albert_tf.io.errors import InputError
 
 FORMAT = "format"  # key of the version of a file's structure, in files of this project
+DIGEST_LENGTH = 12  # of a short digest
 
 _LONGEST_SHOWN = 60  # characters of a value in a message
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-class FormatError(InputError):
-    """Error for a file whose structure is of another version of this project."""
 
 
 def versioned(version: int, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,10 +53,7 @@ class JsonObject:
 
     def text(self, key: str) -> str:
         """A string; `InputError` if it is missing or another value."""
-        value = self._value(key)
-        if not isinstance(value, str):
-            raise self._unlike(key, value, "a string")
-        return value
+        return self._typed(key, str, "a string")
 
     def number(self, key: str, bounds: Bounds) -> float:
         """A number within bounds; `InputError` if it is missing or another value."""
@@ -73,10 +68,7 @@ class JsonObject:
 
     def boolean(self, key: str) -> bool:
         """True or false; `InputError` if it is missing or another value."""
-        value = self._value(key)
-        if not isinstance(value, bool):
-            raise self._unlike(key, value, "true or false")
-        return value
+        return self._typed(key, bool, "true or false")
 
     def child(self, key: str) -> JsonObject:
         """An object; `InputError` if it is missing or another value."""
@@ -84,10 +76,7 @@ class JsonObject:
 
     def array(self, key: str) -> list[Any]:
         """A list; `InputError` if it is missing or another value."""
-        value = self._value(key)
-        if not isinstance(value, list):
-            raise self._unlike(key, value, "a list")
-        return value
+        return self._typed(key, list, "a list")
 
     def texts(self, key: str) -> list[str]:
         """A list of strings; `InputError` if it is missing or another value."""
@@ -100,19 +89,6 @@ class JsonObject:
         """Yield the objects in a list; `InputError` if it is missing or has other values."""
         for index, value in enumerate(self.array(key)):
             yield self._as_child(value, f"{self._prefix}{key}[{index}]")
-
-    def check_format(self, version: int) -> None:
-        """Check the version of the file's structure.
-
-        Raises:
-          FormatError: if it is another one, or is missing.
-        """
-        found = self.values.get(FORMAT)
-        if type(found) is not int or found != version:
-            raise FormatError(
-                f"{self.file}: its format is {shown(found)}, this version of the project reads "
-                f"{version}; {self.remedy}"
-            )
 
     def error(self, problem: str) -> InputError:
         """Make an error with the file and the remedy."""
@@ -127,6 +103,12 @@ class JsonObject:
             raise self.error(f"{self._prefix}{key} is missing")
         return self.values[key]
 
+    def _typed(self, key: str, kind: type, expected: str) -> Any:
+        value = self._value(key)
+        if not isinstance(value, kind):
+            raise self._unlike(key, value, expected)
+        return value
+
     def _as_child(self, value: Any, place: str) -> JsonObject:
         if not isinstance(value, dict):
             raise self.error(f"{place} is {shown(value)}, not an object")
@@ -136,16 +118,17 @@ class JsonObject:
         return self.error(f"{self._prefix}{key} is {shown(value)}, not {expected}")
 
 
-def read(path: str | Path, content: str, remedy: str) -> JsonObject:
+def read(path: str | Path, content: str, remedy: str, version: int | None = None) -> JsonObject:
     """Read a JSON file that holds an object.
 
     Args:
       path: path of the file.
       content: the file's content, for the message if it cannot be read: "the questions".
       remedy: remedy for any fault in the file.
+      version: version of the structure that a file of this project must have; see `versioned`.
 
     Raises:
-      InputError: if the file cannot be read, or is not JSON with an object.
+      InputError: if the file cannot be read, is not JSON with an object, or has another version.
     """
     files.check_no_pipe(path)
     try:
@@ -154,7 +137,14 @@ def read(path: str | Path, content: str, remedy: str) -> JsonObject:
         raise InputError(
             f"{path}: cannot read {content}: {error.strerror}; correct the path"
         ) from error
-    return parse(data, str(path), remedy)
+    found = parse(data, str(path), remedy)
+    if version is not None:
+        written = found.values.get(FORMAT)
+        if type(written) is not int or written != version:
+            raise found.error(
+                f"its format is {shown(written)}, this version of the project reads {version}"
+            )
+    return found
 
 
 def parse(data: bytes, file: str, remedy: str) -> JsonObject:
@@ -208,6 +198,12 @@ def object_in(text: str) -> dict[str, Any]:
 def encoded(value: Any) -> bytes:
     """Contents of a JSON file of this project."""
     return (json.dumps(value, indent=4) + "\n").encode()
+
+
+def short_digest(value: Any) -> str:
+    """Short digest of a JSON value, for file names."""
+    text = json.dumps(value, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
 
 
 def shown(value: Any) -> str:

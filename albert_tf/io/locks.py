@@ -76,7 +76,10 @@ def _held(lock: filelock.BaseFileLock, timeout: float) -> Iterator[None]:
         yield
         return
     try:
-        files.write_text(_holder_path(lock), _this_process())
+        script = Path(sys.argv[0]).name or "python"
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        process = f"process {os.getpid()} on {socket.gethostname()} ({script}, since {since})"
+        files.write_text(_holder_path(lock), process)
         yield
     finally:
         _holder_path(lock).unlink()
@@ -85,12 +88,6 @@ def _held(lock: filelock.BaseFileLock, timeout: float) -> Iterator[None]:
 
 def _holder_path(lock: filelock.BaseFileLock) -> Path:
     return Path(str(lock.lock_file) + files.HOLDER_SUFFIX)
-
-
-def _this_process() -> str:
-    script = Path(sys.argv[0]).name or "python"
-    since = time.strftime("%Y-%m-%d %H:%M:%S")
-    return f"process {os.getpid()} on {socket.gethostname()} ({script}, since {since})"
 
 
 def _holder(lock: filelock.BaseFileLock) -> str:

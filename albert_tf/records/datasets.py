@@ -44,15 +44,13 @@ def read_ahead(dataset: tf.data.Dataset) -> tf.data.Dataset:
 
 @without_autograph
 def training_dataset(
-    paths: str | Sequence[str],
-    num_records: int,
+    spans: Sequence[tuple[str, range]],
     fields: RecordFields,
     batch_size: int,
     skip_records: int = 0,
     parallel: bool = True,
     prepare: Prepare | None = None,
     micro_batches: int = 1,
-    spans: Sequence[range] | None = None,
     seed: int = DEFAULT_SEED,
     deal_by_length: bool = False,
 ) -> tf.data.Dataset:
@@ -62,15 +60,14 @@ def training_dataset(
     the records that it has not read yet.
 
     Args:
-      paths: paths of the record files, which are read in parallel.
-      num_records: number of records read in an epoch, over all files.
+      spans: paths of the record files, which are read in parallel, and the range of records to read
+        from each.
       fields: fields of a record.
       batch_size: number of records in a batch.
       skip_records: number of records already read by an earlier run.
       parallel: whether to read and parse with several threads.
       prepare: function applied to the features of each batch.
       micro_batches: number of equal micro-batches to split each batch into, as the last step.
-      spans: range of records to read from each file; all records by default.
       seed: seed of the order.
       deal_by_length: whether to deal the records of 16 consecutive batches out among these, so that
         all have about as many tokens. It takes the sum of `input_mask` for the length of a record.
@@ -78,9 +75,10 @@ def training_dataset(
     Returns:
       Dataset of dictionaries of int32 and float32 tensors [batch_size / micro_batches, ...].
     """
-    paths = [paths] if isinstance(paths, str) else list(paths)
-    firsts = [span.start for span in spans] if spans else [0] * len(paths)
-    counts = [len(span) for span in spans] if spans else [-1] * len(paths)
+    paths = [path for path, _ in spans]
+    firsts = np.array([span.start for _, span in spans], np.int64)
+    counts = np.array([len(span) for _, span in spans], np.int64)
+    num_records = int(counts.sum())
     parallel_calls = _PARALLEL_CALLS if parallel else None
     files_read_together = min(len(paths), _FILES_READ_TOGETHER)
     dealt_together = _BATCHES_DEALT_TOGETHER * batch_size if deal_by_length else 1
@@ -91,9 +89,7 @@ def training_dataset(
 
     def one_epoch(number: tf.Tensor) -> tf.data.Dataset:
         seed = first_seed + number
-        files = tf.data.Dataset.from_tensor_slices(
-            (paths, np.array(firsts, np.int64), np.array(counts, np.int64))
-        )
+        files = tf.data.Dataset.from_tensor_slices((paths, firsts, counts))
         dataset = files.shuffle(len(paths), seed=seed).interleave(
             lambda path, first, count: tf.data.TFRecordDataset(path).skip(first).take(count),
             cycle_length=files_read_together,
@@ -110,9 +106,13 @@ def training_dataset(
             num_parallel_calls=parallel_calls,
         )
         dataset = dataset.unbatch().skip(skip_after_dealing)
-    dataset = _batched(dataset, skip_records, fields, batch_size, parallel_calls, prepare, True)
+    dataset = dataset.enumerate(skip_records)
+    dataset = _batched(dataset, fields, batch_size, parallel_calls, prepare, drop_remainder=True)
     if micro_batches > 1:
-        dataset = dataset.flat_map(lambda batch: _split(batch, batch_size // micro_batches))
+        size = batch_size // micro_batches
+        dataset = dataset.flat_map(
+            lambda batch: tf.data.Dataset.from_tensor_slices(batch).batch(size, drop_remainder=True)
+        )
     return read_ahead(dataset)
 
 
@@ -131,11 +131,6 @@ def _dealt_by_length(records: tf.Tensor, fields: RecordFields, batch_size: int) 
 def _masks(records: tf.Tensor, fields: RecordFields) -> tf.Tensor:
     """Feature `input_mask` of serialized records."""
     return tf.io.parse_example(records, {"input_mask": fields["input_mask"]})["input_mask"]
-
-
-def _split(batch: dict[str, tf.Tensor], size: int) -> tf.data.Dataset:
-    """Split a batch into consecutive micro-batches of `size` records."""
-    return tf.data.Dataset.from_tensor_slices(batch).batch(size, drop_remainder=True)
 
 
 def spans_of(span: range, counts: Sequence[int]) -> list[range]:
@@ -179,33 +174,31 @@ def first_batches(
       Dataset of dictionaries of int32 and float32 tensors [up to batch_size, ...].
     """
     first, count = (span.start, len(span)) if span is not None else (0, -1)
-    dataset = tf.data.TFRecordDataset(list(paths)).skip(first).take(count)
-    dataset = _batched(dataset, first, fields, batch_size, _PARALLEL_CALLS, prepare, False)
-    return read_ahead(dataset)
+    dataset = tf.data.TFRecordDataset(list(paths)).skip(first).take(count).enumerate(first)
+    return read_ahead(_batched(dataset, fields, batch_size, _PARALLEL_CALLS, prepare))
 
 
 def _batched(
     dataset: tf.data.Dataset,
-    first: int,
     fields: RecordFields,
     batch_size: int,
     parallel_calls: int | None,
     prepare: Prepare | None,
-    drop_remainder: bool,
+    drop_remainder: bool = False,
 ) -> tf.data.Dataset:
-    """Batch and parse a dataset of serialized records, numbered from `first` on."""
+    """Batch and parse a dataset of numbers and serialized records."""
 
     def parse(numbers: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         features = parse_examples(serialized, fields)
         return prepare(numbers, features) if prepare else features
 
-    dataset = dataset.enumerate(first).batch(batch_size, drop_remainder=drop_remainder)
+    dataset = dataset.batch(batch_size, drop_remainder=drop_remainder)
     return dataset.map(parse, num_parallel_calls=parallel_calls)
 
 
 @without_autograph
 def sorted_dataset(
-    path: str, fields: RecordFields, batch_size: int, number_name: str | None = None
+    path: str, fields: RecordFields, batch_size: int, number_name: str
 ) -> tf.data.Dataset:
     """Dataset of one epoch of batches from a record file, sorted by length to save padding.
 
@@ -218,7 +211,7 @@ def sorted_dataset(
       fields: fields of a record. The last axis of its vectors is as long as the longest sequence,
         the largest sum of `input_mask` over that axis.
       batch_size: maximum number of records in a batch.
-      number_name: name of an extra feature with the record's number, if given.
+      number_name: name of an extra feature with the record's number.
 
     Returns:
       Dataset of dictionaries of int32 and float32 tensors [up to batch_size, ..., longest length],
@@ -232,16 +225,13 @@ def sorted_dataset(
         order = tf.argsort(lengths(_masks(records, fields)), direction="DESCENDING", stable=True)
         return tf.gather(numbers, order), tf.gather(records, order)
 
-    def parse(numbers: tf.Tensor, records: tf.Tensor) -> dict[str, tf.Tensor]:
-        features = parse_examples(records, fields)
+    def cut(numbers: tf.Tensor, features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         longest = tf.reduce_max(lengths(features["input_mask"]))
-        batch = _cut(features, longest)
-        return {**batch, number_name: tf.cast(numbers, tf.int32)} if number_name else batch
+        return {**_cut(features, longest), number_name: tf.cast(numbers, tf.int32)}
 
     dataset = tf.data.TFRecordDataset(path).enumerate()
-    dataset = dataset.batch(_BATCHES_SORTED_TOGETHER * batch_size)
-    dataset = dataset.map(in_order).unbatch().batch(batch_size)
-    return read_ahead(dataset.map(parse, num_parallel_calls=_PARALLEL_CALLS))
+    dataset = dataset.batch(_BATCHES_SORTED_TOGETHER * batch_size).map(in_order).unbatch()
+    return read_ahead(_batched(dataset, fields, batch_size, _PARALLEL_CALLS, cut))
 
 
 def _cut(
@@ -260,8 +250,7 @@ def bucketed_dataset(
     fields: RecordFields,
     batch_size: int,
     buckets: Sequence[int],
-    number_name: str | None = None,
-    first_number: int = 0,
+    number_name: str,
 ) -> tf.data.Dataset:
     """Dataset of one epoch of batches from a record file, bucketed by length to save padding.
 
@@ -274,8 +263,7 @@ def bucketed_dataset(
         the largest sum of `input_mask` over that axis.
       batch_size: maximum number of records in a batch.
       buckets: lengths of the batches, ascending; the last is the full length of a record.
-      number_name: name of an extra feature with the record's number, if given.
-      first_number: number of the first record.
+      number_name: name of an extra feature with the record's number.
 
     Returns:
       Dataset of dictionaries of int32 and float32 tensors [up to batch_size, ..., bucket length],
@@ -285,11 +273,10 @@ def bucketed_dataset(
     def without_padding(number: tf.Tensor, record: tf.Tensor) -> dict[str, tf.Tensor]:
         features = _with_int32(tf.io.parse_single_example(record, fields))
         length = tf.reduce_max(tf.reduce_sum(features["input_mask"], axis=-1))
-        if number_name:
-            features[number_name] = tf.cast(number, tf.int32)
+        features[number_name] = tf.cast(number, tf.int32)
         return _cut(features, length, scalar_rank=0)
 
-    dataset = tf.data.TFRecordDataset(path).enumerate(first_number)
+    dataset = tf.data.TFRecordDataset(path).enumerate()
     dataset = dataset.map(without_padding, num_parallel_calls=_PARALLEL_CALLS)
     dataset = dataset.bucket_by_sequence_length(
         lambda features: tf.shape(features["input_mask"])[-1],

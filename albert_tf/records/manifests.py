@@ -9,8 +9,6 @@ program.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,7 +26,6 @@ from albert_tf.records.record_files import (
     count_records,
 )
 
-_DIGEST_LENGTH = 12
 _FORMAT = 1
 
 
@@ -47,8 +44,7 @@ class Origin:
     @property
     def digest(self) -> str:
         """Short digest, for file names."""
-        text = json.dumps(asdict(self), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_LENGTH]
+        return json_files.short_digest(asdict(self))
 
     def changes_since(self, earlier: Origin) -> list[str]:
         """Describe the settings and inputs that differ from those of an earlier file."""
@@ -65,28 +61,18 @@ class Origin:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Contents of a manifest.
+    """What a manifest says about a file.
 
     Attributes:
       num_records: number of records.
-      bytes: size of the file in bytes.
-      sampled_digest: `files.sampled_digest` of the file.
       origin: settings and inputs of the records.
+      difference: how the file differs from the one that the manifest was written for; None if it
+        does not.
     """
 
     num_records: int
-    bytes: int
-    sampled_digest: str
     origin: Origin
-
-    def difference(self, path: str) -> str | None:
-        """Describe how a file differs from the one that the manifest is of, if it does."""
-        size = Path(path).stat().st_size
-        if size != self.bytes:
-            return f"its size is now {size} bytes, was {self.bytes}"
-        if self.sampled_digest != files.sampled_digest(path):
-            return "its content has changed"
-        return None
+    difference: str | None
 
 
 def manifest_path(path: str) -> Path:
@@ -163,9 +149,8 @@ def usable_manifest(path: str, origin: Origin) -> Manifest | None:
         logging.info("%s: rebuilding because its manifest cannot be read: %s", path, error)
         return None
     changes = origin.changes_since(manifest.origin)
-    difference = manifest.difference(path)
-    if changes or difference:
-        reason = "; ".join(changes) or difference
+    if changes or manifest.difference:
+        reason = "; ".join(changes) or manifest.difference
         logging.info("%s: rebuilding because %s", path, reason)
         return None
     logging.info("%s: reusing %d records", path, manifest.num_records)
@@ -176,7 +161,7 @@ def is_made(path: str, origin: Origin) -> bool:
     """Whether a record file can be reused, so that it is not to be written; see above."""
     try:
         manifest = _read(path)
-        return manifest.origin == origin and manifest.difference(path) is None
+        return manifest.origin == origin and manifest.difference is None
     except (InputError, FileNotFoundError):
         return False
 
@@ -205,11 +190,10 @@ def checked_count(path: str, fields: RecordFields) -> tuple[int, Origin | None]:
         )
         return num_records, None
     manifest = _read(path)
-    difference = manifest.difference(path)
-    if difference:
+    if manifest.difference:
         raise InputError(
-            f"{path}: {difference}, says {manifest_path(path).name}; copy both again, or remove "
-            "both and rebuild the file"
+            f"{path}: {manifest.difference}, says {manifest_path(path).name}; copy both again, or "
+            "remove both and rebuild the file"
         )
     check_first_record(path, fields)
     return manifest.num_records, manifest.origin
@@ -217,15 +201,15 @@ def checked_count(path: str, fields: RecordFields) -> tuple[int, Origin | None]:
 
 def _read(path: str) -> Manifest:
     remedy = f"remove it and {path} to rebuild both"
-    manifest = json_files.read(manifest_path(path), "the manifest", remedy)
-    manifest.check_format(_FORMAT)
-    inputs = manifest.child("inputs")
-    size = manifest.integer("bytes", 0)
-    return Manifest(
-        manifest.integer("records", 0, size // RECORD_OVERHEAD),
-        size,
-        manifest.text("sampled_digest"),
-        Origin(
-            manifest.child("settings").values, {name: inputs.text(name) for name in inputs.values}
-        ),
-    )
+    manifest = json_files.read(manifest_path(path), "the manifest", remedy, _FORMAT)
+    settings, inputs = manifest.child("settings"), manifest.child("inputs")
+    origin = Origin(settings.values, {name: inputs.text(name) for name in inputs.values})
+    size, sampled_digest = manifest.integer("bytes", 0), manifest.text("sampled_digest")
+    num_records = manifest.integer("records", 0, size // RECORD_OVERHEAD)
+    found = Path(path).stat().st_size
+    difference = None
+    if found != size:
+        difference = f"its size is now {found} bytes, was {size}"
+    elif sampled_digest != files.sampled_digest(path):
+        difference = "its content has changed"
+    return Manifest(num_records, origin, difference)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import itertools
 import math
 import struct
@@ -17,6 +16,7 @@ from albert_tf.io.errors import InputError
 # Errors of TensorFlow on records that are damaged or no `tf.train.Example`s. Its message quotes the
 # record, and cannot always be decoded.
 READING_ERRORS = (tf.errors.DataLossError, tf.errors.InvalidArgumentError, UnicodeDecodeError)
+_FIRST_RECORDS = 100
 RECORD_OVERHEAD = 16  # bytes of a record beside its data: length (8 bytes) and two checksums (4)
 
 RecordFields = Mapping[str, tf.io.FixedLenFeature]  # shapes and dtypes by name
@@ -28,13 +28,11 @@ class RecordWriter:
 
     Attributes:
       num_records: number of records written so far.
-      lengths: number of examples of each length in pieces, for the manifest; filled by the caller.
     """
 
     def __init__(self, path: str | Path):
         """Open the file."""
         self.num_records = 0
-        self.lengths: collections.Counter[int] = collections.Counter()
         self._writer = tf.io.TFRecordWriter(str(path))
 
     def write(self, record: bytes) -> None:
@@ -163,13 +161,12 @@ def _parsed(path: str, number: int, record: bytes) -> tf.train.Example:
         ) from error
 
 
-def first_values(path: str, names: Sequence[str], count: int = 100) -> list[int]:
+def first_values(path: str, names: Sequence[str]) -> list[int]:
     """Read integer values from the first records of a file.
 
     Args:
       path: path of the record file.
       names: names of the int64 features to read.
-      count: number of records.
 
     Returns:
       All values of these features, in one list.
@@ -177,14 +174,12 @@ def first_values(path: str, names: Sequence[str], count: int = 100) -> list[int]
     Raises:
       InputError: if a record is not a `tf.train.Example`.
     """
-    records = itertools.islice(read_records(path), count)
-    examples = (_parsed(path, number, record) for number, record in enumerate(records, 1))
-    return [
-        value
-        for example in examples
-        for name in names
-        for value in example.features.feature[name].int64_list.value
-    ]
+    values = []
+    for number, record in enumerate(itertools.islice(read_records(path), _FIRST_RECORDS), 1):
+        features = _parsed(path, number, record).features.feature
+        for name in names:
+            values += features[name].int64_list.value
+    return values
 
 
 def check_records(path: str, fields: RecordFields) -> None:
@@ -195,14 +190,3 @@ def check_records(path: str, fields: RecordFields) -> None:
     """
     for number, record in enumerate(read_records(path), 1):
         _check_record(path, number, record, fields)
-
-
-def check_readable(paths: Sequence[str]) -> None:
-    """Read record files to the end, to verify their checksums.
-
-    Raises:
-      InputError: at the first damaged record.
-    """
-    for path in paths:
-        for _ in read_records(path):
-            pass

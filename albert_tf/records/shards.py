@@ -8,9 +8,9 @@ are assigned whole, or divided by records if there are fewer files than processe
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterator, Mapping, Sequence, Union
 
@@ -25,28 +25,13 @@ from albert_tf.records import conversion, datasets, manifests, record_files
 from albert_tf.records.conversion import Convert
 from albert_tf.records.datasets import Prepare
 from albert_tf.records.manifests import Origin
-from albert_tf.records.record_files import RecordFields, RecordWriter
+from albert_tf.records.record_files import RecordFields
 from albert_tf.records.splits import RecordSplit, Split
 
 NUMBER = "record_number"  # feature: index of the record in its shard
 FILLER = -1  # number of a row that only fills its batch
 RUN_NUMBER = "number_in_run"  # feature in training: number of the record, unique in the run
 IS_REAL = "is_real_example"  # field: 0 in filler records, which the original writes for TPUs
-
-
-@dataclass(frozen=True)
-class TrainingRecords:
-    """Records of this process to train on.
-
-    Attributes:
-      paths: paths of the record files.
-      spans: range of records to read from each file; None for all.
-      count: number of records in an epoch.
-    """
-
-    paths: list[str]
-    spans: list[range] | None
-    count: int
 
 
 class ExampleShard:
@@ -118,10 +103,10 @@ class ExampleShard:
         """
         if given:
             return distributed.own_file(given)
-        folder = Path(directory or self._directory)
+        parent = Path(directory or self._directory)
         stem, suffix = os.path.splitext(name)
-        named = distributed.own_file(str(folder / f"{stem}-{self._origin.digest}{suffix}"))
-        plain = distributed.own_file(str(folder / name))
+        named = distributed.own_file(str(parent / f"{stem}-{self._origin.digest}{suffix}"))
+        plain = distributed.own_file(str(parent / name))
         if (
             not Path(named).exists()
             and name == self.split.record_name
@@ -171,12 +156,10 @@ class ExampleShard:
             return
         counts = [self._usable_count(path) for path in self.paths]
         first_number = self._first_number(counts[0])
-        missing = [path for path, count in zip(self.paths, counts) if count is None]
-        if missing and manifests.is_foreign(self.paths[0]):
-            counts[1] = self._write(missing, first_number)
-        elif missing:
-            self._write(self.paths, first_number)
-            counts = [self.num_records]
+        if None in counts and manifests.is_foreign(self.paths[0]):
+            counts[1] = self._write(self.paths[1:], first_number)
+        elif None in counts:
+            counts = [self._write(self.paths, first_number)]
         if len(set(counts)) > 1:
             raise InputError(
                 f"{' and '.join(self.paths)} do not belong together: the first has {counts[0]} "
@@ -202,42 +185,32 @@ class ExampleShard:
             return 0
 
         def own_count() -> int:
-            chunks = conversion.converted(self._convert, self.examples, self._num_workers)
-            return sum(len(chunk.records) for chunk in chunks) if count is None else count
+            return sum(1 for _ in self._converted()) if count is None else count
 
         return distributed.sum_of_earlier(own_count)
+
+    def _converted(self) -> Iterator[tuple[bytes, bytes]]:
+        return conversion.converted(self._convert, self.examples, self._num_workers)
 
     def _write(self, paths: Sequence[str], first_number: int) -> int:
         """Write the record file and the companion file, or the latter alone; count the records."""
         start = time.time()
         with manifests.record_writers(paths, self._origin) as writers:
-            writer_of: dict[str, RecordWriter] = dict(zip(paths, writers))
-            chunks = conversion.converted(self._convert, self.examples, self._num_workers)
-            for chunk in chunks:
-                for path, records in zip(self.paths, (chunk.records, chunk.companions)):
-                    if path in writer_of:
-                        self._write_chunk(records, path, writer_of[path], first_number)
-        self.num_records = writers[0].num_records
-        logging.info(
-            "%s: wrote %d records in %.1f s", paths[0], self.num_records, time.time() - start
-        )
-        return self.num_records
-
-    def _write_chunk(
-        self, records: Sequence[bytes], path: str, writer: RecordWriter, first_number: int
-    ) -> None:
-        """Write the records of a chunk, with their numbers if they have any."""
-        for record in records:
-            if self.split.numbered and path == self.paths[0]:
-                name, first = self.split.numbered
-                number = first + first_number + writer.num_records
-                record = record_files.with_number(record, name, number)
-            writer.write(record)
+            for number, (record, companion) in enumerate(self._converted(), first_number):
+                if self.split.numbered:
+                    name, first = self.split.numbered
+                    record = record_files.with_number(record, name, first + number)
+                contents = dict(zip(self.paths, (record, companion)))
+                for path, writer in zip(paths, writers):
+                    writer.write(contents[path])
+        count = writers[0].num_records
+        logging.info("%s: wrote %d records in %.1f s", paths[0], count, time.time() - start)
+        return count
 
     def companions(self) -> Iterator[JsonObject | None]:
         """Yield the companion of each record, in order; None if there is no companion file."""
         if len(self.paths) == 1:
-            yield from (None for _ in range(self.num_records))
+            yield from itertools.repeat(None, self.num_records)
             return
         path, remedy = self.paths[1], "remove the file to rebuild it"
         for number, record in enumerate(record_files.read_records(path), 1):
@@ -261,9 +234,9 @@ class ExampleShard:
                 "rebuild it"
             )
 
-    def training_records(self) -> TrainingRecords:
-        """Records of this process to train on."""
-        return TrainingRecords(self.paths[:1], None, self.num_records)
+    def training_spans(self) -> list[tuple[str, range]]:
+        """Paths of the files to train on, and the range of records to read from each."""
+        return [(self.paths[0], range(self.num_records))]
 
     def prediction_dataset(
         self, lengths: Sequence[int], prepare: Prepare | None = None
@@ -287,20 +260,40 @@ class RecordShard:
         file. Digests of the files would take too long.
     """
 
-    def __init__(self, split: RecordSplit, fields: RecordFields, counts: Mapping[str, int]):
-        """Select the shard.
+    def __init__(self, split: RecordSplit, fields: RecordFields, vocab_size: int, config_file: str):
+        """Count the records of each file, and check that their ids fit the model's vocabulary.
 
         Args:
           split: the whole split.
           fields: fields of the records.
-          counts: number of records in each file, by path.
+          vocab_size: number of pieces of the model.
+          config_file: path of the model's config, for messages.
+
+        Raises:
+          InputError: if a file is truncated, does not fit the settings, or was made with another
+            vocabulary than the model's.
         """
         self.split = split
         self.fields = fields
         self.paths = split.paths
-        self.counts = {path: counts[path] for path in split.paths}
+        self.counts = {path: self._count(path, vocab_size, config_file) for path in split.paths}
         found = [[Path(p).name, n, Path(p).stat().st_size] for p, n in self.counts.items()]
         self.fingerprint = {split.flag: found}
+
+    def _count(self, path: str, vocab_size: int, config_file: str) -> int:
+        count, origin = manifests.checked_count(path, self.fields)
+        made_with = origin.settings.get("vocab_size") if origin else None
+        ids = record_files.first_values(path, self.split.id_fields)
+        if min(ids) < 0:
+            raise InputError(f"{path}: a record has the id {min(ids)}; make the records again")
+        needed = made_with or max(ids) + 1
+        if needed > vocab_size or (made_with and made_with != vocab_size):
+            raise InputError(
+                f"{path}: the records were made with a vocabulary of "
+                f"{made_with or f'at least {needed}'} pieces, but {config_file} has vocab_size "
+                f"{vocab_size}; make the records with the vocabulary of the model"
+            )
+        return count
 
     @property
     def num_examples(self) -> int:
@@ -327,7 +320,7 @@ class RecordShard:
 
     def companions(self) -> Iterator[None]:
         """Yield None for each record to predict."""
-        return (None for _ in self.examples)
+        return itertools.repeat(None, self.num_records)
 
     def check_records(self) -> None:
         """Check all records, to find the one that ended a run; `InputError` at an invalid one."""
@@ -337,21 +330,15 @@ class RecordShard:
     def check_predictions(self, predictions: Sequence[Any]) -> None:
         """Do nothing: the records are the examples."""
 
-    def training_records(self) -> TrainingRecords:
-        """Records of this process to train on: whole files if there are enough."""
+    def training_spans(self) -> list[tuple[str, range]]:
+        """As for `ExampleShard`: whole files if there are enough."""
         counts = list(self.counts.values())
-        if self.split.max_records is not None:
-            spans = datasets.spans_of(self.examples, counts)
-        elif len(counts) >= distributed.size():
-            own = set(distributed.own_shard(len(counts)))
-            spans = [range(n if number in own else 0) for number, n in enumerate(counts)]
-        else:
-            spans = datasets.spans_of(distributed.own_shard(sum(counts)), counts)
-        span_of = {path: span for path, span in zip(self.counts, spans) if span}
         logging.info("%d records in %d files", sum(counts), len(counts))
-        return TrainingRecords(
-            list(span_of), list(span_of.values()), sum(map(len, span_of.values()))
-        )
+        spans = datasets.spans_of(self.examples, counts)
+        if self.split.max_records is None and len(counts) >= distributed.size():
+            own = distributed.own_shard(len(counts))
+            spans = [range(n if number in own else 0) for number, n in enumerate(counts)]
+        return [(path, span) for path, span in zip(self.paths, spans) if span]
 
     def prediction_dataset(
         self, lengths: Sequence[int], prepare: Prepare | None = None
@@ -374,48 +361,3 @@ class RecordShard:
 
 
 Shard = Union[ExampleShard, RecordShard]
-
-
-def count_records(
-    split: RecordSplit, fields: RecordFields, vocab_size: int | None, config_file: str | None
-) -> dict[str, int]:
-    """Count the records of each file, and check that their ids fit the model's vocabulary.
-
-    Args:
-      split: the record files.
-      fields: fields of the records.
-      vocab_size: number of pieces of the model; None if it is not known.
-      config_file: path of the model's config, for messages.
-
-    Returns:
-      Numbers of records by path.
-
-    Raises:
-      InputError: if a file is truncated, does not fit the settings, or was made with another
-        vocabulary than the model's.
-    """
-    return {path: _count(path, split, fields, vocab_size, config_file) for path in split.paths}
-
-
-def _count(
-    path: str,
-    split: RecordSplit,
-    fields: RecordFields,
-    vocab_size: int | None,
-    config_file: str | None,
-) -> int:
-    count, origin = manifests.checked_count(path, fields)
-    if vocab_size is None:
-        return count
-    made_with = origin.settings.get("vocab_size") if origin else None
-    ids = record_files.first_values(path, split.id_fields)
-    if min(ids) < 0:
-        raise InputError(f"{path}: a record has the id {min(ids)}; make the records again")
-    needed = made_with or max(ids) + 1
-    if needed > vocab_size or (made_with and made_with != vocab_size):
-        raise InputError(
-            f"{path}: the records were made with a vocabulary of "
-            f"{made_with or f'at least {needed}'} pieces, but {config_file} has vocab_size "
-            f"{vocab_size}; make the records with the vocabulary of the model"
-        )
-    return count

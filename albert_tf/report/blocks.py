@@ -6,10 +6,9 @@ This file imports neither TensorFlow nor a plotting library.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Mapping, Sequence, Union
+from typing import Any, Mapping, Sequence, Union
 
 # States of an example, from bad to good.
 WRONG, PARTLY_RIGHT, RIGHT = "wrong", "partly right", "right"
@@ -27,12 +26,14 @@ Cell = Union[str, float, int, None]
 class Block:
     """Base class of blocks; each is a dataclass of JSON values."""
 
-    kind: ClassVar[str]
+    @property
+    def kind(self) -> str:
+        """Name of the class, in lower case."""
+        return type(self).__name__.lower()
 
     def as_json(self) -> dict[str, Any]:
         """JSON value: the fields by name, and the kind."""
-        values = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
-        return {"kind": self.kind, **values}
+        return {"kind": self.kind, **vars(self)}
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,6 @@ class Table(Block):
       rows: cells of each row; the first is the row's header.
     """
 
-    kind = "table"
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
@@ -65,7 +65,6 @@ class Bars(Block):
       top: upper end of the axis; None to fit the heights.
     """
 
-    kind = "bars"
     caption: str
     axis: str
     groups: Sequence[str]
@@ -89,7 +88,6 @@ class Lines(Block):
       has_dots: whether to draw a dot at each point.
     """
 
-    kind = "lines"
     caption: str
     x_axis: str
     y_axis: str
@@ -113,7 +111,6 @@ class Histogram(Block):
       text: sentence below the chart.
     """
 
-    kind = "histogram"
     caption: str
     axis: str
     start: float
@@ -133,7 +130,6 @@ class Scatter(Block):
       points: points (x, y).
     """
 
-    kind = "scatter"
     caption: str
     x_axis: str
     y_axis: str
@@ -150,7 +146,6 @@ class Matrix(Block):
       counts: number of examples by row and column.
     """
 
-    kind = "matrix"
     caption: str
     labels: Sequence[str]
     counts: Sequence[Sequence[int]]
@@ -171,7 +166,6 @@ class Examples(Block):
       legend: names of the kinds of spans that are marked.
     """
 
-    kind = "examples"
     caption: str
     items: Sequence[Mapping[str, Any]]
     passages: Sequence[str]

@@ -2,7 +2,7 @@
 
 The page is made from files of the directory: `run.json`, the evaluation results, TensorBoard's
 events, the record files, and the task's sections about the predictions of the best checkpoint,
-which are kept in `report_sections.json`. It can therefore be written again at any time.
+which are kept in `report_sections.json`, so it can be written again at any time.
 """
 
 from __future__ import annotations
@@ -97,9 +97,8 @@ def _task_sections(directory: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     content = json_files.read(
-        path, "the sections of the report", "remove it and repeat the run's command"
+        path, "the sections of the report", "remove it and repeat the run's command", _FORMAT
     )
-    content.check_format(_FORMAT)
     return content.array("sections")
 
 
@@ -122,22 +121,19 @@ def _head(
     metrics = _metrics_of(results)
     if metrics:
         caption = f"Best checkpoint: {results['best_checkpoint']}"
-        tables.append(Table(caption, (), [[name, value] for name, value in metrics.items()]))
+        tables.append(Table(caption, (), list(metrics.items())))
     seconds = [start["seconds"] for start in starts if "seconds" in start]
     schedule = last.get("schedule", {})
+    steps = [
+        ["steps", schedule.get("steps")],
+        ["examples in a step", schedule.get("examples_per_step")],
+    ]
     run = [
         ["task", last.get("task", "")],
         *([x["use"], f"{x['name']}: {x['examples']:,} examples"] for x in _splits(starts)),
         ["model", _model_text(directory, last)],
         ["starts from", last["start"].get("checkpoint") or "random weights"],
-        *(
-            [
-                ["steps", schedule.get("steps")],
-                ["examples in a step", schedule.get("examples_per_step")],
-            ]
-            if last["settings"].get("do_train", True)
-            else []
-        ),
+        *(steps if last["settings"].get("do_train", True) else []),
         ["device", f"{last.get('device', '')}, processes: {last['processes']['number']}"],
         ["started", starts[0].get("started", "")],
         ["starts", len(starts)],
@@ -152,7 +148,7 @@ def _head(
     if project:
         suffix = ", with uncommitted changes" if project.get("has_uncommitted_changes") else ""
         versions["this project"] += f", commit {project.get('commit', '')[:12]}{suffix}"
-    tables.append(Table("Versions", (), [list(item) for item in versions.items()]))
+    tables.append(Table("Versions", (), list(versions.items())))
     return tables
 
 
@@ -164,7 +160,6 @@ def _setting_text(value: Any) -> str:
 
 def _model_text(directory: Path, start: Mapping[str, Any]) -> str:
     """Sizes of the model, if its files still exist."""
-    parts = []
     try:
         config = AlbertConfig.from_json_file(start["settings"]["albert_config_file"]).to_dict()
         parts = [f"{name} {config[name]:,}" for name in _SIZES if name in config]
@@ -183,17 +178,15 @@ def _curves(directory: Path, results: Mapping[str, Any]) -> list[Block]:
     curve = events.read(directory)
     names = {name for values in curve.values() for name in values if name.startswith("train/")}
     blocks = []
-    for name in ("train/loss", "train/learning_rate", *sorted(names)):
+    for name in sorted(names, key=lambda n: (n != "train/loss", n != "train/learning_rate", n)):
         points = [[step, values[name]] for step, values in sorted(curve.items()) if name in values]
         label = name[len("train/") :].replace("_", " ")
-        if points and name in names:
-            names.remove(name)
-            first, final = points[0], points[-1]
-            caption = (
-                f"{label.capitalize()}: {first[1]:.4g} at step {first[0]:,}, "
-                f"{final[1]:.4g} at step {final[0]:,}"
-            )
-            blocks.append(Lines(caption, "step", label, {label: points}))
+        first, final = points[0], points[-1]
+        caption = (
+            f"{label.capitalize()}: {first[1]:.4g} at step {first[0]:,}, "
+            f"{final[1]:.4g} at step {final[0]:,}"
+        )
+        blocks.append(Lines(caption, "step", label, {label: points}))
     return [*blocks, *_metric_curves(results)]
 
 
@@ -207,34 +200,29 @@ def _metric_curves(results: Mapping[str, Any]) -> list[Block]:
     best_step = checkpoints.step_of(results.get("best_checkpoint") or "")
     names = list(dict.fromkeys(name for metrics in by_step.values() for name in metrics))
     names = [name for name in names if not _NO_CURVE.search(name)]
-    groups = {
-        "Metrics": [name for name in names if "loss" not in name],
-        "Losses": [name for name in names if "loss" in name],
-    }
     blocks: list[Block] = []
-    for caption, group in groups.items():
+    for kind, is_loss in (("Metrics", False), ("Losses", True)):
+        group = [name for name in names if ("loss" in name) == is_loss]
+        if not group:
+            continue
         series = {
             name: [[step, by_step[step][name]] for step in sorted(by_step) if name in by_step[step]]
             for name in group
         }
         marked = {}
-        if group and best_step in by_step and group[0] in by_step[best_step]:
+        if best_step in by_step and group[0] in by_step[best_step]:
             marked = {f"best, step {best_step:,}": [best_step, by_step[best_step][group[0]]]}
-        if series:
-            caption = f"{caption} of the evaluated checkpoints"
-            blocks.append(Lines(caption, "step", "", series, marked, has_dots=True))
-            rows = [[step, *(by_step[step].get(n) for n in group)] for step in sorted(by_step)]
-            blocks.append(Table(caption, ("step", *group), rows))
+        caption = f"{kind} of the evaluated checkpoints"
+        blocks.append(Lines(caption, "step", "", series, marked, has_dots=True))
+        rows = [[step, *(by_step[step].get(n) for n in group)] for step in sorted(by_step)]
+        blocks.append(Table(caption, ("step", *group), rows))
     return blocks
 
 
 def _splits(starts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Entries of the splits: each use of the last start that had it."""
-    found = {}
-    for start in starts:
-        for split in start.get("splits", ()):
-            found[split["use"], split["name"]] = split
-    return list(found.values())
+    splits = [split for start in starts for split in start.get("splits", ())]
+    return list({(split["use"], split["name"]): split for split in splits}.values())
 
 
 def _data(starts: Sequence[Mapping[str, Any]]) -> list[Block]:

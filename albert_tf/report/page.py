@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any, Mapping, Sequence
 
 import jinja2
-from jinja2.utils import htmlsafe_json_dumps
-from markupsafe import Markup
 
 from albert_tf.report import figures
 from albert_tf.report.blocks import Cell
@@ -38,26 +36,18 @@ def render(title: str, subtitle: str, sections: Sequence[Mapping[str, Any]]) -> 
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(chart=_chart, data=_data, number=_number, shade=_shade)
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
+    environment.filters.update(chart=figures.draw, number=_number, shade=_shade)
     script = (_TEMPLATES / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("page.html").render(
         title=title,
         subtitle=subtitle,
         sections=sections,
-        script=Markup(script),
+        script=script,
         script_digest=digest,
-        style=Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8")),
+        style=(_TEMPLATES / "page.css").read_text(encoding="utf-8"),
     )
-
-
-def _chart(block: Mapping[str, Any]) -> Markup:
-    return Markup(figures.draw(block))
-
-
-def _data(block: Mapping[str, Any]) -> Markup:
-    """JSON of a list of examples, for a script element."""
-    return htmlsafe_json_dumps(block, ensure_ascii=False, separators=(",", ":"))
 
 
 def _number(value: Cell) -> str:

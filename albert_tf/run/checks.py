@@ -19,8 +19,7 @@ from albert_tf.io import files
 from albert_tf.io.errors import InputError
 from albert_tf.io.json_files import JsonObject
 from albert_tf.nn.config import AlbertConfig
-from albert_tf.records import shards
-from albert_tf.records.shards import ExampleShard, RecordShard
+from albert_tf.records.shards import ExampleShard, RecordShard, Shard
 from albert_tf.records.splits import RecordSplit, Split, Splits
 from albert_tf.run import description
 from albert_tf.run.context import RunContext
@@ -64,24 +63,23 @@ def check(
     Raises:
       InputError: all problems with the settings and with the files they name.
     """
-    problems = Problems()
-    for problem in wrong_values(settings):
-        problems.add(problem)
+    problems = Problems(wrong_values(settings))
     problems.raise_all()
-    with problems.collected():
-        distributed.initialize(settings.use_horovod)
+    problems.result(distributed.initialize, settings.use_horovod)
     problems.raise_all()
     run_dir = RunDir(distributed.own_directory(settings.output_dir or ""))
-    conversion, device = _device(settings, device, problems)
+    conversion, run_device = problems.result(_device, settings, device) or (None, PORTABLE)
     _check_settings(settings, problems)
     config = problems.result(_read_config, settings)
     tokenizer = problems.result(_load_tokenizer, settings, config)
-    init_checkpoint = problems.result(_find_init_checkpoint, settings)
-    length_buckets = problems.result(_length_buckets, settings, device)
+    init_checkpoint = None
+    if settings.init_checkpoint and distributed.is_chief():
+        init_checkpoint = problems.result(find_checkpoint, settings.init_checkpoint)
+    length_buckets = problems.result(_length_buckets, settings, run_device)
     artifacts = _artifacts(task_class, settings, run_dir, init_checkpoint, problems)
     splits = task_class.read(settings, artifacts, problems)
     splits = _limited(splits, settings)
-    results = _results(settings, run_dir, splits, problems)
+    results = _results(settings, run_dir, splits)
     _check_outputs(settings, run_dir, results, problems)
     _check_evaluation(settings, splits, problems)
     problems.raise_all()
@@ -96,27 +94,20 @@ def check(
             f"{settings.albert_config_file} reads at most "
             f"{config.max_position_embeddings} tokens (max_position_embeddings): lower it"
         )
-    context = assemble(
-        RunContext(
-            task=task,
-            device=device,
-            conversion=conversion,
-            init_checkpoint=init_checkpoint,
-            length_buckets=length_buckets or [],
-            run_dir=run_dir,
-            results=results,
-        ),
-        problems,
+    schedule = problems.result(_resolved_schedule, task) or ResolvedSchedule()
+    buckets = length_buckets or []
+    context = RunContext(
+        task, run_device, conversion, init_checkpoint, buckets, run_dir, results, schedule
     )
+    context = with_shards(context, problems)
     shapes: Shapes = {}
     with problems.collected():
         if distributed.is_chief():
             shapes = model_shapes(task)
             _check_first_weights(context, shapes)
     problems.raise_all()
-    with problems.collected():  # not before: a wrong start leaves a new directory empty
-        if not settings.dry_run:
-            log.open_in(_log_directory(settings, run_dir, results))
+    if not settings.dry_run:  # not before: a wrong start leaves a new directory empty
+        problems.result(log.open_in, _log_directory(settings))
     problems.raise_all()
     distributed.log_processes()
     _check_same_inputs(context, problems)
@@ -124,44 +115,37 @@ def check(
     return context
 
 
-def assemble(context: RunContext, problems: Problems) -> RunContext:
-    """Complete a context with the schedule and this process's shards of the splits.
+def with_shards(context: RunContext, problems: Problems) -> RunContext:
+    """Complete a context with this process's shards of the splits.
 
     Args:
-      context: context of the run, without these.
+      context: context of the run, without shards.
       problems: collection of problems, which are raised.
     """
-    task, splits = context.task, context.task.splits
-    schedule = problems.result(_resolved_schedule, task)
-    opened = {
-        name: [_opened(task, split, context.results, problems) for split in found if split]
-        for name, found in (("train", [splits.train]), ("dev", splits.dev), ("test", splits.test))
-    }
+
+    def opened(split: Split | RecordSplit) -> Any:
+        return problems.result(_opened, context.task, split, context.results)
+
+    splits = context.task.splits
+    train = opened(splits.train) if splits.train else None
+    dev, test = [*map(opened, splits.dev)], [*map(opened, splits.test)]
     problems.raise_all()
-    assert schedule is not None
-    train = next(iter(opened["train"]), None)
-    return dataclasses.replace(
-        context, schedule=schedule, train=train, dev=opened["dev"], test=opened["test"]
-    )
+    return dataclasses.replace(context, train=train, dev=dev, test=test)
 
 
-def _device(
-    settings: RunSettings, device: Device | None, problems: Problems
-) -> tuple[ConversionConfig | None, Device]:
+def _device(settings: RunSettings, device: Device | None) -> tuple[ConversionConfig | None, Device]:
     """Bfloat16 conversion and device of the run; `device` if it is given."""
-    conversion = None
-    with problems.collected():
-        conversion = bfloat16.config_from_environment()
-        device = device or choice.find_device(settings.device, distributed.local_rank())
-        logging.info("running on %s", device.description)
-        if conversion and not device.has_bfloat16:
-            logging.warning(
-                "%s has no effect on %s, where TensorFlow has no rewrite to bfloat16: running in "
-                "float32",
-                bfloat16.VARIABLE,
-                device.description,
-            )
-    return conversion, device or PORTABLE
+    conversion = bfloat16.config_from_environment()
+    device = device or choice.find_device(settings.device, distributed.local_rank())
+    logging.info("running on %s", device.description)
+    if conversion and not device.has_bfloat16:
+        logging.warning(
+            "%s has no effect on %s, where TensorFlow has no rewrite to bfloat16: running in "
+            "float32",
+            bfloat16.VARIABLE,
+            device.description,
+        )
+    return conversion, device
 
 
 def _check_settings(settings: RunSettings, problems: Problems) -> None:
@@ -224,13 +208,6 @@ def _load_tokenizer(settings: RunSettings, config: AlbertConfig | None) -> FullT
     return tokenizer
 
 
-def _find_init_checkpoint(settings: RunSettings) -> str | None:
-    """Find the checkpoint to start from, on rank 0."""
-    if settings.init_checkpoint and distributed.is_chief():
-        return find_checkpoint(settings.init_checkpoint)
-    return None
-
-
 def _length_buckets(settings: RunSettings, device: Device) -> list[int]:
     """Lengths to pad to in prediction, ascending; none to sort the records by length."""
     values, longest = settings.length_buckets, settings.max_seq_length
@@ -268,9 +245,8 @@ def _artifacts(
             used = own or (None if settings.do_train else init_checkpoint)
             if used:
                 found = model_folder.read_artifacts(Path(used).parent, task_class.artifact_names)
-    own_parts = {name: [x.values, x.file, x.remedy] for name, x in found.items()}
-    parts = distributed.broadcast(own_parts)
-    return {name: JsonObject(*values) for name, values in parts.items()}
+    parts = distributed.broadcast({name: vars(content) for name, content in found.items()})
+    return {name: JsonObject(**values) for name, values in parts.items()}
 
 
 def _limited(splits: Splits, settings: RunSettings) -> Splits:
@@ -280,7 +256,7 @@ def _limited(splits: Splits, settings: RunSettings) -> Splits:
     return dataclasses.replace(splits, train=train, dev=dev)
 
 
-def _results(settings: RunSettings, run_dir: RunDir, splits: Splits, problems: Problems) -> RunDir:
+def _results(settings: RunSettings, run_dir: RunDir, splits: Splits) -> RunDir:
     """Directory of this process for results, and for the records of what they are about.
 
     Prediction does not touch the results of a training: its own go to a directory below.
@@ -303,17 +279,15 @@ def _check_outputs(
     if not settings.output_dir:
         return
     with problems.collected():
-        if results is run_dir:
-            files.check_directory(f"--output_dir {run_dir}", run_dir.path)
-        else:
-            files.check_directory(f"--prediction_dir {results}", results.path)
+        flag = "output_dir" if results is run_dir else "prediction_dir"
+        files.check_directory(f"--{flag} {results}", results.path)
         if not distributed.is_chief() and run_dir.latest():
             raise InputError(
                 f"{run_dir}: the directory has checkpoints of another run; remove them, or give "
                 "another --output_dir"
             )
         if not settings.dry_run:
-            log.continue_in(_log_directory(settings, run_dir, results))
+            log.continue_in(_log_directory(settings))
     with problems.collected():
         directory = settings.export_dir
         if directory and distributed.is_chief():
@@ -325,57 +299,52 @@ def _check_outputs(
                     f"--export_dir {directory}: is a SavedModel itself, and would hide the new one "
                     "in it; give the directory to make a SavedModel in"
                 )
-    with problems.collected():
-        if settings.export_tflite and distributed.is_chief():
-            files.check_file(settings.export_tflite)
+    if settings.export_tflite and distributed.is_chief():
+        problems.result(files.check_file, settings.export_tflite)
 
 
-def _log_directory(settings: RunSettings, run_dir: RunDir, results: RunDir) -> Path:
+def _log_directory(settings: RunSettings) -> str:
     """Directory of the log: that of rank 0 for processes on its host."""
-    given, own = settings.output_dir, run_dir
-    if settings.prediction_dir:
-        given, own = settings.prediction_dir, results
-    return Path(given or "") if distributed.shares_host_with_chief() else own.path
+    directory = settings.prediction_dir or settings.output_dir or ""
+    if distributed.shares_host_with_chief():
+        return directory
+    return distributed.own_directory(directory)
 
 
-def _opened(task: Task, split: Split | RecordSplit, results: RunDir, problems: Problems) -> Any:
-    """This process's shard of a split; None if there are problems."""
-    settings = task.settings
-    with problems.collected():
-        fields = task.fields(split)
-        if isinstance(split, RecordSplit):
-            config_file = settings.albert_config_file
-            counts = shards.count_records(split, fields, task.config.vocab_size, config_file)
-            return RecordShard(split, fields, counts)
-        shard = ExampleShard(
-            split,
-            fields,
-            lambda examples: task.records(split, examples),
-            settings.record_settings,
-            settings.vocabulary,
-            str(results),
-            settings.num_workers or distributed.own_cores(),
-        )
-        shard.check()
-        return shard
-    return None
+def _opened(task: Task, split: Split | RecordSplit, results: RunDir) -> Shard:
+    """This process's shard of a split."""
+    settings, fields = task.settings, task.fields(split)
+    if isinstance(split, RecordSplit):
+        config_file = settings.albert_config_file or ""
+        return RecordShard(split, fields, task.config.vocab_size, config_file)
+    shard = ExampleShard(
+        split,
+        fields,
+        lambda examples: task.records(split, examples),
+        settings.record_settings,
+        settings.vocabulary,
+        str(results),
+        settings.num_workers or distributed.own_cores(),
+    )
+    shard.check()
+    return shard
 
 
 def _resolved_schedule(task: Task) -> ResolvedSchedule:
     """The task's schedule in steps of this run."""
-    settings, train, num_cards = task.settings, task.splits.train, distributed.size()
+    settings, train, num_devices = task.settings, task.splits.train, distributed.size()
     num_examples = len(train.examples) if isinstance(train, Split) else 0
-    schedule = task.schedule.resolve(num_examples, settings.train_batch_size, num_cards)
+    schedule = task.schedule.resolve(num_examples, settings.train_batch_size, num_devices)
     if settings.do_train and train and schedule.steps < 1:
         if isinstance(train, Split) and task.schedule.steps is None:
             raise InputError(
                 f"{', '.join(train.paths)}: {num_examples} examples in batches of "
-                f"{settings.train_batch_size * num_cards} for {task.schedule.epochs} epochs make "
+                f"{settings.train_batch_size * num_devices} for {task.schedule.epochs} epochs make "
                 "less than one step: lower --train_batch_size"
             )
         raise InputError(
-            f"{task.schedule.steps} steps divided by {num_cards} devices make less than one step: "
-            "give more steps"
+            f"{task.schedule.steps} steps divided by {num_devices} devices make less than one "
+            "step: give more steps"
         )
     return schedule
 

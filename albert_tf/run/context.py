@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Sequence
 
 from albert_tf.devices.bfloat16 import ConversionConfig
 from albert_tf.devices.device import Device
 from albert_tf.records.shards import ExampleShard, Shard
+from albert_tf.run_dir import model_folder
 from albert_tf.run_dir.run_dir import RunDir
 from albert_tf.tasks.base import ResolvedSchedule, Task
 from albert_tf.tasks.options import RunSettings
@@ -39,7 +40,7 @@ class RunContext:
     length_buckets: Sequence[int]
     run_dir: RunDir
     results: RunDir
-    schedule: ResolvedSchedule = field(default_factory=ResolvedSchedule)
+    schedule: ResolvedSchedule
     train: Shard | None = None
     dev: Sequence[Shard] = ()
     test: Sequence[ExampleShard] = ()
@@ -53,6 +54,19 @@ class RunContext:
     def shards(self) -> list[Shard]:
         """All shards of this process."""
         return [*([self.train] if self.train else []), *self.dev, *self.test]
+
+    @property
+    def prediction_checkpoint(self) -> str | None:
+        """Prefix of the checkpoint to predict with; only rank 0 has one."""
+        return self.run_dir.for_prediction() or self.init_checkpoint
+
+    @property
+    def model_files(self) -> dict[str, str]:
+        """Paths of the files to keep with a model, by their names in its directory."""
+        settings = self.settings
+        return model_folder.named_files(
+            settings.albert_config_file or "", settings.spm_model_file, settings.vocab_file
+        )
 
     @property
     def model_settings(self) -> dict[str, object]:

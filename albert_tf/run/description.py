@@ -29,7 +29,7 @@ _PACKAGES = ("tensorflow", "tensorflow-cpu", "tensorflow-estimator", "numpy", "s
 _VARIABLES = ("TF_BF16_CONVERSION", "TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTRAOP_THREADS")
 _GIT_SECONDS = 10
 _PROJECT = Path(__file__).resolve().parents[2]
-_USES = {"train": "training", "dev": "evaluation", "test": "prediction"}
+USES = {"train": "training", "dev": "evaluation", "test": "prediction"}
 
 
 def log(context: RunContext, shapes: Mapping[str, Sequence[int]]) -> None:
@@ -53,7 +53,7 @@ def log(context: RunContext, shapes: Mapping[str, Sequence[int]]) -> None:
             f"{sum(math.prod(shape) for shape in shapes.values()):,}",
         )
     for shard in context.shards:
-        logging.info("%s data: %s", _USES[shard.split.name], source_of(shard))
+        logging.info("%s data: %s", USES[shard.split.name], source_of(shard))
     if settings.do_train:
         _log_schedule(context)
 
@@ -73,15 +73,15 @@ def counted(number: int, noun: str) -> str:
 
 
 def _log_schedule(context: RunContext) -> None:
-    settings, cards = context.settings, distributed.size()
+    settings, num_devices = context.settings, distributed.size()
     rate = peak_learning_rate(settings)
     logging.info(
         "training takes %d steps of %d examples%s, with a learning rate of up to %.4g%s",
         context.schedule.steps,
-        settings.train_batch_size * cards,
-        f" ({settings.train_batch_size} per device)" if cards > 1 else "",
+        settings.train_batch_size * num_devices,
+        f" ({settings.train_batch_size} per device)" if num_devices > 1 else "",
         rate,
-        f" ({settings.learning_rate:.4g} times {cards} devices)"
+        f" ({settings.learning_rate:.4g} times {num_devices} devices)"
         if rate != settings.learning_rate
         else "",
     )
@@ -138,7 +138,7 @@ def _split_entry(shard: Shard) -> dict[str, Any]:
         name, records = ", ".join(shard.split.paths), shard.paths[0]
         labels = list(shard.split.labels)
     return {
-        "use": _USES[shard.split.name],
+        "use": USES[shard.split.name],
         "name": name,
         "examples": shard.num_examples,
         "records": records,
@@ -173,10 +173,8 @@ def _project() -> dict[str, Any] | None:
 
 
 def _git(*arguments: str) -> str:
-    return subprocess.run(
-        ["git", "-C", str(_PROJECT), *arguments],
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=_GIT_SECONDS,
-    ).stdout.strip()
+    command = ["git", "-C", str(_PROJECT), *arguments]
+    output = subprocess.check_output(
+        command, stderr=subprocess.DEVNULL, text=True, timeout=_GIT_SECONDS
+    )
+    return output.strip()

@@ -13,7 +13,7 @@ import statistics
 import time
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Counter, Iterator
 
 import tensorflow.compat.v1 as tf
 from absl import logging
@@ -26,7 +26,7 @@ from albert_tf.records import summaries
 from albert_tf.records.shards import RecordShard, Shard
 from albert_tf.run import checks
 from albert_tf.run.context import RunContext
-from albert_tf.run.description import counted, source_of
+from albert_tf.run.description import USES, counted, source_of
 from albert_tf.run.run import carry_out
 from albert_tf.run_dir import checkpoints
 from albert_tf.run_dir.run_dir import RunDir
@@ -42,8 +42,15 @@ _BYTES_OF_RSS = 1024  # the unit of the system's figure
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 # Names in the directory of the small run, for what may lie outside of the output directory.
 _RESULTS, _EXPORT, _TFLITE = "results", "export", "exported.tflite"
-_CHECKPOINT = re.compile(r"model\.ckpt-(\w+)\..+")
-_EVENTS = re.compile(r"(events\.out\.tfevents\.).+$")
+_RECORDS = re.compile(r"\.tf_?record")
+_STEPS = "model.ckpt-N.*"
+_SHOWN_NAMES = {
+    r"model\.ckpt-\d+\..+": _STEPS,
+    r"model\.ckpt-best\..+": "model.ckpt-best.*",
+    r"(events\.out\.tfevents\.).+": r"\1*",
+    r"evaluations/.+": "evaluations/*",
+    rf"^{_EXPORT}/.+": _EXPORT,
+}
 
 
 def run(task_class: type[Task], settings: RunSettings) -> None:
@@ -73,7 +80,7 @@ def run(task_class: type[Task], settings: RunSettings) -> None:
 
 def _existing(path: Path) -> Path:
     """The directory itself, or the nearest above it that exists."""
-    return next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
+    return next(found for found in (path, *path.absolute().parents) if found.is_dir())
 
 
 def _small(context: RunContext, directory: Path, checkpoint: str | None) -> RunContext:
@@ -85,6 +92,7 @@ def _small(context: RunContext, directory: Path, checkpoint: str | None) -> RunC
       checkpoint: prefix of the checkpoint to start from; only rank 0 reads it.
     """
     task, steps = context.task, min(_MOST_STEPS, context.schedule.steps)
+    warmup_steps = min(steps, context.schedule.warmup_steps)
     settings = dataclasses.replace(
         task.settings,
         output_dir=str(directory),
@@ -95,11 +103,8 @@ def _small(context: RunContext, directory: Path, checkpoint: str | None) -> RunC
     )
 
     def predicted(splits: Any) -> list[Any]:
-        found = []
-        for split in splits:
-            most = _PREDICTED_BATCHES * split.batch_size * distributed.size()
-            found.append(_part(split, max(most, _LEAST_PREDICTED)))
-        return found
+        most = _PREDICTED_BATCHES * distributed.size()
+        return [_part(split, max(most * split.batch_size, _LEAST_PREDICTED)) for split in splits]
 
     splits = dataclasses.replace(
         task.splits,
@@ -115,10 +120,9 @@ def _small(context: RunContext, directory: Path, checkpoint: str | None) -> RunC
         init_checkpoint=checkpoint,
         run_dir=RunDir(directory),
         results=results,
+        schedule=dataclasses.replace(context.schedule, steps=steps, warmup_steps=warmup_steps),
     )
-    warmup_steps = min(steps, context.schedule.warmup_steps)
-    schedule = dataclasses.replace(context.schedule, steps=steps, warmup_steps=warmup_steps)
-    return dataclasses.replace(checks.assemble(small, Problems()), schedule=schedule)
+    return checks.with_shards(small, Problems())
 
 
 def _part(split: Any, most: int) -> Any:
@@ -192,20 +196,20 @@ def _plan(context: RunContext, own: str | None, trial: _Trial, directory: Path) 
       trial: the small run.
       directory: its directory.
     """
-    settings, schedule, cards = context.settings, context.schedule, distributed.size()
+    settings, schedule, num_devices = context.settings, context.schedule, distributed.size()
     start_step = checkpoints.step_of(own) or 0 if own and settings.do_train else 0
     num_steps = max(0, schedule.steps - start_step) if settings.do_train else 0
     every = settings.save_checkpoints_steps
     num_checkpoints = -(-schedule.steps // every) - start_step // every if settings.do_train else 1
     yield f"dry run: {context.run_dir} is unchanged; the run would do the following"
     for shard, small in zip(context.shards, trial.context.shards):
-        yield f"{_USES[shard.split.name]}: {_data(shard, small)}"
+        yield f"{USES[shard.split.name]}: {_data(shard, small)}"
     checkpoint = own or context.init_checkpoint or "random weights"
     if num_steps:
-        examples = counted(settings.train_batch_size * cards, "example")
-        on_cards = f" on {cards} devices" if cards > 1 else ""
+        examples = counted(settings.train_batch_size * num_devices, "example")
+        on_devices = f" on {num_devices} devices" if num_devices > 1 else ""
         yield (
-            f"{counted(num_steps, 'step')} of {examples}{on_cards}, from {checkpoint}, with "
+            f"{counted(num_steps, 'step')} of {examples}{on_devices}, from {checkpoint}, with "
             f"{counted(num_checkpoints, 'checkpoint')}"
         )
     elif settings.do_train:
@@ -214,13 +218,10 @@ def _plan(context: RunContext, own: str | None, trial: _Trial, directory: Path) 
         yield f"no training, with {checkpoint}"
     yield from _times(context, trial, num_steps, num_checkpoints)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES_OF_RSS
-    of_card = "" if context.device.name == "cpu" else "; the memory of the device was sufficient"
-    yield f"memory: at most {_size(peak)} in this process{of_card}"
+    of_device = "" if context.device.name == "cpu" else "; the memory of the device was sufficient"
+    yield f"memory: at most {_size(peak)} in this process{of_device}"
     most = settings.keep_checkpoint_max or num_checkpoints
     yield from _files(context, directory, min(num_checkpoints, most))
-
-
-_USES = {"train": "training", "dev": "evaluation", "test": "prediction"}
 
 
 def _data(shard: Shard, small: Shard) -> str:
@@ -244,13 +245,13 @@ def _times(
     context: RunContext, trial: _Trial, num_steps: int, num_checkpoints: int
 ) -> Iterator[str]:
     """Estimate the time of each part of the run."""
-    seconds = {"features": 0.0, **dict.fromkeys(_USES.values(), 0.0)}
+    seconds = {"features": 0.0, **dict.fromkeys(USES.values(), 0.0)}
     details = dict.fromkeys(seconds, "")
     for shard, small, conversion in zip(context.shards, trial.context.shards, trial.conversion):
         scale = shard.num_examples / max(small.num_examples, 1)
         if not shard.are_made():
             seconds["features"] += conversion * scale
-        seconds[_USES[shard.split.name]] += trial.prediction.get(small, 0.0) * scale
+        seconds[USES[shard.split.name]] += trial.prediction.get(small, 0.0) * scale
     seconds["evaluation"] *= num_checkpoints
     details["evaluation"] = f" for {counted(num_checkpoints, 'checkpoint')}"
     if num_steps:
@@ -268,42 +269,35 @@ def _times(
 def _files(context: RunContext, directory: Path, num_kept: int) -> Iterator[str]:
     """List the files that the run would leave, by directory."""
     settings = context.settings
+    sizes: Counter[str] = Counter()
+    for path in sorted(directory.rglob("*")):
+        if path.is_file() and not _RECORDS.search(path.name):
+            name = str(path.relative_to(directory))
+            for pattern, shown in _SHOWN_NAMES.items():
+                name = re.sub(pattern, shown, name)
+            sizes[name] += path.stat().st_size
     listed: dict[str, dict[str, str]] = {str(context.run_dir): {log.FILE_NAME: ""}}
-    sizes = {
-        str(path.relative_to(directory)): path.stat().st_size
-        for path in sorted(directory.rglob("*"))
-        if path.is_file() and ".tfrecord" not in path.name and ".tf_record" not in path.name
-    }
-
-    def size_of(prefix: str) -> str:
-        return _size(sum(size for path, size in sizes.items() if path.startswith(prefix)))
-
-    for path in sizes:
-        checkpoint, first = _CHECKPOINT.fullmatch(path), Path(path).parts[0]
-        folder, name, note = str(context.run_dir), _EVENTS.sub(r"\1*", path), ""
-        if checkpoint:
-            is_best = checkpoint[1] == "best"
-            name = f"model.ckpt-{'best' if is_best else 'N'}.*"
-            many = "" if is_best else f"{num_kept:,} of "
-            note = f", {many}{size_of(f'model.ckpt-{checkpoint[1]}.')}"
-        elif first == _EXPORT:
-            folder, name, note = settings.export_dir or "", "a SavedModel", f", {size_of(_EXPORT)}"
-        elif first == _TFLITE:
+    for name, size in sizes.items():
+        owner, note = str(context.run_dir), ""
+        if name.startswith(f"{_RESULTS}/"):
+            owner, name = str(context.results), name[len(_RESULTS) + 1 :]
+        elif name.startswith("model.ckpt-"):
+            many = f"{num_kept:,} of " if name == _STEPS else ""
+            note = f", {many}{_size(size)}"
+        elif name == _EXPORT:
+            owner, name, note = settings.export_dir or "", "a SavedModel", f", {_size(size)}"
+        elif name == _TFLITE:
             exported = Path(settings.export_tflite or "")
-            folder, name, note = str(exported.parent), exported.name, f", {_size(sizes[path])}"
-        elif first == "evaluations" or Path(path).parts[1:2] == ("evaluations",):
-            name, note = "evaluations/*", ""
-        if first == _RESULTS:
-            folder, name = str(context.results), name[len(_RESULTS) + 1 :] or name
-        listed.setdefault(folder, {})[name] = note
+            owner, name, note = str(exported.parent), exported.name, f", {_size(size)}"
+        listed.setdefault(owner, {})[name] = note
     for shard in context.shards:
         if not isinstance(shard, RecordShard):
             for record_file in map(Path, shard.paths):
                 note = ", there already" if shard.are_made() else ""
                 inside = listed.setdefault(str(record_file.parent), {})
                 inside[record_file.name] = inside[record_file.name + files.MANIFEST_SUFFIX] = note
-    for folder, names in listed.items():
-        yield f"files in {folder}"
+    for owner, names in listed.items():
+        yield f"files in {owner}"
         yield from (f"  {name}{names[name]}" for name in sorted(names))
 
 

@@ -10,11 +10,10 @@ from absl import logging
 from albert_tf.devices import distributed
 from albert_tf.graph.prediction import Predictor
 from albert_tf.records.shards import Shard
-from albert_tf.report import collect
 from albert_tf.run.context import RunContext
 from albert_tf.run_dir import checkpoints, evaluations
 from albert_tf.run_dir.checkpoints import step_of
-from albert_tf.run_dir.evaluations import Evaluations
+from albert_tf.run_dir.evaluations import Evaluations, Outcome
 from albert_tf.tasks.base import Evaluation
 
 
@@ -53,7 +52,7 @@ class Evaluator:
         if self._results:
             self._context.run_dir.discard_other_training(start_step)
             self._results.read()
-            self._write_views()
+            self._write_views(self._results)
         if not self._context.settings.evaluate_after_training:
             self._evaluate_pending()
         self._tidy()
@@ -94,7 +93,7 @@ class Evaluator:
         if self._context.settings.do_train:
             self._tidy()
         if self._results:
-            self._write_views()
+            self._write_views(self._results)
             self._results.log_best()
 
     def predict(self, checkpoint: str) -> None:
@@ -105,9 +104,7 @@ class Evaluator:
                 depends_on = {**self._depends_on([shard]), "split": shard.split.name}
                 results = Evaluations(self._context.results.path, depends_on)
             if not distributed.broadcast(results is not None and self._has(results, checkpoint)):
-                evaluation = self._evaluation(checkpoint, [shard])
-                if results:
-                    _add(results, checkpoint, evaluation)
+                self._evaluate(checkpoint, [shard], results)
             outcome = results.of(checkpoint) if results else None
             if results and outcome:
                 results.publish(outcome)
@@ -117,14 +114,14 @@ class Evaluator:
     def summary(self) -> str:
         """First metric of the best checkpoint, for the last line of the log; empty if unknown."""
         best = self._results.best if self._results else None
-        metrics = best.metrics if best else {}
-        return "".join(
-            f"{name} {x:.4f} at {best.checkpoint}; " for name, x in [*metrics.items()][:1] if best
-        )
+        if not best or not best.metrics:
+            return ""
+        name, value = next(iter(best.metrics.items()))
+        return f"{name} {value:.4f} at {best.checkpoint}; "
 
     def _single_checkpoint(self) -> str:
         """Checkpoint to evaluate if the run does not train."""
-        checkpoint = self._context.run_dir.for_prediction() or self._context.init_checkpoint
+        checkpoint = self._context.prediction_checkpoint
         assert checkpoint is not None  # `checks.check` has found one
         return checkpoint
 
@@ -135,10 +132,9 @@ class Evaluator:
         pending = self._pending(self._results) if self._results else []
         self._is_resumed = False
         for checkpoint in distributed.broadcast(pending):
-            evaluation = self._evaluation(checkpoint, self._context.dev)
-            if self._results:
-                outcome = _add(self._results, checkpoint, evaluation)
-                self._write_views()
+            outcome = self._evaluate(checkpoint, self._context.dev, self._results)
+            if self._results and outcome:
+                self._write_views(self._results)
                 is_best = self._results.best == outcome and len(self._results.outcomes) > 1
                 logging.info(
                     "%s: %s%s",
@@ -147,13 +143,12 @@ class Evaluator:
                     " (the best so far)" if is_best else "",
                 )
 
-    def _write_views(self) -> None:
+    def _write_views(self, results: Evaluations) -> None:
         """Make `model.ckpt-best` and the result files from the outcomes."""
-        if self._results:
-            is_training = self._context.settings.do_train
-            if is_training:
-                self._context.run_dir.keep_best(self._results.best)
-            self._results.write_views(is_training)
+        is_training = self._context.settings.do_train
+        if is_training:
+            self._context.run_dir.keep_best(results.best)
+        results.write_views(is_training)
 
     def _pending(self, results: Evaluations) -> list[str]:
         if self._context.settings.do_train:
@@ -187,42 +182,40 @@ class Evaluator:
         best = run_dir.unjudged_best(results)
         return [best, *saved] if best else saved
 
-    def _evaluation(self, checkpoint: str, shards: Iterable[Shard]) -> Evaluation:
-        """Metrics and files of a checkpoint on splits; empty on ranks other than 0."""
+    def _evaluate(
+        self, checkpoint: str, shards: Iterable[Shard], results: Evaluations | None
+    ) -> Outcome | None:
+        """Predict splits with a checkpoint, and add the outcome to the results, on rank 0."""
         context = self._context
         metrics: dict[str, float] = {}
         contents: dict[str, Any] = {}
-        found: dict[str, float] = {}
+        thresholds: dict[str, float] = {}
         sections: list[Any] = []
         for shard in shards:
             predictions = self._predictor.predictions(checkpoint, shard)
-            if distributed.is_chief():
+            if results:
                 evaluation = context.task.evaluate(
                     shard.split, predictions, self._thresholds(checkpoint)
                 )
                 metrics.update(evaluation.metrics)
                 contents.update(evaluation.files)
-                found.update(evaluation.thresholds)
+                thresholds.update(evaluation.thresholds)
                 if context.settings.write_report:
                     sections += _sections(evaluation)
         if sections:
+            from albert_tf.report import collect
+
             contents[collect.SECTIONS_FILE] = collect.sections_text(sections)
-        return Evaluation(metrics, contents, found)
+        for name, content in contents.items():
+            if isinstance(content, (dict, list)):
+                contents[name] = json.dumps(content, indent=4) + "\n"
+        return results.add(checkpoint, metrics, contents, thresholds) if results else None
 
     def _tidy(self) -> None:
         """Remove old checkpoints. None is removed before it has been evaluated."""
         if distributed.is_chief():
             most = self._context.settings.keep_checkpoint_max
             self._context.run_dir.tidy(most, self._results)
-
-
-def _add(results: Evaluations, checkpoint: str, evaluation: Evaluation) -> evaluations.Outcome:
-    """Add the outcome of a checkpoint, whose files are text or values to write as JSON."""
-    contents = {
-        name: json.dumps(content, indent=4) + "\n" if isinstance(content, (dict, list)) else content
-        for name, content in evaluation.files.items()
-    }
-    return results.add(checkpoint, evaluation.metrics, contents, evaluation.thresholds)
 
 
 def _sections(evaluation: Evaluation) -> list[Any]:

@@ -14,7 +14,6 @@ from albert_tf.cli import log
 from albert_tf.devices import distributed
 from albert_tf.graph.prediction import Predictor
 from albert_tf.records import record_files
-from albert_tf.report import collect
 from albert_tf.run import checks, description, training
 from albert_tf.run.context import RunContext
 from albert_tf.run.evaluation import Evaluator
@@ -85,6 +84,8 @@ def carry_out(
             if begun:
                 record.finish(context.results.path, begun, time.monotonic() - start)
             if context.settings.write_report:
+                from albert_tf.report import collect
+
                 collect.write_after_run(context.results.path)
         distributed.wait_for_all()
         return evaluator.summary()
@@ -100,8 +101,7 @@ def _begin(context: RunContext) -> dict[str, Any]:
     """Add the entry of a start without training to the record of the run."""
     for shard in context.dev:
         shard.prepare()
-    own = context.run_dir.for_prediction() if distributed.is_chief() else None
-    entry = description.entry(context, None, own or context.init_checkpoint)
+    entry = description.entry(context, None, context.prediction_checkpoint)
     if distributed.is_chief():
         record.append(context.results.path, entry)
     return entry
@@ -112,13 +112,8 @@ def _final_checkpoint(context: RunContext) -> str:
 
     After training without evaluation it is the latest: an older best one ignores that training.
     """
-    checkpoint: str | None = None
-    if distributed.is_chief():
-        if context.train and not context.dev:
-            checkpoint = context.run_dir.latest()
-        else:
-            checkpoint = context.run_dir.for_prediction()
-    return distributed.broadcast(checkpoint or context.init_checkpoint)
+    latest = context.run_dir.latest() if context.train and not context.dev else None
+    return distributed.broadcast(latest or context.prediction_checkpoint)
 
 
 def _export(context: RunContext, checkpoint: str) -> None:
@@ -136,9 +131,7 @@ def _export(context: RunContext, checkpoint: str) -> None:
             task,
             checkpoint,
             settings.export_dir,
-            model_folder.named_files(
-                settings.albert_config_file or "", settings.spm_model_file, settings.vocab_file
-            ),
+            context.model_files,
             model_folder.json_contents(
                 {**thresholds, **context.model_settings}, artifacts_of(task)
             ),

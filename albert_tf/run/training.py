@@ -70,12 +70,10 @@ def train(
 
 def _resume_point(context: RunContext) -> str | None:
     """Complete the output directory for training, and find the checkpoint to resume from."""
-    settings, run_dir = context.settings, context.run_dir
+    run_dir = context.run_dir
     model_folder.write(
         run_dir.path,
-        model_folder.named_files(
-            settings.albert_config_file or "", settings.spm_model_file, settings.vocab_file
-        ),
+        context.model_files,
         context.task.tokenizer,
         context.model_settings,
         artifacts_of(context.task),
@@ -145,8 +143,8 @@ def training_dataset(context: RunContext, start_step: int) -> tf.data.Dataset:
     """
     task, settings, shard = context.task, context.settings, context.train
     assert shard is not None
-    records, change = shard.training_records(), dynamic_features(task)
-    if not records.count:
+    spans, change = shard.training_spans(), dynamic_features(task)
+    if not any(span for _, span in spans):
         raise InputError(
             f"{', '.join(shard.split.paths)}: too few examples to give each process one; start "
             "fewer processes"
@@ -163,15 +161,13 @@ def training_dataset(context: RunContext, start_step: int) -> tf.data.Dataset:
         return {**features, **of_micro_batches, RUN_NUMBER: unique_numbers}
 
     return datasets.training_dataset(
-        records.paths,
-        records.count,
+        spans,
         shard.fields,
         settings.train_batch_size,
         skip_records=start_step * settings.train_batch_size,
         parallel=not settings.deterministic_run,
         prepare=prepare,
         micro_batches=settings.gradient_accumulation_steps,
-        spans=records.spans,
         seed=settings.seed,
         # The other ranks wait for the one with the most tokens.
         deal_by_length=distributed.size() > 1 and not settings.compute_padding,

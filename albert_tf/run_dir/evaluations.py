@@ -7,9 +7,6 @@ again at any time by `Evaluations.write_views`. Large files stay with the best o
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
 import math
 import os
 import re
@@ -30,7 +27,6 @@ RESULTS_FILE, _TEXT_FILE = "eval_results.json", "eval_results.txt"
 THRESHOLDS_FILE = "thresholds.json"
 _DIRECTORY, _OUTCOME_FILE = "evaluations", "outcome.json"
 _FORMAT = 1  # of each of these JSON files
-_DIGEST_LENGTH = 12
 _NUMBER = Bounds(is_whole=False)
 _NO_MEASURE = re.compile("thresh|total")  # metrics that say nothing about quality
 
@@ -99,8 +95,7 @@ class Evaluations:
         """
         self._directory = Path(directory)
         self._evaluated_on = dict(evaluated_on)
-        text = json.dumps(self._evaluated_on, sort_keys=True)
-        self._inputs = hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_LENGTH]
+        self._inputs = json_files.short_digest(self._evaluated_on)
         self.read()
 
     def read(self) -> None:
@@ -135,11 +130,6 @@ class Evaluations:
         outcome = self.of(checkpoint)
         return outcome is not None and (outcome != self.best or outcome.has_files())
 
-    def name_of(self, checkpoint: str) -> str:
-        """Name of a checkpoint in results: its file name in this directory, else its path."""
-        path = Path(checkpoint)
-        return path.name if path.parent.resolve() == self._directory.resolve() else str(path)
-
     def add(
         self,
         checkpoint: str,
@@ -156,12 +146,14 @@ class Evaluations:
           thresholds: see `Outcome`.
         """
         digest = checkpoints.digest(checkpoint)
-        path = self._directory / _DIRECTORY / f"{digest[:_DIGEST_LENGTH]}-{self._inputs}"
+        prefix = Path(checkpoint)
+        is_own = prefix.parent.resolve() == self._directory.resolve()
+        path = self._directory / _DIRECTORY / f"{digest[: json_files.DIGEST_LENGTH]}-{self._inputs}"
         with files.temporary_directory(path) as temporary:
             for name, text in contents.items():
                 files.write_text(temporary / name, text)
             values = {
-                "checkpoint": self.name_of(checkpoint),
+                "checkpoint": prefix.name if is_own else str(prefix),
                 "digest": digest,
                 "inputs": self._inputs,
                 "evaluated_on": self._evaluated_on,
@@ -173,9 +165,7 @@ class Evaluations:
             shutil.rmtree(path, ignore_errors=True)  # whose files are not all there
             temporary.replace(path)
         self.read()
-        outcome = self.of(checkpoint)
-        assert outcome is not None
-        return outcome
+        return next(outcome for outcome in self.outcomes if outcome.digest == digest)
 
     def forget_all_but(self, checkpoint: str) -> None:
         """Remove all outcomes but that of a checkpoint, given by its prefix."""
@@ -194,11 +184,7 @@ class Evaluations:
             return
         self.publish(best)
         if best.thresholds:
-            thresholds = {"checkpoint": best.digest, **best.thresholds}
-            files.update_text(
-                self._directory / THRESHOLDS_FILE,
-                json_files.encoded(json_files.versioned(_FORMAT, thresholds)).decode(),
-            )
+            self._update(THRESHOLDS_FILE, {"checkpoint": best.digest, **best.thresholds})
         metrics = _as_json(best.metrics)
         values = {
             "best_checkpoint": best.checkpoint,
@@ -208,16 +194,22 @@ class Evaluations:
             "inputs": self._inputs,
             "evaluated_on": self._evaluated_on,
         }
-        text = json_files.encoded(json_files.versioned(_FORMAT, values)).decode()
-        files.update_text(self._directory / RESULTS_FILE, text)
-        files.update_text(self._directory / _TEXT_FILE, self._text(best))
+        self._update(RESULTS_FILE, values)
+        lines = [f"{name} = {value}" for name, value in best.metrics.items()]
+        lines += [f"best checkpoint = {best.checkpoint}", "", "all checkpoints:"]
+        lines += [f"  {x.checkpoint}: {as_text(x.metrics)}" for x in self.outcomes]
+        files.update(self._directory / _TEXT_FILE, ("\n".join(lines) + "\n").encode())
         if for_training:
-            curve = {x.order: x.metrics for x in self.outcomes if x.order >= 0 and x.metrics}
-            tagged = {
-                step: {f"eval/{name}": value for name, value in metrics.items()}
-                for step, metrics in curve.items()
+            curve = {
+                x.order: {f"eval/{name}": value for name, value in x.metrics.items()}
+                for x in self.outcomes
+                if x.order >= 0 and x.metrics
             }
-            events.write_curve(self._directory / "eval", tagged)
+            events.write_curve(self._directory / "eval", curve)
+
+    def _update(self, name: str, values: Mapping[str, Any]) -> None:
+        content = json_files.encoded(json_files.versioned(_FORMAT, values))
+        files.update(self._directory / name, content)
 
     def publish(self, chosen: Outcome) -> None:
         """Put the large files of an outcome beside the results, and remove those of the others.
@@ -232,14 +224,7 @@ class Evaluations:
         for outcome in self.outcomes:
             if outcome != chosen:
                 for name in outcome.files:
-                    with contextlib.suppress(FileNotFoundError):
-                        (outcome.directory / name).unlink()
-
-    def _text(self, best: Outcome) -> str:
-        lines = [f"{name} = {value}" for name, value in best.metrics.items()]
-        lines += [f"best checkpoint = {best.checkpoint}", "", "all checkpoints:"]
-        lines += [f"  {x.checkpoint}: {as_text(x.metrics)}" for x in self.outcomes]
-        return "\n".join(lines) + "\n"
+                    (outcome.directory / name).unlink(missing_ok=True)
 
     def log_best(self) -> None:
         """Log the best outcome and the files of the results."""
@@ -262,8 +247,7 @@ def outcomes_in(directory: str | Path) -> list[Outcome]:
 
 
 def _read_outcome(path: Path) -> Outcome:
-    content = json_files.read(path, "the outcome", "it is made again")
-    content.check_format(_FORMAT)
+    content = json_files.read(path, "the outcome", "it is made again", _FORMAT)
     names = content.child("files")
     return Outcome(
         path.parent,
@@ -305,8 +289,7 @@ def read_results(directory: str | Path) -> json_files.JsonObject | None:
     if not path.exists():
         return None
     try:
-        content = json_files.read(path, "the results", "repeat the run's command")
-        content.check_format(_FORMAT)
+        content = json_files.read(path, "the results", "repeat the run's command", _FORMAT)
         content.text("inputs")
         content.child("checkpoints")
         return content
@@ -331,8 +314,8 @@ def read_thresholds(checkpoint: str, *directories: str | Path) -> dict[str, floa
         if not path.exists():
             continue
         try:
-            content = json_files.read(path, "the thresholds", "remove it and evaluate again")
-            content.check_format(_FORMAT)
+            remedy = "remove it and evaluate again"
+            content = json_files.read(path, "the thresholds", remedy, _FORMAT)
             if content.text("checkpoint") == digest:
                 names = content.values.keys() - {json_files.FORMAT, "checkpoint"}
                 return {name: content.number(name, _NUMBER) for name in names}

@@ -71,9 +71,8 @@ def write_curve(directory: Path, curve: Curve) -> None:
       curve: values by tag, by step.
     """
     written = read(directory)
-    differing = {
-        step for step in {*written, *curve} if not _are_equal(written.get(step), curve.get(step))
-    }
+    steps = {*written, *curve}
+    differing = [s for s in steps if _stored(written.get(s, {})) != _stored(curve.get(s, {}))]
     if not differing:
         return
     first = min(differing)
@@ -87,13 +86,9 @@ def write_curve(directory: Path, curve: Curve) -> None:
             write_scalars(directory, step, curve[step])
 
 
-def _are_equal(values: Mapping[str, float] | None, others: Mapping[str, float] | None) -> bool:
-    if values is None or others is None or values.keys() != others.keys():
-        return False
-    return all(
-        np.array_equal(np.float32(values[name]), np.float32(others[name]), equal_nan=True)
-        for name in values
-    )
+def _stored(values: Mapping[str, float]) -> dict[str, bytes]:
+    """Values by tag as events hold them, where NaN equals NaN."""
+    return {tag: np.float32(value).tobytes() for tag, value in values.items()}
 
 
 def _writer(directory: str | Path) -> tf.summary.FileWriter:

@@ -63,7 +63,7 @@ class ModelFiles:
 
 
 def needed_files(directory: str | Path) -> list[str]:
-    """Paths of config, vocabulary and SentencePiece model in the folder of a model.
+    """Paths of config, vocabulary and SentencePiece model in the directory of a model.
 
     Raises:
       InputError: if a file is missing.
@@ -80,7 +80,7 @@ def needed_files(directory: str | Path) -> list[str]:
 def named_files(
     albert_config_file: str, spm_model_file: str | None, vocab_file: str | None
 ) -> dict[str, str]:
-    """Paths of a model's files, by their names in its folder."""
+    """Paths of a model's files, by their names in its directory."""
     paths = {CONFIG_FILE: albert_config_file}
     if spm_model_file:
         paths[SPM_MODEL_FILE] = spm_model_file
@@ -90,10 +90,10 @@ def named_files(
 
 
 def defaults(settings_class: type, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of the flags that are not given, from the folder of the model that flags name.
+    """Values of the flags that are not given, from the directory of the model that flags name.
 
-    That is `output_dir` if it is the folder of a model, and else the folder of `init_checkpoint`.
-    Training takes its files and the case of its text from there; prediction takes all settings.
+    That is `output_dir` if it has a model, and else the directory of `init_checkpoint`. Training
+    takes its files and the case of its text from there; prediction takes all settings.
 
     Args:
       settings_class: dataclass of the script's settings.
@@ -103,55 +103,55 @@ def defaults(settings_class: type, given: Mapping[str, Any]) -> dict[str, Any]:
       Values by name, for fields of `settings_class`.
 
     Raises:
-      InputError: if the settings in the folder are damaged.
+      InputError: if the settings in the directory are damaged.
     """
     settings = settings_of(settings_class)
     values = {**{name: setting.default for name, setting in settings.items()}, **given}
-    folder = _folder_of(values)
-    if folder is None:
+    directory = _directory_of(values)
+    if directory is None:
         return {}
-    found = {**_files_in(folder, given), **read_settings(folder, settings_class)}
+    found = {**_files_in(directory, given), **read_settings(directory, settings_class)}
     if values.get("do_train"):
         found = {name: found[name] for name in found if name in _FLAGS or name in _TEXT_SETTINGS}
     return {name: found[name] for name in found if name in values and name not in given}
 
 
-def has_checkpoints(directory: str | None) -> bool:
+def has_checkpoints(directory: str | Path | None) -> bool:
     """Whether a directory has checkpoints of a training run, complete or not."""
     return any(Path(directory).glob(_CHECKPOINTS)) if directory else False
 
 
-def _folder_of(values: Mapping[str, Any]) -> Path | None:
+def _directory_of(values: Mapping[str, Any]) -> Path | None:
     """Folder of the model to start from or to predict with; None if there is none."""
     output_dir, checkpoint = (values.get(name) for name in ("output_dir", "init_checkpoint"))
-    if output_dir and has_checkpoints(output_dir) and _is_folder(output_dir):
+    if output_dir and has_checkpoints(output_dir) and _is_model(output_dir):
         return Path(output_dir)
     if checkpoint:
-        folder = Path(checkpoint) if Path(checkpoint).is_dir() else Path(checkpoint).parent
-        return folder if _is_folder(folder) else None
+        directory = Path(checkpoint) if Path(checkpoint).is_dir() else Path(checkpoint).parent
+        return directory if _is_model(directory) else None
     return None
 
 
-def _is_folder(directory: str | Path) -> bool:
+def _is_model(directory: str | Path) -> bool:
     return (Path(directory) / CONFIG_FILE).is_file()
 
 
-def _files_in(folder: Path, given: Mapping[str, Any]) -> dict[str, str]:
-    """Paths of the files in a folder, by flag; without vocabularies if one is given."""
+def _files_in(directory: Path, given: Mapping[str, Any]) -> dict[str, str]:
+    """Paths of the files in a directory, by flag; without vocabularies if one is given."""
     flags = _FLAGS
     if given.get("spm_model_file") or given.get("vocab_file"):
         flags = {"albert_config_file": CONFIG_FILE}
-    paths = {flag: folder / name for flag, name in flags.items()}
+    paths = {flag: directory / name for flag, name in flags.items()}
     return {flag: str(path) for flag, path in paths.items() if path.is_file()}
 
 
 def read_settings(
-    folder: str | Path, settings_class: type, remedy: str | None = None
+    directory: str | Path, settings_class: type, remedy: str | None = None
 ) -> dict[str, Any]:
     """Read the settings of a model, and check them like flags.
 
     Args:
-      folder: folder of the model.
+      directory: directory of the model.
       settings_class: dataclass that declares the settings; others, and paths, are ignored.
       remedy: remedy for damaged settings, which must not be missing; None if they may be.
 
@@ -161,13 +161,12 @@ def read_settings(
     Raises:
       InputError: if the settings are missing but needed, not a JSON object, or out of bounds.
     """
-    path = Path(folder) / SETTINGS_FILE
+    path = Path(directory) / SETTINGS_FILE
     if remedy is None and not path.exists():
         return {}
     content = json_files.read(
-        path, "the model's settings", remedy or "remove it, and give the settings as flags"
+        path, "the model's settings", remedy or "remove it, and give the settings as flags", _FORMAT
     )
-    content.check_format(_FORMAT)
     known = {
         name: setting
         for name, setting in settings_of(settings_class).items()
@@ -296,10 +295,7 @@ def write(
     for name, value in json_contents(settings, artifacts).items():
         contents[name] = json_files.encoded(value)
     for name, content in contents.items():
-        path = Path(directory) / name
-        if not path.is_file() or path.read_bytes() != content:
-            with files.atomic_file(path) as temporary:
-                temporary.write_bytes(content)
+        files.update(Path(directory) / name, content)
 
 
 def json_contents(
@@ -328,6 +324,5 @@ def read_artifacts(directory: str | Path, names: Sequence[str]) -> dict[str, jso
     for name in names:
         path = Path(directory) / name
         if path.exists():
-            artifacts[name] = json_files.read(path, "the file kept with the model", remedy)
-            artifacts[name].check_format(_FORMAT)
+            artifacts[name] = json_files.read(path, "the file kept with the model", remedy, _FORMAT)
     return artifacts

@@ -32,20 +32,19 @@ def read(directory: str | Path, is_own: bool = False) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        content = json_files.read(path, "the record of the run", "a new one begins")
-        content.check_format(_FORMAT)
+        content = json_files.read(path, "the record of the run", "a new one begins", _FORMAT)
         for entry in content.objects("starts"):
             for part in _PARTS:
                 entry.child(part)
             entry.child("start").integer("step", 0)
         return content.array("starts")
     except InputError as error:
-        if not is_own:
+        if is_own:
+            aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+            path.replace(aside)
+            logging.warning("moved to %s: %s", aside.name, error)
+        else:
             logging.warning("not used: %s", error)
-            return []
-        aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
-        path.replace(aside)
-        logging.warning("moved to %s: %s", aside.name, error)
         return []
 
 

@@ -6,10 +6,10 @@ garbled or from another directory.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 import shutil
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator
 
@@ -18,7 +18,7 @@ from absl import logging
 
 from albert_tf.io import files, locks
 from albert_tf.io.errors import InputError
-from albert_tf.run_dir import checkpoints, evaluations
+from albert_tf.run_dir import checkpoints, evaluations, model_folder
 from albert_tf.run_dir.checkpoints import step_of
 from albert_tf.run_dir.evaluations import Evaluations, Outcome
 from albert_tf.run_dir.model_folder import BEST_CHECKPOINT
@@ -42,7 +42,7 @@ class RunDir:
     def __str__(self) -> str:
         return str(self.path)
 
-    @contextmanager
+    @contextlib.contextmanager
     def only_run(self) -> Iterator[None]:
         """Hold the lock of the directory in the block.
 
@@ -53,17 +53,13 @@ class RunDir:
         """
         for path in self.path.glob("*"):
             files.check_no_pipe(path)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = locks.only_run(self.path / _LOCK_FILE, self.path, "give another --output_dir")
-            lock.__enter__()
-        except OSError:
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):
+                self.path.mkdir(parents=True, exist_ok=True)
+                lock = self.path / _LOCK_FILE
+                remedy = "give another --output_dir"
+                stack.enter_context(locks.only_run(lock, self.path, remedy))
             yield
-            return
-        try:
-            yield
-        finally:
-            lock.__exit__(None, None, None)
 
     def remove_unfinished(self) -> None:
         """Remove the half-written files of killed runs; call this while holding the lock."""
@@ -109,7 +105,7 @@ class RunDir:
     @property
     def has_checkpoints(self) -> bool:
         """Whether there are checkpoints, complete or not."""
-        return any(self.path.glob("model.ckpt-*.index"))
+        return model_folder.has_checkpoints(self.path)
 
     def latest(self) -> str | None:
         """Prefix of the latest checkpoint of a training, from which it resumes; None if none."""
@@ -121,10 +117,9 @@ class RunDir:
         Raises:
           InputError: if there are checkpoints, but none that is complete.
         """
-        found = self.latest()
-        incomplete = {prefix: reason for prefix, reason in self._problems().items() if reason}
-        if not found and incomplete:
-            prefix, reason = incomplete.popitem()
+        found, reasons = self.latest(), self._problems()
+        if reasons and not found:
+            prefix, reason = reasons.popitem()
             raise InputError(
                 f"{prefix}: the checkpoint is incomplete: {reason}; copy it again, or remove "
                 f"{prefix}.* to start over"
@@ -227,19 +222,17 @@ class RunDir:
         """
         others = []
         for outcome in evaluations.outcomes_in(self.path):
-            prefix, step = str(self.path / outcome.checkpoint), step_of(outcome.checkpoint)
+            prefix = str(self.path / outcome.checkpoint)
             if outcome.checkpoint == BEST_CHECKPOINT:
                 is_own = _is_intact(prefix, outcome.digest)
             else:
-                is_own = (
-                    step is not None and step <= last_step and not _has_changed(outcome, prefix)
-                )
+                is_own = 0 <= outcome.order <= last_step and not _has_changed(outcome, prefix)
             if not is_own:
                 others.append(outcome)
         if others:
             names = ", ".join(sorted({outcome.checkpoint for outcome in others}))
             logging.info(
-                "%s: discarding the results of another training, whose checkpoints are gone: %s",
+                "%s: discarding results of an earlier run whose checkpoints no longer exist: %s",
                 self.path / evaluations.RESULTS_FILE,
                 names,
             )
@@ -275,7 +268,7 @@ class RunDir:
             return
         lines = [f'model_checkpoint_path: "{names[-1]}"']
         lines += [f'all_model_checkpoint_paths: "{name}"' for name in names]
-        files.update_text(path, "\n".join(lines) + "\n")
+        files.update(path, ("\n".join(lines) + "\n").encode())
 
     def write_graph(self, definition: tf.GraphDef, meta_graph: bytes) -> None:
         """Write `graph.pbtxt`, and the `.meta` files that checkpoints lack."""

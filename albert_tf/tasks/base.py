@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass, field
-from typing import Any, Callable, ClassVar, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Callable, ClassVar, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -18,11 +18,13 @@ from albert_tf.io.json_files import JsonObject
 from albert_tf.nn.config import AlbertConfig
 from albert_tf.records.record_files import RecordFields
 from albert_tf.records.splits import DEV, Record, RecordSplit, Skipped, Split, Splits
-from albert_tf.report.blocks import Section
 from albert_tf.tasks.options import RunSettings
 from albert_tf.tasks.problems import Problems
 from modeling import AlbertModel
 from tokenization import FullTokenizer
+
+if TYPE_CHECKING:
+    from albert_tf.report.blocks import Section
 
 MODEL_INPUTS = ("input_ids", "input_mask", "segment_ids")
 
@@ -88,23 +90,23 @@ class Schedule:
     poly_power: float = 1.0
     start_warmup_step: int = 0
 
-    def resolve(self, num_examples: int, batch_size: int, num_cards: int) -> ResolvedSchedule:
+    def resolve(self, num_examples: int, batch_size: int, num_devices: int) -> ResolvedSchedule:
         """Schedule in steps of this run.
 
         Args:
           num_examples: number of training examples.
           batch_size: examples in a step, per device.
-          num_cards: number of devices.
+          num_devices: number of devices.
         """
-        cards = num_cards if self.is_divided else 1
+        divisor = num_devices if self.is_divided else 1
         if self.steps is None:
-            steps = int(num_examples / (batch_size * num_cards) * self.epochs)
+            steps = int(num_examples / (batch_size * num_devices) * self.epochs)
         else:
-            steps = self.steps // cards
+            steps = self.steps // divisor
         if self.warmup_steps is None:
             warmup_steps = int(steps * self.warmup_proportion)
         else:
-            warmup_steps = self.warmup_steps // cards
+            warmup_steps = self.warmup_steps // divisor
         resolved = {**vars(self), "steps": steps, "warmup_steps": warmup_steps}
         return ResolvedSchedule(**resolved)
 

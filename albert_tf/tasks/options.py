@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
-from typing import Any, List, Mapping, Optional
+from typing import Any, ClassVar, List, Mapping, Optional
 
 from albert_tf.cli.paths import CHECKPOINT_PATH
 from albert_tf.cli.settings import (
     LARGEST_BATCH,
     LONGEST_SEQUENCE,
     Group,
+    evaluation_setting,
     path_setting,
     setting,
     settings_of,
+    text_setting,
+    training_setting,
 )
 from albert_tf.devices import choice
 from albert_tf.run_dir import model_folder
@@ -30,19 +34,11 @@ class TextSettings:
     vocab_file: Optional[str] = path_setting(
         "Vocabulary file of the model. Default: in its directory.", must_exist=True
     )
-    max_seq_length: int = setting(
-        512,
-        "Maximum length of the model's input, in tokens.",
-        lower=1,
-        upper=LONGEST_SEQUENCE,
-        group=Group.TEXT,
-        affects_records=True,
+    max_seq_length: int = text_setting(
+        512, "Maximum length of the model's input, in tokens.", lower=1, upper=LONGEST_SEQUENCE
     )
-    do_lower_case: bool = setting(
-        True,
-        "Whether to lower-case text; true for the published models.",
-        group=Group.TEXT,
-        affects_records=True,
+    do_lower_case: bool = text_setting(
+        True, "Whether to lower-case text; true for the published models."
     )
 
     @property
@@ -52,15 +48,16 @@ class TextSettings:
         return next(({name: path} for name, path in flags.items() if path), {})
 
 
-def _tpu_setting(default: Any, help: str = "TPU flag without effect.") -> Any:
-    return setting(default, help, group=Group.HIDDEN, affects_training=False)
+_tpu_setting = functools.partial(
+    setting, help="TPU flag without effect.", group=Group.HIDDEN, affects_training=False
+)
 
 
 @dataclass(frozen=True)
 class TpuSettings:
     """TPU flags, accepted for existing commands."""
 
-    use_tpu: bool = _tpu_setting(False, "Must be false: TPUs are not supported.")
+    use_tpu: bool = _tpu_setting(False, help="Must be false: TPUs are not supported.")
     iterations_per_loop: int = _tpu_setting(1000)
     num_tpu_cores: int = _tpu_setting(8)
     tpu_name: Optional[str] = _tpu_setting(None)
@@ -125,7 +122,13 @@ class WorkerSettings:
 
 @dataclass(frozen=True)
 class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
-    """Files, training and prediction of a run."""
+    """Files, training and prediction of a run.
+
+    Attributes:
+      expects_checkpoint: whether to warn when training starts from random weights.
+    """
+
+    expects_checkpoint: ClassVar[bool] = True
 
     init_checkpoint: Optional[str] = path_setting(
         "Model to start from: its directory (model.ckpt-best in it, or else the latest "
@@ -156,113 +159,83 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
     albert_config_file: Optional[str] = path_setting(
         "Model config, a JSON file. Default: in the directory of the model.", must_exist=True
     )
-    do_train: bool = setting(
-        False, "Whether to train.", group=Group.TRAINING, affects_training=False
-    )
-    dry_run: bool = setting(
+    do_train: bool = training_setting(False, "Whether to train.", affects_training=False)
+    dry_run: bool = training_setting(
         False,
         "Whether to check everything, try the run on a few examples, print what it would take, and "
         "leave nothing in output_dir.",
-        group=Group.TRAINING,
         affects_training=False,
     )
-    learning_rate: float = setting(5e-5, "Peak learning rate.", upper=1000, group=Group.TRAINING)
-    train_batch_size: int = setting(
-        32, "Examples in a step, per device.", lower=1, upper=LARGEST_BATCH, group=Group.TRAINING
+    learning_rate: float = training_setting(5e-5, "Peak learning rate.", upper=1000)
+    train_batch_size: int = training_setting(
+        32, "Examples in a step, per device.", lower=1, upper=LARGEST_BATCH
     )
-    gradient_accumulation_steps: int = setting(
+    gradient_accumulation_steps: int = training_setting(
         1,
         "Number of micro-batches to split a batch into. They run one after the other, to save "
         "memory; the update is the same.",
         lower=1,
-        group=Group.TRAINING,
         affects_training=False,
     )
-    save_checkpoints_steps: int = setting(
-        5000, "Steps between checkpoints.", lower=1, group=Group.TRAINING, affects_training=False
+    save_checkpoints_steps: int = training_setting(
+        5000, "Steps between checkpoints.", lower=1, affects_training=False
     )
-    save_checkpoints_minutes: float = setting(
+    save_checkpoints_minutes: float = training_setting(
         30.0,
         "Longest time without a checkpoint, in minutes. A checkpoint saved in between is only "
         "there to resume from, and is not evaluated; 0 saves only by steps.",
         upper=1_000_000,
-        group=Group.TRAINING,
         affects_training=False,
     )
-    keep_checkpoint_max: int = setting(
+    keep_checkpoint_max: int = training_setting(
         5,
         "Number of recent checkpoints to keep in addition to the best; 0 keeps all. None is "
         "removed before it has been evaluated.",
-        lower=0,
-        group=Group.TRAINING,
         affects_training=False,
     )
-    seed: int = setting(
+    seed: int = training_setting(
         12345,
         "Seed of the initial weights, of dropout, and of the order and the dynamic masks of the "
         "records.",
-        lower=0,
-        upper=(1 << 31) - 1,
-        group=Group.TRAINING,
     )
-    deterministic_run: bool = setting(
-        False,
-        "Whether to make runs reproducible bit by bit: one reading thread, no dropout.",
-        group=Group.TRAINING,
+    deterministic_run: bool = training_setting(
+        False, "Whether to make runs reproducible bit by bit: one reading thread, no dropout."
     )
-    max_train_examples: Optional[int] = setting(
-        None,
-        "Number of examples to train on, spread over the training set; for trials.",
-        lower=1,
-        group=Group.TRAINING,
+    max_train_examples: Optional[int] = training_setting(
+        None, "Number of examples to train on, spread over the training set; for trials.", lower=1
     )
-    save_summary_steps: int = setting(
-        100,
-        "Steps between TensorBoard events.",
-        lower=1,
-        group=Group.TRAINING,
-        affects_training=False,
+    save_summary_steps: int = training_setting(
+        100, "Steps between TensorBoard events.", lower=1, affects_training=False
     )
-    compute_padding: bool = setting(
+    compute_padding: bool = training_setting(
         False,
         "Whether to compute the model for padding too, as published. It takes about twice as long, "
         "and affects only SQuAD's loss.",
-        group=Group.TRAINING,
     )
-    use_einsum: bool = setting(
+    use_einsum: bool = training_setting(
         False,
         "Whether to compute projections with einsum instead of matrix products.",
-        group=Group.TRAINING,
         affects_training=False,
     )
-    evaluate_after_training: bool = setting(
+    evaluate_after_training: bool = evaluation_setting(
         False,
         "Whether to evaluate all checkpoints when training has ended, rather than each as soon as "
         "it is saved.",
-        group=Group.EVALUATION,
-        affects_training=False,
     )
     early_stopping_evaluations: int = setting(
         0,
         "Number of evaluations in a row without a better checkpoint after which training ends; "
         "with 0 it never ends early.",
-        lower=0,
         group=Group.EVALUATION,
     )
-    max_eval_examples: Optional[int] = setting(
-        None,
-        "Number of examples to evaluate on, spread over each set; for trials.",
-        lower=1,
-        group=Group.EVALUATION,
-        affects_training=False,
+    max_eval_examples: Optional[int] = evaluation_setting(
+        None, "Number of examples to evaluate on, spread over each set; for trials.", lower=1
     )
-    length_buckets: Optional[List[str]] = setting(
+    length_buckets: Optional[List[str]] = evaluation_setting(
         None,
         "Lengths to pad inputs to in prediction; max_seq_length is always included, and by "
         "itself pads to the full length. Default: multiples of 128 on an HPU; elsewhere, inputs "
         "are sorted by length, and a batch is as long as its longest input.",
-        group=Group.EVALUATION,
-        affects_training=False,
     )
     write_report: bool = setting(
         True,
@@ -296,11 +269,6 @@ class RunSettings(TextSettings, DeviceSettings, TpuSettings, WorkerSettings):
     @property
     def needs_vocabulary(self) -> bool:
         """Whether the task cannot do without a vocabulary."""
-        return True
-
-    @property
-    def expects_checkpoint(self) -> bool:
-        """Whether to warn when training starts from random weights."""
         return True
 
     @property

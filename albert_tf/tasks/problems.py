@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import Callable, Iterator, TypeVar
+from typing import Callable, Iterable, Iterator, TypeVar
 
 from albert_tf.devices import distributed
 from albert_tf.io.errors import InputError, SharedInputError
@@ -22,8 +22,9 @@ class Problems:
       problems.raise_all()
     """
 
-    def __init__(self) -> None:
-        self._messages: list[str] = []
+    def __init__(self, messages: Iterable[str] = ()):
+        """Start with some problems."""
+        self._messages = [*messages]
 
     def add(self, message: str) -> None:
         """Add a problem, unless it is already in the collection."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import inspect
 import json
 import sys
 import time
@@ -32,7 +31,9 @@ import numpy as np
 from albert_tf.export import serving
 from albert_tf.inference import question_answering
 from albert_tf.records.record_files import serialize_example
-from albert_tf.tasks.classification.features import make_feature
+from albert_tf.run_dir import model_folder
+from albert_tf.tasks.classification.features import make_record
+from albert_tf.tasks.squad.settings import NullAnswerSettings
 from tokenization import FullTokenizer
 
 _MODEL_INPUTS = ("input_ids", "input_mask", "segment_ids")
@@ -78,7 +79,7 @@ class TextClient(Client):
         """Serialized `tf.train.Example` of one or two texts."""
         length = self.settings["max_seq_length"]
         lower = self.settings["do_lower_case"]
-        record = make_feature(texts, 0, self.tokenizer, length, lower).record(length)
+        record = make_record(texts, 0, self.tokenizer, length, lower)
         return serialize_example({name: record[name] for name in _MODEL_INPUTS})
 
     def predict(self, rows: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
@@ -107,11 +108,11 @@ class QuestionClient(Client):
     """Client for a model that answers questions about texts."""
 
     def answer(self, question: str, text: str) -> list[question_answering.FoundAnswer]:
-        """Ask about a text of any length; see `question_answering.answer_question`."""
-        parameters = inspect.signature(question_answering.answer_questions).parameters
-        settings = {name: x for name, x in self.settings.items() if name in parameters}
-        return question_answering.answer_question(
-            question, text, self.tokenizer, self._scores, **settings
+        """Ask about a text of any length; see `question_answering.Model.answer`."""
+        known = model_folder.read_settings(self.assets, NullAnswerSettings)
+        settings = NullAnswerSettings(**known)
+        return question_answering.Model(self.tokenizer, self._scores, settings).answer(
+            question, text
         )
 
     def _scores(self, inputs):

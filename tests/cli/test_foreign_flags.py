@@ -28,7 +28,7 @@ SQUAD, SQUAD_V2, CLASSIFIER = (
         (RaceSettings, "num_keep_checkpoint", "use --keep_checkpoint_max"),
         (CLASSIFIER, "max_qa_length", "run_race.py"),
         (SQUAD, "version_2_with_negative", "run_squad_v2.py"),
-        (SQUAD_V2, "version_2_with_negative", "for SQuAD v2.0 alone; leave it out"),
+        (SQUAD_V2, "version_2_with_negative", "only for SQuAD v2.0; leave it out"),
         (SQUAD, "start_n_top", "run_squad_v2.py"),
     ],
 )

@@ -82,14 +82,14 @@ def test_damaged_archives(tmp_path, make, suffix):
         ("a" * 300, "has too long a path"),
         (".", "has no name"),
         ("./", "has no name"),
-        ("top/a/b", "is in the archive twice, or also a folder"),
-        ("top/a", "is in the archive twice, or also a folder"),
+        ("top/a/b", "is in the archive twice, or also a directory"),
+        ("top/a", "is in the archive twice, or also a directory"),
     ],
 )
 @pytest.mark.parametrize(("make", "suffix"), [(tar_of, "tar.gz"), (zip_of, "zip")])
 def test_odd_names_are_refused(tmp_path, make, suffix, name, reason):
     if suffix == "zip" and name.endswith("/"):
-        pytest.skip("a folder")
+        pytest.skip("a directory")
     archive = make(tmp_path / f"a.{suffix}", ("top/a", b"1"), (name, b"2"))
     (tmp_path / "out").mkdir()
     with pytest.raises(InputError, match=rf"^a\.{suffix}: member '.*' {reason}"):

@@ -224,4 +224,4 @@ def test_unusable_sources_are_refused(server, tmp_path, name, path, content, mes
 
 def test_names_are_needed(server, tmp_path):
     (line,) = fail(download(server, tmp_path))
-    assert "name the data sets to download: squad, squad-v2, squad-evaluation, race, cola, " in line
+    assert "name the datasets to download: squad, squad-v2, squad-evaluation, race, cola, " in line

@@ -133,7 +133,10 @@ def test_a_disk_without_space_is_named_and_the_download_resumes(server, tmp_path
     limited = ["bash", "-c", 'ulimit -f 48; exec "$@"', "bash", *download_command(server, tmp_path)]
     result = subprocess.run(limited, capture_output=True, text=True, check=False)
     line = fail(result)[-1]
-    assert line.endswith(f"File too large: '{tmp_path}/{NAME}.tar.gz.part'")
+    assert line.endswith(
+        f"{tmp_path}/{NAME}.tar.gz.part: File too large; raise the limit with `ulimit -f "
+        "unlimited` and run the same command again"
+    )
     succeed(download(server, tmp_path))
     assert server.requests[-1][1] == f"bytes={48 << 10}-"
     assert_downloaded(tmp_path)

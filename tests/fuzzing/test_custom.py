@@ -7,7 +7,7 @@ import gzip
 import pytest
 
 from albert_tf.io.tables import Table, as_text
-from albert_tf.tasks.classification.features import make_feature
+from albert_tf.tasks.classification.features import make_record
 from albert_tf.tasks.custom import rows
 from albert_tf.tasks.custom.columns import find_columns
 from albert_tf.tasks.custom.settings import CustomSettings
@@ -43,8 +43,8 @@ def test_own_files(tmp_path, sample_tokenizer, name):
         assert len(examples) == len(checked) > 0
         for example in examples[:10]:
             assert is_regression or 0 <= example.label < len(checked.names)
-            record = make_feature(example.texts, example.label, sample_tokenizer, 32, True)
-            assert len(record.record(32)["input_ids"]) == 32
+            record = make_record(example.texts, example.label, sample_tokenizer, 32, True)
+            assert len(record["input_ids"]) == 32
         values = [{**example.values, "prediction": "x"} for example in examples]
         columns = list(dict.fromkeys([*checked.table.columns, "prediction"]))
         table = checked.table

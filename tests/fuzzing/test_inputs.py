@@ -25,16 +25,17 @@ from albert_tf.downloads import archives
 from albert_tf.downloads.settings import DataSetSettings, ModelDownloadSettings
 from albert_tf.inference.trained_model import read_text
 from albert_tf.io.errors import InputError
-from albert_tf.tasks.classification.features import make_feature
+from albert_tf.tasks.classification.features import make_record
 from albert_tf.tasks.glue import data as glue_data
 from albert_tf.tasks.pretraining.instances import read_blocks
 from albert_tf.tasks.pretraining.settings import RecordSettings
 from albert_tf.tasks.race import data as race_data
 from albert_tf.tasks.race.features import make_features
 from albert_tf.tasks.race.settings import RaceSettings
+from albert_tf.tasks.squad import features as squad_features
 from albert_tf.tasks.squad import metrics
 from albert_tf.tasks.squad.data import V1, V2, read_squad
-from albert_tf.tasks.squad.features import FeatureConverter, FeatureSettings
+from albert_tf.tasks.squad.settings import AnswerSettings
 from mutations import COUNT, MANY, check_reader, mutated_bytes, mutated_json
 
 TEXT = "The lamp of 1874 was lit.\nÉdith’s 東京 lamp\u2028was “not”, 3.5 m high.\n\n\nA fox.\n"
@@ -112,8 +113,10 @@ def test_questions(tmp_path, sample_tokenizer, for_training, version):
 
     def check(questions):
         assert len({question.id for question in questions}) == len(questions) > 0
-        converter = FeatureConverter(sample_tokenizer, FeatureSettings(64, 16, 16, True))
-        for feature in converter.features(questions, for_training):
+        settings = AnswerSettings(max_seq_length=64, doc_stride=16, max_query_length=16)
+        for feature in squad_features.make_features(
+            questions, sample_tokenizer, settings, for_training
+        ):
             values = feature.record(64, for_training)
             assert {len(values[name]) for name in ("input_ids", "input_mask")} == {64}
         for question in questions if for_training else ():
@@ -165,8 +168,8 @@ def test_glue_tables(tmp_path, sample_tokenizer, task, split):
         for example in examples:
             assert len(example.texts) == len(task.texts)
             assert 0 <= example.label < (len(task.labels) or glue_data.HIGHEST_SCORE + 0.01)
-            feature = make_feature(example.texts, example.label, sample_tokenizer, 32, True)
-            assert {len(values) for values in list(feature.record(32).values())[:3]} == {32}
+            record = make_record(example.texts, example.label, sample_tokenizer, 32, True)
+            assert {len(values) for values in list(record.values())[:3]} == {32}
 
     results, errors = check_reader(
         path, lambda: glue_data.read_examples(str(path), task, split), check

@@ -42,20 +42,16 @@ def doubled(examples):
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
-def test_chunks_have_the_records_of_consecutive_examples(num_workers, caplog):
+def test_records_are_in_the_order_of_their_examples(num_workers, caplog):
     examples = range(101, 112)
-    chunks = list(conversion.converted(doubled, examples, num_workers))
-    assert [len(chunk.records) for chunk in chunks] == [8, 6, 4]
-    assert [len(chunk.skipped) for chunk in chunks] == [0, 1, 1]
-    records = [record for chunk in chunks for record in chunk.records]
-    assert records == [
+    records, companions = zip(*conversion.converted(doubled, examples, num_workers))
+    assert list(records) == [
         record_files.serialize_example({"value": [sign * value]})
         for value in examples
         if value % 5
         for sign in (1, -1)
     ]
-    companions = [json.loads(companion) for chunk in chunks for companion in chunk.companions]
-    assert [companion["example"] for companion in companions] == [
+    assert [json.loads(companion)["example"] for companion in companions] == [
         number for number, value in enumerate(examples) if value % 5 for _ in range(2)
     ]
     (message,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
@@ -76,8 +72,7 @@ def test_examples_are_read_once_and_in_order():
             raise AssertionError(f"example {index} is searched for")
 
     examples = Stream(range(101, 112))
-    chunks = list(conversion.converted(doubled, examples, 2))
-    assert sum(len(chunk.records) for chunk in chunks) == 18
+    assert len(list(conversion.converted(doubled, examples, 2))) == 18
     assert examples.walks == 1
 
 

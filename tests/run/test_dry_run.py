@@ -128,7 +128,7 @@ def test_prediction_beside_a_run(tmp_path, capsys):
     assert lines[1].startswith(f"evaluation: 42 examples of {SAMPLE_PREDICT}, 171 records; ")
     assert lines[2] == f"no training, with {run}/model.ckpt-7"
     results = f"files in {run}/predictions/sample_squad"
-    assert {results, "  predictions.json"} < set(lines)
+    assert {results, "  predictions.json", "  evaluations/*"} < set(lines)
     assert re.search(r"\n  predict_windows-[0-9a-f]{12}\.tfrecord\n", "\n".join(lines))
     assert contents(tmp_path) == before
 

@@ -137,7 +137,7 @@ def start_over(directory, kept):
             path.unlink()
     before = digests(directory)
     log = run(directory, learning_rate=0, train_step=8)
-    assert "discarding the results of another training, whose checkpoints are gone" in log
+    assert "discarding results of an earlier run whose checkpoints no longer exist" in log
     assert events.read(directory / "eval") == curve_of(load(directory / "eval_results.json"))
     return before, digests(directory), log
 

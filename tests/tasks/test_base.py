@@ -26,7 +26,7 @@ def test_a_task_has_at_most_15_members():
 
 
 @pytest.mark.parametrize(
-    ("schedule", "num_cards", "steps", "warmup_steps"),
+    ("schedule", "num_devices", "steps", "warmup_steps"),
     [
         (Schedule(steps=100, warmup_steps=10), 1, 100, 10),
         (Schedule(steps=100, warmup_steps=10), 4, 100, 10),
@@ -39,8 +39,8 @@ def test_a_task_has_at_most_15_members():
         (Schedule(epochs=2.0, warmup_steps=8, is_divided=True), 4, 62, 2),
     ],
 )
-def test_schedules_are_resolved_in_steps_of_a_run(schedule, num_cards, steps, warmup_steps):
-    resolved = schedule.resolve(num_examples=1000, batch_size=8, num_cards=num_cards)
+def test_schedules_are_resolved_in_steps_of_a_run(schedule, num_devices, steps, warmup_steps):
+    resolved = schedule.resolve(num_examples=1000, batch_size=8, num_devices=num_devices)
     assert (resolved.steps, resolved.warmup_steps) == (steps, warmup_steps)
     kept = ("epochs", "is_divided", "optimizer", "poly_power", "start_warmup_step")
     assert [getattr(resolved, name) for name in kept] == [getattr(schedule, name) for name in kept]

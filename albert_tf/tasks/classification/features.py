@@ -2,42 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Sequence
 
 import tokenization
 
 
-@dataclass(frozen=True)
-class Feature:
-    """Model inputs and label of an example.
-
-    Attributes:
-      input_ids: ids of the pieces, without padding.
-      segment_ids: 0 for the first text and its special tokens, 1 for the second and its `[SEP]`.
-      label: index of the label, or the score.
-    """
-
-    input_ids: list[int]
-    segment_ids: list[int]
-    label: int | float
-
-    def record(self, max_seq_length: int) -> dict[str, list[int] | list[float]]:
-        """Values of the feature's record, padded to a length, by the original's field names."""
-        return {
-            **tokenization.padded_inputs(self.input_ids, self.segment_ids, max_seq_length),
-            "label_ids": [self.label],
-            "is_real_example": [1],
-        }
-
-
-def make_feature(
+def make_record(
     texts: Sequence[str],
     label: int | float,
     tokenizer: tokenization.FullTokenizer,
     max_seq_length: int,
     do_lower_case: bool,
-) -> Feature:
+) -> dict[str, list[int] | list[float]]:
     """Convert texts to `[CLS] text [SEP]` or `[CLS] text [SEP] text [SEP]`.
 
     A second text without pieces is left out with its `[SEP]`.
@@ -46,14 +22,18 @@ def make_feature(
       texts: one or two texts.
       label: index of the label, or the score.
       tokenizer: tokenizer of any kind.
-      max_seq_length: maximum length, in pieces; see `shortened`.
+      max_seq_length: length of the record, in pieces. Longer texts are cut; see `shortened`.
       do_lower_case: whether to lower-case text for a SentencePiece model.
+
+    Returns:
+      Values of the record, padded, by the original's field names.
     """
     segments = [tokenizer.ids_of_text(text, do_lower_case) for text in texts]
     if not segments[-1]:
         del segments[1:]
     segments = shortened(segments, max_seq_length - 1 - len(segments))
-    return Feature(*joined(segments, tokenizer), label)
+    inputs = tokenization.padded_inputs(*joined(segments, tokenizer), max_seq_length)
+    return {**inputs, "label_ids": [label], "is_real_example": [1]}
 
 
 def shortened(segments: Sequence[Sequence[int]], room: int) -> list[list[int]]:

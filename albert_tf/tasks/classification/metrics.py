@@ -82,7 +82,7 @@ def matthews_correlation(labels: np.ndarray, predictions: np.ndarray) -> float:
     """Matthews correlation coefficient; 0 if either side is constant.
 
     For more than two labels it is R_K (Gorodkin 2004). The rows of each label are enough for it,
-    where scikit-learn counts those of each pair of labels.
+    where scikit-learn counts the rows of each pair of labels.
     """
     size = max(np.max(labels), np.max(predictions)) + 1
     true, predicted = (np.bincount(x, minlength=size).astype(float) for x in (labels, predictions))
@@ -93,24 +93,20 @@ def matthews_correlation(labels: np.ndarray, predictions: np.ndarray) -> float:
 
 def pearson(labels: np.ndarray, predictions: np.ndarray) -> float:
     """Pearson correlation of scores; 0 if either side is constant."""
-    from scipy import stats
-
-    return _correlation(stats.pearsonr, labels, predictions)
+    return _correlation("pearsonr", labels, predictions)
 
 
 def spearman(labels: np.ndarray, predictions: np.ndarray) -> float:
     """Spearman rank correlation of scores; 0 if either side is constant."""
+    return _correlation("spearmanr", labels, predictions)
+
+
+def _correlation(name: str, labels: np.ndarray, predictions: np.ndarray) -> float:
     from scipy import stats
 
-    return _correlation(stats.spearmanr, labels, predictions)
-
-
-def _correlation(
-    correlate: Callable[..., Sequence[float]], labels: np.ndarray, predictions: np.ndarray
-) -> float:
     if np.ptp(labels) == 0 or np.ptp(predictions) == 0:
         return 0.0
-    return correlate(labels, predictions)[0]
+    return getattr(stats, name)(labels, predictions)[0]
 
 
 METRICS = {

@@ -12,17 +12,19 @@ import modeling
 from albert_tf.io import files
 from albert_tf.io.errors import InputError
 from albert_tf.records.record_files import RecordFields
-from albert_tf.records.splits import TEST, Record, RecordSplit, Split
+from albert_tf.records.splits import DEV, TEST, TRAIN, Record, RecordSplit, Split
 from albert_tf.report.blocks import Section
 from albert_tf.tasks.base import Evaluation, Schedule, Task, sequence_fields
 from albert_tf.tasks.classification import report
-from albert_tf.tasks.classification.features import make_feature
+from albert_tf.tasks.classification.features import make_record
 from albert_tf.tasks.classification.head import example_losses, head_outputs
 from albert_tf.tasks.classification.metrics import Metric, compute_metrics, warn_of_one_label
 from albert_tf.tasks.classification.settings import ClassificationSettings
 from albert_tf.tasks.problems import Problems
 from modeling import AlbertModel
 from tokenization import FullTokenizer
+
+KINDS = {TRAIN: "train", DEV: "eval", TEST: "predict"}  # of flags and files, as in the original
 
 
 class ClassificationTask(Task):
@@ -60,12 +62,10 @@ class ClassificationTask(Task):
     def schedule(self) -> Schedule:
         """Length of training, optimizer and learning-rate schedule."""
         settings = self.settings
-        by_epochs = settings.num_train_epochs is not None
-        by_proportion = settings.warmup_proportion is not None
         return Schedule(
-            steps=None if by_epochs else settings.train_step,
+            steps=settings.train_step if settings.num_train_epochs is None else None,
             epochs=settings.num_train_epochs or 0.0,
-            warmup_steps=None if by_proportion else settings.warmup_step,
+            warmup_steps=settings.warmup_step if settings.warmup_proportion is None else None,
             warmup_proportion=settings.warmup_proportion or 0.0,
             optimizer=settings.optimizer,
         )
@@ -82,14 +82,14 @@ class ClassificationTask(Task):
         """Yield the records of some examples, in order."""
         settings = self.settings
         for example in examples.values():
-            feature = make_feature(
+            record = make_record(
                 example.texts,
                 example.label,
                 self.tokenizer,
                 settings.max_seq_length,
                 settings.do_lower_case,
             )
-            yield Record(feature.record(settings.max_seq_length))
+            yield Record(record)
 
     def logits(self, pooled_output: tf.Tensor) -> tf.Tensor:
         """Build the logits.

@@ -53,18 +53,16 @@ def find_columns(
 def _label_column(
     table: Table, settings: CustomSettings, is_regression: bool, needs_label: bool
 ) -> str | None:
-    if settings.label_column:
-        if settings.label_column in table.columns:
-            return settings.label_column
-        if needs_label:
-            raise _missing(table, "label_column", settings.label_column)
-        return None
-    found = _named(table, _SCORES if is_regression else _LABELS)
+    given = settings.label_column
+    if given:
+        found = [given] if given in table.columns else []
+    else:
+        found = _named(table, _SCORES if is_regression else _LABELS)
     if len(found) == 1:
         return found[0]
-    if needs_label:
-        raise _unclear(table, "label", "label_column", found)
-    return None
+    if not needs_label:
+        return None
+    raise _missing(table, "label_column", given) if given else _unclear(table, "label", found)
 
 
 def _text_columns(
@@ -73,15 +71,11 @@ def _text_columns(
     if settings.second_text_column and not settings.text_column:
         raise InputError("--second_text_column needs --text_column, the column of the first text")
     if settings.text_column:
-        given = {
-            flag: getattr(settings, flag)
-            for flag in ("text_column", "second_text_column")
-            if getattr(settings, flag)
-        }
-        for flag, name in given.items():
-            if name not in table.columns:
+        given = (settings.text_column, settings.second_text_column)
+        for flag, name in zip(("text_column", "second_text_column"), given):
+            if name and name not in table.columns:
                 raise _missing(table, flag, name)
-        return tuple(given.values())
+        return tuple(name for name in given if name)
     if known and set(known) <= set(table.columns):
         return tuple(known)
     found = [_named(table, names) for names in _TEXTS]
@@ -91,7 +85,7 @@ def _text_columns(
         if label and len(others) == 1:
             return (others[0],)
     if len(found) != 1:
-        raise _unclear(table, "text", "text_column", [name for names in found for name in names])
+        raise _unclear(table, "text", [name for names in found for name in names])
     return tuple(found[0])
 
 
@@ -107,9 +101,9 @@ def _missing(table: Table, flag: str, name: str) -> InputError:
     )
 
 
-def _unclear(table: Table, content: str, flag: str, found: Sequence[str]) -> InputError:
+def _unclear(table: Table, content: str, found: Sequence[str]) -> InputError:
     reason = f"{', '.join(found)} could each be it" if found else "no name identifies it"
     return InputError(
         f"{table.path}: cannot tell the column of the {content} among "
-        f"{', '.join(table.columns) or 'none'}: {reason}; give --{flag}"
+        f"{', '.join(table.columns) or 'none'}: {reason}; give --{content}_column"
     )

@@ -54,12 +54,12 @@ class Labels:
 
 def sorted_labels(names: Sequence[str]) -> list[str]:
     """Sort labels: by value if all are numbers, else as texts."""
-    values: dict[str, float] = {}
-    for name in names:
-        value = _number(name)
-        if value is None:
-            return sorted(names)
-        values[name] = value
+    try:
+        values = {name: float(name) for name in names}
+    except ValueError:
+        return sorted(names)
+    if not all(map(math.isfinite, values.values())):
+        return sorted(names)
     return sorted(names, key=lambda name: (values[name], name))
 
 
@@ -86,11 +86,3 @@ def read_labels(artifacts: Mapping[str, JsonObject]) -> Labels | None:
     ):
         raise content.error("not the labels of a model as training keeps them")
     return Labels(tuple(names), tuple(counts), tuple(columns))
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None

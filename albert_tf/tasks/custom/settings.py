@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional
 
-from albert_tf.cli.settings import Group, path_setting, setting
+from albert_tf.cli.settings import (
+    Group,
+    evaluation_setting,
+    path_setting,
+    setting,
+    training_setting,
+)
 from albert_tf.io.tables import FORMATS
 from albert_tf.tasks.classification.metrics import METRICS
 from albert_tf.tasks.classification.settings import ClassificationSettings
@@ -44,41 +50,29 @@ class CustomSettings(ClassificationSettings):
     label_column: Optional[str] = setting(
         None, "Column of the label or score. Default: found in the header.", group=Group.FILES
     )
-    regression: bool = setting(
-        False, "Whether the labels of custom data are scores (numbers).", group=Group.TRAINING
+    regression: bool = training_setting(
+        False, "Whether the labels of custom data are scores (numbers)."
     )
-    dev_share: float = setting(
+    dev_share: float = training_setting(
         0.0,
         "Share of the training file to evaluate on, instead of a dev file: the same rows each "
         "time, with labels in proportion.",
         upper=0.9,
-        group=Group.TRAINING,
     )
-    class_weights: str = setting(
+    class_weights: str = training_setting(
         "none",
         "Weights of the labels in the loss; balanced gives each label the same share of it.",
         choices=("none", "balanced"),
-        group=Group.TRAINING,
     )
-    metric: Optional[str] = setting(
+    metric: Optional[str] = evaluation_setting(
         None,
         "Metric that chooses the best checkpoint on custom data. Default: accuracy, or pearson for "
         "a regression. f1 is the F1 of the second of two labels.",
         choices=tuple(METRICS),
-        group=Group.EVALUATION,
-        affects_training=False,
         affects_predictions=True,
     )
-    all_probabilities: bool = setting(
+    all_probabilities: bool = evaluation_setting(
         False,
         "Whether predictions for custom data include the probabilities of all labels.",
-        group=Group.EVALUATION,
-        affects_training=False,
         affects_predictions=True,
     )
-
-    @property
-    def own_files(self) -> dict[str, str]:
-        """Paths of the files that are given, by the names of their flags."""
-        names = ("train_file", "dev_file", "test_file")
-        return {name: getattr(self, name) for name in names if getattr(self, name)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import Any, Iterator, Mapping, Sequence
 
@@ -18,7 +17,12 @@ from albert_tf.tasks.base import Artifacts, HasArtifacts
 from albert_tf.tasks.classification import metrics
 from albert_tf.tasks.classification.confusion import Confusion
 from albert_tf.tasks.classification.metrics import Metric
-from albert_tf.tasks.classification.task import ClassificationTask, check_room, check_settings
+from albert_tf.tasks.classification.task import (
+    KINDS,
+    ClassificationTask,
+    check_room,
+    check_settings,
+)
 from albert_tf.tasks.custom import rows
 from albert_tf.tasks.custom.columns import find_columns
 from albert_tf.tasks.custom.labels import LABELS_FILE, Labels, read_labels
@@ -26,9 +30,9 @@ from albert_tf.tasks.custom.rows import CheckedRows
 from albert_tf.tasks.custom.settings import TASK_NAME, CustomSettings
 from albert_tf.tasks.problems import Problems
 
-_RECORD_NAMES = {TRAIN: "train", DEV: "eval", TEST: "predict"}  # as for GLUE
 _FLAGS = {TRAIN: "train_file", DEV: "dev_file", TEST: "test_file"}
 _LISTED_LABELS = 20
+_NO_LABELS = Labels((), (), ())
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,11 @@ class CustomSplits(Splits):
     """Splits of custom data.
 
     Attributes:
-      labels: meaning of the model's outputs; None if there were problems.
+      labels: meaning of the model's outputs; empty if there were problems.
       test_table: file of the test split, if there is one.
     """
 
-    labels: Labels | None = None
+    labels: Labels = _NO_LABELS
     test_table: Table | None = None
 
 
@@ -53,14 +57,9 @@ class CustomTask(HasArtifacts, ClassificationTask):
     artifact_names = (LABELS_FILE,)
 
     @property
-    def _labels(self) -> Labels:
-        assert self.splits.labels is not None
-        return self.splits.labels
-
-    @property
     def labels(self) -> tuple[str, ...]:
         """Labels in the order of the model's outputs; empty for a regression."""
-        return self._labels.names
+        return self.splits.labels.names
 
     @property
     def metrics(self) -> list[Metric]:
@@ -73,7 +72,7 @@ class CustomTask(HasArtifacts, ClassificationTask):
     @property
     def artifacts(self) -> dict[str, dict[str, Any]]:
         """JSON objects to keep with the model, by file name."""
-        return {LABELS_FILE: self._labels.as_json()}
+        return {LABELS_FILE: self.splits.labels.as_json()}
 
     @classmethod
     def read(
@@ -105,16 +104,11 @@ class CustomTask(HasArtifacts, ClassificationTask):
             _check_with_labels(settings, labels)
         return _read_splits(settings, labels, train_rows, problems)
 
-    @functools.cached_property
-    def _weights(self) -> np.ndarray | None:
-        """Weights of the labels in the loss, float [labels], or None."""
-        if self.settings.class_weights == "none":
-            return None
-        return self._labels.balanced_weights()
-
     def example_weights(self, labels: tf.Tensor) -> tf.Tensor | None:
         """Weights of the examples by their labels, float [B], or None."""
-        return None if self._weights is None else tf.gather(tf.constant(self._weights), labels)
+        if self.settings.class_weights == "none":
+            return None
+        return tf.gather(tf.constant(self.splits.labels.balanced_weights()), labels)
 
     def result_files(self, labels: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
         """The confusion matrix of labels, as text and for programs."""
@@ -128,7 +122,7 @@ class CustomTask(HasArtifacts, ClassificationTask):
 
     def texts_of(self, example: rows.Example) -> list[tuple[str, str]]:
         """Names of the text columns, and their texts, for the report page."""
-        return list(zip(self._labels.text_columns, example.texts))
+        return list(zip(self.splits.labels.text_columns, example.texts))
 
     def true_labels(self, split: Split) -> np.ndarray:
         """Labels or scores of the examples of a split, without reading a file again for them."""
@@ -258,22 +252,20 @@ def _read_splits(
 ) -> CustomSplits:
     """Read the files of the splits."""
     train, dev, test, test_table = None, [], [], None
-    train_numbers = dev_numbers = None
+    dev_rows = None
     if train_rows and settings.dev_share:
         train_numbers, dev_numbers = rows.split(train_rows.labels, settings.dev_share)
         if not len(dev_numbers):
             problems.add(
-                f"--dev_share {settings.dev_share:g} of {len(train_rows.labels)} rows is "
-                "nothing: raise it"
+                f"--dev_share {settings.dev_share:g} of {len(train_rows)} rows is nothing: raise it"
             )
+        train_rows, dev_rows = train_rows[train_numbers], train_rows[dev_numbers]
     if settings.do_train and train_rows:
-        train = _split(settings, TRAIN, labels, train_rows, train_numbers)
-    if settings.do_eval and train_rows and dev_numbers is not None:
-        dev.append(_split(settings, DEV, labels, train_rows, dev_numbers))
-    elif settings.do_eval and settings.dev_file:
-        with problems.collected():
-            checked = _checked(settings, DEV, labels.is_regression, labels)
-            dev.append(_split(settings, DEV, labels, checked))
+        train = _split(settings, TRAIN, labels, train_rows)
+    if settings.do_eval and settings.dev_file:
+        dev_rows = problems.result(_checked, settings, DEV, labels.is_regression, labels)
+    if settings.do_eval and dev_rows:
+        dev.append(_split(settings, DEV, labels, dev_rows))
     if settings.do_predict and settings.test_file:
         with problems.collected():
             checked = _checked(settings, TEST, labels.is_regression, labels)
@@ -282,20 +274,14 @@ def _read_splits(
     return CustomSplits(train, dev, test, labels, test_table)
 
 
-def _split(
-    settings: CustomSettings,
-    name: str,
-    labels: Labels,
-    checked: CheckedRows,
-    numbers: np.ndarray | None = None,
-) -> Split:
-    flag = "train_file" if numbers is not None else _FLAGS[name]
+def _split(settings: CustomSettings, name: str, labels: Labels, checked: CheckedRows) -> Split:
+    flag = "train_file" if name == DEV and settings.dev_share else _FLAGS[name]
     return Split(
         name,
-        f"{TASK_NAME}_{_RECORD_NAMES[name]}.tf_record",
-        {flag: getattr(settings, flag)},
-        checked if numbers is None else checked[numbers],
-        settings.predict_batch_size if name == TEST else settings.eval_batch_size,
+        f"{TASK_NAME}_{KINDS[name]}.tf_record",
+        {flag: checked.table.path},
+        checked,
+        getattr(settings, f"{KINDS[name]}_batch_size"),
         settings={
             "labels": list(labels.names),
             "text_columns": list(labels.text_columns),

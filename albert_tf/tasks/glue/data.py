@@ -27,21 +27,6 @@ HIGHEST_SCORE = 5.0  # of STS-B; the lowest is 0
 
 
 @dataclass(frozen=True)
-class DataFile:
-    """A data file of a task.
-
-    Attributes:
-      name: file name in the task's directory.
-      part: suffix of the metrics' names, for tasks with several dev files.
-      suffix: suffix of the names of the files made from it.
-    """
-
-    name: str
-    part: str = ""
-    suffix: str = ""
-
-
-@dataclass(frozen=True)
 class GlueTask:
     """A task of the benchmark.
 
@@ -52,9 +37,9 @@ class GlueTask:
       metrics: metrics of the task; the first ranks the checkpoints.
       labels: labels in the order of the model's outputs; empty for a regression.
       label_column: name of the column with the label or score.
-      train_files: the training file, if any.
-      dev_files: files to evaluate on.
-      test_files: files to predict.
+      train_files: name of the training file, if any.
+      dev_files: names of the files to evaluate on: "dev" and what sets a file apart from others.
+      test_files: names of the files to predict, likewise with "test".
       columns_of_labelled_files: column names of the training and dev files, if they have no header.
       has_broken_training_rows: whether to skip incomplete rows in training, because the published
         file has some.
@@ -66,9 +51,9 @@ class GlueTask:
     metrics: tuple[Metric, ...]
     labels: tuple[str, ...] = ("0", "1")
     label_column: str = "label"
-    train_files: tuple[DataFile, ...] = (DataFile("train.tsv"),)
-    dev_files: tuple[DataFile, ...] = (DataFile("dev.tsv"),)
-    test_files: tuple[DataFile, ...] = (DataFile("test.tsv"),)
+    train_files: tuple[str, ...] = ("train.tsv",)
+    dev_files: tuple[str, ...] = ("dev.tsv",)
+    test_files: tuple[str, ...] = ("test.tsv",)
     columns_of_labelled_files: tuple[str, ...] = ()
     has_broken_training_rows: bool = False
 
@@ -77,21 +62,21 @@ class GlueTask:
         """Whether the task predicts a score instead of a label."""
         return not self.labels
 
-    def files(self, split: str) -> tuple[DataFile, ...]:
-        """Files of a split: "train", "dev" or "test"."""
+    def files(self, split: str) -> tuple[str, ...]:
+        """Names of the files of a split: "train", "dev" or "test"."""
         return {"train": self.train_files, "dev": self.dev_files, "test": self.test_files}[split]
 
-    def path(self, data_dir: str, file: DataFile) -> str:
+    def path(self, data_dir: str, file: str) -> str:
         """Path of a file of the task.
 
         Args:
           data_dir: the task's directory, or its parent.
-          file: one of the task's files.
+          file: name of the file.
         """
         known = {_plain(folder) for folder in self.folders}
         inside = sorted(Path(data_dir).iterdir()) if Path(data_dir).is_dir() else []
         folders = [path for path in inside if path.is_dir() and _plain(path.name) in known]
-        return str((folders or [Path(data_dir)])[0] / file.name)
+        return str((folders or [Path(data_dir)])[0] / file)
 
 
 _SENTENCES = ("sentence1", "sentence2")
@@ -115,14 +100,8 @@ TASKS = {
             (accuracy,),
             _ENTAILED_OR_CONTRADICTED,
             "gold_label",
-            dev_files=(
-                DataFile("dev_matched.tsv", "_matched"),
-                DataFile("dev_mismatched.tsv", "_mismatched", "_mismatched"),
-            ),
-            test_files=(
-                DataFile("test_matched.tsv", "_matched"),
-                DataFile("test_mismatched.tsv", "_mismatched", "_mismatched"),
-            ),
+            dev_files=("dev_matched.tsv", "dev_mismatched.tsv"),
+            test_files=("test_matched.tsv", "test_mismatched.tsv"),
         ),
         GlueTask(
             "mismnli",
@@ -131,8 +110,8 @@ TASKS = {
             (accuracy,),
             _ENTAILED_OR_CONTRADICTED,
             "gold_label",
-            dev_files=(DataFile("dev_mismatched.tsv"),),
-            test_files=(DataFile("test_mismatched.tsv"),),
+            dev_files=("dev_mismatched.tsv",),
+            test_files=("test_mismatched.tsv",),
         ),
         GlueTask(
             "mrpc",
@@ -162,7 +141,7 @@ TASKS = {
             _ENTAILED_OR_CONTRADICTED,
             train_files=(),
             dev_files=(),
-            test_files=(DataFile("diagnostic.tsv"),),
+            test_files=("diagnostic.tsv",),
         ),
     )
 }
@@ -225,12 +204,10 @@ def read_examples(path: str, task: GlueTask, split: str) -> list[Example]:
     examples: list[Example] = []
     problems: list[str] = []
     incomplete: list[str] = []
-    columns: Sequence[str] | None = (
-        None if split == "test" else task.columns_of_labelled_files or None
-    )
+    columns: Sequence[str] = () if split == "test" else task.columns_of_labelled_files
     for number, line in _lines(path, task):
         fields = line.split("\t")
-        if columns is None:
+        if not columns:
             columns = fields
             _check_header(path, number, task, columns, split)
         elif len(fields) != len(columns):

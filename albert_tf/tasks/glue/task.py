@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any, Sequence
 
 import numpy as np
@@ -11,12 +12,15 @@ from albert_tf.io.errors import InputError
 from albert_tf.records.splits import DEV, TEST, TRAIN, Split, Splits
 from albert_tf.tasks.base import Artifacts
 from albert_tf.tasks.classification.metrics import Metric
-from albert_tf.tasks.classification.task import ClassificationTask, check_room, check_settings
+from albert_tf.tasks.classification.task import (
+    KINDS,
+    ClassificationTask,
+    check_room,
+    check_settings,
+)
 from albert_tf.tasks.glue.data import TASKS, GlueTask, find_task, read_examples
 from albert_tf.tasks.glue.settings import GlueSettings
 from albert_tf.tasks.problems import Problems
-
-_RECORD_NAMES = {TRAIN: "train", DEV: "eval", TEST: "predict"}  # as in the original
 
 
 class ClassifierTask(ClassificationTask):
@@ -98,18 +102,20 @@ def _read_split(
             f"--task_name {glue.name} has no {name} set: only predict it, with a model trained on "
             "mnli (--init_checkpoint)"
         )
-    for file in data_files:
+    for index, file in enumerate(data_files):
+        part = Path(file).stem[len(name) :] if len(data_files) > 1 else ""
+        file_suffix = part if index else ""  # as in the original
         path = glue.path(settings.data_dir, file)
         with problems.collected():
             split = Split(
                 name,
-                f"{glue.name}_{_RECORD_NAMES[name]}{file.suffix}.tf_record",
-                {file.name: path},
+                f"{glue.name}_{KINDS[name]}{file_suffix}.tf_record",
+                {file: path},
                 read_examples(path, glue, name),
-                settings.predict_batch_size if name == TEST else settings.eval_batch_size,
+                getattr(settings, f"{KINDS[name]}_batch_size"),
                 record_dir=settings.cached_dir,
                 labels=glue.labels,
-                suffix=file.suffix if name == TEST else file.part,
+                suffix=file_suffix if name == TEST else part,
             )
             splits.append(split)
     return splits

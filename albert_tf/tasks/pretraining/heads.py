@@ -58,56 +58,26 @@ def get_masked_lm_output(
       Float tensors: the loss (the weighted mean of the cross-entropies), scalar; the
       cross-entropies, [B * P]; the log-probabilities, [B * P, V].
     """
-    hidden = _transformed(albert_config, gather_indexes(input_tensor, positions))
-    logits = _masked_lm_logits(hidden, output_weights)
+    logits = _masked_lm_logits(
+        albert_config, gather_indexes(input_tensor, positions), output_weights
+    )
     losses = _cross_entropies(logits, label_ids)
-    loss = _weighted_mean(losses, label_weights)
+    weights = tf.reshape(label_weights, [-1])
+    loss = tf.reduce_sum(weights * losses) / masked_lm_denominator(weights)
     return loss, losses, tf.nn.log_softmax(logits)
 
 
-def masked_lm_loss(
-    albert_config: AlbertConfig,
-    input_tensor: tf.Tensor,
-    output_weights: tf.Tensor,
-    features: Mapping[str, tf.Tensor],
+def _masked_lm_logits(
+    config: AlbertConfig, hidden: tf.Tensor, output_weights: tf.Tensor
 ) -> tf.Tensor:
-    """Build the loss of `get_masked_lm_output`, without logits for unused predictions.
-
-    Args:
-      albert_config: config of the model.
-      input_tensor: float tensor [B, S, D], output of the encoder.
-      output_weights: float tensor [V, E], word embedding table.
-      features: `masked_lm_positions`, `masked_lm_ids` and `masked_lm_weights`, [B, P]. A
-        micro-batch also has `masked_lm_denominator`, scalar, the denominator of the weighted mean.
-        It makes the mean over the micro-batches equal the loss of the batch.
-
-    Returns:
-      Scalar float tensor.
-    """
-    hidden = _transformed(albert_config, gather_indexes(input_tensor, features[POSITIONS]))
-    label_ids, weights = (tf.reshape(features[name], [-1]) for name in (IDS, WEIGHTS))
-    if not device.current().static_shapes:
-        used = tf.where(weights > 0)[:, 0]
-        hidden, label_ids, weights = (tf.gather(x, used) for x in (hidden, label_ids, weights))
-    losses = _cross_entropies(_masked_lm_logits(hidden, output_weights), label_ids)
-    if DENOMINATOR in features:
-        return tf.reduce_sum(weights * losses) / features[DENOMINATOR]
-    return _weighted_mean(losses, weights)
-
-
-def _transformed(config: AlbertConfig, hidden: tf.Tensor) -> tf.Tensor:
-    """Map the encoder's outputs [N, D] to the space of the word embeddings: [N, E]."""
-    with tf.variable_scope("cls/predictions/transform"):
-        hidden = modeling.dense_layer(hidden, config.embedding_size, "dense", config)
-        activation = modeling.get_activation(config.hidden_act)
-        if activation is not None:
-            hidden = activation(hidden)
-        return modeling.layer_norm(hidden, "LayerNorm")
-
-
-def _masked_lm_logits(hidden: tf.Tensor, output_weights: tf.Tensor) -> tf.Tensor:
-    """Logits of all pieces, [N, V], from vectors [N, E] and the embedding table [V, E]."""
+    """Logits of all pieces, [N, V], from outputs of the encoder, [N, D], and the table [V, E]."""
     with tf.variable_scope("cls/predictions"):
+        with tf.variable_scope("transform"):
+            hidden = modeling.dense_layer(hidden, config.embedding_size, "dense", config)
+            activation = modeling.get_activation(config.hidden_act)
+            if activation is not None:
+                hidden = activation(hidden)
+            hidden = modeling.layer_norm(hidden, "LayerNorm")
         bias = tf.get_variable(
             "output_bias", [output_weights.shape[0]], initializer=tf.zeros_initializer()
         )
@@ -117,11 +87,6 @@ def _masked_lm_logits(hidden: tf.Tensor, output_weights: tf.Tensor) -> tf.Tensor
 def _cross_entropies(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     labels = tf.reshape(labels, [-1])
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
-
-
-def _weighted_mean(losses: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    weights = tf.reshape(weights, [-1])
-    return tf.reduce_sum(weights * losses) / masked_lm_denominator(weights)
 
 
 def masked_lm_denominator(weights: tf.Tensor) -> tf.Tensor:
@@ -152,19 +117,27 @@ def get_sentence_order_output(
 def pretraining_loss(
     albert_config: AlbertConfig, model: AlbertModel, features: Mapping[str, tf.Tensor]
 ) -> tf.Tensor:
-    """Build both heads and the sum of their losses for a batch or micro-batch.
+    """Build both heads and the sum of their losses, without logits for unused predictions.
 
     Args:
       albert_config: config of the model.
       model: encoder on the batch.
-      features: features of `masked_lm_loss`, and `next_sentence_labels`, int [B, 1].
+      features: `masked_lm_positions`, `masked_lm_ids` and `masked_lm_weights`, [B, P];
+        `masked_lm_denominator`, scalar, the denominator of the mean of the masked-LM losses, which
+        makes the mean over the micro-batches equal the loss of the batch; and
+        `next_sentence_labels`, int [B, 1].
 
     Returns:
       Scalar float tensor.
     """
-    masked_lm = masked_lm_loss(
-        albert_config, model.get_sequence_output(), model.get_embedding_table(), features
-    )
+    hidden = gather_indexes(model.get_sequence_output(), features[POSITIONS])
+    label_ids, weights = (tf.reshape(features[name], [-1]) for name in (IDS, WEIGHTS))
+    if not device.current().static_shapes:
+        used = tf.where(weights > 0)[:, 0]
+        hidden, label_ids, weights = (tf.gather(x, used) for x in (hidden, label_ids, weights))
+    logits = _masked_lm_logits(albert_config, hidden, model.get_embedding_table())
+    losses = _cross_entropies(logits, label_ids)
+    masked_lm = tf.reduce_sum(weights * losses) / features[DENOMINATOR]
     sentence_order, _, _ = get_sentence_order_output(
         albert_config, model.get_pooled_output(), features[ORDER]
     )
@@ -239,8 +212,8 @@ def log_probabilities(config: AlbertConfig, model: AlbertModel) -> dict[str, tf.
     """
     sequence_output = model.get_sequence_output()
     batch_size, length, width = modeling.get_shape_list(sequence_output)
-    hidden = _transformed(config, tf.reshape(sequence_output, [-1, width]))
-    logits = _masked_lm_logits(hidden, model.get_embedding_table())
+    hidden = tf.reshape(sequence_output, [-1, width])
+    logits = _masked_lm_logits(config, hidden, model.get_embedding_table())
     no_labels = tf.zeros([batch_size], tf.int32)
     _, _, order = get_sentence_order_output(config, model.get_pooled_output(), no_labels)
     return {

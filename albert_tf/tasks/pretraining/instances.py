@@ -1,7 +1,7 @@
 """Conversion of text to pre-training instances: pairs of segments with masked n-grams.
 
 Lan et al. 2019 (https://arxiv.org/abs/1909.11942), sections 3.1 and 4.1. This file works on plain
-Python and NumPy values.
+Python values.
 
 The random choices for a block of documents depend only on its number, the pass over the text and
 the seed. Blocks can therefore be processed in any order, by any number of processes.
@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterable, Iterator, Sequence
 
-import numpy as np
-
 from albert_tf.io.errors import InputError
+from albert_tf.tasks.pretraining.settings import RecordSettings
 from tokenization import SPIECE_UNDERLINE, FullTokenizer, padded_inputs
 
 SPECIAL_TOKENS = 3  # [CLS] segment A [SEP] segment B [SEP]
@@ -32,46 +31,18 @@ _PUNCTUATION = frozenset("""!"#$%&()*+,-./:;?@[\\]^_`{|}~""")
 Document = Sequence[Sequence[int]]  # ids of the pieces of each sentence
 
 
-@dataclass(frozen=True)
-class InstanceSettings:
-    """Settings of instances, apart from the text, the vocabulary and the seed.
+def ngram_limits(longest: int, favors_shorter: bool = True) -> list[float]:
+    """Cumulative probabilities of n-grams of 1, 2, ... words, without the last, 1.
 
-    Attributes:
-      max_seq_length: maximum length of an instance in pieces, including three special tokens.
-      max_predictions_per_seq: maximum number of masked pieces, and of permuted pieces.
-      masked_lm_prob: fraction of the pieces to mask.
-      short_seq_prob: fraction of the documents with instances of a random shorter length.
-      ngram: maximum length of a masked n-gram, in words.
-      favor_shorter_ngram: whether the probability of an n-gram is proportional to 1/n; otherwise
-        the same probabilities apply in reverse, and the longest is the likeliest.
-      do_whole_word_mask: whether to mask whole words instead of single pieces.
-      do_permutation: whether to permute as many pieces again, and predict them too.
-      random_next_sentence: whether label 1 means a segment B from another document instead of
-        swapped segments.
+    Args:
+      longest: maximum length of an n-gram, in words.
+      favors_shorter: whether the probability of an n-gram is proportional to 1/n; otherwise the
+        same probabilities apply in reverse, and the longest is the likeliest.
     """
-
-    max_seq_length: int
-    max_predictions_per_seq: int
-    masked_lm_prob: float = 0.15
-    short_seq_prob: float = 0.1
-    ngram: int = 3
-    favor_shorter_ngram: bool = True
-    do_whole_word_mask: bool = True
-    do_permutation: bool = False
-    random_next_sentence: bool = False
-
-    @property
-    def num_predictions(self) -> int:
-        """Room for predictions in a record."""
-        return self.max_predictions_per_seq * (2 if self.do_permutation else 1)
-
-    @property
-    def ngram_probabilities(self) -> list[float]:
-        """Probabilities of n-grams of 1, 2, ... words."""
-        weights = [1 / n for n in range(1, self.ngram + 1)]
-        if not self.favor_shorter_ngram:
-            weights.reverse()
-        return [weight / sum(weights) for weight in weights]
+    weights = [1 / n for n in range(1, longest + 1)]
+    if not favors_shorter:
+        weights.reverse()
+    return list(itertools.accumulate(weight / sum(weights) for weight in weights))[:-1]
 
 
 def starts_word(piece: str, is_sentencepiece: bool) -> bool:
@@ -175,52 +146,15 @@ def _read_lines(path: str, strict: bool) -> Iterator[str]:
         ) from error
 
 
-@dataclass(frozen=True)
-class EncodedBlock:
-    """A block of documents as ids, in three flat int32 arrays.
-
-    Attributes:
-      ids: ids of the pieces of all sentences.
-      sentence_lengths: number of pieces of each sentence.
-      document_lengths: number of sentences of each document.
-    """
-
-    ids: np.ndarray
-    sentence_lengths: np.ndarray
-    document_lengths: np.ndarray
-
-    @classmethod
-    def from_text(
-        cls, block: Sequence[Sequence[str]], tokenizer: FullTokenizer, do_lower_case: bool
-    ) -> EncodedBlock:
-        """Encode the sentences of a block, skipping those without pieces."""
-        ids: list[int] = []
-        sentence_lengths: list[int] = []
-        document_lengths: list[int] = []
-        for document in block:
-            sentences = [tokenizer.ids_of_text(text, do_lower_case) for text in document]
-            lengths = [len(sentence) for sentence in sentences if sentence]
-            sentence_lengths += lengths
-            if lengths:
-                document_lengths.append(len(lengths))
-            ids += itertools.chain.from_iterable(sentences)
-        return cls(*(np.array(x, np.int32) for x in (ids, sentence_lengths, document_lengths)))
-
-    @property
-    def documents(self) -> list[Document]:
-        """The documents of the block, as nested lists."""
-        ids, end = self.ids.tolist(), 0
-        sentences = []
-        for length in self.sentence_lengths.tolist():
-            sentences.append(ids[end : end + length])
-            end += length
-        remaining = iter(sentences)
-        return [list(itertools.islice(remaining, n)) for n in self.document_lengths.tolist()]
-
-    @property
-    def num_single_sentences(self) -> int:
-        """Number of documents of a single sentence, too short for a pair of segments."""
-        return int((self.document_lengths == 1).sum())
+def encode(
+    block: Sequence[Sequence[str]], tokenizer: FullTokenizer, do_lower_case: bool
+) -> list[Document]:
+    """Encode the documents of a block, skipping sentences and documents without pieces."""
+    encoded = (
+        [ids for text in document if (ids := tokenizer.ids_of_text(text, do_lower_case))]
+        for document in block
+    )
+    return [document for document in encoded if document]
 
 
 @dataclass
@@ -243,9 +177,12 @@ class Instance:
     labels: list[int]
     next_sentence_label: int
 
-    def record(self, settings: InstanceSettings) -> dict[str, list[int] | list[float]]:
+    def record(self, settings: RecordSettings) -> dict[str, list[int] | list[float]]:
         """Values of the instance's record, padded, by the original's field names."""
-        length, unused = settings.max_seq_length, settings.num_predictions - len(self.positions)
+        length, room = settings.max_seq_length, settings.max_predictions_per_seq
+        if settings.do_permutation:
+            room *= 2
+        unused = room - len(self.positions)
         return {
             **padded_inputs(self.input_ids, self.segment_ids, length),
             "token_boundary": self.token_boundary + [0] * (length - len(self.token_boundary)),
@@ -259,24 +196,22 @@ class Instance:
 class InstanceMaker:
     """Builder of instances from blocks of documents."""
 
-    def __init__(self, settings: InstanceSettings, vocabulary: Vocabulary, seed: int):
+    def __init__(self, settings: RecordSettings, vocabulary: Vocabulary):
         """Create the builder.
 
         Args:
           settings: settings of the instances.
           vocabulary: properties of the pieces.
-          seed: seed of all random choices.
         """
         self.settings = settings
         self.vocabulary = vocabulary
-        self.seed = seed
-        self._ngram_limits = list(itertools.accumulate(settings.ngram_probabilities))[:-1]
+        self._ngram_limits = ngram_limits(settings.ngram, settings.favor_shorter_ngram)
 
     def block_instances(
         self, documents: Sequence[Document], block_number: int, pass_number: int
     ) -> list[Instance]:
         """Build the instances of one pass over the documents of a block, in random order."""
-        rng = random.Random(f"{self.seed}/{pass_number}/{block_number}")
+        rng = random.Random(f"{self.settings.random_seed}/{pass_number}/{block_number}")
         instances = [
             self._instance(segment_a, segment_b, label, rng)
             for index in range(len(documents))
@@ -296,7 +231,9 @@ class InstanceMaker:
         document = documents[index]
         if len(document) < 2:
             return
-        target, start = self._target_length(rng), 0
+        target, start = self.settings.max_seq_length - SPECIAL_TOKENS, 0
+        if rng.random() < self.settings.short_seq_prob:
+            target = rng.randint(2, target)
         while start < len(document):
             end, length = start, 0
             while end < len(document) and (length < target or end - start < 2):
@@ -317,12 +254,6 @@ class InstanceMaker:
                 yield segment_b, segment_a, 1
             else:
                 yield segment_a, segment_b, 0
-
-    def _target_length(self, rng: random.Random) -> int:
-        longest = self.settings.max_seq_length - SPECIAL_TOKENS
-        if rng.random() < self.settings.short_seq_prob:
-            return rng.randint(2, longest)
-        return longest
 
     def _other_text(
         self, documents: Sequence[Document], index: int, length: int, rng: random.Random
@@ -359,10 +290,9 @@ class InstanceMaker:
         if excess <= 0:
             return segment
         front = bin(rng.getrandbits(excess)).count("1")
-        while front < len(segment) and not self.vocabulary.starts_word[segment[front]]:
-            front += 1
-        if front == len(segment):  # no later word starts
-            front = 0
+        later = range(front, len(segment))
+        starts = (i for i in later if self.vocabulary.starts_word[segment[i]])
+        front = next(starts, 0)  # 0 if no later word starts
         return segment[front : front + length]
 
     def _mask(self, ids: list[int], rng: random.Random) -> tuple[list[int], list[int]]:

@@ -7,7 +7,6 @@ resumed run makes the same masks.
 
 from __future__ import annotations
 
-import itertools
 from typing import Mapping
 
 import tensorflow.compat.v1 as tf
@@ -16,47 +15,35 @@ from albert_tf.records.datasets import DEFAULT_SEED
 from albert_tf.tasks.pretraining.instances import (
     KEPT_SHARE,
     MASKED_SHARE,
-    InstanceSettings,
     Vocabulary,
+    ngram_limits,
 )
 from tokenization import FullTokenizer
 
+_LONGEST_NGRAM = 3  # words
+_MASKED_LM_PROB = 0.15  # maximum fraction of masked pieces in a sequence
 _ROUNDS = 3  # rounds of choosing n-grams, each until the next does not fit the budget
 
 
 class Masker:
     """Dynamic masking of the features of records.
 
-    `token_boundary` marks the words. The sequence is split into n-grams of 1 to `ngram` words,
-    which are chosen in random order as long as they fit the budget.
+    `token_boundary` marks the words. The sequence is split into n-grams of 1 to 3 words, which are
+    chosen in random order as long as they fit the budget.
     """
 
-    def __init__(
-        self,
-        tokenizer: FullTokenizer,
-        budget: int,
-        ngram: int = 3,
-        masked_lm_prob: float = 0.15,
-        seed: int = DEFAULT_SEED,
-    ):
+    def __init__(self, tokenizer: FullTokenizer, budget: int, seed: int = DEFAULT_SEED):
         """Create the masker.
 
         Args:
           tokenizer: tokenizer whose vocabulary has [CLS], [SEP] and [MASK].
           budget: maximum number of masked pieces in a sequence.
-          ngram: maximum length of an n-gram, in words; its probability is proportional to 1/n.
-          masked_lm_prob: maximum fraction of masked pieces in a sequence.
           seed: seed of the masks.
         """
-        vocabulary = Vocabulary(tokenizer)
-        self._mask_id = vocabulary.mask_id
-        self._is_special = vocabulary.is_special
-        self._ordinary_ids = vocabulary.ordinary_ids
+        self._vocabulary = Vocabulary(tokenizer)
         self._budget = budget
         self._seed = seed
-        self._masked_lm_prob = masked_lm_prob
-        probabilities = InstanceSettings(0, 0, ngram=ngram).ngram_probabilities
-        self._limits = list(itertools.accumulate(probabilities))[:-1]
+        self._limits = ngram_limits(_LONGEST_NGRAM)
 
     def mask_batch(
         self, numbers: tf.Tensor, features: dict[str, tf.Tensor]
@@ -86,7 +73,7 @@ class Masker:
         may_be_masked = self._may_be_masked(ids, words, features["input_mask"])
         ngrams = self._ngrams(words, may_be_masked, draws[0])
         num_pieces = tf.cast(tf.reduce_sum(features["input_mask"]), tf.float32)
-        budget = tf.maximum(1, tf.cast(tf.round(num_pieces * self._masked_lm_prob), tf.int32))
+        budget = tf.maximum(1, tf.cast(tf.round(num_pieces * _MASKED_LM_PROB), tf.int32))
         sizes = tf.math.unsorted_segment_sum(tf.cast(may_be_masked, tf.int32), ngrams, length)
         chosen = _chosen(sizes, draws[1], tf.minimum(budget, self._budget))
         is_masked = tf.logical_and(tf.gather(chosen, ngrams), may_be_masked)
@@ -106,7 +93,7 @@ class Masker:
 
     def _may_be_masked(self, ids: tf.Tensor, words: tf.Tensor, input_mask: tf.Tensor) -> tf.Tensor:
         """Bool [S]: whether a piece belongs to a word without special tokens."""
-        is_special = tf.gather(tf.constant(self._is_special), ids)
+        is_special = tf.gather(tf.constant(self._vocabulary.is_special), ids)
         is_special = tf.logical_or(is_special, tf.equal(input_mask, 0))
         num_special = tf.math.unsorted_segment_sum(
             tf.cast(is_special, tf.int32), words, ids.shape[0] + 1
@@ -125,10 +112,12 @@ class Masker:
 
     def _replacements(self, ids: tf.Tensor, kinds: tf.Tensor, pieces: tf.Tensor) -> tf.Tensor:
         """Replacement of each piece in the input if it is masked, int32 [S]."""
-        numbers = tf.cast(pieces * len(self._ordinary_ids), tf.int32)
-        random_ids = tf.gather(tf.constant(self._ordinary_ids, tf.int32), numbers)
+        ordinary_ids = self._vocabulary.ordinary_ids
+        numbers = tf.cast(pieces * len(ordinary_ids), tf.int32)
+        random_ids = tf.gather(tf.constant(ordinary_ids, tf.int32), numbers)
         others = tf.where(kinds < MASKED_SHARE + KEPT_SHARE, ids, random_ids)
-        return tf.where(kinds < MASKED_SHARE, tf.fill(tf.shape(ids), self._mask_id), others)
+        masks = tf.fill(tf.shape(ids), self._vocabulary.mask_id)
+        return tf.where(kinds < MASKED_SHARE, masks, others)
 
 
 def _restored(features: Mapping[str, tf.Tensor]) -> tf.Tensor:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Optional
 
 from albert_tf.cli.paths import PATHS
-from albert_tf.cli.settings import LARGEST_BATCH, LONGEST_SEQUENCE, Group, path_setting, setting
+from albert_tf.cli.settings import (
+    LARGEST_BATCH,
+    LONGEST_SEQUENCE,
+    Group,
+    evaluation_setting,
+    path_setting,
+    setting,
+    training_setting,
+)
 from albert_tf.io.bounds import LARGEST_INT
 from albert_tf.tasks.options import RunSettings, TextSettings, WorkerSettings
-from albert_tf.tasks.pretraining.instances import InstanceSettings
 
 
 @dataclass(frozen=True)
 class PretrainingSettings(RunSettings):
     """Record files, evaluation, optimizer and schedule."""
+
+    expects_checkpoint = False  # pre-training starts from random weights
 
     input_file: Optional[str] = path_setting(
         "TFRecord files to train on: paths or *-patterns, separated by commas.",
@@ -27,71 +35,43 @@ class PretrainingSettings(RunSettings):
         kind=PATHS,
         must_exist=("do_eval",),
     )
-    num_train_steps: int = setting(
-        125000,
-        "Number of training steps; divided by the number of devices.",
-        lower=1,
-        group=Group.TRAINING,
+    num_train_steps: int = training_setting(
+        125000, "Number of training steps; divided by the number of devices.", lower=1
     )
-    num_warmup_steps: int = setting(
-        3125,
-        "Number of warm-up steps of the learning rate; divided by the number of devices.",
-        group=Group.TRAINING,
+    num_warmup_steps: int = training_setting(
+        3125, "Number of warm-up steps of the learning rate; divided by the number of devices."
     )
-    optimizer: str = setting("lamb", "Optimizer.", choices=("adamw", "lamb"), group=Group.TRAINING)
-    masked_lm_budget: int = setting(
+    optimizer: str = training_setting("lamb", "Optimizer.", choices=("adamw", "lamb"))
+    masked_lm_budget: int = training_setting(
         0,
         "Maximum number of tokens to mask in a record with dynamic masking, which draws new masks "
         "(of up to 15% of the tokens) each time a record is read. 0 keeps the stored masks.",
-        group=Group.TRAINING,
         affects_predictions=True,
     )
-    start_warmup_step: int = setting(
-        0, "Global step at which warm-up starts.", group=Group.TRAINING
+    start_warmup_step: int = training_setting(0, "Global step at which warm-up starts.")
+    poly_power: float = training_setting(
+        1.0, "Power of the polynomial decay of the learning rate.", upper=1000
     )
-    poly_power: float = setting(
-        1.0, "Power of the polynomial decay of the learning rate.", upper=1000, group=Group.TRAINING
-    )
-    init_from_group0: bool = setting(
+    init_from_group0: bool = training_setting(
         False,
         "Whether to initialize groups missing in init_checkpoint from its group 0.",
-        group=Group.TRAINING,
         affects_training=False,
     )
     max_predictions_per_seq: int = setting(
         20, "Room for predictions in a record.", lower=1, upper=LONGEST_SEQUENCE, group=Group.TEXT
     )
-    do_eval: bool = setting(
-        False,
-        "Whether to evaluate the checkpoints.",
-        group=Group.EVALUATION,
-        affects_training=False,
+    do_eval: bool = evaluation_setting(False, "Whether to evaluate the checkpoints.")
+    eval_batch_size: int = evaluation_setting(
+        64, "Records in an evaluation batch.", lower=1, upper=LARGEST_BATCH
     )
-    eval_batch_size: int = setting(
-        64,
-        "Records in an evaluation batch.",
-        lower=1,
-        upper=LARGEST_BATCH,
-        group=Group.EVALUATION,
-        affects_training=False,
-    )
-    max_eval_steps: int = setting(
-        100,
-        "Maximum number of batches to evaluate on.",
-        lower=1,
-        group=Group.EVALUATION,
-        affects_training=False,
+    max_eval_steps: int = evaluation_setting(
+        100, "Maximum number of batches to evaluate on.", lower=1
     )
 
     @property
     def needs_vocabulary(self) -> bool:
         """Whether the run masks dynamically."""
         return self.masked_lm_budget > 0
-
-    @property
-    def expects_checkpoint(self) -> bool:
-        """False: pre-training starts from random weights."""
-        return False
 
     @property
     def shares_group_0(self) -> bool:
@@ -145,9 +125,3 @@ class RecordSettings(TextSettings, WorkerSettings):
         "Fraction of the documents with instances of a random shorter length.",
         upper=1,
     )
-
-    @property
-    def instances(self) -> InstanceSettings:
-        """Settings of the instances."""
-        names = (field.name for field in dataclasses.fields(InstanceSettings))
-        return InstanceSettings(**{name: getattr(self, name) for name in names})

@@ -7,19 +7,18 @@ makes another set of pairs and masks.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
+import pickle
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Callable, Iterable, Iterator, Sequence, TypeVar
 
-import numpy as np
 from absl import logging
 from tqdm import tqdm
 
 from albert_tf.cli.progress import ReportTimer, Throughput
+from albert_tf.cli.settings import settings_of
 from albert_tf.devices import distributed
 from albert_tf.io import files, locks
 from albert_tf.io.errors import InputError
@@ -29,7 +28,7 @@ from albert_tf.records.record_files import RecordWriter
 from albert_tf.records.workers import ordered_map
 from albert_tf.run_dir import model_folder
 from albert_tf.tasks.pretraining import instances
-from albert_tf.tasks.pretraining.instances import EncodedBlock, InstanceMaker, Vocabulary
+from albert_tf.tasks.pretraining.instances import Document, InstanceMaker, Vocabulary
 from albert_tf.tasks.pretraining.settings import RecordSettings
 from albert_tf.tasks.problems import Problems
 from tokenization import FullTokenizer
@@ -45,69 +44,29 @@ def make_records(settings: RecordSettings) -> None:
     Raises:
       InputError: all problems with the settings and with the files they name.
     """
-    job = checked_job(settings)
-    with _only_writer(job.output_files):
-        origin = job.origin
-        if all([manifests.usable_manifest(path, origin) for path in job.output_files]):
-            return
-        with manifests.record_writers(job.output_files, origin) as writers:
-            count = write_records(job, writers)
-    logging.info("wrote %d records to %s", count, ", ".join(job.output_files))
-
-
-@contextlib.contextmanager
-def _only_writer(paths: Sequence[str]) -> Iterator[None]:
-    """Hold the locks of the output files.
-
-    Raises:
-      InputError: if another process holds one of them.
-    """
+    tokenizer, input_files, output_files = _checked(settings)
     with contextlib.ExitStack() as stack:
-        for path in sorted(paths):
+        for path in sorted(output_files):
             lock_path = Path(f"{path}{files.LOCK_SUFFIX}")
             stack.enter_context(locks.only_run(lock_path, path, "give another --output_file"))
-        yield
-
-
-@dataclass(frozen=True)
-class Job:
-    """Records to write, and their checked inputs.
-
-    Attributes:
-      settings: settings of the script.
-      tokenizer: the tokenizer.
-      input_files: paths of the text files.
-      output_files: paths of the record files.
-    """
-
-    settings: RecordSettings
-    tokenizer: FullTokenizer
-    input_files: list[str]
-    output_files: list[str]
-
-    @property
-    def num_workers(self) -> int:
-        """Number of worker processes."""
-        return self.settings.num_workers or distributed.own_cores()
-
-    @property
-    def origin(self) -> Origin:
-        """Settings and inputs that the records depend on."""
-        settings = {
-            **dataclasses.asdict(self.settings.instances),
-            "vocab_size": len(self.tokenizer.vocab),
-            "do_lower_case": self.settings.do_lower_case,
-            "input_file_mode": self.settings.input_file_mode,
-            "random_seed": self.settings.random_seed,
-            "dupe_factor": self.settings.dupe_factor,
-            "output_files": len(self.output_files),
+        values = {
+            name: getattr(settings, name)
+            for name, setting in settings_of(RecordSettings).items()
+            if setting.declaration.affects_training
         }
-        inputs = (*self.settings.vocabulary.values(), *self.input_files)
-        return Origin(settings, {path: files.digest(path) for path in inputs})
+        values.update(vocab_size=len(tokenizer.vocab), output_files=len(output_files))
+        inputs = (*settings.vocabulary.values(), *input_files)
+        origin = Origin(values, {path: files.digest(path) for path in inputs})
+        if all([manifests.usable_manifest(path, origin) for path in output_files]):
+            return
+        with manifests.record_writers(output_files, origin) as writers:
+            directory = Path(output_files[0]).parent
+            count = _write_records(settings, tokenizer, input_files, writers, directory)
+    logging.info("wrote %d records to %s", count, ", ".join(output_files))
 
 
-def checked_job(settings: RecordSettings) -> Job:
-    """Check settings, and find and read the files they name.
+def _checked(settings: RecordSettings) -> tuple[FullTokenizer, list[str], list[str]]:
+    """Check settings, and return the tokenizer and the paths of the text and record files.
 
     Raises:
       InputError: all problems with the settings and with the files they name.
@@ -121,7 +80,7 @@ def checked_job(settings: RecordSettings) -> Job:
         ["[CLS]", "[SEP]", "[MASK]"],
     )
     input_files = problems.result(files.matching_files, "input_file", settings.input_file)
-    output_files = problems.result(_checked_output_files, settings)
+    output_files = problems.result(_checked_output_files, settings.output_file)
     if settings.max_seq_length < _MIN_SEQ_LENGTH:
         problems.add(
             f"--max_seq_length {settings.max_seq_length} leaves no room for two segments after "
@@ -131,29 +90,42 @@ def checked_job(settings: RecordSettings) -> Job:
     assert tokenizer is not None
     assert input_files is not None
     assert output_files is not None
-    return Job(settings, tokenizer, input_files, output_files)
+    return tokenizer, input_files, output_files
 
 
-def _checked_output_files(settings: RecordSettings) -> list[str]:
+def _checked_output_files(output_file: str | None) -> list[str]:
     """Paths of the record files to write, all of which can be written."""
-    if not settings.output_file:
+    if not output_file:
         raise InputError("--output_file is missing: give the record files to write")
-    paths = [path.strip() for path in settings.output_file.split(",")]
+    paths = [path.strip() for path in output_file.split(",")]
     if len(set(paths)) < len(paths) or not all(paths):
         raise InputError(
-            f"--output_file {settings.output_file}: empty or duplicate file name; give each "
-            "file once"
+            f"--output_file {output_file}: empty or duplicate file name; give each file once"
         )
     for path in paths:
-        files.check_directory("--output_file", Path(path).parent)
+        directory = Path(path).parent
+        files.check_directory(f"--output_file {directory}", directory)
         files.check_file(path)
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
         manifests.check_own(path)
     return paths
 
 
-def write_records(job: Job, writers: list[RecordWriter]) -> int:
+def _write_records(
+    settings: RecordSettings,
+    tokenizer: FullTokenizer,
+    input_files: Sequence[str],
+    writers: Sequence[RecordWriter],
+    directory: Path,
+) -> int:
     """Write the instances of all passes, distributing them over the writers in turn.
+
+    Args:
+      settings: settings of the script.
+      tokenizer: the tokenizer.
+      input_files: paths of the text files.
+      writers: writers of the record files.
+      directory: directory for a temporary file.
 
     Returns:
       Number of instances.
@@ -161,20 +133,38 @@ def write_records(job: Job, writers: list[RecordWriter]) -> int:
     Raises:
       InputError: if the text cannot be read or is too short for a single instance.
     """
-    settings = job.settings
-    with tempfile.TemporaryFile(dir=Path(job.output_files[0]).parent) as file:
-        store = BlockStore(file)
-        for block in _encoded_blocks(job):
-            store.append(block)
-        _log_text(job, store)
-        maker = InstanceMaker(settings.instances, Vocabulary(job.tokenizer), settings.random_seed)
-        tasks = (
-            (store.read(block_number), block_number, pass_number)
-            for pass_number in range(settings.dupe_factor)
-            for block_number in range(len(store))
+    num_workers = settings.num_workers or distributed.own_cores()
+    maker = InstanceMaker(settings, Vocabulary(tokenizer))
+
+    def encode(block: Sequence[Sequence[str]]) -> list[Document]:
+        return instances.encode(block, tokenizer, settings.do_lower_case)
+
+    def build(task: tuple[bytes, int, int]) -> list[bytes]:
+        block, block_number, pass_number = task
+        made = maker.block_instances(pickle.loads(block), block_number, pass_number)
+        return [record_files.serialize_example(instance.record(settings)) for instance in made]
+
+    with tempfile.TemporaryFile(dir=directory) as file:
+        text = instances.read_blocks(input_files, strict=settings.input_file_mode == "r")
+        sizes = _store(ordered_map(encode, text, num_workers), file, len(input_files))
+
+        def tasks() -> Iterator[tuple[bytes, int, int]]:
+            for pass_number in range(settings.dupe_factor):
+                file.seek(0)
+                for block_number, size in enumerate(sizes):
+                    yield file.read(size), block_number, pass_number
+
+        made = _with_progress(
+            ordered_map(build, tasks(), num_workers),
+            "building records",
+            "records",
+            len,
+            len(sizes) * settings.dupe_factor,
         )
-        made = ordered_map(lambda task: _made_records(maker, *task), tasks, job.num_workers)
-        count = _write(made, writers, len(store) * settings.dupe_factor)
+        count = 0
+        for record, writer in zip(itertools.chain.from_iterable(made), itertools.cycle(writers)):
+            writer.write(record)
+            count += 1
     if not count:
         raise InputError(
             f"{settings.input_file}: no document has two sentences or more; put one sentence on a "
@@ -183,88 +173,32 @@ def write_records(job: Job, writers: list[RecordWriter]) -> int:
     return count
 
 
-class BlockStore:
-    """Store of encoded blocks in a file, readable in any order.
+def _store(blocks: Iterable[list[Document]], file: BinaryIO, num_files: int) -> list[int]:
+    """Write encoded blocks to a file, and log what the text consists of.
 
-    Attributes:
-      num_documents: number of documents in all blocks.
-      num_single_sentences: number of documents of a single sentence.
-      num_pieces: number of pieces.
+    Returns:
+      Size of each block in the file, in bytes.
     """
-
-    def __init__(self, file: BinaryIO):
-        """Make an empty store in an open file."""
-        self._file = file
-        # Of each block: offset in the file, and lengths of its arrays.
-        self._layout: list[tuple[int, list[int]]] = []
-        self.num_documents = self.num_single_sentences = self.num_pieces = 0
-
-    def __len__(self) -> int:
-        return len(self._layout)
-
-    def append(self, block: EncodedBlock) -> None:
-        """Add a block."""
-        arrays = dataclasses.astuple(block)
-        self._layout.append((self._file.tell(), [len(array) for array in arrays]))
-        for array in arrays:
-            self._file.write(array.tobytes())
-        self.num_documents += len(block.document_lengths)
-        self.num_single_sentences += block.num_single_sentences
-        self.num_pieces += len(block.ids)
-
-    def read(self, number: int) -> EncodedBlock:
-        """Read a block by its index, in the order of `append`."""
-        start, lengths = self._layout[number]
-        self._file.seek(start)
-        read = (np.frombuffer(self._file.read(4 * length), np.int32) for length in lengths)
-        return EncodedBlock(*read)
-
-
-def _encoded_blocks(job: Job) -> Iterator[EncodedBlock]:
-    """Yield the encoded blocks of the text."""
-    settings = job.settings
-
-    def encode(block: Sequence[Sequence[str]]) -> EncodedBlock:
-        return EncodedBlock.from_text(block, job.tokenizer, settings.do_lower_case)
-
-    text = instances.read_blocks(job.input_files, strict=settings.input_file_mode == "r")
-    blocks = ordered_map(encode, text, job.num_workers)
-    return _with_progress(blocks, "reading text", "tokens", lambda block: len(block.ids))
-
-
-def _log_text(job: Job, store: BlockStore) -> None:
+    sizes = []
+    num_documents = num_pieces = num_single_sentences = 0
+    for block in _with_progress(blocks, "reading text", "tokens", _num_pieces):
+        sizes.append(file.write(pickle.dumps(block)))
+        num_documents += len(block)
+        num_pieces += _num_pieces(block)
+        num_single_sentences += sum(len(document) == 1 for document in block)
     logging.info(
-        "read %d documents with %d tokens from %d files",
-        store.num_documents,
-        store.num_pieces,
-        len(job.input_files),
+        "read %d documents with %d tokens from %d files", num_documents, num_pieces, num_files
     )
-    if store.num_single_sentences:
+    if num_single_sentences:
         logging.warning(
             "skipped %d documents of a single sentence: they are too short for a pair of segments",
-            store.num_single_sentences,
+            num_single_sentences,
         )
+    return sizes
 
 
-def _made_records(
-    maker: InstanceMaker, block: EncodedBlock, block_number: int, pass_number: int
-) -> list[bytes]:
-    """Build the serialized records of one pass over a block."""
-    return [
-        record_files.serialize_example(instance.record(maker.settings))
-        for instance in maker.block_instances(block.documents, block_number, pass_number)
-    ]
-
-
-def _write(made: Iterable[list[bytes]], writers: Sequence[RecordWriter], num_tasks: int) -> int:
-    """Distribute records over the writers in turn, and return their number."""
-    count = 0
-    in_turn = itertools.cycle(writers)
-    for block_records in _with_progress(made, "building records", "records", len, num_tasks):
-        for record in block_records:
-            next(in_turn).write(record)
-        count += len(block_records)
-    return count
+def _num_pieces(block: Iterable[Document]) -> int:
+    return sum(len(sentence) for document in block for sentence in document)
 
 
 def _with_progress(

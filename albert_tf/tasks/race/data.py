@@ -148,9 +148,8 @@ def _examples(
     if not text.strip():
         raise article.error("the article is empty")
     options = article.array("options")
-    has_answers = needs_answers or "answers" in article
     answers: Sequence[str | None] = [None] * len(questions)
-    if has_answers:
+    if needs_answers or "answers" in article:
         answers = article.texts("answers")
     if not len(questions) == len(options) == len(answers):
         raise article.error(

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional
 
-from albert_tf.cli.settings import LONGEST_SEQUENCE, Group, path_setting, setting
+from albert_tf.cli.settings import (
+    LONGEST_SEQUENCE,
+    Group,
+    path_setting,
+    setting,
+    text_setting,
+    training_setting,
+)
 from albert_tf.tasks.classification.settings import ClassificationSettings
 from albert_tf.tasks.options import TextSettings
 from albert_tf.tasks.race.data import LEVELS
@@ -15,14 +22,12 @@ from albert_tf.tasks.race.data import LEVELS
 class ChoiceSettings(TextSettings):
     """Vocabulary, and maximum lengths of the text and of a question with an option."""
 
-    max_qa_length: int = setting(
+    max_qa_length: int = text_setting(
         128,
         "Maximum length of question and option together, in tokens; the last tokens of longer ones "
         "are kept.",
         lower=1,
         upper=LONGEST_SEQUENCE,
-        group=Group.TEXT,
-        affects_records=True,
     )
 
 
@@ -52,8 +57,8 @@ class RaceSettings(ChoiceSettings, ClassificationSettings):
         "cached_dir.",
         group=Group.TRAINING,
     )
-    dropout_prob: float = setting(
-        0.1, "Dropout of the head, in training.", upper=1, excludes_upper=True, group=Group.TRAINING
+    dropout_prob: float = training_setting(
+        0.1, "Dropout of the head, in training.", upper=1, excludes_upper=True
     )
     eval_file: Optional[str] = path_setting(
         "Record file of the dev set, written if missing. Default: race_eval.tf_record in "

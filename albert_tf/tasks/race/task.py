@@ -12,7 +12,7 @@ import modeling
 from albert_tf.records.splits import DEV, TEST, TRAIN, Record, Split, Splits
 from albert_tf.tasks.base import Artifacts
 from albert_tf.tasks.classification.metrics import accuracy
-from albert_tf.tasks.classification.task import ClassificationTask, check_settings
+from albert_tf.tasks.classification.task import KINDS, ClassificationTask, check_settings
 from albert_tf.tasks.problems import Problems
 from albert_tf.tasks.race.data import LETTERS, LEVELS, Example, find_articles, read_articles
 from albert_tf.tasks.race.features import check_room, make_features
@@ -129,18 +129,14 @@ def _read_split(settings: RaceSettings, name: str, problems: Problems) -> list[S
             examples += read_articles(path, level, needs_answers=name != TEST)
     if not examples:
         return []
-    record_name, record_file, batch_size = {
-        TRAIN: ("train", settings.train_file, settings.train_batch_size),
-        DEV: ("eval", settings.eval_file, settings.eval_batch_size),
-        TEST: ("predict", settings.predict_file, settings.predict_batch_size),
-    }[name]
+    kind = KINDS[name]
     split = Split(
         name,
-        f"race_{record_name}.tf_record",
+        f"race_{kind}.tf_record",
         paths,
         examples,
-        batch_size,
-        record_file=record_file,
+        getattr(settings, f"{kind}_batch_size"),
+        record_file=getattr(settings, f"{kind}_file"),
         record_dir=settings.cached_dir,
         labels=LETTERS,
     )

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import abc
 import collections
-import math
 from dataclasses import dataclass
-from typing import Any, Callable, Iterable, Mapping, Sequence, Tuple, TypeVar
+from typing import Any, ClassVar, Mapping, Sequence, Tuple
 
 import numpy as np
+from scipy import special
 
 from albert_tf.tasks.squad.features import Window
 
-Item = TypeVar("Item")
 Rank = Tuple[float, int, int]  # negative score, index of the window, place in it
 
 
@@ -28,13 +27,13 @@ class Candidate:
       text: text of the answer, a span of the paragraph.
       start_score: score of the first piece as the start: a raw logit, or a log-probability in v2.0.
       end_score: score of the last piece as the end, likewise.
-      start: offset of the answer in the paragraph, in characters.
+      start: offset of the answer in the paragraph, in characters; None for one that is no span.
     """
 
     text: str
     start_score: float
     end_score: float
-    start: int = 0
+    start: int | None = None
 
     @property
     def score(self) -> float:
@@ -49,7 +48,7 @@ class AnswerCollector(abc.ABC):
       no_span: placeholder for a question without any valid span.
     """
 
-    no_span: Candidate
+    no_span: ClassVar[Candidate]
 
     def __init__(self, n_best_size: int, max_answer_length: int):
         """Create a collector.
@@ -65,10 +64,17 @@ class AnswerCollector(abc.ABC):
         self._num_windows: collections.Counter[int] = collections.Counter()  # by question
 
     @abc.abstractmethod
-    def candidates(
-        self, window: Window, paragraph: str, outputs: Mapping[str, np.ndarray]
-    ) -> list[Candidate]:
-        """Find the best answers in one window: up to `n_best_size`, best first, distinct texts."""
+    def spans(self, window: Window, outputs: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
+        """Find candidate spans in one window.
+
+        Args:
+          window: the window.
+          outputs: outputs of the head for the window, by name.
+
+        Returns:
+          For each span the positions of its first and its last piece, and their scores as the start
+          and the end; the spans need not be valid.
+        """
 
     def add(self, window: Window, paragraph: str, outputs: Mapping[str, np.ndarray]) -> None:
         """Add one window.
@@ -82,45 +88,62 @@ class AnswerCollector(abc.ABC):
         # Ties go to the earlier window, then to the earlier candidate in it.
         ranked = self._ranked[window.question] + [
             ((-candidate.score, window.index, index), candidate)
-            for index, candidate in enumerate(self.candidates(window, paragraph, outputs))
+            for index, candidate in enumerate(self._candidates(window, paragraph, outputs))
         ]
         ranked.sort(key=lambda pair: pair[0])
-        self._ranked[window.question] = _distinct(
-            ranked, lambda pair: pair[1].text, self.n_best_size
-        )
+        distinct: dict[str, tuple[Rank, Candidate]] = {}
+        for rank, candidate in ranked:
+            distinct.setdefault(candidate.text, (rank, candidate))
+        self._ranked[window.question] = list(distinct.values())[: self.n_best_size]
 
-    def n_best(self, question: int) -> list[Candidate]:
-        """N-best answers to a question, best first, with distinct texts; never empty."""
-        return [candidate for _, candidate in self._ranked.get(question, ())] or [self.no_span]
+    def _candidates(
+        self, window: Window, paragraph: str, outputs: Mapping[str, np.ndarray]
+    ) -> list[Candidate]:
+        """Best answers in one window: up to `n_best_size`, best first, with distinct texts.
 
-    def n_best_entries(self, question: int) -> list[dict[str, Any]]:
-        """N-best answers to a question, as entries of `nbest_predictions.json`.
-
-        An entry has the text, the probability among the n best, and both scores, under the
-        original's names.
+        A span is valid if it lies in the paragraph, is in order and not too long, and starts at a
+        piece with maximum context in this window.
         """
-        candidates = self.n_best(question)
-        probabilities = softmax([candidate.score for candidate in candidates])
-        return [
-            {
-                "text": candidate.text,
-                "probability": probability,
-                "start_log_prob": candidate.start_score,
-                "end_log_prob": candidate.end_score,
-            }
-            for candidate, probability in zip(candidates, probabilities)
-        ]
+        first, last, *scores = self.spans(window, outputs)
+        first, last = first - window.first_position, last - window.first_position
+        is_valid = (first >= 0) & (last < len(window.start_to_char))
+        is_valid &= (first <= last) & (last - first < self.max_answer_length)
+        is_valid[is_valid] = np.asarray(window.max_context, bool)[first[is_valid]]
+        start_scores, end_scores = np.asarray(scores, np.float64)
+        found: dict[str, Candidate] = {}
+        order = np.argsort(-(start_scores + end_scores), kind="stable")
+        for place in order[is_valid[order]]:
+            if len(found) == self.n_best_size:
+                break
+            begin = window.start_to_char[first[place]]
+            text = paragraph[begin : window.end_to_char[last[place]] + 1]
+            begin += len(text) - len(text.lstrip())
+            text = text.strip()
+            of_span = float(start_scores[place]), float(end_scores[place])
+            found.setdefault(text, Candidate(text, *of_span, begin))
+        return list(found.values())
 
     def answer(self, question: int) -> dict[str, Any]:
         """The answers to a question as a JSON value.
 
-        `n_best` are its `n_best_entries`, and `starts` the offsets of these in the paragraph, in
-        characters; None for one that is no span. `num_windows` is the number of its windows.
+        `n_best` are its best answers with distinct texts, best first and never empty, as entries of
+        `nbest_predictions.json`: the text, the probability among the n best, and both scores, under
+        the original's names. `starts` are their offsets in the paragraph, in characters; None for
+        one that is no span. `num_windows` is the number of its windows.
         """
-        candidates = self.n_best(question)
+        candidates = [candidate for _, candidate in self._ranked[question]] or [self.no_span]
+        probabilities = special.softmax([candidate.score for candidate in candidates]).tolist()
         return {
-            "n_best": self.n_best_entries(question),
-            "starts": [None if c is self.no_span else c.start for c in candidates],
+            "n_best": [
+                {
+                    "text": candidate.text,
+                    "probability": probability,
+                    "start_log_prob": candidate.start_score,
+                    "end_log_prob": candidate.end_score,
+                }
+                for candidate, probability in zip(candidates, probabilities)
+            ],
+            "starts": [candidate.start for candidate in candidates],
             "num_windows": self._num_windows[question],
         }
 
@@ -130,166 +153,69 @@ class SpanCollector(AnswerCollector):
 
     no_span = Candidate("empty", 0.0, 0.0)
 
-    def ranked_scores(
-        self, window: Window, outputs: Mapping[str, np.ndarray]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Scores of the starts and of the ends that are ranked, which excludes padding."""
-        length = window.num_positions
-        return outputs["start_log_prob"][:length], outputs["end_log_prob"][:length]
-
-    def candidates(
-        self, window: Window, paragraph: str, outputs: Mapping[str, np.ndarray]
-    ) -> list[Candidate]:
-        """Find the best answers in one window.
-
-        A pair is valid if it lies in the paragraph, is in order and not too long, and starts at a
-        piece with maximum context in this window.
+    def spans(self, window: Window, outputs: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
+        """Pair the best starts and ends, without padding; ties go to the earlier position.
 
         Args:
           window: the window.
-          paragraph: text of its paragraph.
           outputs: `start_log_prob` and `end_log_prob`, float [S]: logits of each position.
 
         Returns:
-          Up to `n_best_size` candidates, best first, with distinct texts.
+          See `AnswerCollector.spans`.
         """
-        scores = self.ranked_scores(window, outputs)
-        starts, ends = (_best_positions(values, self.n_best_size) for values in scores)
-        pairs = np.meshgrid(starts, ends, indexing="ij")
-        first, last = (positions.ravel() for positions in pairs)
-        valid = _are_valid(window, first, last, self.max_answer_length)
-        first, last = first[valid], last[valid]
-        return _ranked_candidates(
-            window, paragraph, first, last, scores[0][first], scores[1][last], self.n_best_size
-        )
+        scores = [outputs[f"{name}_log_prob"][: window.num_positions] for name in ("start", "end")]
+        best = [np.argsort(-values, kind="stable")[: self.n_best_size] for values in scores]
+        first, last = (positions.ravel() for positions in np.meshgrid(*best, indexing="ij"))
+        return first, last, scores[0][first], scores[1][last]
 
 
 class TopListCollector(AnswerCollector):
     """Collector for v2.0: the head gives the best starts, the best ends for each, and a score.
 
-    The score of "no answer" of a question is the lowest score of its windows.
+    The score of "no answer" of a question, a logit, is the lowest score of its windows.
     """
 
     no_span = Candidate("", -1e6, -1e6)
-    _NO_WINDOW = 1e6  # score of "no answer" of a question without windows
 
     def __init__(self, n_best_size: int, max_answer_length: int):
         """Create a collector; see `AnswerCollector`."""
         super().__init__(n_best_size, max_answer_length)
-        self._null_scores: dict[int, float] = {}
+        # By question; one without windows has the default.
+        self._null_scores: dict[int, float] = collections.defaultdict(lambda: 1e6)
 
     def add(self, window: Window, paragraph: str, outputs: Mapping[str, np.ndarray]) -> None:
         """Add one window; see `AnswerCollector`."""
         super().add(window, paragraph, outputs)
-        score = float(outputs["cls_logits"])
-        self._null_scores[window.question] = min(score, self.null_score(window.question))
+        lowest = self._null_scores[window.question]
+        self._null_scores[window.question] = min(float(outputs["cls_logits"]), lowest)
 
     def answer(self, question: int) -> dict[str, Any]:
         """The answers to a question as in `AnswerCollector.answer`, and its `null_score`."""
-        return {**super().answer(question), "null_score": self.null_score(question)}
+        return {**super().answer(question), "null_score": self._null_scores[question]}
 
-    def null_score(self, question: int) -> float:
-        """Score of "no answer" for a question: a logit."""
-        return self._null_scores.get(question, self._NO_WINDOW)
+    def spans(self, window: Window, outputs: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
+        """Pair each start with its ends.
 
-    def candidates(
-        self, window: Window, paragraph: str, outputs: Mapping[str, np.ndarray]
-    ) -> list[Candidate]:
-        """Find the best answers in one window.
-
-        Spans are valid as in v1.1. One that the lists have twice counts once, with the mean of its
-        scores.
+        A span that the lists have twice counts once, with the mean of its scores.
 
         Args:
           window: the window.
-          paragraph: text of its paragraph.
           outputs: `start_top_log_probs` and `start_top_index` [starts], and `end_top_log_probs` and
             `end_top_index` [starts * ends], the best ends for each start.
 
         Returns:
-          Up to `n_best_size` candidates, best first, with distinct texts.
+          See `AnswerCollector.spans`.
         """
         last = outputs["end_top_index"]
         ends = len(last) // len(outputs["start_top_index"])
         first = np.repeat(outputs["start_top_index"], ends)
-        scores = np.stack(
-            [np.repeat(outputs["start_top_log_probs"], ends), outputs["end_top_log_probs"]]
-        ).astype(np.float64)
-        valid = _are_valid(window, first, last, self.max_answer_length)
-        scores_of_spans: dict[tuple[int, int], list[np.ndarray]] = collections.defaultdict(list)
-        for start, end, place in zip(first[valid], last[valid], np.flatnonzero(valid)):
-            scores_of_spans[start, end].append(scores[:, place])
-        if not scores_of_spans:
-            return []
-        first, last = np.array(list(scores_of_spans)).T
-        means = np.array(
-            [np.sum(of_span, 0) / len(of_span) for of_span in scores_of_spans.values()]
-        )
-        start_scores, end_scores = means.T
-        return _ranked_candidates(
-            window, paragraph, first, last, start_scores, end_scores, self.n_best_size
-        )
-
-
-def _are_valid(
-    window: Window, first: np.ndarray, last: np.ndarray, max_answer_length: int
-) -> np.ndarray:
-    """Whether each span, from its first to its last position, may be an answer in a window.
-
-    It must lie in the paragraph, be in order and not too long, and start at a piece with maximum
-    context in this window.
-    """
-    size = len(window.start_to_char)
-    first, last = first - window.first_position, last - window.first_position
-    lengths = last - first + 1
-    valid = (first >= 0) & (last < size) & (lengths > 0) & (lengths <= max_answer_length)
-    valid[valid] = np.asarray(window.max_context, bool)[first[valid]]
-    return valid
-
-
-def _ranked_candidates(
-    window: Window,
-    paragraph: str,
-    first: np.ndarray,
-    last: np.ndarray,
-    start_scores: np.ndarray,
-    end_scores: np.ndarray,
-    n_best_size: int,
-) -> list[Candidate]:
-    """Candidates of valid spans, best first, with distinct texts."""
-    start_scores, end_scores = (x.astype(np.float64) for x in (start_scores, end_scores))
-    candidates = []
-    for index in np.argsort(-(start_scores + end_scores), kind="stable"):
-        begin = window.start_to_char[first[index] - window.first_position]
-        end = window.end_to_char[last[index] - window.first_position] + 1
-        text = paragraph[begin:end]
-        begin += len(text) - len(text.lstrip())
-        scores = float(start_scores[index]), float(end_scores[index])
-        candidates.append(Candidate(text.strip(), *scores, start=begin))
-    return _distinct(candidates, lambda candidate: candidate.text, n_best_size)
-
-
-def _best_positions(scores: np.ndarray, count: int) -> np.ndarray:
-    """Positions of the highest scores, highest first; ties go to the earlier position."""
-    return np.argsort(-scores, kind="stable")[:count]
-
-
-def _distinct(items: Iterable[Item], key: Callable[[Item], str], count: int) -> list[Item]:
-    """First `count` items with distinct keys."""
-    seen: set[str] = set()
-    kept: list[Item] = []
-    for item in items:
-        if len(kept) == count:
-            break
-        if key(item) not in seen:
-            seen.add(key(item))
-            kept.append(item)
-    return kept
-
-
-def softmax(scores: Sequence[float]) -> list[float]:
-    """Softmax of scores."""
-    highest = max(scores)
-    exponentials = [math.exp(score - highest) for score in scores]
-    total = sum(exponentials)
-    return [value / total for value in exponentials]
+        start_scores = np.repeat(outputs["start_top_log_probs"], ends)
+        numbers: dict[tuple[int, int], int] = {}
+        span_numbers = [
+            numbers.setdefault(span, len(numbers)) for span in zip(first.tolist(), last.tolist())
+        ]
+        counts = np.bincount(span_numbers)
+        first, last = np.array(list(numbers)).T
+        start_means = np.bincount(span_numbers, start_scores) / counts
+        end_means = np.bincount(span_numbers, outputs["end_top_log_probs"]) / counts
+        return first, last, start_means, end_means

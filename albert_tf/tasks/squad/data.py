@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Iterator
+from typing import Any, Iterator, Mapping, Sequence
 
 from albert_tf.io import json_files
 from albert_tf.io.bounds import Bounds
@@ -64,35 +64,25 @@ def read_squad(path: str, for_training: bool, version: str = V1) -> list[Questio
         questions.
     """
     root = json_files.read(path, "the questions", f"give a whole SQuAD {version} file")
-    _check_version(root, version)
-    reader = _SquadReader(for_training, version)
-    questions = list(reader.questions(root))
-    problems = reader.problems
-    if not questions and not problems:
-        problems = ["the file has no questions"]
+    found = list(_questions(root))
+    _check_version(root, [qa.values for _, qa in found], version)
+    is_labelled = any("is_impossible" in qa for _, qa in found)
+    needs_label = version == V2 and (for_training or is_labelled)
+    questions: dict[str, Question] = {}
+    problems = [] if found else ["the file has no questions"]
+    for context, qa in found:
+        question = _question(qa, context, version)
+        if question.id in questions:
+            problems.append(f"question {question.id}: duplicate id; give each its own")
+        questions[question.id] = question
+        problem = _label_problem(question) if needs_label else None
+        if not problem and for_training and not question.is_impossible:
+            problem = _training_problem(question)
+        if problem:
+            problems.append(f"question {question.id}: {problem}")
     if problems:
         raise InputError(f"{path}: {listed(problems, separator='; ')}")
-    return questions
-
-
-def _check_version(root: JsonObject, expected: str) -> None:
-    """Raise `InputError` if a file is of the other version.
-
-    Its questions tell, or else its field `version`. Questions without answers that do not tell
-    whether they are impossible may be of either version.
-    """
-    number = str(root.values.get("version", "")).lstrip("v")
-    version = {"1": V1, "2": V2}.get(number[:1], expected)
-    questions = [qa.values for _, qa in _questions(root)]
-    if any(qa.get("is_impossible") for qa in questions):
-        version = V2
-    elif not any("is_impossible" in qa for qa in questions):
-        version = V1 if any(qa.get("answers") for qa in questions) else version
-    if version != expected:
-        raise InputError(
-            f"{root.file}: the questions are of SQuAD {version}, but this script reads {expected}; "
-            f"use {_SCRIPTS[version]}"
-        )
+    return list(questions.values())
 
 
 def _questions(root: JsonObject) -> Iterator[tuple[str, JsonObject]]:
@@ -104,45 +94,35 @@ def _questions(root: JsonObject) -> Iterator[tuple[str, JsonObject]]:
                 yield context, qa
 
 
-class _SquadReader:
-    """Reader of the questions of one file.
+def _check_version(root: JsonObject, questions: Sequence[Mapping[str, Any]], expected: str) -> None:
+    """Raise `InputError` if a file is of the other version.
 
-    Attributes:
-      problems: problems of well-formed questions.
+    Its questions tell, or else its field `version`. Questions without answers that do not tell
+    whether they are impossible may be of either version.
     """
-
-    def __init__(self, for_training: bool, version: str):
-        self.for_training = for_training
-        self.version = version
-        self.problems: list[str] = []
-        self.ids: set[str] = set()
-
-    def questions(self, root: JsonObject) -> Iterator[Question]:
-        needs_label = self.version == V2 and (
-            self.for_training or any("is_impossible" in qa for _, qa in _questions(root))
+    number = str(root.values.get("version", "")).lstrip("v")
+    version = {"1": V1, "2": V2}.get(number[:1], expected)
+    if any(qa.get("is_impossible") for qa in questions):
+        version = V2
+    elif not any("is_impossible" in qa for qa in questions):
+        version = V1 if any(qa.get("answers") for qa in questions) else version
+    if version != expected:
+        raise InputError(
+            f"{root.file}: the questions are of SQuAD {version}, but this script reads {expected}; "
+            f"use {_SCRIPTS[version]}"
         )
-        for context, qa in _questions(root):
-            yield self._question(qa, context, needs_label)
 
-    def _question(self, qa: JsonObject, context: str, needs_label: bool) -> Question:
-        answers = qa.objects("answers") if "answers" in qa else ()
-        is_labelled = self.version == V2 and "is_impossible" in qa
-        question = Question(
-            id=qa.text("id"),
-            text=qa.text("question"),
-            paragraph=context,
-            answers=tuple(Answer(answer.text("text"), _start(answer)) for answer in answers),
-            is_impossible=qa.boolean("is_impossible") if is_labelled else None,
-        )
-        if question.id in self.ids:
-            self.problems.append(f"question {question.id}: duplicate id; give each its own")
-        self.ids.add(question.id)
-        problem = _label_problem(question) if needs_label else None
-        if not problem and self.for_training and not question.is_impossible:
-            problem = _training_problem(question)
-        if problem:
-            self.problems.append(f"question {question.id}: {problem}")
-        return question
+
+def _question(qa: JsonObject, context: str, version: str) -> Question:
+    answers = qa.objects("answers") if "answers" in qa else ()
+    is_labelled = version == V2 and "is_impossible" in qa
+    return Question(
+        id=qa.text("id"),
+        text=qa.text("question"),
+        paragraph=context,
+        answers=tuple(Answer(answer.text("text"), _start(answer)) for answer in answers),
+        is_impossible=qa.boolean("is_impossible") if is_labelled else None,
+    )
 
 
 def _start(answer: JsonObject) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import collections
 import re
 import string
-from typing import Iterable, Mapping, Sequence
+from typing import Mapping, Sequence
 
 from albert_tf.tasks.squad.data import Question
 
@@ -18,7 +18,7 @@ _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def squad_metrics(
-    questions: Iterable[Question], predictions: Mapping[str, str]
+    questions: Sequence[Question], predictions: Mapping[str, str]
 ) -> dict[str, float]:
     """Compute exact match and F1, in percent.
 
@@ -30,22 +30,25 @@ def squad_metrics(
       "f1" and "exact_match". Each question scores its maximum over the true answers; the metric is
       the mean over the questions.
     """
-    exact_match, f1, count = 0, 0.0, 0
-    for question in questions:
-        count += 1
-        prediction = predictions.get(question.id)
-        if prediction is not None and question.answers:
-            scores = question_scores(question, prediction)
-            exact_match += scores[0]
-            f1 += scores[1]
+    scores = [
+        question_scores(question, predictions[question.id])
+        for question in questions
+        if question.answers and question.id in predictions
+    ]
+    f1 = sum(score[0] for score in scores)
+    exact_match = sum(score[1] for score in scores)
+    count = len(questions)
     return {"f1": 100.0 * f1 / count, "exact_match": 100.0 * exact_match / count}
 
 
-def question_scores(question: Question, prediction: str) -> tuple[int, float]:
-    """Exact match (0 or 1) and F1 (0 to 1) of one answer: the maximum over the true answers."""
-    truths = [answer.text for answer in question.answers]
+def question_scores(question: Question, prediction: str) -> tuple[float, int]:
+    """F1 (0 to 1) and exact match (0 or 1) of one answer: the maximum over the true answers."""
+    return _scores(prediction, [answer.text for answer in question.answers])
+
+
+def _scores(prediction: str, truths: Sequence[str]) -> tuple[float, int]:
     exact_match = max(normalize_answer(prediction) == normalize_answer(truth) for truth in truths)
-    return int(exact_match), max(f1_score(prediction, truth) for truth in truths)
+    return max(f1_score(prediction, truth) for truth in truths), int(exact_match)
 
 
 def normalize_answer(text: str) -> str:
@@ -88,9 +91,8 @@ def squad_v2_metrics(
     for prefix, group in groups.items():
         if group:
             scores = [v2_scores(question, predictions[question.id]) for question in group]
-            for name in ("f1", "exact"):
-                mean = 100.0 * sum(score[name] for score in scores) / len(group)
-                figures[f"{prefix}{name}"] = mean
+            for name, values in zip(("f1", "exact"), zip(*scores)):
+                figures[f"{prefix}{name}"] = 100.0 * sum(values) / len(group)
             figures[f"{prefix}total"] = len(group)
     return figures
 
@@ -112,49 +114,31 @@ def best_thresholds(
       "best_exact_thresh".
     """
     figures = {}
-    span_scores = {question.id: v2_scores(question, spans[question.id]) for question in questions}
-    for name in ("f1", "exact"):
-        scores = {question_id: both[name] for question_id, both in span_scores.items()}
-        best, threshold = _best_threshold(questions, spans, scores, null_scores)
-        figures.update({f"best_{name}": best, f"best_{name}_thresh": threshold})
+    scores = {question.id: v2_scores(question, spans[question.id]) for question in questions}
+    ranked = sorted(questions, key=lambda question: null_scores[question.id])
+    for number, name in enumerate(("f1", "exact")):
+        # Questions with a higher score of "no answer" than the threshold have no answer. Thresholds
+        # are tried in ascending order. The first answers nothing: 0 in the official script, whose
+        # scores are probabilities; logits may be lower.
+        score = best = float(sum(bool(question.is_impossible) for question in questions))
+        threshold = min(0.0, null_scores[ranked[0].id] - 1.0)
+        for question in ranked:
+            if not question.is_impossible:
+                score += scores[question.id][number]
+            elif spans[question.id]:
+                score -= 1
+            if score > best:
+                best, threshold = score, null_scores[question.id]
+        figures[f"best_{name}"] = 100.0 * best / len(questions)
+        figures[f"best_{name}_thresh"] = threshold
     return figures
 
 
-def v2_scores(question: Question, prediction: str) -> dict[str, float]:
-    """Compute "f1" and "exact" of one prediction, "" for "no answer": 0 to 1."""
-    truths = [answer.text for answer in question.answers if normalize_answer(answer.text)] or [""]
-    exact = (normalize_answer(prediction) == normalize_answer(truth) for truth in truths)
-    return {
-        "f1": max(_f1_or_both_empty(prediction, truth) for truth in truths),
-        "exact": max(map(int, exact)),
-    }
+def v2_scores(question: Question, prediction: str) -> tuple[float, int]:
+    """F1 and exact match of one prediction, "" for "no answer", as in `question_scores`.
 
-
-def _f1_or_both_empty(prediction: str, truth: str) -> float:
-    if normalize_answer(prediction) and normalize_answer(truth):
-        return f1_score(prediction, truth)
-    return float(normalize_answer(prediction) == normalize_answer(truth))
-
-
-def _best_threshold(
-    questions: Sequence[Question],
-    spans: Mapping[str, str],
-    scores: Mapping[str, float],
-    null_scores: Mapping[str, float],
-) -> tuple[float, float]:
-    """Highest mean score in percent that a threshold reaches, and the threshold.
-
-    Questions with a higher score of "no answer" than the threshold have no answer. Thresholds are
-    tried in ascending order. The first answers nothing: 0 in the official script, whose scores are
-    probabilities; logits may be lower.
+    If both the prediction and the true answer are empty, their F1 is 1.
     """
-    score = best = float(sum(bool(question.is_impossible) for question in questions))
-    threshold = min(0.0, min(null_scores[question.id] for question in questions) - 1.0)
-    for question in sorted(questions, key=lambda question: null_scores[question.id]):
-        if not question.is_impossible:
-            score += scores[question.id]
-        elif spans[question.id]:
-            score -= 1
-        if score > best:
-            best, threshold = score, null_scores[question.id]
-    return 100.0 * best / len(questions), threshold
+    truths = [answer.text for answer in question.answers if normalize_answer(answer.text)]
+    f1, exact_match = _scores(prediction, truths or [""])
+    return max(f1, float(exact_match)), exact_match

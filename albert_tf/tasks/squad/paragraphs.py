@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Iterable, Iterator, Sequence
+from typing import Iterable, Iterator
 
 import numpy as np
 
@@ -66,48 +66,20 @@ def align_paragraph(
     }
     counterparts = align([forms[char] for char in text], _joined(pieces))
     if counterparts is not None:
-        known = np.flatnonzero(counterparts >= 0)
-        piece_char_to_char = np.full(sum(map(len, pieces)), -1, np.int32)
-        piece_char_to_char[counterparts[known]] = known
-        return _aligned(pieces, tokenizer, counterparts, counterparts, piece_char_to_char)
-
-    pieces, piece_char_to_char = _align_in_chunks(text, tokenizer, do_lower_case)
-    known = np.flatnonzero(piece_char_to_char >= 0)
-    first, last = np.full([2, len(text)], -1, np.int32)
-    last[piece_char_to_char[known]] = known
-    first[piece_char_to_char[known[::-1]]] = known[::-1]
-    return _aligned(pieces, tokenizer, first, last, piece_char_to_char, len(piece_char_to_char))
-
-
-def _joined(pieces: Iterable[str]) -> str:
-    return "".join(pieces).replace(tokenization.SPIECE_UNDERLINE, " ")
-
-
-def _aligned(
-    pieces: Sequence[str],
-    tokenizer: tokenization.FullTokenizer,
-    first: np.ndarray,
-    last: np.ndarray,
-    piece_char_to_char: np.ndarray,
-    num_piece_chars: int | None = None,
-) -> AlignedParagraph:
-    """Find the nearest place of everything that has no counterpart.
-
-    Args:
-      pieces: the pieces.
-      tokenizer: their tokenizer.
-      first: index in the joined pieces of each character's first counterpart, or -1.
-      last: index of its last counterpart, likewise.
-      piece_char_to_char: offset in the paragraph of each piece character's counterpart, or -1.
-      num_piece_chars: number of characters of the joined pieces, if those after the last
-        counterpart may be used; not in the original.
-    """
+        num_piece_chars = None
+        sources = _inverse(counterparts, sum(map(len, pieces)))
+    else:
+        pieces, sources = _align_in_chunks(text, tokenizer, do_lower_case)
+        # Those after the last counterpart may be used, unlike in the original.
+        num_piece_chars = len(sources)
+    last = _inverse(sources, len(text))
+    first = last.copy()
+    known = np.flatnonzero(sources >= 0)[::-1]
+    first[sources[known]] = known
+    answer_starts, answer_ends = nearest_counterparts(first, last, num_piece_chars)
+    char_starts, char_ends = nearest_counterparts(sources, sources, len(text))
     lengths = [len(piece) for piece in pieces]
     ends = np.cumsum(lengths)
-    char_starts, char_ends = nearest_counterparts(
-        piece_char_to_char, piece_char_to_char, len(first)
-    )
-    answer_starts, answer_ends = nearest_counterparts(first, last, num_piece_chars)
     piece_of = np.repeat(np.arange(len(pieces), dtype=np.int32), lengths)
     return AlignedParagraph(
         ids=tokenizer.convert_tokens_to_ids(pieces),
@@ -116,6 +88,18 @@ def _aligned(
         char_to_start=piece_of[answer_starts],
         char_to_end=piece_of[answer_ends],
     )
+
+
+def _joined(pieces: Iterable[str]) -> str:
+    return "".join(pieces).replace(tokenization.SPIECE_UNDERLINE, " ")
+
+
+def _inverse(counterparts: np.ndarray, size: int) -> np.ndarray:
+    """For each of the positions below `size`, the last index with that counterpart, or -1."""
+    inverse = np.full(size, -1, np.int32)
+    known = np.flatnonzero(counterparts >= 0)
+    inverse[counterparts[known]] = known
+    return inverse
 
 
 def _align_in_chunks(
@@ -183,8 +167,5 @@ def _positions(chunk: str, joined: str) -> np.ndarray:
     """Position in the chunk of each character of its joined pieces, or -1."""
     if joined.lstrip(" ") == chunk.lstrip(" "):  # pieces may begin with a space of their own
         return np.arange(len(chunk) - len(joined), len(chunk), dtype=np.int32)
-    positions = np.full(len(joined), -1, np.int32)
     counterparts = common_subsequence(chunk, joined, max(len(chunk), len(joined)))
-    known = np.flatnonzero(counterparts >= 0)
-    positions[counterparts[known]] = known
-    return positions
+    return _inverse(counterparts, len(joined))

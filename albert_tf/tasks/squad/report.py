@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
 import collections
 from dataclasses import dataclass
-from typing import Any, Callable, Iterable, Sequence
+from statistics import fmean
+from typing import Any, Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -41,127 +43,99 @@ _EXAMPLES_BYTES = 16_000_000  # there is one list in a page
 
 @dataclass(frozen=True)
 class Outcome:
-    """A question with its best answers, and their scores against the true answers.
+    """A question with its predicted answers, and their scores against the true answers.
 
     Attributes:
       question: the question.
-      entries: n-best answers, best first, with `text` and `probability`.
-      starts: offsets of the first answers in the paragraph, in characters; None for an answer that
-        is not a span.
-      num_windows: number of windows of the paragraph.
-      exact_match: exact match of the prediction, 0 or 1.
-      f1: F1 of the prediction, 0 to 1.
-      null_score: score of "no answer" in v2.0, a logit; None in v1.1.
-      has_prediction: whether the best answer is the prediction, and not "no answer".
+      answer: its prediction; see `AnswerCollector.answer`.
+      f1: F1 of the answer, 0 to 1.
+      exact_match: exact match of the answer, 0 or 1.
+      has_prediction: whether the best span is the answer, and not "no answer".
     """
 
     question: Question
-    entries: Sequence[dict[str, Any]]
-    starts: Sequence[int | None]
-    num_windows: int
-    exact_match: float
+    answer: Mapping[str, Any]
     f1: float
-    null_score: float | None = None
-    has_prediction: bool = True
+    exact_match: int
+    has_prediction: bool
 
     @property
     def probability(self) -> float:
-        """Probability of the best answer among the n best."""
-        return self.entries[0]["probability"]
+        """Probability of the best span among the n best."""
+        return self.answer["n_best"][0]["probability"]
 
 
-def outcomes(questions: Sequence[Question], answers: Sequence[dict[str, Any]]) -> list[Outcome]:
-    """Score the answers to the questions that have true answers.
-
-    Args:
-      questions: all questions.
-      answers: `SquadTask.answers` of them, in the same order.
-    """
-    found = []
-    for question, answer in zip(questions, answers):
-        if question.answers:
-            entries = answer["n_best"]
-            scores = metrics.question_scores(question, entries[0]["text"])
-            found.append(
-                Outcome(question, entries, answer["starts"], answer["num_windows"], *scores)
-            )
-    return found
-
-
-def outcomes_with_threshold(
-    questions: Sequence[Question], answers: Sequence[dict[str, Any]], threshold: float
-) -> list[Outcome]:
-    """Score the predictions of SQuAD v2.0.
+def sections(
+    questions: Sequence[Question], answers: Sequence[dict[str, Any]], threshold: float | None = None
+) -> list[Section]:
+    """Sections of the report page; none without true answers.
 
     Args:
-      questions: all questions; it is known which of them have an answer.
-      answers: `SquadTask.answers` of them, in the same order.
-      threshold: score of "no answer" at or above which that is the prediction.
+      questions: all questions; of SQuAD v2.0, it is known which of them have an answer.
+      answers: predictions of `SquadTask` for them, in the same order.
+      threshold: score of "no answer" at or above which that is the prediction; None in v1.1.
     """
-    found = []
-    for question, answer in zip(questions, answers):
-        entries, null_score = answer["n_best"], answer["null_score"]
-        has_prediction = null_score < threshold
-        prediction = entries[0]["text"] if has_prediction else ""
-        scores = metrics.v2_scores(question, prediction)
-        found.append(
-            Outcome(
-                question,
-                entries,
-                answer["starts"],
-                answer["num_windows"],
-                scores["exact"],
-                scores["f1"],
-                null_score,
-                has_prediction,
-            )
-        )
-    return found
-
-
-def sections_with_threshold(found: Sequence[Outcome], threshold: float) -> list[Section]:
-    """Sections of the report page for SQuAD v2.0.
-
-    Args:
-      found: outcomes of `outcomes_with_threshold`.
-      threshold: score of "no answer" at or above which that is the prediction.
-    """
+    found = outcomes(questions, answers, threshold)
+    if not found:
+        return []
     answerable = [outcome for outcome in found if not outcome.question.is_impossible]
-    by_answer = _bars(
-        "By whether there is an answer", "the passage", found, _answerability, _ANSWERABILITIES
-    )
-    blocks = [by_answer, *breakdowns(found, answerable)]
+    kinds, without = breakdowns(found, answerable), []
+    if threshold is not None:
+        by_answer = _bars(
+            "By whether there is an answer", "the passage", found, _answerability, _ANSWERABILITIES
+        )
+        kinds.insert(0, by_answer)
+        without = [Section("Questions without an answer", threshold_charts(found, threshold))]
     return [
-        Section("F1 and exact match by kind of question", blocks),
-        Section("Questions without an answer", threshold_charts(found, threshold)),
+        Section("F1 and exact match by kind of question", kinds),
+        *without,
         Section("Probabilities", [calibration(answerable)] if answerable else []),
         Section("Questions", [listing(found)]),
     ]
 
 
+def outcomes(
+    questions: Sequence[Question], answers: Sequence[dict[str, Any]], threshold: float | None = None
+) -> list[Outcome]:
+    """Score the predictions for the questions with known true answers; see `sections`."""
+    found = []
+    for question, answer in zip(questions, answers):
+        best = answer["n_best"][0]["text"]
+        has_prediction = threshold is None or answer["null_score"] < threshold
+        if threshold is not None:
+            scores = metrics.v2_scores(question, best if has_prediction else "")
+        elif question.answers:
+            scores = metrics.question_scores(question, best)
+        else:
+            continue
+        found.append(Outcome(question, answer, *scores, has_prediction))
+    return found
+
+
 def threshold_charts(found: Sequence[Outcome], threshold: float) -> list[Block]:
     """Scores of "no answer", and F1 and exact match for each threshold."""
-    scores = np.array([outcome.null_score for outcome in found])
+    scores = np.array([outcome.answer["null_score"] for outcome in found])
     low, high = np.percentile(scores, (1, 99))
     edges = np.linspace(low, max(high, low + 1e-3), _SCORE_BINS + 1)
     clipped = np.clip(scores, edges[0], edges[-1])
-    groups = np.array([_answerability(outcome) for outcome in found])
+    is_impossible = np.array([bool(outcome.question.is_impossible) for outcome in found])
     series = {
-        name: np.histogram(clipped[groups == name], edges)[0].tolist() for name in _ANSWERABILITIES
+        name: np.histogram(clipped[is_impossible == group], edges)[0].tolist()
+        for group, name in enumerate(_ANSWERABILITIES)
     }
     line = {f"threshold {threshold:.3g}": threshold}
     order = np.argsort(scores, kind="stable")
-    curves = {}
-    for name, number in (("F1", 0), ("exact match", 1)):
-        of_spans = np.array([_span_scores(outcome)[number] for outcome in found])[order]
-        of_none = np.array([float(bool(o.question.is_impossible)) for o in found])[order]
-        # With a threshold just above the n-th score, the first n questions have their span.
-        sums = of_none.sum() + np.cumsum(of_spans - of_none)
-        curves[name] = [
-            [float(x), float(100 * y / len(found))]
-            for x, y in zip(scores[order], sums)
-            if edges[0] <= x <= edges[-1]
-        ]
+    span_scores = np.array(
+        [metrics.v2_scores(o.question, o.answer["n_best"][0]["text"]) for o in found]
+    )
+    # With a threshold just above the n-th score, the first n questions have their span.
+    gains = (span_scores - is_impossible[:, np.newaxis])[order]
+    percent = 100 * (is_impossible.sum() + np.cumsum(gains, axis=0)) / len(found)
+    is_shown = (edges[0] <= scores[order]) & (scores[order] <= edges[-1])
+    curves = {
+        name: np.stack([scores[order], values], axis=1)[is_shown].tolist()
+        for name, values in zip(("F1", "exact match"), percent.T)
+    }
     return [
         Histogram(
             "Scores of “no answer”",
@@ -173,35 +147,12 @@ def threshold_charts(found: Sequence[Outcome], threshold: float) -> list[Block]:
             "If the score reaches the threshold, the prediction is “no answer”. Scores beyond the "
             "ends count in the first and the last bin.",
         ),
-        Lines(
-            "F1 and exact match by threshold",
-            "threshold",
-            "percent",
-            curves,
-            vertical=line,
-        ),
+        Lines("F1 and exact match by threshold", "threshold", "percent", curves, vertical=line),
     ]
-
-
-def _span_scores(outcome: Outcome) -> tuple[float, float]:
-    """F1 and exact match of the best answer, whatever the threshold."""
-    scores = metrics.v2_scores(outcome.question, outcome.entries[0]["text"])
-    return scores["f1"], scores["exact"]
 
 
 def _answerability(outcome: Outcome) -> str:
     return _ANSWERABILITIES[bool(outcome.question.is_impossible)]
-
-
-def sections(found: Sequence[Outcome]) -> list[Section]:
-    """Sections of the report page; none without true answers."""
-    if not found:
-        return []
-    return [
-        Section("F1 and exact match by kind of question", breakdowns(found)),
-        Section("Probabilities", [calibration(found)]),
-        Section("Questions", [listing(found)]),
-    ]
 
 
 def question_word(text: str) -> str:
@@ -216,17 +167,13 @@ def question_word(text: str) -> str:
     return "other"
 
 
-def breakdowns(found: Sequence[Outcome], answerable: Sequence[Outcome] = ()) -> list[Block]:
+def breakdowns(found: Sequence[Outcome], answerable: Sequence[Outcome]) -> list[Block]:
     """Charts of F1 and exact match by properties of the questions.
 
     Args:
       found: all questions.
-      answerable: questions that have an answer; by default all.
+      answerable: questions that have an answer; all are shown if there are none.
     """
-
-    def lengths(text: str) -> int:
-        return len(text.split())
-
     return [
         _bars(
             "By question word",
@@ -239,21 +186,21 @@ def breakdowns(found: Sequence[Outcome], answerable: Sequence[Outcome] = ()) -> 
             "By length of the answer",
             "words in the true answer",
             answerable or found,
-            lambda o: lengths(o.question.answers[0].text) if o.question.answers else 1,
+            lambda o: len(o.question.answers[0].text.split()) if o.question.answers else 1,
             _ANSWER_WORDS,
         ),
         _binned(
             "By length of the passage",
             "words in the passage",
             found,
-            lambda o: lengths(o.question.paragraph),
+            lambda o: len(o.question.paragraph.split()),
             _PASSAGE_WORDS,
         ),
         _binned(
             "By number of windows",
             "windows of the passage",
             found,
-            lambda o: max(o.num_windows, 1),
+            lambda o: max(o.answer["num_windows"], 1),
             _WINDOWS,
         ),
     ]
@@ -268,12 +215,9 @@ def _binned(
 ) -> Bars:
     """Chart by a number, in bins that begin at 1 and at `starts`."""
     names = [_bin_name(*pair) for pair in zip((1, *starts), (*starts, None))]
-
-    def group_of(outcome: Outcome) -> str:
-        value = value_of(outcome)
-        return names[sum(value >= start for start in starts)]
-
-    return _bars(caption, axis, found, group_of, names)
+    return _bars(
+        caption, axis, found, lambda o: names[bisect.bisect_right(starts, value_of(o))], names
+    )
 
 
 def _bin_name(first: int, following: int | None) -> str:
@@ -299,18 +243,13 @@ def _bars(
         axis,
         groups,
         {
-            "F1": [_percent(o.f1 for o in members[group]) for group in groups],
-            "exact match": [_percent(o.exact_match for o in members[group]) for group in groups],
+            "F1": [100 * fmean(o.f1 for o in members[group]) for group in groups],
+            "exact match": [100 * fmean(o.exact_match for o in members[group]) for group in groups],
         },
         counts=[len(members[group]) for group in groups],
         unit="percent",
         top=100,
     )
-
-
-def _percent(values: Iterable[float]) -> float:
-    values = list(values)
-    return 100.0 * sum(values) / len(values)
 
 
 def calibration(found: Sequence[Outcome]) -> Block:
@@ -340,7 +279,7 @@ def listing(found: Sequence[Outcome]) -> Block:
     filters: dict[str, Sequence[str]] = {
         "Question word": [word for word in QUESTION_WORDS if word in words]
     }
-    if found[0].null_score is not None:
+    if "null_score" in found[0].answer:
         filters["The passage"] = _ANSWERABILITIES
     return fitting_examples(
         "Questions, worst first",
@@ -357,34 +296,34 @@ def listing(found: Sequence[Outcome]) -> Block:
 
 
 def _example(outcome: Outcome) -> dict[str, Any]:
-    question, best = outcome.question, outcome.entries[:_SHOWN_ANSWERS]
+    question, answer = outcome.question, outcome.answer
     state = RIGHT if outcome.exact_match else PARTLY_RIGHT if outcome.f1 > 0 else WRONG
-    truths = list(dict.fromkeys(answer.text for answer in question.answers)) or [_NO_ANSWER]
-    scores = [] if outcome.null_score is None else [["", _NO_ANSWER, f"{outcome.null_score:.3g}"]]
-    groups = [question_word(question.text)]
-    if outcome.null_score is not None:
-        groups.append(_answerability(outcome))
-    prediction = f"“{best[0]['text']}”" if outcome.has_prediction else _NO_ANSWER
+    facts = [f"F1 {100 * outcome.f1:.0f}"]
+    if outcome.has_prediction:
+        facts += [f"“{answer['n_best'][0]['text']}”", f"{100 * outcome.probability:.0f}%"]
+    else:
+        facts.append(_NO_ANSWER)
+    rows, groups = [], [question_word(question.text)]
     marked = [[*span, TRUE_SPAN] for span in sorted(_true_spans(question))]
-    for number, (entry, start) in enumerate(zip(best, outcome.starts), 1):
+    best = zip(answer["n_best"][:_SHOWN_ANSWERS], answer["starts"])
+    for number, (entry, start) in enumerate(best, 1):
+        rows.append([str(number), entry["text"], f"{100 * entry['probability']:.1f}%"])
         if start is not None:
             marked.append([start, start + len(entry["text"]), str(number)])
-    answers = [
-        [str(number), entry["text"], f"{100 * entry['probability']:.1f}%"]
-        for number, entry in enumerate(best, 1)
-    ]
+    if "null_score" in answer:
+        rows.append(["", _NO_ANSWER, f"{answer['null_score']:.3g}"])
+        groups.append(_answerability(outcome))
+    truths = list(dict.fromkeys(answer.text for answer in question.answers)) or [_NO_ANSWER]
+    rows += [["✓", text, ""] for text in truths]
+    rows.append(["id", question.id, ""])
     return example(
         question.text,
         state=state,
-        facts=[
-            f"F1 {100 * outcome.f1:.0f}",
-            prediction,
-            *([f"{100 * outcome.probability:.0f}%"] if outcome.has_prediction else []),
-        ],
+        facts=facts,
         groups=groups,
         passage=question.paragraph,
         spans=marked,
-        rows=[*answers, *scores, *(["✓", text, ""] for text in truths), ["id", question.id, ""]],
+        rows=rows,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, ClassVar, Iterable, Iterator, Mapping, Sequence
 
 import tensorflow.compat.v1 as tf
@@ -16,7 +15,7 @@ from albert_tf.tasks.problems import Problems
 from albert_tf.tasks.squad import features as squad_features
 from albert_tf.tasks.squad.answers import AnswerCollector
 from albert_tf.tasks.squad.data import Question, read_squad
-from albert_tf.tasks.squad.features import FeatureConverter, FeatureSettings, Window
+from albert_tf.tasks.squad.features import Window
 from albert_tf.tasks.squad.settings import SquadSettings
 from tokenization import FullTokenizer
 
@@ -49,37 +48,37 @@ class SquadTask(Task):
         train, dev = None, []
         with problems.collected():
             if settings.do_train:
-                path = cls._given_path("train_file", settings.train_file)
-                train = Split(
+                train = cls._split(
                     TRAIN,
                     "train_features.tfrecord",
-                    {"train_file": path},
-                    read_squad(path, for_training=True, version=cls.version),
+                    "train_file",
+                    settings.train_file,
                     record_file=settings.train_feature_file,
-                    numbered=("unique_ids", squad_features.FIRST_UNIQUE_ID),
                 )
         with problems.collected():
             if settings.do_predict:
-                path = cls._given_path("predict_file", settings.predict_file)
-                predict = Split(
+                predict = cls._split(
                     DEV,
                     "predict_features.tfrecord",
-                    {"predict_file": path},
-                    read_squad(path, for_training=False, version=cls.version),
-                    settings.predict_batch_size,
+                    "predict_file",
+                    settings.predict_file,
+                    batch_size=settings.predict_batch_size,
                     record_file=settings.predict_feature_file,
                     companion_name="predict_windows.tfrecord",
                     companion_file=settings.predict_feature_left_file,
-                    numbered=("unique_ids", squad_features.FIRST_UNIQUE_ID),
                 )
                 dev.append(predict)
         return Splits(train, dev)
 
     @classmethod
-    def _given_path(cls, flag: str, path: str | None) -> str:
+    def _split(
+        cls, name: str, record_name: str, flag: str, path: str | None, **options: Any
+    ) -> Split:
         if not path:
             raise InputError(f"--{flag} is missing: give a SQuAD {cls.version} file")
-        return path
+        questions = read_squad(path, name == TRAIN, cls.version)
+        numbered = ("unique_ids", squad_features.FIRST_UNIQUE_ID)
+        return Split(name, record_name, {flag: path}, questions, numbered=numbered, **options)
 
     @property
     def schedule(self) -> Schedule:
@@ -101,20 +100,17 @@ class SquadTask(Task):
 
     def records(self, split: Split, examples: Mapping[int, Question]) -> Iterator[Record | Skipped]:
         """Yield the records of some questions, one per window, in order."""
-        settings = self.settings
-        feature_settings = FeatureSettings(
-            settings.max_seq_length,
-            settings.doc_stride,
-            settings.max_query_length,
-            settings.do_lower_case,
-        )
-        converter = FeatureConverter(self.tokenizer, feature_settings)
-        for_training = split.name == TRAIN
-        for feature in converter.features(examples.values(), for_training, min(examples)):
+        settings, for_training = self.settings, split.name == TRAIN
+        converted = set()
+        for feature in squad_features.make_features(
+            examples.values(), self.tokenizer, settings, for_training, min(examples)
+        ):
+            converted.add(feature.window.question)
             values = feature.record(settings.max_seq_length, for_training)
-            yield Record(values, dataclasses.asdict(feature.window))
-        for name in converter.dropped:
-            yield Skipped(name, "normalization leaves nothing of their paragraph")
+            yield Record(values, vars(feature.window))
+        for number, question in examples.items():
+            if number not in converted:
+                yield Skipped(question.id, "normalization leaves nothing of their paragraph")
 
     def predictions(
         self, examples: Sequence[Question], outputs: Iterable[RecordOutput]

@@ -40,22 +40,6 @@ def span_logits(
     return start_logits, end_logits
 
 
-def span_outputs(
-    sequence_output: tf.Tensor, output_mask: tf.Tensor | None = None
-) -> dict[str, tf.Tensor]:
-    """Build the span head for prediction.
-
-    Args:
-      sequence_output: float tensor [B, S, D], output of the encoder.
-      output_mask: see `span_logits`.
-
-    Returns:
-      The logits as `start_log_prob` and `end_log_prob`, float tensors [B, S].
-    """
-    start_logits, end_logits = span_logits(sequence_output, output_mask)
-    return {"start_log_prob": start_logits, "end_log_prob": end_logits}
-
-
 def span_loss(
     start_logits: tf.Tensor,
     end_logits: tf.Tensor,
@@ -73,15 +57,16 @@ def span_loss(
     Returns:
       Scalar float tensor.
     """
-
-    def cross_entropy(logits: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_mean(
-            tf.nn.sparse_softmax_cross_entropy_with_logits(labels=positions, logits=logits)
-        )
-
-    start_loss = cross_entropy(start_logits, start_positions)
-    end_loss = cross_entropy(end_logits, end_positions)
+    start_loss = position_loss(start_logits, start_positions)
+    end_loss = position_loss(end_logits, end_positions)
     return (start_loss + end_loss) / 2.0
+
+
+def position_loss(logits: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
+    """Mean cross-entropy of positions, int [B], with their logits, float [B, S]."""
+    return tf.reduce_mean(
+        tf.nn.sparse_softmax_cross_entropy_with_logits(labels=positions, logits=logits)
+    )
 
 
 class SquadV1Task(SquadTask):
@@ -100,8 +85,9 @@ class SquadV1Task(SquadTask):
     def outputs(
         self, encoder: AlbertModel, features: Mapping[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
-        """Build the head for prediction; see `span_outputs`."""
-        return span_outputs(encoder.get_sequence_output(), encoder.output_mask)
+        """Build the head for prediction: `start_log_prob` and `end_log_prob`, the logits [B, S]."""
+        start_logits, end_logits = span_logits(encoder.get_sequence_output(), encoder.output_mask)
+        return {"start_log_prob": start_logits, "end_log_prob": end_logits}
 
     def evaluate(
         self,
@@ -119,5 +105,5 @@ class SquadV1Task(SquadTask):
         return Evaluation(
             metrics.squad_metrics(questions, answers),
             files,
-            sections=lambda: report.sections(report.outcomes(questions, predictions)),
+            sections=lambda: report.sections(questions, predictions),
         )

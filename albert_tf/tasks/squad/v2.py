@@ -9,6 +9,7 @@ from absl import logging
 
 import modeling
 from albert_tf.nn.config import AlbertConfig
+from albert_tf.nn.layers import dense_weights
 from albert_tf.records.record_files import RecordFields
 from albert_tf.records.splits import TRAIN, RecordSplit, Split
 from albert_tf.tasks.base import Evaluation
@@ -16,6 +17,7 @@ from albert_tf.tasks.squad import data, metrics, report
 from albert_tf.tasks.squad.answers import TopListCollector
 from albert_tf.tasks.squad.settings import SquadV2Settings
 from albert_tf.tasks.squad.task import SquadTask
+from albert_tf.tasks.squad.v1 import position_loss
 from modeling import AlbertModel
 
 THRESHOLD = "null_score_diff_threshold"
@@ -82,14 +84,14 @@ class Head:
         batch_size, length, width = modeling.get_shape_list(hidden)
         num_starts = modeling.get_shape_list(starts)[1]
         with tf.variable_scope("end_logits", reuse=tf.AUTO_REUSE):
-            kernel, bias = _dense_0(2 * width, width, config)
+            dense = dense_weights(2 * width, width, "dense_0", config)
             # The product with both vectors at once would be K times the work.
-            of_ends = modeling.einsum_via_matmul(hidden, kernel[:width], 1)
+            of_ends = modeling.einsum_via_matmul(hidden, dense.kernel[:width], 1)
             at_starts = tf.gather(hidden, starts, axis=1, batch_dims=1)
-            of_starts = modeling.einsum_via_matmul(at_starts, kernel[width:], 1)
+            of_starts = modeling.einsum_via_matmul(at_starts, dense.kernel[width:], 1)
             both = of_ends[:, tf.newaxis] + of_starts[:, :, tf.newaxis]  # [B, K, S, D]
             both = tf.reshape(both, [batch_size, num_starts * length, width])
-            both = modeling.layer_norm(tf.tanh(tf.nn.bias_add(both, bias)), "LayerNorm")
+            both = modeling.layer_norm(tf.tanh(tf.nn.bias_add(both, dense.bias)), "LayerNorm")
             with tf.name_scope("dense_1"):
                 logits = modeling.dense_layer(both, 1, "dense_1", config)
         logits = tf.reshape(logits, [batch_size, num_starts, length])
@@ -110,11 +112,8 @@ class Head:
             both = tf.tanh(modeling.dense_layer(both, width, "dense_0", config))
             both = modeling.dropout(both, dropout_prob)
             with tf.variable_scope("dense_1"):
-                kernel = tf.get_variable(
-                    "kernel",
-                    [width, 1],
-                    initializer=modeling.create_initializer(config.initializer_range),
-                )
+                initializer = modeling.create_initializer(config.initializer_range)
+                kernel = tf.get_variable("kernel", [width, 1], initializer=initializer)
             return tf.squeeze(tf.matmul(both, kernel), axis=-1)
 
     def losses(
@@ -138,19 +137,16 @@ class Head:
           `is_impossible`; and `loss`, half the sum of the three.
         """
         end_logits = tf.squeeze(self.end_logits(start_positions[:, tf.newaxis]), axis=1)
-        losses = {
-            name: tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
-            for name, labels, logits in (
-                ("start_loss", start_positions, self.start_logits),
-                ("end_loss", end_positions, end_logits),
-            )
-        }
-        losses["answer_loss"] = tf.nn.sigmoid_cross_entropy_with_logits(
+        answer_losses = tf.nn.sigmoid_cross_entropy_with_logits(
             labels=tf.cast(is_impossible, tf.float32),
             logits=self.answerability_logits(dropout_prob),
         )
-        means = {name: tf.reduce_mean(loss) for name, loss in losses.items()}
-        return {**means, "loss": 0.5 * sum(means.values())}
+        losses = {
+            "start_loss": position_loss(self.start_logits, start_positions),
+            "end_loss": position_loss(end_logits, end_positions),
+            "answer_loss": tf.reduce_mean(answer_losses),
+        }
+        return {**losses, "loss": 0.5 * sum(losses.values())}
 
     def outputs(self, start_n_top: int, end_n_top: int) -> dict[str, tf.Tensor]:
         """Build the outputs for prediction.
@@ -180,20 +176,6 @@ class Head:
 
 def _masked(logits: tf.Tensor, p_mask: tf.Tensor) -> tf.Tensor:
     return logits * (1.0 - p_mask) + _MASKED_SCORE * p_mask
-
-
-def _dense_0(
-    input_width: int, output_width: int, config: AlbertConfig
-) -> tuple[tf.Variable, tf.Variable]:
-    """Kernel and bias of the layer `dense_0`."""
-    with tf.variable_scope("dense_0"):
-        kernel = tf.get_variable(
-            "kernel",
-            [input_width, output_width],
-            initializer=modeling.create_initializer(config.initializer_range),
-        )
-        bias = tf.get_variable("bias", [output_width], initializer=tf.zeros_initializer())
-    return kernel, bias
 
 
 def _at_most(count: int, length: int | tf.Tensor) -> int | tf.Tensor:
@@ -267,12 +249,7 @@ class SquadV2Task(SquadTask):
             return Evaluation({}, files, thresholds)
         values = {**best, **metrics.squad_v2_metrics(questions, answers), THRESHOLD: threshold}
         return Evaluation(
-            values,
-            files,
-            thresholds,
-            lambda: report.sections_with_threshold(
-                report.outcomes_with_threshold(questions, predictions, threshold), threshold
-            ),
+            values, files, thresholds, lambda: report.sections(questions, predictions, threshold)
         )
 
     def _threshold(self, found: Mapping[str, float]) -> float:

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from albert_tf.io.errors import InputError
-from albert_tf.tasks.classification.features import make_feature
+from albert_tf.tasks.classification.features import make_record
 from albert_tf.tasks.glue.data import TASKS, Example, find_task, read_examples
 from golden import GOLDEN, golden_lines
 
@@ -35,16 +35,22 @@ PUBLISHED_HEADERS = {
 @pytest.mark.parametrize("name", ["cola", "mrpc", "sts-b"])
 def test_features_are_golden(name, sample_tokenizer):
     task = TASKS[name]
-    features = []
+    records = []
     for split in SPLITS:
         path = task.path(str(GOLDEN / "sample/glue"), task.files(split)[0])
         for example in read_examples(path, task, split):
-            feature = make_feature(
+            record = make_record(
                 example.texts, example.label, sample_tokenizer, 40, do_lower_case=True
             )
-            features.append((split, feature.input_ids, feature.segment_ids, feature.label))
-    keys = ("split", "input_ids", "segment_ids", "label_id")
-    assert features == [tuple(line[key] for key in keys) for line in golden_lines(f"glue_{name}")]
+            records.append((split, record))
+    golden = golden_lines(f"glue_{name}")
+    assert [split for split, _ in records] == [line["split"] for line in golden]
+    for (_, record), line in zip(records, golden):
+        padding = [0] * (40 - len(line["input_ids"]))
+        assert record["input_ids"] == line["input_ids"] + padding
+        assert record["input_mask"] == [1] * len(line["input_ids"]) + padding
+        assert record["segment_ids"] == line["segment_ids"] + padding
+        assert record["label_ids"] == [line["label_id"]]
 
 
 @pytest.mark.parametrize(

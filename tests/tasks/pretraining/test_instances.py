@@ -12,18 +12,19 @@ import pytest
 import tokenization
 from albert_tf.io.errors import InputError
 from albert_tf.tasks.pretraining.instances import (
-    EncodedBlock,
     Instance,
     InstanceMaker,
-    InstanceSettings,
     NgramChooser,
     Vocabulary,
+    encode,
+    ngram_limits,
     read_blocks,
     starts_word,
 )
+from albert_tf.tasks.pretraining.settings import RecordSettings
 from golden import GOLDEN
 
-SETTINGS = InstanceSettings(max_seq_length=128, max_predictions_per_seq=20)
+SETTINGS = RecordSettings(max_seq_length=128, random_seed=1)
 NUM_INSTANCES = 20_000
 CLS, SEP, MASK = 2, 3, 4
 
@@ -32,7 +33,7 @@ CLS, SEP, MASK = 2, 3, 4
 def documents(corpus, sample_tokenizer):
     """Documents of the generated corpus, joined in pairs to make them longer."""
     (block,) = read_blocks([corpus])
-    documents = EncodedBlock.from_text(block, sample_tokenizer, do_lower_case=True).documents
+    documents = encode(block, sample_tokenizer, do_lower_case=True)
     return [first + second for first, second in zip(documents[::2], documents[1::2])]
 
 
@@ -42,7 +43,7 @@ def vocabulary(sample_tokenizer):
 
 
 def make_instances(documents, vocabulary, count=2000, **changes):
-    maker = InstanceMaker(dataclasses.replace(SETTINGS, **changes), vocabulary, seed=1)
+    maker = InstanceMaker(dataclasses.replace(SETTINGS, **changes), vocabulary)
     instances, number = [], 0
     while len(instances) < count:
         instances += maker.block_instances(documents, 0, number)
@@ -133,7 +134,7 @@ def test_ngram_lengths(instances, documents, vocabulary):
 
     The last n-grams of an instance are shorter if the budget runs out.
     """
-    maker = InstanceMaker(SETTINGS, vocabulary, 1)
+    maker = InstanceMaker(SETTINGS, vocabulary)
     limits = np.cumsum([6 / 11, 3 / 11])
     first, every = collections.Counter(), collections.Counter()
     rng = random.Random(1)
@@ -184,9 +185,9 @@ def test_short_instances(documents, vocabulary):
 
 
 def test_longest_ngrams_may_be_favored():
-    assert SETTINGS.ngram_probabilities == pytest.approx([6 / 11, 3 / 11, 2 / 11])
-    settings = dataclasses.replace(SETTINGS, favor_shorter_ngram=False, ngram=2)
-    assert settings.ngram_probabilities == pytest.approx([1 / 3, 2 / 3])
+    assert ngram_limits(3) == pytest.approx([6 / 11, 9 / 11])
+    assert ngram_limits(2, favors_shorter=False) == pytest.approx([1 / 3])
+    assert ngram_limits(1) == []
 
 
 def test_without_whole_words(documents, vocabulary):
@@ -253,7 +254,7 @@ def test_record(vocabulary):
         labels=[20],
         next_sentence_label=1,
     )
-    assert instance.record(InstanceSettings(max_seq_length=7, max_predictions_per_seq=2)) == {
+    assert instance.record(RecordSettings(max_seq_length=7, max_predictions_per_seq=2)) == {
         "input_ids": [CLS, 9, SEP, MASK, SEP, 0, 0],
         "input_mask": [1, 1, 1, 1, 1, 0, 0],
         "segment_ids": [0, 0, 0, 1, 1, 0, 0],
@@ -307,7 +308,7 @@ def test_words_of_a_sentence(sample_tokenizer, vocabulary):
     ids = sample_tokenizer.ids_of_text("finished in 1874, nine\u2603ty", do_lower_case=True)
     ids = [CLS, *ids, SEP]
     pieces = sample_tokenizer.convert_ids_to_tokens(ids)
-    words = InstanceMaker(SETTINGS, vocabulary, 1).words(ids)
+    words = InstanceMaker(SETTINGS, vocabulary).words(ids)
     texts = ["".join(pieces[start:end]) for start, end in words]
     assert texts[:2] == ["▁finished", "▁in"]
     assert "".join(texts[2:-2]) == "▁1874"
@@ -323,7 +324,7 @@ def test_the_pieces_of_a_segment_do_not_begin_within_a_word(instances, vocabular
 
 def test_a_last_sentence_goes_with_the_one_before(vocabulary):
     sentence = [i for i in vocabulary.ordinary_ids if vocabulary.starts_word[i]][:70]
-    maker = InstanceMaker(dataclasses.replace(SETTINGS, short_seq_prob=0.0), vocabulary, 1)
+    maker = InstanceMaker(dataclasses.replace(SETTINGS, short_seq_prob=0.0), vocabulary)
     three = maker.block_instances([[sentence, sentence[::-1], sentence[:10]]], 0, 0)
     assert len(three) == 2
     assert len(three[0].input_ids) + len(three[1].input_ids) == 128 + 83
@@ -331,17 +332,18 @@ def test_a_last_sentence_goes_with_the_one_before(vocabulary):
 
 
 def test_a_word_that_is_longer_than_the_instance(sample_tokenizer, vocabulary):
-    block = EncodedBlock.from_text([["x" * 300, "y" * 300]], sample_tokenizer, True)
-    maker = InstanceMaker(SETTINGS, vocabulary, 1)
+    documents = encode([["x" * 300, "y" * 300]], sample_tokenizer, True)
+    maker = InstanceMaker(SETTINGS, vocabulary)
     for number in range(20):
-        (instance,) = maker.block_instances(block.documents, 0, number)
+        (instance,) = maker.block_instances(documents, 0, number)
         assert len(instance.input_ids) <= 128
         assert all(segments(original(instance)))
 
 
 def test_the_seed_the_pass_and_the_block_make_the_instances(documents, vocabulary):
     def made(seed, block, number):
-        return InstanceMaker(SETTINGS, vocabulary, seed).block_instances(documents, block, number)
+        settings = dataclasses.replace(SETTINGS, random_seed=seed)
+        return InstanceMaker(settings, vocabulary).block_instances(documents, block, number)
 
     assert made(1, 0, 0) == made(1, 0, 0)
     for other in ((2, 0, 0), (1, 1, 0), (1, 0, 1)):
@@ -376,12 +378,11 @@ def test_text_that_is_not_utf8(tmp_path):
 
 def test_encoded_blocks(sample_tokenizer):
     block = [["It was finished.", "\u200b", "What is it?"], ["\u200b"], ["Supplies."]]
-    encoded = EncodedBlock.from_text(block, sample_tokenizer, do_lower_case=True)
+    encoded = encode(block, sample_tokenizer, do_lower_case=True)
     ids = [sample_tokenizer.ids_of_text(t, True) for t in (block[0][0], block[0][2], block[2][0])]
     zero_width = sample_tokenizer.ids_of_text("\u200b", True)
     expected = [[ids[0], zero_width, ids[1]], [zero_width], [ids[2]]]
-    assert encoded.documents == [[s for s in d if s] for d in expected if any(d)]
-    assert encoded.num_single_sentences == sum(len(d) == 1 for d in encoded.documents)
+    assert encoded == [[s for s in d if s] for d in expected if any(d)]
 
 
 def test_wordpiece_vocabularies(tmp_path):
@@ -394,6 +395,6 @@ def test_wordpiece_vocabularies(tmp_path):
 
 def test_the_sample_corpus_has_no_single_sentences(sample_tokenizer):
     (block,) = read_blocks([str(GOLDEN / "sample/sample_corpus.txt")])
-    encoded = EncodedBlock.from_text(block, sample_tokenizer, True)
-    assert encoded.num_single_sentences == 0
-    assert len(encoded.documents) == len(block)
+    encoded = encode(block, sample_tokenizer, True)
+    assert min(map(len, encoded)) > 1
+    assert len(encoded) == len(block)

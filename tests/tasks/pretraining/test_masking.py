@@ -12,23 +12,24 @@ from albert_tf.records import datasets
 from albert_tf.records.record_files import serialize_example
 from albert_tf.tasks.pretraining import masking
 from albert_tf.tasks.pretraining.instances import (
-    EncodedBlock,
     InstanceMaker,
-    InstanceSettings,
     Vocabulary,
+    encode,
     read_blocks,
 )
+from albert_tf.tasks.pretraining.settings import RecordSettings
 from albert_tf.tasks.pretraining.task import record_fields
 
 LENGTH, ROOM, MASK = 64, 10, 4
+SETTINGS = RecordSettings(max_seq_length=LENGTH, max_predictions_per_seq=ROOM, random_seed=1)
 
 
 @pytest.fixture(scope="module")
 def instances(corpus, sample_tokenizer):
     """Instances with static masks."""
     (block,) = read_blocks([corpus])
-    documents = EncodedBlock.from_text(block, sample_tokenizer, True).documents
-    maker = InstanceMaker(InstanceSettings(LENGTH, ROOM), Vocabulary(sample_tokenizer), 1)
+    documents = encode(block, sample_tokenizer, True)
+    maker = InstanceMaker(SETTINGS, Vocabulary(sample_tokenizer))
     return maker.block_instances(documents, 0, 0)
 
 
@@ -40,9 +41,7 @@ def original(instance):
 
 def masked(instances, tokenizer, first_number=0, budget=ROOM):
     """Features of instances after dynamic masking."""
-    serialized = [
-        serialize_example(instance.record(InstanceSettings(LENGTH, ROOM))) for instance in instances
-    ]
+    serialized = [serialize_example(instance.record(SETTINGS)) for instance in instances]
     with tf.Graph().as_default(), tf.Session() as session:
         spec = record_fields(LENGTH, ROOM)
         spec["token_boundary"] = spec["input_ids"]

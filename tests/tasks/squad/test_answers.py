@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from albert_tf.tasks.squad.answers import Candidate, SpanCollector, TopListCollector, softmax
+from albert_tf.tasks.squad.answers import SpanCollector, TopListCollector
 from albert_tf.tasks.squad.data import V2, read_squad
-from albert_tf.tasks.squad.features import FeatureConverter, FeatureSettings, Window
+from albert_tf.tasks.squad.features import Window, make_features
 from albert_tf.tasks.squad.metrics import best_thresholds, squad_metrics, squad_v2_metrics
+from albert_tf.tasks.squad.settings import AnswerSettings
 from golden import GOLDEN, golden_json, golden_lines
 
 
@@ -21,7 +22,7 @@ def scored(request):
     windows = []
     for line in golden_lines(f"squad_predict_{name}"):
         first = line["segment_ids"].index(1)
-        window = Window(
+        window = OriginalWindow(
             line["example_index"],
             line["doc_span_index"],
             first,
@@ -33,11 +34,10 @@ def scored(request):
     return name, windows, read_squad(str(GOLDEN / "sample/sample_squad.json"), False)
 
 
-class OriginalCollector(SpanCollector):
-    """Collector that ranks the scores of padding too, like the original."""
+class OriginalWindow(Window):
+    """Window whose padding is ranked too, as by the original."""
 
-    def ranked_scores(self, window, outputs):
-        return outputs["start_log_prob"], outputs["end_log_prob"]
+    num_positions = 512
 
 
 @pytest.mark.parametrize("order", ["as in the file", "reversed", "shuffled"])
@@ -47,11 +47,11 @@ def test_predictions_are_golden(scored, order):
         windows = windows[::-1]
     elif order == "shuffled":
         windows = [windows[i] for i in np.random.RandomState(0).permutation(len(windows))]
-    collector = OriginalCollector(n_best_size=20, max_answer_length=30)
+    collector = SpanCollector(n_best_size=20, max_answer_length=30)
     for window, (starts, ends) in windows:
         outputs = {"start_log_prob": starts, "end_log_prob": ends}
         collector.add(window, questions[window.question].paragraph, outputs)
-    n_best = {q.id: collector.n_best_entries(number) for number, q in enumerate(questions)}
+    n_best = {q.id: collector.answer(number)["n_best"] for number, q in enumerate(questions)}
     predictions = {question_id: entries[0]["text"] for question_id, entries in n_best.items()}
     assert list(predictions.items()) == list(golden_json(f"squad_{name}.predictions").items())
     expected = golden_json(f"squad_{name}.nbest_predictions")
@@ -77,7 +77,7 @@ def add(collector, window, starts, ends):
 
 
 def texts(collector, question=0):
-    return [candidate.text for candidate in collector.n_best(question)]
+    return [entry["text"] for entry in collector.answer(question)["n_best"]]
 
 
 def test_only_spans_of_the_window_are_answers():
@@ -103,13 +103,19 @@ def test_the_same_text_of_two_windows_counts_once_with_its_better_score():
     only_first = (True, False, False, False)
     for span, score in ((1, 1.0), (0, 3.0), (2, 2.0)):
         add(collector, window(0, span, only_first), [0, 0, score, 0, 0, 0, 0], [0] * 7)
-    (candidate,) = collector.n_best(0)
-    assert (candidate.text, candidate.score) == ("aa", 3.0)
+    (entry,) = collector.answer(0)["n_best"]
+    assert (entry["text"], entry["start_log_prob"], entry["end_log_prob"]) == ("aa", 3.0, 0.0)
 
 
 def test_questions_without_candidates():
     collector = SpanCollector(20, 1)
-    assert collector.n_best(7) == [Candidate("empty", 0.0, 0.0)]
+    assert collector.answer(7) == {
+        "n_best": [
+            {"text": "empty", "probability": 1.0, "start_log_prob": 0.0, "end_log_prob": 0.0}
+        ],
+        "starts": [None],
+        "num_windows": 0,
+    }
 
 
 SAMPLE_V2 = str(GOLDEN / "sample/sample_squad_v2.json")
@@ -117,8 +123,8 @@ SAMPLE_V2 = str(GOLDEN / "sample/sample_squad_v2.json")
 
 def test_predictions_of_v2_are_golden(sample_tokenizer):
     questions = read_squad(SAMPLE_V2, False, V2)
-    converter = FeatureConverter(sample_tokenizer, FeatureSettings(96, 32, 24, True))
-    windows = [feature.window for feature in converter.features(questions, for_training=False)]
+    settings = AnswerSettings(max_seq_length=96, doc_stride=32, max_query_length=24)
+    windows = [f.window for f in make_features(questions, sample_tokenizer, settings)]
     with np.load(GOLDEN / "squad_v2_s96.scores.npz") as file:
         scores = dict(file)
     numbers = scores.pop("unique_ids") - 1000000000
@@ -170,7 +176,8 @@ def test_a_span_that_the_lists_have_twice_counts_once_with_the_mean_of_its_score
     starts = [(2, 0.5), (3, -1.0), (2, -1.5)]
     ends = [[(4, 0.25), (3, -2.0)], [(4, 0.0), (2, 9.0)], [(4, 0.75), (2, -7.0)]]
     add_lists(collector, window(), starts, ends)
-    found = [(c.text, c.start_score, c.end_score) for c in collector.n_best(0)]
+    names = ("text", "start_log_prob", "end_log_prob")
+    found = [tuple(entry[name] for name in names) for entry in collector.answer(0)["n_best"]]
     assert found == [
         ("aa bb cc", -0.5, 0.5),
         ("bb cc", -1.0, 0.0),
@@ -189,9 +196,4 @@ def test_the_score_of_no_answer_is_the_least_of_the_windows():
         "num_windows": 3,
         "null_score": -0.5,
     }
-    assert collector.null_score(1) == 1e6  # a question without windows
-
-
-def test_softmax():
-    assert softmax([1000.0, 1000.0]) == [0.5, 0.5]
-    assert softmax([0.0, np.log(3.0)]) == pytest.approx([0.25, 0.75])
+    assert collector.answer(1)["null_score"] == 1e6  # a question without windows

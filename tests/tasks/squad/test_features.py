@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import pytest
 
+from albert_tf.records.splits import DEV, Split, Splits
 from albert_tf.tasks.squad.data import V2, Question, read_squad
 from albert_tf.tasks.squad.features import (
     FIRST_UNIQUE_ID,
-    FeatureConverter,
-    FeatureSettings,
     Window,
     doc_spans,
-    max_context,
+    make_features,
+    max_context_windows,
 )
+from albert_tf.tasks.squad.settings import AnswerSettings, SquadSettings
+from albert_tf.tasks.squad.v1 import SquadV1Task
 from golden import GOLDEN, golden_lines
 
+
+def settings_of(*lengths, do_lower_case=True):
+    names = ("max_seq_length", "doc_stride", "max_query_length")
+    return AnswerSettings(**dict(zip(names, lengths)), do_lower_case=do_lower_case)
+
+
 SETTINGS = {
-    "s96": FeatureSettings(96, 32, 24, True),
-    "s384": FeatureSettings(384, 128, 64, True),
-    "cased_s128": FeatureSettings(128, 48, 32, False),
+    "s96": settings_of(96, 32, 24),
+    "s384": settings_of(384, 128, 64),
+    "cased_s128": settings_of(128, 48, 32, do_lower_case=False),
 }
 SAMPLE = {
     "train": str(GOLDEN / "sample/sample_squad_train.json"),
@@ -31,11 +39,9 @@ SAMPLE = {
 def test_features_are_golden(sample_tokenizer, name, split):
     for_training = split == "train"
     questions = read_squad(SAMPLE[split], for_training)
-    converter = FeatureConverter(sample_tokenizer, SETTINGS[name])
-    features = list(converter.features(questions, for_training))
+    features = list(make_features(questions, sample_tokenizer, SETTINGS[name], for_training))
     expected = golden_lines(f"squad_{split}_{name}")
     assert len(features) == len(expected)
-    assert converter.dropped == []
     for number, (feature, golden) in enumerate(zip(features, expected), FIRST_UNIQUE_ID):
         window = feature.window
         around = [0] * window.first_position
@@ -51,11 +57,19 @@ def test_features_are_golden(sample_tokenizer, name, split):
             "tok_end_to_orig_index": window.end_to_char,
             "max_context": [*around, *map(int, window.max_context), 0],
         }
-        if for_training:
-            ours["start_position"] = feature.start_position
-            ours["end_position"] = feature.end_position
-            ours["is_impossible"] = feature.is_impossible
-        assert ours == golden
+        assert {**ours, **labels(feature, for_training)} == golden
+
+
+def labels(feature, for_training):
+    """Labels of a feature by their golden names; none for prediction."""
+    if not for_training:
+        return {}
+    record = feature.record(512, for_training)
+    return {
+        "start_position": record["start_positions"][0],
+        "end_position": record["end_positions"][0],
+        "is_impossible": bool(record["is_impossible"][0]),
+    }
 
 
 @pytest.mark.parametrize(
@@ -66,26 +80,23 @@ def test_features_of_v2_are_golden(sample_tokenizer, sample, golden):
     """The windows of an unanswerable question in training have no answer, as those without it."""
     for_training = sample.endswith("train")
     questions = read_squad(str(GOLDEN / f"sample/{sample}.json"), for_training, V2)
-    converter = FeatureConverter(sample_tokenizer, SETTINGS["s96"])
-    features = list(converter.features(questions, for_training))
+    features = list(make_features(questions, sample_tokenizer, SETTINGS["s96"], for_training))
     expected = golden_lines(golden)
     assert len(features) == len(expected) == 217
-    labels = ("start_position", "end_position", "is_impossible") if for_training else ()
     for number, (feature, line) in enumerate(zip(features, expected), FIRST_UNIQUE_ID):
         ours = {
             "unique_id": number,
             "example_index": None if for_training else feature.window.question,
             "doc_span_index": feature.window.index,
             **{name: getattr(feature, name) for name in ("input_ids", "segment_ids", "p_mask")},
-            **{name: getattr(feature, name) for name in labels},
+            **labels(feature, for_training),
         }
         assert ours == line
 
 
 def test_records_are_padded(sample_tokenizer):
     questions = read_squad(SAMPLE["train"], True)
-    converter = FeatureConverter(sample_tokenizer, SETTINGS["s384"])
-    feature = next(converter.features(questions, True))
+    feature = next(make_features(questions, sample_tokenizer, SETTINGS["s384"], True))
     length = len(feature.input_ids)
     record = feature.record(384, for_training=True)
     assert {name: len(values) for name, values in record.items()} == {
@@ -127,20 +138,17 @@ def test_a_stride_longer_than_the_window_leaves_nothing_out():
     assert [(span.start, len(span)) for span in spans] == [(0, 10), (10, 10), (20, 5)]
 
 
-def test_every_piece_has_one_window_with_max_context():
+def test_the_maximum_context_of_a_piece_is_in_a_window_that_has_it():
     spans = doc_spans(100, window_length=30, doc_stride=7)
-    shown = [0] * 100
-    for index, span in enumerate(spans):
-        for offset, is_max in enumerate(max_context(spans, index)):
-            shown[span.start + offset] += is_max
-    assert shown == [1] * 100
+    windows = max_context_windows(spans)
+    assert len(windows) == 100
+    assert all(piece in spans[window] for piece, window in enumerate(windows))
 
 
 def test_max_context_of_two_windows():
     """Piece 6 has more context in the first window, piece 7 in the second: 3.1 against 2.1."""
-    first, second = (max_context([range(0, 10), range(4, 14)], index) for index in (0, 1))
-    assert first == [True] * 7 + [False] * 3
-    assert second == [False] * 3 + [True] * 7
+    windows = max_context_windows([range(0, 10), range(4, 14)])
+    assert windows.tolist() == [0] * 7 + [1] * 7
 
 
 def test_questions_about_nothing_are_named(sample_tokenizer):
@@ -149,16 +157,15 @@ def test_questions_about_nothing_are_named(sample_tokenizer):
         Question("n2", "what?", "\u0301\u0327 \n"),
         Question("e1", "what?", "The lamp."),
     ]
-    converter = FeatureConverter(sample_tokenizer, SETTINGS["s96"])
-    features = list(converter.features(questions, for_training=False))
-    assert converter.dropped == ["n1", "n2"]
-    assert [feature.window.question for feature in features] == [2]
+    task = SquadV1Task(SquadSettings(), None, sample_tokenizer, Splits())
+    record, *skipped = task.records(Split(DEV, "", {}, questions), dict(enumerate(questions)))
+    assert record.companion["question"] == 2
+    assert [example.name for example in skipped] == ["n1", "n2"]
 
 
 def test_windows_name_their_question_among_all(sample_tokenizer):
-    converter = FeatureConverter(sample_tokenizer, SETTINGS["s96"])
     questions = [Question("e1", "what?", "The lamp."), Question("e2", "who?", "The lamp.")]
-    features = converter.features(questions, for_training=False, first_question=7)
+    features = make_features(questions, sample_tokenizer, SETTINGS["s96"], first_question=7)
     assert [feature.window.question for feature in features] == [7, 8]
 
 

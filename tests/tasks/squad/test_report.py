@@ -65,7 +65,7 @@ def test_question_words(text, word):
 
 
 def test_breakdowns_have_the_means_of_their_groups(found):
-    by_word, by_answer, by_passage, by_windows = report.breakdowns(found)
+    by_word, by_answer, by_passage, by_windows = report.breakdowns(found, found)
     assert by_word.groups == ["what", "who", "where", "how many"]
     assert by_word.counts == [1, 1, 1, 1]
     assert by_word.series["F1"] == pytest.approx([0, 200 / 3, 100, 0])
@@ -99,7 +99,7 @@ def test_questions_are_listed_worst_and_surest_first_with_their_answers_in_place
 
 
 def test_without_true_answers_there_are_no_sections():
-    assert report.sections(report.outcomes(QUESTIONS[4:], ANSWERS[4:])) == []
+    assert report.sections(QUESTIONS[4:], ANSWERS[4:]) == []
 
 
 def test_a_list_that_is_too_large_keeps_its_first_examples():
@@ -124,9 +124,9 @@ def test_questions_without_an_answer():
         {**answer((text, 0.5)), "null_score": score}
         for text, score in (("Gustave Eiffel", -3.0), ("1889", 4.0), ("Paris", 2.0), ("1889", -1.0))
     ]
-    found = report.outcomes_with_threshold(questions, answers, threshold=1.0)
+    found = report.outcomes(questions, answers, threshold=1.0)
     assert [(o.f1, o.exact_match) for o in found] == [(1, 1), (1, 1), (0, 0), (0, 0)]
-    kinds, without, _, listing = report.sections_with_threshold(found, 1.0)
+    kinds, without, _, listing = report.sections(questions, answers, 1.0)
     assert kinds.blocks[0].groups == ["has an answer", "has no answer"]
     assert kinds.blocks[0].series["F1"] == [50, 50]
     assert kinds.blocks[2].counts == [1, 1]  # by length of the answer: only where there is one
