@@ -20,7 +20,7 @@ from common import report, squad_arguments
 import plain_alignment
 import tokenization
 from albert_tf.records.shards import ExampleShard
-from albert_tf.tasks.problems import Problems
+from albert_tf.tasks.base import Problems
 from albert_tf.tasks.squad.data import read_squad
 from albert_tf.tasks.squad.v1 import SquadV1Task
 from run_squad_v1 import Settings

@@ -26,9 +26,8 @@ from albert_tf.run.context import RunContext
 from albert_tf.run_dir import checkpoints, model_folder
 from albert_tf.run_dir.checkpoints import Shapes
 from albert_tf.run_dir.run_dir import RunDir, find_checkpoint
-from albert_tf.tasks.base import Artifacts, HasArtifacts, ResolvedSchedule, Task
+from albert_tf.tasks.base import Artifacts, HasArtifacts, Problems, ResolvedSchedule, Task
 from albert_tf.tasks.options import RunSettings
-from albert_tf.tasks.problems import Problems
 from tokenization import FullTokenizer
 
 

@@ -30,9 +30,8 @@ from albert_tf.run.description import USES, counted, source_of
 from albert_tf.run.run import carry_out
 from albert_tf.run_dir import checkpoints
 from albert_tf.run_dir.run_dir import RunDir
-from albert_tf.tasks.base import Task
+from albert_tf.tasks.base import Problems, Task
 from albert_tf.tasks.options import RunSettings
-from albert_tf.tasks.problems import Problems
 
 _MOST_STEPS = 6  # the first of which builds the graph, and is not counted
 _MOST_TRAIN_EXAMPLES = 2000  # enough to tell how long they are

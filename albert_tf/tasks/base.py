@@ -8,18 +8,30 @@ record files, processes, devices, checkpoints, results and export.
 from __future__ import annotations
 
 import abc
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Callable, ClassVar, Iterable, Iterator, Mapping, Sequence
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    ClassVar,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+    TypeVar,
+)
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from albert_tf.devices import distributed
+from albert_tf.io.errors import InputError, SharedInputError
 from albert_tf.io.json_files import JsonObject
 from albert_tf.nn.config import AlbertConfig
 from albert_tf.records.record_files import RecordFields
 from albert_tf.records.splits import DEV, Record, RecordSplit, Skipped, Split, Splits
 from albert_tf.tasks.options import RunSettings
-from albert_tf.tasks.problems import Problems
 from modeling import AlbertModel
 from tokenization import FullTokenizer
 
@@ -29,6 +41,58 @@ if TYPE_CHECKING:
 MODEL_INPUTS = ("input_ids", "input_mask", "segment_ids")
 
 Artifacts = Mapping[str, JsonObject]  # by file name
+Result = TypeVar("Result")
+
+
+class Problems:
+    """The problems found by this process.
+
+    Example:
+
+      problems = Problems()
+      with problems.collected():
+          questions = read_squad(path)
+      problems.raise_all()
+    """
+
+    def __init__(self, messages: Iterable[str] = ()):
+        """Start with some problems."""
+        self._messages = [*messages]
+
+    def add(self, message: str) -> None:
+        """Add a problem, unless it is already in the collection."""
+        if message not in self._messages:
+            self._messages.append(message)
+
+    @contextmanager
+    def collected(self) -> Iterator[None]:
+        """Catch an `InputError` raised in the block, and add its problems."""
+        try:
+            yield
+        except InputError as error:
+            for message in error.args:
+                self.add(message)
+
+    def result(self, function: Callable[..., Result], *arguments: object) -> Result | None:
+        """Call a function; if it raises an `InputError`, add its problems and return None."""
+        with self.collected():
+            return function(*arguments)
+        return None
+
+    def raise_all(self) -> None:
+        """Raise the problems of all processes, if any, one per line.
+
+        A problem that rank 0 has found as well is reported only once.
+
+        Raises:
+          SharedInputError: if any process has found a problem.
+        """
+        first, *others = distributed.gather(self._messages)
+        messages = list(first)
+        for rank, found in enumerate(others, 1):
+            messages += [f"rank {rank}: {message}" for message in found if message not in first]
+        if messages:
+            raise SharedInputError(*messages)
 
 
 @dataclass(frozen=True)

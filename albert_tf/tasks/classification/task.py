@@ -14,13 +14,12 @@ from albert_tf.io.errors import InputError
 from albert_tf.records.record_files import RecordFields
 from albert_tf.records.splits import DEV, TEST, TRAIN, Record, RecordSplit, Split
 from albert_tf.report.blocks import Section
-from albert_tf.tasks.base import Evaluation, Schedule, Task, sequence_fields
+from albert_tf.tasks.base import Evaluation, Problems, Schedule, Task, sequence_fields
 from albert_tf.tasks.classification import report
 from albert_tf.tasks.classification.features import make_record
 from albert_tf.tasks.classification.head import example_losses, head_outputs
 from albert_tf.tasks.classification.metrics import Metric, compute_metrics, warn_of_one_label
 from albert_tf.tasks.classification.settings import ClassificationSettings
-from albert_tf.tasks.problems import Problems
 from modeling import AlbertModel
 from tokenization import FullTokenizer
 

@@ -13,7 +13,7 @@ from albert_tf.io import tables
 from albert_tf.io.errors import InputError, listed
 from albert_tf.io.tables import Table
 from albert_tf.records.splits import DEV, TEST, TRAIN, Split, Splits
-from albert_tf.tasks.base import Artifacts, HasArtifacts
+from albert_tf.tasks.base import Artifacts, HasArtifacts, Problems
 from albert_tf.tasks.classification import metrics
 from albert_tf.tasks.classification.confusion import Confusion
 from albert_tf.tasks.classification.metrics import Metric
@@ -28,7 +28,6 @@ from albert_tf.tasks.custom.columns import find_columns
 from albert_tf.tasks.custom.labels import LABELS_FILE, Labels, read_labels
 from albert_tf.tasks.custom.rows import CheckedRows
 from albert_tf.tasks.custom.settings import TASK_NAME, CustomSettings
-from albert_tf.tasks.problems import Problems
 
 _FLAGS = {TRAIN: "train_file", DEV: "dev_file", TEST: "test_file"}
 _LISTED_LABELS = 20

@@ -10,7 +10,7 @@ import numpy as np
 
 from albert_tf.io.errors import InputError
 from albert_tf.records.splits import DEV, TEST, TRAIN, Split, Splits
-from albert_tf.tasks.base import Artifacts
+from albert_tf.tasks.base import Artifacts, Problems
 from albert_tf.tasks.classification.metrics import Metric
 from albert_tf.tasks.classification.task import (
     KINDS,
@@ -20,7 +20,6 @@ from albert_tf.tasks.classification.task import (
 )
 from albert_tf.tasks.glue.data import TASKS, GlueTask, find_task, read_examples
 from albert_tf.tasks.glue.settings import GlueSettings
-from albert_tf.tasks.problems import Problems
 
 
 class ClassifierTask(ClassificationTask):

@@ -16,6 +16,7 @@ from albert_tf.tasks.base import (
     Evaluation,
     HasDenominators,
     HasDynamicFeatures,
+    Problems,
     RecordOutput,
     Schedule,
     Task,
@@ -25,7 +26,6 @@ from albert_tf.tasks.pretraining import heads, report
 from albert_tf.tasks.pretraining.heads import IDS, ORDER, POSITIONS, WEIGHTS
 from albert_tf.tasks.pretraining.masking import Masker
 from albert_tf.tasks.pretraining.settings import PretrainingSettings
-from albert_tf.tasks.problems import Problems
 from modeling import AlbertConfig, AlbertModel
 from tokenization import FullTokenizer
 

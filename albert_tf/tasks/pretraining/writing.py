@@ -27,10 +27,10 @@ from albert_tf.records.manifests import Origin
 from albert_tf.records.record_files import RecordWriter
 from albert_tf.records.workers import ordered_map
 from albert_tf.run_dir import model_folder
+from albert_tf.tasks.base import Problems
 from albert_tf.tasks.pretraining import instances
 from albert_tf.tasks.pretraining.instances import Document, InstanceMaker, Vocabulary
 from albert_tf.tasks.pretraining.settings import RecordSettings
-from albert_tf.tasks.problems import Problems
 from tokenization import FullTokenizer
 
 Item = TypeVar("Item")

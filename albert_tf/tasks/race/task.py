@@ -10,10 +10,9 @@ import tensorflow.compat.v1 as tf
 
 import modeling
 from albert_tf.records.splits import DEV, TEST, TRAIN, Record, Split, Splits
-from albert_tf.tasks.base import Artifacts
+from albert_tf.tasks.base import Artifacts, Problems
 from albert_tf.tasks.classification.metrics import accuracy
 from albert_tf.tasks.classification.task import KINDS, ClassificationTask, check_settings
-from albert_tf.tasks.problems import Problems
 from albert_tf.tasks.race.data import LETTERS, LEVELS, Example, find_articles, read_articles
 from albert_tf.tasks.race.features import check_room, make_features
 from albert_tf.tasks.race.settings import RaceSettings

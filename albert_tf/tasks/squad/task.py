@@ -10,8 +10,7 @@ from albert_tf.io.errors import InputError
 from albert_tf.io.json_files import JsonObject
 from albert_tf.records.record_files import RecordFields
 from albert_tf.records.splits import DEV, TRAIN, Record, RecordSplit, Skipped, Split, Splits
-from albert_tf.tasks.base import Artifacts, RecordOutput, Schedule, Task, sequence_fields
-from albert_tf.tasks.problems import Problems
+from albert_tf.tasks.base import Artifacts, Problems, RecordOutput, Schedule, Task, sequence_fields
 from albert_tf.tasks.squad import features as squad_features
 from albert_tf.tasks.squad.answers import AnswerCollector
 from albert_tf.tasks.squad.data import Question, read_squad

@@ -15,11 +15,11 @@ from albert_tf.io.errors import InputError
 from albert_tf.io.json_files import JsonObject
 from albert_tf.records.splits import DEV, Split, Splits
 from albert_tf.run import checks
+from albert_tf.tasks.base import Problems
 from albert_tf.tasks.custom.labels import LABELS_FILE
 from albert_tf.tasks.custom.task import CustomTask
 from albert_tf.tasks.glue.data import TASKS, read_examples
 from albert_tf.tasks.glue.task import ClassifierTask
-from albert_tf.tasks.problems import Problems
 from golden import golden_lines, tiny_config
 from tasks.custom.files import OWN_DATA_FLAGS, glue_sample, write_rows
 
