@@ -120,7 +120,7 @@ def test_all_missing_flags_are_told_at_once():
     ("flags", "message"),
     [
         ({"question": " "}, "--question is missing"),
-        ({"model": "none"}, "none: no checkpoint found"),
+        ({"model": "none"}, "--model none: No such file or directory; correct the path"),
         ({"albert_config_file": None}, "give --albert_config_file"),
     ],
 )

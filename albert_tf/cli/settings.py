@@ -249,7 +249,7 @@ def missing_files(settings: Any) -> list[str]:
         if not isinstance(read, bool):
             read = any(getattr(settings, switch) for switch in read)
         try:
-            if not read or not path or path == STANDARD_INPUT:
+            if not read or not (path or "").strip() or path == STANDARD_INPUT:
                 continue
             if setting.declaration.path == PATHS:
                 files.matching_files(name, path)
