@@ -4,4 +4,4 @@ Imports point down, and text, metrics, downloads and `--help` start without Tens
 checks both, by the contracts in pyproject.toml.
 """
 
-__version__ = "1.0.0"
+__version__ = "1.1.0"
