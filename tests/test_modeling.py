@@ -300,7 +300,7 @@ def test_config_defaults_are_xxlarge():
         ('{"vocab_size": 420, "num_hidden_layers": 1001}', "not an integer from 1 to 1000"),
         ('{"vocab_size": 420, "vocab_size": 30000}', 'duplicate key "vocab_size"'),
         ('{"vocab_size": 420, "to_dict": 1}', "the key 'to_dict' hides a method"),
-        ('{"vocab_size": 420, "a": ' + "[" * 10000 + "]" * 10000 + "}", "nested too deeply"),
+        ('{"vocab_size": 420, "a": ' + "[" * 10**5 + "]" * 10**5 + "}", "nested too deeply"),
     ],
 )
 def test_invalid_configs_are_refused(tmp_path, text, message):
