@@ -29,7 +29,7 @@ class Settings:
     """The model to convert, and the output folder."""
 
     huggingface_dir: Optional[str] = path_setting(
-        "Folder of a transformers model to convert.", must_exist=True
+        "Directory of a transformers model to convert.", must_exist=True
     )
     init_checkpoint: Optional[str] = path_setting(
         "Checkpoint to convert: a prefix, one of its files, or a directory (model.ckpt-best in it, "

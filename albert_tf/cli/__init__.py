@@ -1,1 +1,1 @@
-"""What a script is before TensorFlow loads: settings, flags, help, log, signals."""
+"""Start of a script, before TensorFlow loads: settings, flags, help, log, signals."""

@@ -48,7 +48,7 @@ class Group(enum.Enum):
 
 @dataclass(frozen=True)
 class Declaration:
-    """What a field of a settings dataclass says about itself.
+    """Declaration of a field of a settings dataclass.
 
     Attributes:
       help: one or two sentences for `--help` and the documentation.

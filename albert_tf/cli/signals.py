@@ -60,7 +60,7 @@ class Stopped(KeyboardInterrupt):
 
 @dataclass
 class _State:
-    """What this process has received.
+    """Signals that this process has received.
 
     Attributes:
       requested: the first signal.

@@ -61,7 +61,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a manifest says about a file.
+    """Content of a manifest.
 
     Attributes:
       num_records: number of records.

@@ -234,7 +234,7 @@ def _artifacts(
     init_checkpoint: str | None,
     problems: Problems,
 ) -> Artifacts:
-    """What the task has kept with the checkpoint that the run resumes from or predicts with."""
+    """Files that the task has kept with the checkpoint to resume from or to predict with."""
     if not issubclass(task_class, HasArtifacts):
         return {}
     found: Artifacts = {}

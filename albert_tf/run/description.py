@@ -1,4 +1,4 @@
-"""What a run is: the first lines of its log, and its entry in `run.json`."""
+"""Description of a run: the first lines of its log, and its entry in `run.json`."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def entry(context: RunContext, resumed_from: str | None, checkpoint: str | None)
 
 
 def _split_entry(shard: Shard) -> dict[str, Any]:
-    """What the report page shows of a split, or needs to count its records."""
+    """Facts about a split for the report page, which counts its records."""
     if isinstance(shard, RecordShard):
         name, records, labels = shard.split.flag, None, []
     else:

@@ -13,7 +13,7 @@ import statistics
 import time
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Counter, Iterator
+from typing import Any, Callable, Counter, Iterator
 
 import tensorflow.compat.v1 as tf
 from absl import logging
@@ -27,11 +27,13 @@ from albert_tf.records.shards import RecordShard, Shard
 from albert_tf.run import checks
 from albert_tf.run.context import RunContext
 from albert_tf.run.description import USES, counted, source_of
-from albert_tf.run.run import carry_out
 from albert_tf.run_dir import checkpoints
 from albert_tf.run_dir.run_dir import RunDir
 from albert_tf.tasks.base import Problems, Task
 from albert_tf.tasks.options import RunSettings
+
+# From a context, its predictor and further session hooks to a clause for the log.
+CarryOut = Callable[..., str]
 
 _MOST_STEPS = 6  # the first of which builds the graph, and is not counted
 _MOST_TRAIN_EXAMPLES = 2000  # enough to tell how long they are
@@ -52,7 +54,7 @@ _SHOWN_NAMES = {
 }
 
 
-def run(task_class: type[Task], settings: RunSettings) -> None:
+def run(task_class: type[Task], settings: RunSettings, carry_out: CarryOut) -> None:
     """Check all inputs, try the run on a small scale, and print what it would do.
 
     All processes must call this function. Nothing stays in the directories of the run.
@@ -60,6 +62,7 @@ def run(task_class: type[Task], settings: RunSettings) -> None:
     Args:
       task_class: class of the task.
       settings: settings of the run and the task.
+      carry_out: function that carries out the small run; see `run.carry_out`.
 
     Raises:
       InputError: all problems with the settings and with the files they name.
@@ -71,7 +74,7 @@ def run(task_class: type[Task], settings: RunSettings) -> None:
         own = run_dir.resume_point() if settings.do_train else run_dir.for_prediction()
     with files.temporary_directory(_existing(context.run_dir.path) / "dry_run") as directory:
         trial = _Trial(_small(context, directory, own or context.init_checkpoint))
-        trial.run()
+        trial.run(carry_out)
         if distributed.is_chief():
             print("\n".join(_plan(context, own, trial, directory)))
         distributed.wait_for_all()
@@ -150,7 +153,7 @@ class _Trial(Predictor, tf.train.SessionRunHook):
         self.prediction: dict[Shard, float] = {}
         self._runs = 0
 
-    def run(self) -> None:
+    def run(self, carry_out: CarryOut) -> None:
         """Run, and log nothing but errors: lines and warnings are about the small run."""
         verbosity = logging.get_verbosity()
         logging.set_verbosity(logging.ERROR)

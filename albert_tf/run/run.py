@@ -39,7 +39,7 @@ def run(task_class: type[Task], settings: RunSettings) -> None:
     if settings.dry_run:
         from albert_tf.run import dry_run
 
-        dry_run.run(task_class, settings)
+        dry_run.run(task_class, settings, carry_out)
         return
     start = log.start_time()
     with checks.only_run(settings):
